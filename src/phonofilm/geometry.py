@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
+import numpy as np
+
 from phonofilm.errors import InputError
 
 MAX_SIDE = 8192
@@ -114,3 +116,25 @@ def nearest_num_frames(num_frames: int, temporal_factor: int = 4) -> int:
 def frames_for_seconds(seconds: float, frame_rate: Fraction, temporal_factor: int = 4) -> int:
     """The legal frame count whose duration is nearest to `seconds`."""
     return nearest_num_frames(round(seconds * frame_rate), temporal_factor)
+
+
+def clock_positions(
+    latent_frames: int,
+    frame_rate: float,
+    audio_fps: float,
+    *,
+    first_frame_bias: bool = False,
+    temporal_factor: int = 4,
+) -> np.ndarray:
+    """Where each video latent frame sits on the shared clock, counted in audio tokens. Returns float32 [latent_frames].
+
+    An audio token's position is its index. Without `first_frame_bias` frame f sits at f * audio_fps / (frame_rate/4);
+    with it frame 0 sits at 0 and frame f > 0 at (1/frame_rate + (f-1)*4/frame_rate) * audio_fps. Evaluated in float32,
+    as the model was trained.
+    """
+    index = np.arange(latent_frames, dtype=np.float32)
+    if not first_frame_bias:
+        return index * np.float32(audio_fps / (frame_rate / temporal_factor))
+    seconds = np.float32(1.0 / frame_rate) + (index - 1) * np.float32(1.0 / (frame_rate / temporal_factor))
+    seconds[:1] = 0.0
+    return seconds * np.float32(audio_fps)
