@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.conftest import Golden, relative_error
 
 from phonofilm.models.audio import WanAudioModel
 from phonofilm.models.bridge import BridgeScale, DualTowerConditionalBridge
 from phonofilm.models.joint import JointDenoiser, fold_text_padding
 from phonofilm.models.video import WanModel
-from tests.conftest import Golden, relative_error
 
 TOLERANCE = 1e-5
 

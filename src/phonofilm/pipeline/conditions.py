@@ -1,0 +1,127 @@
+"""What the model is told before sampling: the prompt's embeddings, and the first (and last) frame as latents with a mask.
+
+Shapes: b clips, f/h/w latent frames, rows, columns, c latent channels, l = 512 text positions.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ftfy
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from phonofilm.errors import InputError
+from phonofilm.geometry import ClipGeometry
+from phonofilm.models.joint import TEXT_LENGTH, fold_text_padding
+
+
+@dataclass(frozen=True)
+class Text:
+    """A prompt as the towers read it: embeddings [b,l,d], zero past each prompt's end, and the lengths [b] in tokens."""
+
+    embeds: Tensor
+    lengths: Tensor
+
+    def repeated(self, times: int) -> Text:
+        """Each prompt `times` times in a row."""
+        return Text(self.embeds.repeat_interleave(times, 0), self.lengths.repeat_interleave(times, 0))
+
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """The same text with its padding folded to as few positions as possible, and their attention bias."""
+        return fold_text_padding(self.embeds, self.lengths)
+
+
+def clean_prompt(prompt: str) -> str:
+    """Mend broken unicode, undo HTML entities (twice, as they come doubled), collapse white space."""
+    return re.sub(r"\s+", " ", html.unescape(html.unescape(ftfy.fix_text(prompt)))).strip()
+
+
+def tokenize(tokenizer: Any, prompts: Sequence[str], what: str = "prompt") -> tuple[Tensor, Tensor]:
+    """Token ids and mask, both int64 [b, 512]. Raises InputError for a prompt longer than that."""
+    cleaned = [clean_prompt(p) for p in prompts]
+    for length in (len(ids) for ids in tokenizer(cleaned, add_special_tokens=True).input_ids):
+        if length > TEXT_LENGTH:
+            raise InputError(f"the {what} has {length} tokens and the model reads {TEXT_LENGTH}; shorten it")
+    batch = tokenizer(
+        cleaned, padding="max_length", max_length=TEXT_LENGTH, add_special_tokens=True, return_tensors="pt"
+    )
+    return batch.input_ids, batch.attention_mask
+
+
+def encode_text(text_encoder: Any, ids: Tensor, mask: Tensor, device: torch.device) -> Text:
+    """Run the text encoder over ids, mask [b,512]; what lies past a prompt's end becomes zero, as in training.
+
+    Only as many positions as the longest prompt are run: the encoder masks the rest, so they change nothing.
+    """
+    lengths = mask.sum(dim=1)
+    used = int(lengths.max())
+    hidden = text_encoder(ids[:, :used].to(device), mask[:, :used].to(device)).last_hidden_state
+    hidden = hidden * mask[:, :used, None].to(hidden)
+    return Text(torch.nn.functional.pad(hidden, (0, 0, 0, TEXT_LENGTH - used)), lengths)
+
+
+def image_tensor(image: Image.Image) -> Tensor:
+    """An RGB picture as float32 [1,3,h,w] in -1..1."""
+    pixels = torch.from_numpy(np.asarray(image.convert("RGB"), dtype=np.float32) / 255.0)
+    return pixels.permute(2, 0, 1)[None] * 2 - 1
+
+
+def white_frame(geometry: ClipGeometry) -> Tensor:
+    """The uninformative first frame that stands for 'no picture given': float32 [1,3,h,w], all white."""
+    return torch.ones(1, 3, geometry.height, geometry.width)
+
+
+def normalize(vae: Any, latents: Tensor) -> Tensor:
+    """Raw video latents [b,c,f,h,w] to the model's: (x - mean) / std per channel, from the VAE's config."""
+    mean, std = _statistics(vae, latents)
+    return (latents - mean) / std
+
+
+def denormalize(vae: Any, latents: Tensor) -> Tensor:
+    """The model's video latents [b,c,f,h,w] back to the VAE's."""
+    mean, std = _statistics(vae, latents)
+    return latents * std + mean
+
+
+def encode_video(vae: Any, pixels: Tensor) -> Tensor:
+    """pixels [b,3,F,H,W] in -1..1 -> normalised latents float32 [b,c,f,h,w]: the posterior's mode."""
+    posterior = vae.encode(pixels.to(device=vae.device, dtype=vae.dtype)).latent_dist
+    return normalize(vae, posterior.mode().float())
+
+
+def frame_condition(vae: Any, geometry: ClipGeometry, first: Tensor, last: Tensor | None = None) -> Tensor:
+    """Mask and latents of the given frames: float32 [b, 4+c, f, h, w].
+
+    first, last: [b,3,H,W] in -1..1. The frames not given are zero (mid grey). The mask has one channel per pixel frame
+    of a latent frame: all four are 1 in the first latent frame, and the very last is 1 where a last frame is given.
+    """
+    frames = [first[:, :, None], first.new_zeros(*first.shape[:2], geometry.num_frames - 1, *first.shape[2:])]
+    mask = torch.zeros(
+        first.shape[0],
+        geometry.temporal_factor,
+        geometry.latent_frames,
+        geometry.latent_height,
+        geometry.latent_width,
+    )
+    mask[:, :, 0] = 1
+    if last is not None:
+        if geometry.num_frames < 2:
+            raise InputError("a last frame was given for a clip of one frame; use num_frames 5 or more")
+        frames[1] = torch.cat([frames[1][:, :, 1:], last[:, :, None]], dim=2)
+        mask[:, -1, -1] = 1
+    latents = encode_video(vae, torch.cat(frames, dim=2))
+    return torch.cat([mask.to(latents), latents], dim=1)
+
+
+def _statistics(vae: Any, like: Tensor) -> tuple[Tensor, Tensor]:
+    return tuple(  # type: ignore[return-value]
+        torch.tensor(vae.config[name], device=like.device, dtype=like.dtype).reshape(1, -1, 1, 1, 1)
+        for name in ("latents_mean", "latents_std")
+    )

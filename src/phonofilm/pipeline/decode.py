@@ -1,0 +1,61 @@
+"""From clean latents to frames and a waveform, and what comes out of the pipeline in the caller's format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from phonofilm.geometry import ClipGeometry
+from phonofilm.pipeline.conditions import denormalize
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One clip: frames float32 [f,3,h,w] in 0..1, audio float32 [channels, samples] at `sampling_rate`; on the host."""
+
+    frames: Tensor
+    audio: Tensor
+    sampling_rate: int
+
+
+def decode_video(vae: Any, latents: Tensor) -> Tensor:
+    """Normalised latents [b,c,f,h,w] -> frames float32 [b,F,3,H,W] in 0..1, on the host.
+
+    Clips are decoded one by one: a VAE's activations are far larger than its latents.
+    """
+    frames = []
+    for clip in denormalize(vae, latents.to(vae.device)).split(1):
+        pixels = vae.decode(clip.to(vae.dtype)).sample
+        frames.append((pixels.float() * 0.5 + 0.5).clamp(0, 1).permute(0, 2, 1, 3, 4).cpu())
+    return torch.cat(frames)
+
+
+def decode_audio(vae: Any, latents: Tensor, geometry: ClipGeometry) -> Tensor:
+    """Latents [b,c,t] -> waveform float32 [b,1,samples] on the host, cut to the picture's length."""
+    waves = [vae.decode(clip.to(device=vae.device, dtype=vae.dtype)).float().cpu() for clip in latents.split(1)]
+    return torch.cat(waves)[..., : geometry.num_samples]
+
+
+def to_output_type(clips: list[Decoded], output_type: str) -> tuple[Any, Any]:
+    """Frames and sounds as the caller wants them; the clips of one call have one shape.
+
+    "pt": [b,f,3,h,w] and [b,channels,samples]; "np": the same as arrays with frames [b,f,h,w,3]; "pil": lists of lists
+    of pictures, and the sounds as an array.
+    """
+    frames, audio = torch.stack([c.frames for c in clips]), torch.stack([c.audio for c in clips])
+    if output_type == "pt":
+        return frames, audio
+    images = frames.permute(0, 1, 3, 4, 2).numpy()
+    if output_type == "np":
+        return images, audio.numpy()
+    return [[Image.fromarray(to_uint8(frame)) for frame in clip] for clip in images], audio.numpy()
+
+
+def to_uint8(frames: np.ndarray) -> np.ndarray:
+    """Grey levels 0..255 of values in 0..1, rounded to the nearest."""
+    return np.round(np.asarray(frames) * 255).astype(np.uint8)

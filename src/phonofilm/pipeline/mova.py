@@ -1,0 +1,364 @@
+"""The pipeline: prompt, pictures and tracks in; frames and sound out. This is the plot; its chapters are the other files here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers.configuration_utils import register_to_config
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.utils.outputs import BaseOutput
+from torch import Tensor
+
+from phonofilm.errors import InputError
+from phonofilm.geometry import ClipGeometry, parse_frame_rate
+from phonofilm.media.clip import Clip
+from phonofilm.media.images import Fit
+from phonofilm.models.audio import WanAudioModel
+from phonofilm.models.bridge import DualTowerConditionalBridge
+from phonofilm.models.video import WanModel
+from phonofilm.pipeline import conditions, decode, given, request
+from phonofilm.pipeline.denoising import Experts, ExpertVelocity, model_text
+from phonofilm.pipeline.guidance import Evaluation, Guidance, Latents, guidance_per_step
+from phonofilm.pipeline.request import Picture
+from phonofilm.pipeline.sampling import Held, sample
+from phonofilm.pipeline.schedule import FlowMatchPairScheduler, Step
+
+NEGATIVE_PROMPT = (
+    "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，"
+    "最差质量，低质量，JPEG压缩残留，丑陋的，残缺的，多余的手指"
+)
+OUTPUT_TYPES = ("pil", "np", "pt", "latent")
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a call uses when it is not told: the released models' own, or those a checkpoint's model_index.json names."""
+
+    height: int = 352
+    width: int = 640
+    num_frames: int = 193
+    frame_rate: float = 24.0
+    num_inference_steps: int = 50
+    guidance_scale: float = 5.0
+    negative_prompt: str = NEGATIVE_PROMPT
+
+
+@dataclass
+class MovaPipelineOutput(BaseOutput):
+    """frames and audio in the format asked for, one entry per clip; audio is [channels, samples] at `sampling_rate`.
+
+    With output_type "latent" they are the normalised video latents and the audio latents.
+    """
+
+    frames: Any
+    audio: Any
+    sampling_rate: int
+    frame_rate: Fraction
+
+    def clips(self, metadata: Sequence[dict[str, Any]] | None = None) -> list[Clip]:
+        """The clips, ready for `save_clip`. For output types "pil", "np" and "pt"."""
+        clips = []
+        for index, (frames, audio) in enumerate(zip(self.frames, self.audio, strict=True)):
+            if isinstance(frames, Tensor):
+                frames = frames.permute(0, 2, 3, 1).numpy()
+            images = np.stack([np.asarray(f) for f in frames])
+            images = images if images.dtype == np.uint8 else decode.to_uint8(images)
+            told = {} if metadata is None else metadata[index]
+            clips.append(Clip(images, self.frame_rate, np.asarray(audio), self.sampling_rate, told))
+        return clips
+
+
+class MovaPipeline(DiffusionPipeline):
+    """MOVA: picture and sound of a clip, generated together.
+
+    `video_dit` is the high-noise expert and `video_dit_2` the low-noise one (None for a single-expert checkpoint).
+    `defaults` overrides fields of `Defaults` for a checkpoint of another size.
+    """
+
+    model_cpu_offload_seq = "text_encoder->video_dit->video_dit_2->video_vae->audio_vae"
+    _optional_components = ["video_dit", "video_dit_2", "text_encoder", "tokenizer"]  # noqa: RUF012 - diffusers reads a list
+    _callback_tensor_inputs = ["latents", "audio_latents"]  # noqa: RUF012
+
+    @register_to_config
+    def __init__(
+        self,
+        video_vae: Any,
+        audio_vae: Any,
+        text_encoder: Any,
+        tokenizer: Any,
+        scheduler: FlowMatchPairScheduler,
+        video_dit: WanModel | None,
+        video_dit_2: WanModel | None,
+        audio_dit: WanAudioModel,
+        dual_tower_bridge: DualTowerConditionalBridge,
+        audio_vae_type: str = "dac",
+        boundary_ratio: float = 0.9,
+        defaults: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.register_modules(
+            video_vae=video_vae,
+            audio_vae=audio_vae,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            scheduler=scheduler,
+            video_dit=video_dit,
+            video_dit_2=video_dit_2,
+            audio_dit=audio_dit,
+            dual_tower_bridge=dual_tower_bridge,
+        )
+        self.defaults = Defaults(**(defaults or {}))
+        self._interrupt = False
+
+    @property
+    def interrupt(self) -> bool:
+        """Set `_interrupt` from a step callback to stop; what is made so far is decoded."""
+        return self._interrupt
+
+    @property
+    def default_geometry(self) -> ClipGeometry:
+        """The sizes of a clip of which nothing is asked, in this checkpoint's units."""
+        expert = self.video_dit if self.video_dit is not None else self.video_dit_2
+        return ClipGeometry(
+            height=self.defaults.height,
+            width=self.defaults.width,
+            num_frames=self.defaults.num_frames,
+            frame_rate=parse_frame_rate(self.defaults.frame_rate),
+            spatial_factor=self.video_vae.config.scale_factor_spatial,
+            temporal_factor=self.video_vae.config.scale_factor_temporal,
+            sampling_rate=self.audio_vae.config.sample_rate,
+            hop_length=math.prod(self.audio_vae.config.encoder_rates),
+            patch=expert.config.patch_size[-1],
+        )
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: str | Sequence[str] | None = None,
+        negative_prompt: str | None = None,
+        *,
+        image: Picture | Sequence[Picture] | None = None,
+        last_image: Picture | None = None,
+        video: Clip | None = None,
+        audio: Clip | tuple[np.ndarray, int] | None = None,
+        continue_from: Clip | None = None,
+        overlap_frames: int = given.OVERLAP_FRAMES,
+        retake: tuple[float, float] | None = None,
+        retake_tracks: given.RetakeTracks = "both",
+        image_fit: Fit = "crop",
+        height: int | None = None,
+        width: int | None = None,
+        num_frames: int | None = None,
+        frame_rate: float | Fraction | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        audio_guidance_scale: float | None = None,
+        modality_scale: float | Sequence[float] | None = None,
+        video_shift: float | None = None,
+        audio_shift: float | None = None,
+        boundary_ratio: float | None = None,
+        num_videos_per_prompt: int = 1,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        latents: Tensor | None = None,
+        audio_latents: Tensor | None = None,
+        prompt_embeds: conditions.Text | None = None,
+        negative_prompt_embeds: conditions.Text | None = None,
+        output_type: str = "pil",
+        return_dict: bool = True,
+        callback_on_step_end: Callable[[MovaPipeline, int, float, dict[str, Tensor]], dict[str, Tensor]] | None = None,
+        remove_video_dit: bool = False,
+    ) -> MovaPipelineOutput | tuple[Any, Any]:
+        """Make clips.
+
+        Args:
+            prompt: one prompt or several; up to 512 tokens each. `prompt_embeds` may stand in for it.
+            negative_prompt: what guidance leads away from; the release's own by default.
+            image: the first frame, fitted to the size by `image_fit` ("crop" or "letterbox"); one for all prompts or one
+                each. Without any, a white frame stands for "no picture given", as the model's authors do.
+            last_image: the last frame.
+            video: a clip that wants sound. Its frames are kept; size, rate and length follow it.
+            audio: a sound that wants a picture, as a Clip or (float [channels, samples], samples per second); kept as it is.
+            continue_from: a clip to go on from, holding its last `overlap_frames`; the result is the longer clip.
+            retake: (start, end) seconds of `video` to make anew, in the `retake_tracks` "both", "video" or "audio".
+            height, width: pixels, multiples of 16. num_frames: 1 + a multiple of 4. frame_rate: per second, 1 to 240.
+            guidance_scale, audio_guidance_scale: s_T per modality (audio follows video when not given); 1 is off.
+            modality_scale: s_B, how strongly each track follows the other; a number or values spread over the steps.
+            video_shift, audio_shift: shift of each modality's schedule; the checkpoint's by default.
+            boundary_ratio: video timesteps from here (x 1000) up use the high-noise expert.
+            generator: one seed, one clip, wherever it is computed. With several clips, clip i of a single generator uses
+                its initial seed + i; a sequence gives one generator to each clip.
+            latents, audio_latents: start noise [b,c,f,h,w] and [b,c,t] instead of drawn noise.
+            output_type: "pil", "np", "pt" or "latent".
+            callback_on_step_end: called as (pipeline, step index, video timestep, {"latents", "audio_latents"}) after each
+                step; what it returns replaces them.
+            remove_video_dit: drop the high-noise expert from memory once the low-noise one takes over.
+
+        Returns:
+            MovaPipelineOutput, or (frames, audio) with return_dict=False.
+
+        Raises:
+            InputError: before anything long runs, when the request cannot be met.
+        """
+        self._interrupt = False
+        if output_type not in OUTPUT_TYPES:
+            raise InputError(f"output_type {output_type!r} is unknown; use one of {', '.join(OUTPUT_TYPES)}")
+        rate = None if frame_rate is None else parse_frame_rate(frame_rate)
+        task = request.plan_clip(
+            request.Tracks(video, audio, continue_from, overlap_frames, retake, retake_tracks),
+            request.Sizes(height, width, num_frames, rate),
+            self.default_geometry,
+        )
+        steps = self.scheduler.steps(
+            self.defaults.num_inference_steps if num_inference_steps is None else num_inference_steps,
+            video_shift,
+            audio_shift,
+        )
+        guidance = guidance_per_step(
+            len(steps),
+            self.defaults.guidance_scale if guidance_scale is None else guidance_scale,
+            audio_guidance_scale,
+            modality_scale,
+        )
+        prompts = _count_prompts(prompt, prompt_embeds)
+        clips = prompts * _positive(num_videos_per_prompt, "num_videos_per_prompt")
+        pictures = request.first_frames(image, task, image_fit, prompts)
+        last = None if last_image is None else request.frame_tensor(last_image, task.geometry, image_fit)
+        generators = request.clip_generators(generator, clips)
+        device = self._execution_device
+        channels = (self.video_vae.config.z_dim, self.audio_dit.config.in_dim)
+        noise = request.start_noise(task.geometry, channels, generators, latents, audio_latents, device)
+
+        text = self._texts(
+            prompt_embeds if prompt is None else prompt,
+            negative_prompt_embeds if negative_prompt is None and negative_prompt_embeds else negative_prompt,
+            guidance,
+            clips,
+        )
+        condition = torch.cat(
+            [conditions.frame_condition(self.video_vae, task.geometry, first, last) for first in pictures]
+        )
+        condition = condition.repeat_interleave(clips // len(pictures), 0).to(device)
+        velocity = ExpertVelocity(
+            self._experts(boundary_ratio, remove_video_dit),
+            task.geometry,
+            condition,
+            {evaluation: model_text(told, device) for evaluation, told in text.items()},
+        )
+        with self.progress_bar(total=len(steps)) as bar:
+
+            def on_step(step: Step, now: Latents) -> Latents | None:
+                bar.update()
+                if callback_on_step_end is not None:
+                    tensors = {"latents": now.video, "audio_latents": now.audio}
+                    tensors |= callback_on_step_end(self, step.index, step.video.timestep, tensors) or {}
+                    now = Latents(tensors["latents"], tensors["audio_latents"])
+                return None if self._interrupt else now
+
+            clean = sample(
+                velocity,
+                noise,
+                steps,
+                guidance,
+                held_video=self._held_video(task, clips, device),
+                held_audio=self._held_audio(task, clips, device),
+                on_step=on_step,
+            )
+        out = self._finish(task, clean, output_type)
+        self.maybe_free_model_hooks()
+        return out if return_dict else (out.frames, out.audio)
+
+    def encode_prompt(self, prompts: Sequence[str], what: str = "prompt") -> conditions.Text:
+        """Embeddings of the prompts. Raises InputError for an empty prompt or one of more than 512 tokens."""
+        if self.text_encoder is None or self.tokenizer is None:
+            raise InputError(
+                "this pipeline was loaded without its text encoder; give prompt_embeds instead of a prompt"
+            )
+        ids, mask = conditions.tokenize(self.tokenizer, prompts, what)
+        return conditions.encode_text(self.text_encoder, ids, mask, self._execution_device)
+
+    def _texts(
+        self,
+        prompt: str | Sequence[str] | conditions.Text | None,
+        negative: str | conditions.Text | None,
+        guidance: Sequence[Guidance],
+        clips: int,
+    ) -> dict[Evaluation, conditions.Text]:
+        """The text of every evaluation that some step needs, one row per clip."""
+
+        def rows(told: str | Sequence[str] | conditions.Text, what: str) -> conditions.Text:
+            prompts = [told] if isinstance(told, str) else told
+            text = prompts if isinstance(prompts, conditions.Text) else self.encode_prompt(prompts, what)
+            return text.repeated(clips // text.embeds.shape[0])
+
+        needed = {evaluation for scales in guidance for evaluation in scales.evaluations}
+        texts = {}
+        if Evaluation.PROMPT in needed:
+            texts[Evaluation.PROMPT] = rows(prompt or "", "prompt")
+        if needed - {Evaluation.PROMPT}:
+            away = rows(self.defaults.negative_prompt if negative is None else negative, "negative prompt")
+            texts |= dict.fromkeys(needed - {Evaluation.PROMPT}, away)
+        return texts
+
+    def _experts(self, boundary_ratio: float | None, remove_video_dit: bool) -> Experts:
+        ratio = self.config.boundary_ratio if boundary_ratio is None else boundary_ratio
+        boundary = ratio * self.scheduler.config.num_train_timesteps
+
+        def release() -> None:
+            self.video_dit = None
+
+        high, low = self.video_dit, self.video_dit_2
+        removes = release if remove_video_dit and low is not None else None
+        return Experts(high, low, self.audio_dit, self.dual_tower_bridge, boundary, removes)
+
+    def _held_video(self, task: given.Given, clips: int, device: torch.device) -> Held | None:
+        if task.video is None:
+            return None
+        frames = torch.from_numpy(task.video.data).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
+        known = conditions.encode_video(self.video_vae, frames).to(device)
+        return Held(_filled(known, task.geometry.latent_frames, clips), torch.from_numpy(task.video.where))
+
+    def _held_audio(self, task: given.Given, clips: int, device: torch.device) -> Held | None:
+        if task.audio is None:
+            return None
+        vae = self.audio_vae
+        wave = vae.preprocess(torch.from_numpy(task.audio.data)[None, None])
+        known = vae.encode(wave.to(device=vae.device, dtype=vae.dtype)).mode().float().to(device)
+        return Held(_filled(known, task.geometry.audio_latents, clips), torch.from_numpy(task.audio.where))
+
+    def _finish(self, task: given.Given, clean: Latents, output_type: str) -> MovaPipelineOutput:
+        geometry = task.geometry
+        if output_type == "latent":
+            return MovaPipelineOutput(clean.video, clean.audio, geometry.sampling_rate, geometry.frame_rate)
+        frames = decode.decode_video(self.video_vae, clean.video)
+        sound = decode.decode_audio(self.audio_vae, clean.audio, geometry)
+        made = [task.join(decode.Decoded(f, s, geometry.sampling_rate)) for f, s in zip(frames, sound, strict=True)]
+        return MovaPipelineOutput(*decode.to_output_type(made, output_type), made[0].sampling_rate, geometry.frame_rate)
+
+
+def _count_prompts(prompt: str | Sequence[str] | None, embeds: conditions.Text | None) -> int:
+    if (prompt is None) == (embeds is None):
+        raise InputError("give a prompt, or prompt_embeds in its place")
+    if embeds is not None:
+        return embeds.embeds.shape[0]
+    prompts = [prompt] if isinstance(prompt, str) else list(prompt or ())
+    if not prompts or not all(p.strip() for p in prompts):
+        raise InputError("the prompt is empty; say what should be seen and heard")
+    return len(prompts)
+
+
+def _positive(value: int, name: str) -> int:
+    if value < 1:
+        raise InputError(f"{name} {value} is not positive; use 1 or more")
+    return value
+
+
+def _filled(known: Tensor, length: int, clips: int) -> Tensor:
+    """Known latents [1,c,k,...] as [clips,c,length,...]; what is past their end is not held, so zero does."""
+    rest = known.new_zeros(*known.shape[:2], length - known.shape[2], *known.shape[3:])
+    return torch.cat([known, rest], dim=2).repeat_interleave(clips, 0)

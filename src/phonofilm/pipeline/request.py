@@ -1,0 +1,166 @@
+"""Making sense of a call before anything long runs: sizes, tasks, pictures, seeds and start noise. No model runs here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from phonofilm.errors import InputError
+from phonofilm.geometry import ClipGeometry, nearest_multiple
+from phonofilm.media.clip import Clip
+from phonofilm.media.images import Fit, fit_image, load_image
+from phonofilm.pipeline import given
+from phonofilm.pipeline.conditions import image_tensor, white_frame
+from phonofilm.pipeline.decode import Decoded
+from phonofilm.pipeline.given import Given
+from phonofilm.pipeline.guidance import Latents
+
+Picture = Image.Image | str | Path
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """The tracks a call is given, as the pipeline's arguments of the same names say."""
+
+    video: Clip | None = None
+    audio: Clip | tuple[np.ndarray, int] | None = None
+    continue_from: Clip | None = None
+    overlap_frames: int = given.OVERLAP_FRAMES
+    retake: tuple[float, float] | None = None
+    retake_tracks: given.RetakeTracks = "both"
+
+    @property
+    def clip(self) -> Clip | None:
+        """The clip whose size and rate the new one follows."""
+        return self.video if self.video is not None else self.continue_from
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes as asked for; None means: follow the given clip, else the checkpoint's default."""
+
+    height: int | None = None
+    width: int | None = None
+    num_frames: int | None = None
+    frame_rate: float | Fraction | None = None
+
+
+def plan_clip(tracks: Tracks, sizes: Sizes, default: ClipGeometry) -> Given:
+    """Which window to make and what of it is known. `default` holds the checkpoint's factors and default sizes."""
+    named = [name for name in ("video", "audio", "continue_from") if getattr(tracks, name) is not None]
+    if len(named) > 1:
+        raise InputError(f"{' and '.join(named)} were both given; give one: the other track is what is made")
+    if tracks.retake is not None and tracks.video is None:
+        raise InputError("retake needs the clip to mend: give it as video=")
+    geometry = _geometry(sizes, tracks.clip, default)
+    if tracks.continue_from is not None:
+        return given.continuation(tracks.continue_from, geometry, tracks.overlap_frames)
+    if tracks.video is not None:
+        if sizes.num_frames is not None or sizes.frame_rate is not None:
+            raise InputError("num_frames and frame_rate follow the given video; leave them out")
+        geometry = given.covering_geometry(tracks.video, geometry)
+        if tracks.retake is not None:
+            return given.retake(tracks.video, geometry, tracks.retake, tracks.retake_tracks)
+        return given.sound_for_video(tracks.video, geometry)
+    if tracks.audio is not None:
+        wave, rate = _sound(tracks.audio)
+        if sizes.num_frames is None:
+            frames = max(1, -(-wave.shape[1] * geometry.frame_rate // rate))
+            factor = geometry.temporal_factor
+            geometry = replace(geometry, num_frames=int(1 + factor * -(-(frames - 1) // factor)))
+        return given.picture_for_sound(wave, rate, geometry)
+    return Given(geometry, None, None, None, _as_made)
+
+
+def first_frames(image: Picture | Sequence[Picture] | None, task: Given, fit: Fit, prompts: int) -> tuple[Tensor, ...]:
+    """The first frames, float32 [1,3,h,w] in -1..1: one for all prompts, or one for each. White stands for none."""
+    if image is None:
+        image = task.first_frame
+    if image is None:
+        return (white_frame(task.geometry),)
+    images = list(image) if isinstance(image, Sequence) and not isinstance(image, str) else [image]
+    if len(images) not in (1, prompts):
+        raise InputError(f"{len(images)} images for {prompts} prompts; give one image, or one for each prompt")
+    return tuple(frame_tensor(picture, task.geometry, fit) for picture in images)
+
+
+def frame_tensor(image: Picture, geometry: ClipGeometry, fit: Fit) -> Tensor:
+    """A picture fitted to the clip: float32 [1,3,h,w] in -1..1."""
+    return image_tensor(fit_image(load_image(image), geometry.height, geometry.width, fit))
+
+
+def clip_generators(generator: torch.Generator | Sequence[torch.Generator] | None, clips: int) -> list[torch.Generator]:
+    """One generator for each clip. Clip 0 of a single generator draws from it, clip i from its initial seed + i."""
+    if generator is None:
+        first = torch.Generator()
+        first.seed()
+        generator = first
+    if isinstance(generator, torch.Generator):
+        seed = generator.initial_seed()
+        return [generator, *(torch.Generator().manual_seed(seed + i) for i in range(1, clips))]
+    if len(generator) != clips:
+        raise InputError(f"{len(generator)} generators for {clips} clips; give one, or one for each clip")
+    return list(generator)
+
+
+def start_noise(
+    geometry: ClipGeometry,
+    channels: tuple[int, int],
+    generators: Sequence[torch.Generator],
+    latents: Tensor | None,
+    audio_latents: Tensor | None,
+    device: torch.device,
+) -> Latents:
+    """Float32 noise for both tracks, drawn clip by clip on the generator's own device: a seed means one clip everywhere."""
+    video_shape = (channels[0], geometry.latent_frames, geometry.latent_height, geometry.latent_width)
+    audio_shape = (channels[1], geometry.audio_latents)
+    drawn = [[torch.randn(s, generator=g, device=g.device) for s in (video_shape, audio_shape)] for g in generators]
+    video, audio = (torch.stack([clip[track].to(device) for clip in drawn]) for track in (0, 1))
+    return Latents(_instead(latents, video, "latents"), _instead(audio_latents, audio, "audio_latents"))
+
+
+def _instead(own: Tensor | None, drawn: Tensor, name: str) -> Tensor:
+    if own is None:
+        return drawn
+    if own.shape != drawn.shape:
+        raise InputError(f"{name} has shape {tuple(own.shape)}; this clip needs {tuple(drawn.shape)}")
+    return own.to(drawn)
+
+
+def _geometry(sizes: Sizes, clip: Clip | None, default: ClipGeometry) -> ClipGeometry:
+    multiple = default.spatial_factor * default.patch
+    height, width, rate = default.height, default.width, default.frame_rate
+    if clip is not None:
+        height, width = nearest_multiple(clip.height, multiple), nearest_multiple(clip.width, multiple)
+        rate = clip.frame_rate
+    changes: dict[str, Any] = {
+        "height": height if sizes.height is None else sizes.height,
+        "width": width if sizes.width is None else sizes.width,
+        "num_frames": default.num_frames if sizes.num_frames is None else sizes.num_frames,
+        "frame_rate": rate if sizes.frame_rate is None else sizes.frame_rate,
+    }
+    return replace(default, **changes)
+
+
+def _sound(audio: Clip | tuple[np.ndarray, int]) -> tuple[np.ndarray, int]:
+    if isinstance(audio, Clip):
+        if audio.audio is None or audio.sampling_rate is None:
+            raise InputError("the clip given as audio has no sound")
+        return audio.audio, audio.sampling_rate
+    wave, rate = audio
+    wave = np.atleast_2d(np.asarray(wave, dtype=np.float32))
+    if wave.ndim != 2 or wave.shape[1] == 0 or rate <= 0:
+        raise InputError(f"audio has shape {wave.shape} at {rate} Hz; expected [channels, samples] and a positive rate")
+    return wave, int(rate)
+
+
+def _as_made(made: Decoded) -> Decoded:
+    return made
