@@ -1,0 +1,162 @@
+"""Networks without weights: built on the meta device from a config, and matched against the tensors of a checkpoint."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from accelerate import init_empty_weights
+from diffusers import AutoencoderKLWan
+from huggingface_hub.errors import StrictDataclassError
+from torch import nn
+from transformers import UMT5Config, UMT5EncoderModel
+
+from phonofilm.errors import CheckpointError
+from phonofilm.models.audio import WanAudioModel
+from phonofilm.models.audio_vae import DAC, WEIGHT_NORM_SUFFIXES
+from phonofilm.models.bridge import DualTowerConditionalBridge
+from phonofilm.models.shards import TensorEntry, listed
+from phonofilm.models.video import WanModel
+
+logger = logging.getLogger(__name__)
+
+DIFFUSERS_CLASSES: dict[str, type[nn.Module]] = {
+    cls.__name__: cls for cls in (WanModel, WanAudioModel, DualTowerConditionalBridge, DAC, AutoencoderKLWan)
+}
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A tensor of a network and what it is read from.
+
+    `names`: every place of the module that holds it (tied weights have several). `sources`: its entry in the checkpoint,
+    or the magnitude and the direction of a weight-normalised one.
+    """
+
+    names: tuple[str, ...]
+    sources: tuple[TensorEntry, ...]
+
+
+def empty_module(class_name: str, config: Mapping[str, Any], origin: str) -> nn.Module:
+    """A network of the file format's `class_name` whose parameters take no memory; its buffers are real.
+
+    Raises CheckpointError, naming the file `origin`, when the config describes no such network.
+    """
+    try:
+        with init_empty_weights():
+            if class_name == UMT5EncoderModel.__name__:
+                _expect(config.get("model_type"), "umt5", "model_type", origin)
+                module: nn.Module = UMT5EncoderModel(UMT5Config.from_dict(dict(config)))
+            else:
+                _expect(config.get("_class_name"), class_name, "_class_name", origin)
+                cls = DIFFUSERS_CLASSES[class_name]
+                module = cls(**_arguments(cls, config, origin))
+    except (
+        TypeError,
+        ValueError,
+        KeyError,
+        AttributeError,
+        ArithmeticError,
+        RuntimeError,
+        StrictDataclassError,
+    ) as error:
+        raise CheckpointError(f"{origin} describes no {class_name} that can be built: {error}") from error
+    if isinstance(module, UMT5EncoderModel):
+        module.tie_weights()  # building on meta takes tied parameters apart
+    return module
+
+
+def _expect(given: object, expected: str, key: str, origin: str) -> None:
+    if given != expected:
+        raise CheckpointError(f"{origin} has {key} {given!r}; expected {expected!r}")
+
+
+def _arguments(cls: type[nn.Module], config: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    parameters = {k: p for k, p in inspect.signature(cls.__init__).parameters.items() if k != "self"}
+    given = {key: value for key, value in config.items() if not key.startswith("_")}
+    required = [key for key, parameter in parameters.items() if parameter.default is inspect.Parameter.empty]
+    if missing := [key for key in required if key not in given]:
+        raise CheckpointError(f"{origin} lacks {listed(missing)}; a {cls.__name__} needs all of {', '.join(required)}")
+    if unknown := [key for key in given if key not in parameters]:
+        logger.warning(
+            "%s has keys that a %s does not know and that change nothing: %s", origin, cls.__name__, listed(unknown)
+        )
+    return {key: value for key, value in given.items() if key in parameters}
+
+
+def place_tensors(name: str, module: nn.Module, entries: Mapping[str, TensorEntry]) -> list[Placement]:
+    """Which entry of the checkpoint goes where in the component `name`.
+
+    Raises CheckpointError that lists the keys that are missing, unknown, or of another shape.
+    """
+    sources, shapes = _plain(name, entries) if isinstance(module, DAC) else (_single(entries), _shapes(entries))
+    placements: list[Placement] = []
+    missing: list[str] = []
+    wrong: list[str] = []
+    used: set[str] = set()
+    for names, shape in _tensors(module):
+        present = [key for key in names if key in sources]
+        used.update(present)
+        if not present:
+            missing.append(names[0])
+            continue
+        if shapes[present[0]] != shape:
+            wrong.append(f"{present[0]} is {list(shapes[present[0]])}, expected {list(shape)}")
+            continue
+        if not sources[present[0]][0].dtype.is_floating_point:
+            wrong.append(f"{present[0]} holds {sources[present[0]][0].dtype}, expected floating point")
+            continue
+        placements.append(Placement(names, sources[present[0]]))
+    unknown = [key for key in sources if key not in used]
+    problems = [
+        f"{len(keys)} {what}: {listed(keys)}"
+        for keys, what in (
+            (missing, "missing keys"),
+            (unknown, "unknown keys"),
+            (wrong, "tensors of the wrong shape or type"),
+        )
+        if keys
+    ]
+    if problems:
+        raise CheckpointError(f"the weights of {name} do not fit its config.json: {'; '.join(problems)}")
+    return placements
+
+
+def _tensors(module: nn.Module) -> Iterable[tuple[tuple[str, ...], tuple[int, ...]]]:
+    """Names and shape of every parameter and persistent buffer; tied parameters come once, with all their names."""
+    names: dict[int, list[str]] = {}
+    shapes: dict[int, tuple[int, ...]] = {}
+    for key, tensor in module.state_dict(keep_vars=True).items():
+        names.setdefault(id(tensor), []).append(key)
+        shapes[id(tensor)] = tuple(tensor.shape)
+    return [(tuple(keys), shapes[identity]) for identity, keys in names.items()]
+
+
+def _single(entries: Mapping[str, TensorEntry]) -> dict[str, tuple[TensorEntry, ...]]:
+    return {key: (entry,) for key, entry in entries.items()}
+
+
+def _shapes(entries: Mapping[str, TensorEntry]) -> dict[str, tuple[int, ...]]:
+    return {key: entry.shape for key, entry in entries.items()}
+
+
+def _plain(
+    name: str, entries: Mapping[str, TensorEntry]
+) -> tuple[dict[str, tuple[TensorEntry, ...]], dict[str, tuple[int, ...]]]:
+    """The same, with every weight-normalised pair under the name and the shape its fused weight will have."""
+    sources, shapes = _single(entries), _shapes(entries)
+    for magnitude_suffix, direction_suffix in WEIGHT_NORM_SUFFIXES:
+        for key, magnitude in entries.items():
+            if not key.endswith(magnitude_suffix):
+                continue
+            stem = key.removesuffix(magnitude_suffix)
+            direction = entries.get(stem + direction_suffix)
+            if direction is None:
+                raise CheckpointError(f"{name} has {key} but not {stem + direction_suffix}; weight norm needs both")
+            del sources[key], sources[direction.key]
+            sources[stem + ".weight"] = (magnitude, direction)
+            shapes[stem + ".weight"] = direction.shape
+    return sources, shapes

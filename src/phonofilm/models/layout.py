@@ -1,0 +1,186 @@
+"""The checkpoint folder: its components by the names in model_index.json, their configs, and every check before loading.
+
+Nothing in a checkpoint is imported or run: library and class names are looked up in a table of what the format knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phonofilm.errors import CheckpointError
+from phonofilm.models.building import empty_module, place_tensors
+from phonofilm.models.shards import TensorEntry, listed, read_entries, read_json
+
+MODEL_INDEX = "model_index.json"
+PIPELINE_CLASS = "MOVA"
+PIPELINE_CLASSES = (PIPELINE_CLASS, "MOVATrain", "MOVALoRA")
+# The released file format: what each slot of model_index.json may name. The first is what we write.
+FORMAT: dict[str, tuple[tuple[str, str], ...]] = {
+    "video_dit": (("mova.diffusion.models.wan_video_dit", "WanModel"),),
+    "video_dit_2": (("mova.diffusion.models.wan_video_dit", "WanModel"),),
+    "audio_dit": (("mova.diffusion.models.wan_audio_dit", "WanAudioModel"),),
+    "dual_tower_bridge": (("mova.diffusion.models.interactionv2", "DualTowerConditionalBridge"),),
+    "audio_vae": (("mova.diffusion.models.dac_vae", "DAC"),),
+    "video_vae": (("diffusers", "AutoencoderKLWan"),),
+    "text_encoder": (("transformers", "UMT5EncoderModel"),),
+    "tokenizer": (("transformers", "T5TokenizerFast"), ("transformers", "T5Tokenizer")),
+    "scheduler": (("mova.diffusion.schedulers.flow_match_pair", "FlowMatchPairScheduler"),),
+}
+NETWORKS = tuple(name for name in FORMAT if name not in ("tokenizer", "scheduler"))
+OPTIONAL = ("video_dit_2",)  # a checkpoint of one expert has null here
+SCHEDULER_CONFIG = "scheduler_config.json"
+
+
+@dataclass(frozen=True)
+class Component:
+    """One network of a checkpoint: its class in the file format, its config.json, and where each of its tensors lies."""
+
+    name: str
+    folder: Path
+    class_name: str
+    config: Mapping[str, Any]
+    entries: Mapping[str, TensorEntry]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its tensors on disk."""
+        return sum(entry.nbytes for entry in self.entries.values())
+
+
+@dataclass(frozen=True)
+class PipelineScalars:
+    """The numbers of model_index.json. `boundary_ratio` (0..1): the sigma at which the second expert takes over."""
+
+    boundary_ratio: float = 0.9
+    audio_vae_type: str = "dac"
+
+
+@dataclass(frozen=True)
+class CheckpointLayout:
+    """A checkpoint folder that has passed every check that needs no weights. `components` holds the networks only."""
+
+    folder: Path
+    components: Mapping[str, Component]
+    tokenizer_class: str
+    scheduler_config: Mapping[str, Any]
+    scalars: PipelineScalars
+
+
+def read_layout(folder: Path | str, skip: Collection[str] = ()) -> CheckpointLayout:
+    """Reads and checks a checkpoint folder; takes no weights into memory.
+
+    Checked: every component is known and present, configs parse, all shards are there and whole, no pickles, and every
+    key and shape is the one the network expects. Components named in `skip` are neither checked nor returned. Raises
+    CheckpointError at the first thing that is wrong.
+    """
+    root = Path(folder)
+    try:
+        index = read_index(root)
+        components = {
+            name: read_component(root, name, index[name][1])
+            for name in NETWORKS
+            if name not in skip and index[name][1] is not None
+        }
+        if "tokenizer" not in skip:
+            check_tokenizer(root)
+        return CheckpointLayout(
+            folder=root,
+            components=components,
+            tokenizer_class=str(index["tokenizer"][1]),
+            scheduler_config=read_scheduler_config(root),
+            scalars=read_scalars(root),
+        )
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}. For a full report run: phonofilm models verify {root}") from error
+
+
+def read_index(root: Path) -> dict[str, tuple[str | None, str | None]]:
+    """(library, class) of every slot of model_index.json; (None, None) for one left empty on purpose.
+
+    Raises CheckpointError when the folder is no MOVA checkpoint, or names something the format does not know.
+    """
+    if not root.is_dir():
+        raise CheckpointError(
+            f"{root} is not a folder; give a checkpoint folder, a hub id, or one of: 360p, 720p, nano"
+        )
+    if not (root / MODEL_INDEX).is_file():
+        raise CheckpointError(f"{root} has no {MODEL_INDEX}; it is no checkpoint in the released layout")
+    content = read_json(root / MODEL_INDEX)
+    if content.get("_class_name") not in PIPELINE_CLASSES:
+        raise CheckpointError(
+            f"{root / MODEL_INDEX} describes a {content.get('_class_name')} pipeline; expected {PIPELINE_CLASS}"
+        )
+    slots = {name: value for name, value in content.items() if isinstance(value, list)}
+    if missing := [name for name in FORMAT if name not in slots]:
+        raise CheckpointError(
+            f"{root / MODEL_INDEX} does not name {listed(missing)}; expected all of {', '.join(FORMAT)}"
+        )
+    found: dict[str, tuple[str | None, str | None]] = {}
+    for name, value in slots.items():
+        if value == [None, None] and (name in OPTIONAL or name not in FORMAT):
+            found[name] = (None, None)
+            continue
+        known = FORMAT.get(name, ())
+        if not known:
+            raise CheckpointError(
+                f"{root / MODEL_INDEX} names an unknown component, {name}: {value}; expected {', '.join(FORMAT)}"
+            )
+        if tuple(value) not in known:
+            options = " or ".join(f"{library}.{class_name}" for library, class_name in known)
+            raise CheckpointError(
+                f"{root / MODEL_INDEX} says that {name} is a {'.'.join(map(str, value))}, which is not known and was not "
+                f"imported; expected {options}"
+            )
+        found[name] = (value[0], value[1])
+    return found
+
+
+def read_component(root: Path, name: str, class_name: str | None) -> Component:
+    """One network's config and tensor table, compared with the network itself. Raises CheckpointError."""
+    folder = root / name
+    if not folder.is_dir():
+        raise CheckpointError(f"the component {name} is missing: there is no folder {folder}")
+    config = read_json(folder / "config.json")
+    component = Component(name, folder, str(class_name), config, read_entries(folder, weights_stem(str(class_name))))
+    module = empty_module(component.class_name, config, str(folder / "config.json"))
+    place_tensors(name, module, component.entries)
+    return component
+
+
+def weights_stem(class_name: str) -> str:
+    """What a component's weight files are called: transformers and diffusers differ."""
+    return "model" if class_name == "UMT5EncoderModel" else "diffusion_pytorch_model"
+
+
+def check_tokenizer(root: Path) -> None:
+    """Raises CheckpointError unless tokenizer/ holds a readable tokenizer.json."""
+    if not (root / "tokenizer").is_dir():
+        raise CheckpointError(f"the component tokenizer is missing: there is no folder {root / 'tokenizer'}")
+    read_json(root / "tokenizer" / "tokenizer.json")
+
+
+def read_scheduler_config(root: Path) -> dict[str, Any]:
+    """scheduler_config.json without its private keys: the scheduler's constructor arguments."""
+    if not (root / "scheduler").is_dir():
+        raise CheckpointError(f"the component scheduler is missing: there is no folder {root / 'scheduler'}")
+    config = read_json(root / "scheduler" / SCHEDULER_CONFIG)
+    return {key: value for key, value in config.items() if not key.startswith("_")}
+
+
+def read_scalars(root: Path) -> PipelineScalars:
+    """The pipeline's own numbers. Raises CheckpointError when one is out of range."""
+    content = read_json(root / MODEL_INDEX)
+    scalars = PipelineScalars(**{k: content[k] for k in ("boundary_ratio", "audio_vae_type") if k in content})
+    if not isinstance(scalars.boundary_ratio, int | float) or not 0 <= scalars.boundary_ratio <= 1:
+        raise CheckpointError(
+            f"{root / MODEL_INDEX} has boundary_ratio {scalars.boundary_ratio!r}; expected a number between 0 and 1"
+        )
+    if scalars.audio_vae_type != "dac":
+        raise CheckpointError(
+            f"{root / MODEL_INDEX} has audio_vae_type {scalars.audio_vae_type!r}; the released models have 'dac', and no "
+            "other audio VAE is supported"
+        )
+    return scalars

@@ -1,0 +1,132 @@
+"""Weights into networks: one tensor at a time, memory-mapped where they can stay as they are. Checks live in layout.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerFast
+
+from phonofilm.errors import CheckpointError, InputError
+from phonofilm.models.audio_vae import fuse_weight_norm
+from phonofilm.models.building import Placement, empty_module, place_tensors
+from phonofilm.models.layout import NETWORKS, CheckpointLayout
+from phonofilm.models.shards import MappedFiles, TensorEntry, read_tensor
+
+Dtypes = torch.dtype | Mapping[str, torch.dtype] | None
+Progress = Callable[[str, int, int], None]
+DEFAULT_KEY = "default"
+
+
+def load_components(
+    layout: CheckpointLayout,
+    torch_dtype: Dtypes = None,
+    *,
+    skip: Collection[str] = (),
+    device: torch.device | str = "cpu",
+    progress: Progress | None = None,
+) -> dict[str, nn.Module]:
+    """Every network of the checkpoint, by its slot's name, in evaluation mode.
+
+    `torch_dtype`: one for all; or per component, with "default" for the rest; None, and what a mapping leaves out, keeps
+    the dtype of the file. `progress(name, bytes_done, bytes_total)` is called as each component's tensors arrive. Raises
+    InputError for a dtype given to no component, and CheckpointError as `load_component` does.
+    """
+    named = torch_dtype if isinstance(torch_dtype, Mapping) else {}
+    if unknown := [name for name in named if name not in (*NETWORKS, DEFAULT_KEY)]:
+        raise InputError(f"torch_dtype names {unknown[0]!r}; expected {DEFAULT_KEY!r} or one of {', '.join(NETWORKS)}")
+    return {
+        name: load_component(layout, name, _dtype_of(torch_dtype, name), device, progress)
+        for name in layout.components
+        if name not in skip
+    }
+
+
+def _dtype_of(torch_dtype: Dtypes, name: str) -> torch.dtype | None:
+    if isinstance(torch_dtype, Mapping):
+        return torch_dtype.get(name, torch_dtype.get(DEFAULT_KEY))
+    return torch_dtype
+
+
+def load_component(
+    layout: CheckpointLayout,
+    name: str,
+    torch_dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    progress: Progress | None = None,
+) -> nn.Module:
+    """One network with its weights, in evaluation mode.
+
+    On the CPU a tensor that keeps its dtype is a private memory map of the file; any other is read, converted and moved a
+    chunk at a time. Either way memory never holds more than the weights kept plus one chunk. Raises CheckpointError when
+    the checkpoint has no such component or the file changed since its layout was read.
+    """
+    component = layout.components.get(name)
+    if component is None:
+        raise CheckpointError(f"{layout.folder} has no network {name!r}; it has {', '.join(layout.components)}")
+    module = empty_module(component.class_name, component.config, str(component.folder / "config.json"))
+    placements = place_tensors(name, module, component.entries)
+    in_float32 = _kept_in_float32(module, torch_dtype)
+    target, done = torch.device(device), 0
+    with ExitStack() as stack:
+        files = MappedFiles(stack)
+        for placement in placements:
+            kept = in_float32.intersection(placement.names[0].split("."))
+            _assign(module, placement.names, _read(placement, torch.float32 if kept else torch_dtype, target, files))
+            done += sum(entry.nbytes for entry in placement.sources)
+            if progress is not None:
+                progress(name, done, component.nbytes)
+    persistent = {place for placement in placements for place in placement.names}
+    for buffer_name, buffer in list(module.named_buffers()):
+        if buffer_name not in persistent:
+            _assign(module, (buffer_name,), buffer.to(target))
+    return module.eval()
+
+
+def load_tokenizer(layout: CheckpointLayout) -> PreTrainedTokenizerFast:
+    """The tokenizer exactly as tokenizer.json defines it.
+
+    The T5 class of transformers 5 would rebuild it from the vocabulary alone, and lose the file's own normaliser.
+    """
+    return PreTrainedTokenizerFast.from_pretrained(layout.folder / "tokenizer", local_files_only=True)
+
+
+def _read(placement: Placement, dtype: torch.dtype | None, device: torch.device, files: MappedFiles) -> Tensor:
+    """The tensor of `placement` in `dtype` (None: the file's) on `device`."""
+    first = placement.sources[0]
+    if len(placement.sources) > 1:
+        pair = {entry.key: _read_entry(entry, None, torch.device("cpu"), files) for entry in placement.sources}
+        (fused,) = fuse_weight_norm(pair).values()
+        return fused.to(device=device, dtype=dtype or first.dtype)
+    return _read_entry(first, dtype, device, files)
+
+
+def _read_entry(entry: TensorEntry, dtype: torch.dtype | None, device: torch.device, files: MappedFiles) -> Tensor:
+    # Integers (counters among the buffers) keep their type: torch_dtype is about the weights.
+    wanted = entry.dtype if dtype is None or not entry.dtype.is_floating_point else dtype
+    if wanted == entry.dtype and device.type == "cpu":
+        return files.tensor(entry)
+    return read_tensor(entry, wanted, device)
+
+
+def _kept_in_float32(module: nn.Module, dtype: torch.dtype | None) -> frozenset[str]:
+    """Submodules that overflow in half precision, by their class's own account (the text encoder's `wo`)."""
+    if dtype != torch.float16:
+        return frozenset()
+    return frozenset(getattr(module, "_keep_in_fp32_modules", None) or ())
+
+
+def _assign(module: nn.Module, names: Sequence[str], tensor: Tensor) -> None:
+    """Puts one tensor in all its places: as the same parameter where parameters are tied, else as a buffer."""
+    parameter: nn.Parameter | None = None
+    for name in names:
+        path, _, leaf = name.rpartition(".")
+        owner = module.get_submodule(path)
+        if leaf in owner._buffers:
+            owner._buffers[leaf] = tensor
+            continue
+        if parameter is None:
+            parameter = nn.Parameter(tensor, requires_grad=owner._parameters[leaf].requires_grad)  # type: ignore[union-attr]
+        owner._parameters[leaf] = parameter

@@ -1,0 +1,203 @@
+"""Safetensors on disk: which files hold a component's tensors, where each tensor lies, and reading it. No modules here."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from phonofilm.errors import CheckpointError
+
+INDEX_SUFFIX = ".index.json"
+PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+CHUNK_BYTES = 32 * 2**20
+MAX_HEADER_BYTES = 100_000_000
+
+DTYPES: dict[str, torch.dtype] = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """Where one tensor lies: bytes [start, start + nbytes) of `file`, under the name `key`."""
+
+    file: Path
+    key: str
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    start: int
+    nbytes: int
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file whose top is an object. Raises CheckpointError when it is missing, unreadable or anything else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} is missing") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds a JSON {type(content).__name__}; expected an object")
+    return content
+
+
+def weight_files(folder: Path, stem: str) -> tuple[Path, ...]:
+    """The safetensors files of a component: `stem`.safetensors, or all the shards its index names.
+
+    Like diffusers, an index wins over a single file beside it. Raises CheckpointError when there are none, when a shard is
+    missing, or when all there is are pickles: those can run code as they are opened and are never read.
+    """
+    index, single = folder / f"{stem}.safetensors{INDEX_SUFFIX}", folder / f"{stem}.safetensors"
+    if not index.is_file():
+        if single.is_file():
+            return (single,)
+        raise CheckpointError(_why_no_weights(folder, stem))
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError(f"{index} has no weight_map; it should say which shard holds which tensor")
+    names = sorted({str(name) for name in weight_map.values()})
+    if strange := [name for name in names if Path(name).name != name or not name.endswith(".safetensors")]:
+        raise CheckpointError(f"{index} names {strange[0]!r}; expected safetensors files in the same folder")
+    if missing := [name for name in names if not (folder / name).is_file()]:
+        raise CheckpointError(
+            f"{len(missing)} of {len(names)} shards that {index} names are missing: {listed(missing)}; "
+            "download them again (phonofilm models download resumes where it stopped)"
+        )
+    return tuple(folder / name for name in names)
+
+
+def read_entries(folder: Path, stem: str) -> dict[str, TensorEntry]:
+    """Every tensor of a component by its key, from the headers alone; no weights are read.
+
+    Raises CheckpointError as `weight_files` and `read_header` do, and when shards and index disagree.
+    """
+    entries: dict[str, TensorEntry] = {}
+    for file in weight_files(folder, stem):
+        for key, entry in read_header(file).items():
+            if key in entries:
+                raise CheckpointError(
+                    f"{key} is in both {entries[key].file.name} and {file.name} of {folder}; keep one"
+                )
+            entries[key] = entry
+    index = folder / f"{stem}.safetensors{INDEX_SUFFIX}"
+    if index.is_file():
+        weight_map: dict[str, str] = read_json(index)["weight_map"]
+        wrong = [key for key, name in weight_map.items() if key not in entries or entries[key].file.name != name]
+        if wrong:
+            raise CheckpointError(f"{index} places {listed(wrong)} in shards that do not hold them; download again")
+    return entries
+
+
+def read_header(file: Path) -> dict[str, TensorEntry]:
+    """The tensors a safetensors file declares. Raises CheckpointError when it is truncated or inconsistent."""
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        prefix = stream.read(8)
+        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
+        if not 2 <= length <= MAX_HEADER_BYTES:
+            raise CheckpointError(f"{file} is no safetensors file: it starts with no header length; download it again")
+        if size < 8 + length:
+            raise CheckpointError(f"{file} is truncated inside its header ({size} bytes); download it again")
+        text = stream.read(length)
+    try:
+        header = json.loads(text)
+        declared = {key: value for key, value in header.items() if key != "__metadata__"}
+        entries = {key: _entry(file, key, value, 8 + length) for key, value in declared.items()}
+    except (UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{file} has a corrupt safetensors header ({error}); download it again") from error
+    end = 8 + length
+    for entry in sorted(entries.values(), key=lambda e: (e.start, e.nbytes)):
+        if entry.start != end:
+            raise CheckpointError(
+                f"{file} has a corrupt safetensors header ({entry.key} is misplaced); download it again"
+            )
+        end += entry.nbytes
+    if size != end:
+        state = "truncated" if size < end else "too long"
+        raise CheckpointError(
+            f"{file} is {state}: it has {size:,} bytes, its header declares {end:,}; download it again"
+        )
+    return entries
+
+
+def _entry(file: Path, key: str, value: dict[str, Any], data_start: int) -> TensorEntry:
+    dtype, shape = DTYPES[value["dtype"]], tuple(int(size) for size in value["shape"])
+    first, last = value["data_offsets"]
+    nbytes = math.prod(shape) * dtype.itemsize
+    if any(size < 0 for size in shape) or last - first != nbytes:
+        raise ValueError(f"{key} is declared as {value}")
+    return TensorEntry(file, key, dtype, shape, data_start + first, nbytes)
+
+
+def _why_no_weights(folder: Path, stem: str) -> str:
+    expected = f"expected {stem}.safetensors, or {stem}.safetensors{INDEX_SUFFIX} and its shards"
+    if not folder.is_dir():
+        return f"the folder {folder} is missing; {expected} in it"
+    present = sorted(path.name for path in folder.iterdir())
+    if pickles := [name for name in present if name.endswith(PICKLE_SUFFIXES)]:
+        return (
+            f"{folder} has its weights only as a pickle ({listed(pickles)}), which can run code when opened and is "
+            f"refused; {expected}: convert it with the tool that made it"
+        )
+    if shards := [name for name in present if name.endswith(".safetensors")]:
+        return f"{folder} has {listed(shards)} but no {stem}.safetensors{INDEX_SUFFIX}; {expected}"
+    return f"{folder} has no weights; {expected}"
+
+
+def listed(names: Sequence[str], limit: int = 5) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+def read_tensor(entry: TensorEntry, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A tensor read into memory of its own, converted and moved a chunk at a time, so that no second copy ever exists."""
+    target = torch.empty(entry.shape, dtype=dtype, device=device)
+    flat = target.view(-1)
+    step = CHUNK_BYTES // entry.dtype.itemsize
+    buffer = torch.empty(min(CHUNK_BYTES, entry.nbytes), dtype=torch.uint8)
+    with entry.file.open("rb") as stream:
+        stream.seek(entry.start)
+        for first in range(0, flat.numel(), step):
+            count = min(step, flat.numel() - first)
+            piece = buffer[: count * entry.dtype.itemsize]
+            if stream.readinto(piece.numpy().data) != piece.numel():
+                raise CheckpointError(f"{entry.file} ended while {entry.key} was read; download it again")
+            flat[first : first + count].copy_(piece.view(entry.dtype))
+    return target
+
+
+class MappedFiles:
+    """Tensors as private memory maps of their files: pages come in when touched and are copied when written to."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._open: dict[Path, Any] = {}
+
+    def tensor(self, entry: TensorEntry) -> Tensor:
+        """The tensor of `entry`, backed by its file; it stays valid after the files are closed."""
+        if entry.file not in self._open:
+            self._open[entry.file] = self._stack.enter_context(safe_open(entry.file, framework="pt", device="cpu"))
+        return self._open[entry.file].get_tensor(entry.key)
