@@ -97,7 +97,7 @@ def place_tensors(name: str, module: nn.Module, entries: Mapping[str, TensorEntr
     missing: list[str] = []
     wrong: list[str] = []
     used: set[str] = set()
-    for names, shape in _tensors(module):
+    for names, shape in tensor_groups(module):
         present = [key for key in names if key in sources]
         used.update(present)
         if not present:
@@ -125,7 +125,7 @@ def place_tensors(name: str, module: nn.Module, entries: Mapping[str, TensorEntr
     return placements
 
 
-def _tensors(module: nn.Module) -> Iterable[tuple[tuple[str, ...], tuple[int, ...]]]:
+def tensor_groups(module: nn.Module) -> Iterable[tuple[tuple[str, ...], tuple[int, ...]]]:
     """Names and shape of every parameter and persistent buffer; tied parameters come once, with all their names."""
     names: dict[int, list[str]] = {}
     shapes: dict[int, tuple[int, ...]] = {}

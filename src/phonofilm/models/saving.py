@@ -1,0 +1,185 @@
+"""Networks into a checkpoint folder of the released layout and names, so that other MOVA tools open what we save."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import diffusers
+from diffusers import ConfigMixin
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerFast, UMT5EncoderModel
+
+from phonofilm.errors import InputError
+from phonofilm.models.building import tensor_groups
+from phonofilm.models.layout import (
+    FORMAT,
+    MODEL_INDEX,
+    NETWORKS,
+    OPTIONAL,
+    PIPELINE_CLASS,
+    SCHEDULER_CONFIG,
+    PipelineScalars,
+    read_layout,
+    weights_stem,
+)
+from phonofilm.models.shards import INDEX_SUFFIX, read_json
+
+UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+# How the tokenizer was opened, which transformers would write down as if it were part of it.
+OPENING_KEYS = ("is_local", "local_files_only", "name_or_path")
+
+
+def save_checkpoint(
+    folder: Path | str,
+    components: Mapping[str, nn.Module],
+    tokenizer: PreTrainedTokenizerFast,
+    scheduler_config: Mapping[str, Any],
+    scalars: PipelineScalars,
+    *,
+    tokenizer_class: str = FORMAT["tokenizer"][0][1],
+    max_shard_size: int | str = "5GB",
+    overwrite: bool = False,
+) -> Path:
+    """Writes a whole checkpoint, or nothing: into a folder beside `folder`, checked, then renamed.
+
+    `components` by slot name, each in the dtype it has (without video_dit_2: a checkpoint of one expert);
+    `tokenizer_class` as it was read; `max_shard_size` in bytes or like "5GB". Raises InputError when `folder` is not
+    empty and `overwrite` is not set, when a component is missing, or when the disk is too small.
+    """
+    target = Path(folder).absolute()
+    if not overwrite and target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"{target} exists and is not empty; choose another folder or pass overwrite=True")
+    if missing := [name for name in NETWORKS if name not in components and name not in OPTIONAL]:
+        raise InputError(f"cannot save a checkpoint without {', '.join(missing)}")
+    limit = parse_size(max_shard_size)
+    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        partial.mkdir(parents=True)
+        _require_space(partial, components)
+        for name in NETWORKS:
+            if name in components:
+                save_component(partial / name, components[name], limit)
+        _save_tokenizer(partial / "tokenizer", tokenizer, tokenizer_class)
+        (partial / "scheduler").mkdir()
+        _write_json(partial / "scheduler" / SCHEDULER_CONFIG, _stamped(FORMAT["scheduler"][0][1], scheduler_config))
+        _write_json(partial / MODEL_INDEX, _model_index(components, tokenizer_class, scalars))
+        read_layout(partial)
+        _move(partial, target)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{target} cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def save_component(folder: Path, module: nn.Module, max_shard_bytes: int) -> None:
+    """One network's config and weights in a new folder, in shards of at most `max_shard_bytes` when it is larger."""
+    folder.mkdir()
+    if isinstance(module, UMT5EncoderModel):
+        config = copy.deepcopy(module.config)
+        config.architectures, config.dtype = [type(module).__name__], module.dtype
+        config.save_pretrained(folder)
+    elif isinstance(module, ConfigMixin):
+        module.save_config(folder)
+    else:
+        raise InputError(f"{folder.name} is a {type(module).__name__}, which the checkpoint format does not know")
+    stem = weights_stem(type(module).__name__)
+    state = module.state_dict()
+    shards = split_shards({names[0]: state[names[0]] for names, _ in tensor_groups(module)}, max_shard_bytes)
+    if len(shards) == 1:
+        _save_shard(folder / f"{stem}.safetensors", shards[0])
+        return
+    weight_map: dict[str, str] = {}
+    for number, shard in enumerate(shards, start=1):
+        file = folder / f"{stem}-{number:05d}-of-{len(shards):05d}.safetensors"
+        _save_shard(file, shard)
+        weight_map |= dict.fromkeys(shard, file.name)
+    total = sum(tensor.nbytes for shard in shards for tensor in shard.values())
+    index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+    _write_json(folder / f"{stem}.safetensors{INDEX_SUFFIX}", index)
+
+
+def split_shards(state: Mapping[str, Tensor], max_bytes: int) -> list[dict[str, Tensor]]:
+    """The tensors in their order, cut wherever the next would exceed `max_bytes`; a larger one is alone in its shard."""
+    shards: list[dict[str, Tensor]] = [{}]
+    filled = 0
+    for key, tensor in state.items():
+        if shards[-1] and filled + tensor.nbytes > max_bytes:
+            shards.append({})
+            filled = 0
+        shards[-1][key] = tensor
+        filled += tensor.nbytes
+    return shards
+
+
+def parse_size(size: int | str) -> int:
+    """Bytes of 5000000000 or "5GB" (decimal units, as diffusers takes them). Raises InputError for anything else."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]B|)\s*", str(size).upper())
+    if match is None or (count := int(float(match[1]) * UNITS[match[2]])) < 1:
+        raise InputError(
+            f"max_shard_size {size!r} is no size; expected bytes, or a number with KB, MB, GB or TB like '5GB'"
+        )
+    return count
+
+
+def _save_shard(file: Path, tensors: Mapping[str, Tensor]) -> None:
+    # "format" tells transformers and diffusers that these are torch's tensors.
+    save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, file, {"format": "pt"})
+
+
+def _save_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerFast, tokenizer_class: str) -> None:
+    tokenizer.save_pretrained(folder)
+    config = {
+        key: value for key, value in read_json(folder / "tokenizer_config.json").items() if key not in OPENING_KEYS
+    }
+    _write_json(folder / "tokenizer_config.json", {**config, "tokenizer_class": tokenizer_class})
+    backend = read_json(folder / "tokenizer.json")
+    if backend.get("padding") or backend.get("truncation"):  # left over from the last call, not the tokenizer's own
+        _write_json(folder / "tokenizer.json", {**backend, "padding": None, "truncation": None}, sort=False)
+
+
+def _model_index(components: Mapping[str, nn.Module], tokenizer_class: str, scalars: PipelineScalars) -> dict[str, Any]:
+    classes: dict[str, list[str | None]] = {name: list(known[0]) for name, known in FORMAT.items()}
+    classes["tokenizer"] = [FORMAT["tokenizer"][0][0], tokenizer_class]
+    for name in OPTIONAL:
+        if name not in components:
+            classes[name] = [None, None]
+    numbers = {name: value for name, value in asdict(scalars).items() if value is not None}
+    return _stamped(PIPELINE_CLASS, {**classes, **numbers})
+
+
+def _stamped(class_name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    public = {key: value for key, value in config.items() if not key.startswith("_")}
+    return {"_class_name": class_name, "_diffusers_version": diffusers.__version__, **public}
+
+
+def _write_json(path: Path, content: Mapping[str, Any], sort: bool = True) -> None:
+    path.write_text(json.dumps(content, indent=2, sort_keys=sort, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _require_space(folder: Path, components: Mapping[str, nn.Module]) -> None:
+    needed = sum(tensor.nbytes for module in components.values() for tensor in module.state_dict().values())
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise InputError(f"the checkpoint needs {needed / 1e9:.1f} GB, {folder.parent} has {free / 1e9:.1f} GB free")
+
+
+def _move(partial: Path, target: Path) -> None:
+    """Puts `partial` in the place of `target`; what stood there goes only once the new folder is complete."""
+    if not target.exists():
+        partial.rename(target)
+        return
+    replaced = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.replaced")
+    target.rename(replaced)
+    partial.rename(target)
+    shutil.rmtree(replaced)
