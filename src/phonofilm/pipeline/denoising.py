@@ -58,12 +58,16 @@ class Experts:
 
 @dataclass
 class ExpertVelocity:
-    """What the sampler calls. condition [b,4+c,f,h,w]; text per evaluation, embeddings on `device`."""
+    """What the sampler calls. condition [b,4+c,f,h,w]; text per evaluation, embeddings on `device`.
+
+    `bridge_scale` multiplies the bridge in the evaluations that have it.
+    """
 
     experts: Experts
     geometry: ClipGeometry
     condition: Tensor
     text: dict[Evaluation, tuple[Tensor, Tensor | None]]
+    bridge_scale: float = 1.0
     _positions: Positions | None = field(default=None, init=False)
 
     def __call__(self, step: Step, latents: Latents, evaluation: Evaluation) -> Latents:
@@ -77,7 +81,7 @@ class ExpertVelocity:
             embeds,
             float(self.geometry.frame_rate),
             text_bias=bias,
-            bridge_scale=0.0 if evaluation is Evaluation.NEGATIVE_ALONE else 1.0,
+            bridge_scale=0.0 if evaluation is Evaluation.NEGATIVE_ALONE else self.bridge_scale,
             positions=self._where(denoiser, latents),
         )
         return Latents(out.video.float(), out.audio.float())

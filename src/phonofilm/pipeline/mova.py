@@ -160,6 +160,7 @@ class MovaPipeline(DiffusionPipeline):
         guidance_scale: float | None = None,
         audio_guidance_scale: float | None = None,
         modality_scale: float | Sequence[float] | None = None,
+        bridge_scale: float = 1.0,
         video_shift: float | None = None,
         audio_shift: float | None = None,
         boundary_ratio: float | None = None,
@@ -189,6 +190,7 @@ class MovaPipeline(DiffusionPipeline):
             height, width: pixels, multiples of 16. num_frames: 1 + a multiple of 4. frame_rate: per second, 1 to 240.
             guidance_scale, audio_guidance_scale: s_T per modality (audio follows video when not given); 1 is off.
             modality_scale: s_B, how strongly each track follows the other; a number or values spread over the steps.
+            bridge_scale: factor on what the bridge adds to either track; 0 cuts it, so that each is made without the other.
             video_shift, audio_shift: shift of each modality's schedule; the checkpoint's by default.
             boundary_ratio: video timesteps from here (x 1000) up use the high-noise expert.
             generator: one seed, one clip, wherever it is computed. With several clips, clip i of a single generator uses
@@ -249,6 +251,7 @@ class MovaPipeline(DiffusionPipeline):
             task.geometry,
             condition,
             {evaluation: model_text(told, device) for evaluation, told in text.items()},
+            bridge_scale,
         )
         with self.progress_bar(total=len(steps)) as bar:
 
