@@ -144,7 +144,7 @@ class JointDenoiser(nn.Module):
         )
         for index in range(self.num_layers):
             if gradient_checkpointing:
-                video, audio = checkpoint(self.layer, index, video, audio, told, use_reentrant=False)  # type: ignore[misc]
+                video, audio = checkpoint(self.layer, index, video, audio, told, use_reentrant=False)
             else:
                 video, audio = self.layer(index, video, audio, told)
         return JointOutput(self.video.unembed(video, told.video.time, grid), self.audio.unembed(audio, told.audio.time))

@@ -52,10 +52,14 @@ class Component:
 
 @dataclass(frozen=True)
 class PipelineScalars:
-    """The numbers of model_index.json. `boundary_ratio` (0..1): the sigma at which the second expert takes over."""
+    """The numbers of model_index.json. `boundary_ratio` (0..1): the sigma at which the second expert takes over.
+
+    `defaults`: sizes and settings of a call that names none, where they are not the released models' own.
+    """
 
     boundary_ratio: float = 0.9
     audio_vae_type: str = "dac"
+    defaults: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -173,7 +177,7 @@ def read_scheduler_config(root: Path) -> dict[str, Any]:
 def read_scalars(root: Path) -> PipelineScalars:
     """The pipeline's own numbers. Raises CheckpointError when one is out of range."""
     content = read_json(root / MODEL_INDEX)
-    scalars = PipelineScalars(**{k: content[k] for k in ("boundary_ratio", "audio_vae_type") if k in content})
+    scalars = PipelineScalars(**{k: content[k] for k in ("boundary_ratio", "audio_vae_type", "defaults") if k in content})
     if not isinstance(scalars.boundary_ratio, int | float) or not 0 <= scalars.boundary_ratio <= 1:
         raise CheckpointError(
             f"{root / MODEL_INDEX} has boundary_ratio {scalars.boundary_ratio!r}; expected a number between 0 and 1"

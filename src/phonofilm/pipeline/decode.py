@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import torch
+from diffusers.utils.outputs import BaseOutput
 from PIL import Image
 from torch import Tensor
 
 from phonofilm.geometry import ClipGeometry
+from phonofilm.media.clip import Clip
 from phonofilm.pipeline.conditions import denormalize
 
 
@@ -59,3 +63,28 @@ def to_output_type(clips: list[Decoded], output_type: str) -> tuple[Any, Any]:
 def to_uint8(frames: np.ndarray) -> np.ndarray:
     """Grey levels 0..255 of values in 0..1, rounded to the nearest."""
     return np.round(np.asarray(frames) * 255).astype(np.uint8)
+
+
+@dataclass
+class MovaPipelineOutput(BaseOutput):
+    """frames and audio in the format asked for, one entry per clip; audio is [channels, samples] at `sampling_rate`.
+
+    With output_type "latent" they are the normalised video latents and the audio latents.
+    """
+
+    frames: Any
+    audio: Any
+    sampling_rate: int
+    frame_rate: Fraction
+
+    def clips(self, metadata: Sequence[dict[str, Any]] | None = None) -> list[Clip]:
+        """The clips, ready for `save_clip`. For output types "pil", "np" and "pt"."""
+        clips = []
+        for index, (frames, audio) in enumerate(zip(self.frames, self.audio, strict=True)):
+            if isinstance(frames, Tensor):
+                frames = frames.permute(0, 2, 3, 1).numpy()
+            images = np.stack([np.asarray(f) for f in frames])
+            images = images if images.dtype == np.uint8 else to_uint8(images)
+            told = {} if metadata is None else metadata[index]
+            clips.append(Clip(images, self.frame_rate, np.asarray(audio), self.sampling_rate, told))
+        return clips

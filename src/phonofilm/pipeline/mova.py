@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from diffusers.configuration_utils import register_to_config
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
-from diffusers.utils.outputs import BaseOutput
 from torch import Tensor
 
 from phonofilm.errors import InputError
@@ -21,57 +20,17 @@ from phonofilm.media.clip import Clip
 from phonofilm.media.images import Fit
 from phonofilm.models.audio import WanAudioModel
 from phonofilm.models.bridge import DualTowerConditionalBridge
+from phonofilm.models.loading import Dtypes, Progress
 from phonofilm.models.video import WanModel
-from phonofilm.pipeline import conditions, decode, given, request
+from phonofilm.pipeline import checkpoint, conditions, decode, given, request
+from phonofilm.pipeline.decode import MovaPipelineOutput
 from phonofilm.pipeline.denoising import Experts, ExpertVelocity, model_text
 from phonofilm.pipeline.guidance import Evaluation, Guidance, Latents, guidance_per_step
-from phonofilm.pipeline.request import Picture
+from phonofilm.pipeline.request import Defaults, Picture
 from phonofilm.pipeline.sampling import Held, sample
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler, Step
 
-NEGATIVE_PROMPT = (
-    "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，"
-    "最差质量，低质量，JPEG压缩残留，丑陋的，残缺的，多余的手指"
-)
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
-
-
-@dataclass(frozen=True)
-class Defaults:
-    """What a call uses when it is not told: the released models' own, or those a checkpoint's model_index.json names."""
-
-    height: int = 352
-    width: int = 640
-    num_frames: int = 193
-    frame_rate: float = 24.0
-    num_inference_steps: int = 50
-    guidance_scale: float = 5.0
-    negative_prompt: str = NEGATIVE_PROMPT
-
-
-@dataclass
-class MovaPipelineOutput(BaseOutput):
-    """frames and audio in the format asked for, one entry per clip; audio is [channels, samples] at `sampling_rate`.
-
-    With output_type "latent" they are the normalised video latents and the audio latents.
-    """
-
-    frames: Any
-    audio: Any
-    sampling_rate: int
-    frame_rate: Fraction
-
-    def clips(self, metadata: Sequence[dict[str, Any]] | None = None) -> list[Clip]:
-        """The clips, ready for `save_clip`. For output types "pil", "np" and "pt"."""
-        clips = []
-        for index, (frames, audio) in enumerate(zip(self.frames, self.audio, strict=True)):
-            if isinstance(frames, Tensor):
-                frames = frames.permute(0, 2, 3, 1).numpy()
-            images = np.stack([np.asarray(f) for f in frames])
-            images = images if images.dtype == np.uint8 else decode.to_uint8(images)
-            told = {} if metadata is None else metadata[index]
-            clips.append(Clip(images, self.frame_rate, np.asarray(audio), self.sampling_rate, told))
-        return clips
 
 
 class MovaPipeline(DiffusionPipeline):
@@ -115,6 +74,42 @@ class MovaPipeline(DiffusionPipeline):
         )
         self.defaults = Defaults(**(defaults or {}))
         self._interrupt = False
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        torch_dtype: Dtypes = None,
+        *,
+        device: torch.device | str = "cpu",
+        skip: Collection[str] = (),
+        progress: Progress | None = None,
+        **hub: Any,
+    ) -> MovaPipeline:
+        """Load a checkpoint in the released layout. Nothing in it is imported or executed.
+
+        Args:
+            pretrained_model_name_or_path: a folder, a hub id, or a short name: nano, 360p, 720p.
+            torch_dtype: for all components (the audio VAE stays float32, as the original runs it), or per component, with
+                "default" for the rest. None keeps what the files have.
+            device: where the weights go.
+            skip: components to leave out, for example text_encoder when prompt_embeds are given.
+            progress: called as (component, bytes done, bytes in all) while weights arrive.
+            hub: what `phonofilm.models.hub.resolve_model` takes: revision, cache_dir, local_files_only, token.
+
+        Raises:
+            CheckpointError: naming what is missing, unknown, misshapen, truncated or unsafe, before weights are read.
+        """
+        told = checkpoint.pipeline_arguments(
+            pretrained_model_name_or_path, torch_dtype, device=device, skip=skip, progress=progress, **hub
+        )
+        return cls(**told)
+
+    def save_pretrained(
+        self, save_directory: str | Path, *, max_shard_size: int | str = "5GB", overwrite: bool = False
+    ) -> None:
+        """Write a checkpoint in the original's layout and names, which other MOVA tools open. Whole, or not at all."""
+        checkpoint.save_pipeline(self, save_directory, max_shard_size, overwrite)
 
     @property
     def interrupt(self) -> bool:

@@ -23,7 +23,24 @@ from phonofilm.pipeline.decode import Decoded
 from phonofilm.pipeline.given import Given
 from phonofilm.pipeline.guidance import Latents
 
+NEGATIVE_PROMPT = (
+    "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，"
+    "最差质量，低质量，JPEG压缩残留，丑陋的，残缺的，多余的手指"
+)
 Picture = Image.Image | str | Path
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a call uses when it is not told: the released models' own, or those a checkpoint's model_index.json names."""
+
+    height: int = 352
+    width: int = 640
+    num_frames: int = 193
+    frame_rate: float = 24.0
+    num_inference_steps: int = 50
+    guidance_scale: float = 5.0
+    negative_prompt: str = NEGATIVE_PROMPT
 
 
 @dataclass(frozen=True)
