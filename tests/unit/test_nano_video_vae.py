@@ -1,0 +1,155 @@
+"""The video VAE's stage: its one-pass forward agrees with diffusers, it starts as a picture VAE, learns and resumes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKLWan
+
+from phonofilm.nano.muon import Muon, orthogonalise
+from phonofilm.nano.video_vae import Phase, VideoVaeConfig, build_video_vae, train_video_vae
+from phonofilm.nano.video_vae_eval import held_out_clips, measure, named_colour, to_pixels
+from phonofilm.nano.video_vae_loop import busy_pixels
+from phonofilm.nano.wan_forward import OnePass, channels_last
+from phonofilm.nano.world import make_clip
+
+TINY = VideoVaeConfig(
+    size=16,
+    num_frames=9,
+    base_dim=4,
+    decoder_base_dim=8,
+    latent_channels=4,
+    max_steps=6,
+    phases=(Phase(0.4, 1, 3), Phase(0.3, 5, 2), Phase(0.3, 9, 2)),
+    bank_clips=4,
+    statistics_clips=3,
+    condition_share=0.5,
+    autocast=False,
+    compile=False,
+    held_out=1,
+)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def restless(config: VideoVaeConfig) -> AutoencoderKLWan:
+    """A VAE all of whose weights matter: with fresh ones, wrong temporal taps would go unnoticed."""
+    vae = build_video_vae(config)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in vae.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+    return vae.eval()
+
+
+@pytest.mark.parametrize("frames", [1, 5, 17])
+def test_one_pass_is_what_diffusers_computes_in_chunks(frames: int) -> None:
+    vae = restless(TINY)
+    one_pass = OnePass(vae)
+    pixels = torch.rand(2, 3, frames, 16, 24, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    with torch.no_grad():
+        expected = vae.encode(pixels).latent_dist
+        mean, logvar = one_pass.encode(pixels)
+        torch.testing.assert_close(mean, expected.mean, rtol=0, atol=5e-6)
+        torch.testing.assert_close(logvar, expected.logvar, rtol=0, atol=5e-6)
+        torch.testing.assert_close(one_pass.decode(mean).clamp(-1, 1), vae.decode(mean).sample, rtol=0, atol=5e-6)
+
+
+def test_channels_last_changes_the_layout_and_no_number() -> None:
+    vae = restless(TINY)
+    pixels = torch.rand(1, 3, 5, 16, 16) * 2 - 1
+    with torch.no_grad():
+        before = OnePass(vae).encode(pixels)[0]
+        channels_last(vae)
+        torch.testing.assert_close(OnePass(vae).encode(pixels)[0], before, rtol=1e-5, atol=1e-5)
+
+
+def test_it_starts_as_a_picture_vae_with_little_noise() -> None:
+    vae = build_video_vae(TINY)
+    picture = torch.rand(1, 3, 1, 16, 16) * 2 - 1
+    with torch.no_grad():
+        mean, logvar = OnePass(vae).encode(picture.expand(-1, -1, 9, -1, -1))
+    assert logvar.max() < -5
+    torch.testing.assert_close(mean[:, :, 2], mean[:, :, 0])  # a still clip has still latents
+
+
+def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
+    for shape in ((6, 40), (40, 6)):
+        update = orthogonalise(torch.randn(shape, generator=torch.Generator().manual_seed(0)))
+        assert update.shape == shape
+        values = torch.linalg.svdvals(update)
+        assert values.min() > 0.5
+        assert values.max() < 1.3
+    assert not orthogonalise(torch.zeros(3, 5)).any()
+
+
+def test_muon_descends() -> None:
+    weight = torch.nn.Parameter(torch.randn(4, 3, generator=torch.Generator().manual_seed(0)))
+    optimizer = Muon([weight], lr=0.05)
+    before = (weight.detach() - 1).square().sum()
+    for _ in range(100):
+        optimizer.zero_grad()
+        (weight - 1).square().sum().backward()
+        optimizer.step()
+    assert (weight - 1).square().sum() < 0.1 * before
+
+
+def test_busy_pixels_are_edges_and_movement() -> None:
+    frames = torch.full((1, 3, 8, 8, 3), 100, dtype=torch.uint8)
+    assert not busy_pixels(frames).any()
+    frames[:, :, :, 4:] = 200
+    edges = busy_pixels(frames)
+    assert edges[0, 0, :, 3:5].all()
+    assert not edges[0, 0, :, :3].any()
+    frames[:, 2, 0, 0] = 120
+    assert busy_pixels(frames)[0, 2, 0, 0] == 1
+
+
+def test_colour_is_named_by_what_stands_where_the_truth_has_it() -> None:
+    clip = make_clip(5, scene="ball")
+    last, colour = clip.frames[-1], clip.attributes["colour"]
+    assert named_colour(last, last, colour) == colour
+    assert named_colour(np.full_like(last, 128), last, colour) == "none"
+    other = make_clip(5, scene="ball").frames[-1][..., ::-1]
+    if colour in ("red", "blue"):
+        assert named_colour(np.ascontiguousarray(other), last, colour) != colour
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
+    whole = train_video_vae(TINY, tmp_path / "whole")
+    calls = iter(range(100))
+    train_video_vae(TINY, tmp_path / "halves", should_stop=lambda: next(calls) == 2)
+    assert not (tmp_path / "halves" / "video_vae").exists()
+    halves = train_video_vae(TINY, tmp_path / "halves")
+    one, two = (AutoencoderKLWan.from_pretrained(folder) for folder in (whole, halves))
+    for (name, a), b in zip(one.state_dict().items(), two.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_the_finished_vae_normalises_its_own_latents(tmp_path: Path) -> None:
+    vae = AutoencoderKLWan.from_pretrained(train_video_vae(TINY, tmp_path))
+    latents = []
+    for seed in range(TINY.statistics_clips):
+        clip = make_clip(seed, size=16, num_frames=9)
+        with torch.no_grad():
+            latents.append(vae.encode(to_pixels(torch.from_numpy(clip.frames[None]))).latent_dist.mean[0].flatten(1))
+    stacked = torch.cat(latents, 1)
+    torch.testing.assert_close(torch.tensor(vae.config.latents_mean), stacked.mean(1), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(torch.tensor(vae.config.latents_std), stacked.std(1), rtol=1e-3, atol=1e-4)
+    assert (tmp_path / "log.csv").exists()
+    assert list(tmp_path.glob("sheet_*.png"))
+    result = measure(vae, held_out_clips(1, size=16, num_frames=9))
+    assert 0 < result.psnr < 60
+
+
+@pytest.mark.slow
+def test_a_minute_of_training_beats_a_flat_picture_by_far(tmp_path: Path) -> None:
+    config = VideoVaeConfig(budget_seconds=60, bank_clips=200, statistics_clips=8, held_out=4, compile=False, threads=2)
+    vae = AutoencoderKLWan.from_pretrained(train_video_vae(config, tmp_path))
+    assert measure(vae, held_out_clips(4)).psnr > 18
