@@ -80,7 +80,7 @@ def test_without_a_generator_clips_differ(pipe: MovaPipeline) -> None:
         {"modality_scale": (3.0, 1.0)},
         {"video_shift": 2.0},
         {"audio_shift": 2.0},
-        {"boundary_ratio": 0.99},
+        {"boundary_ratio": 0.5},
         {"negative_prompt": "quiet"},
         {"num_inference_steps": 3},
         {"frame_rate": 12},

@@ -69,9 +69,9 @@ def test_a_step_callback_can_change_and_stop() -> None:
     start = noise()
     seen: list[int] = []
 
-    def on_step(step: Step, now: Latents) -> Latents | None:
+    def on_step(step: Step, now: Latents) -> tuple[Latents, bool]:
         seen.append(step.index)
-        return None if step.index == 2 else Latents(now.video * 0, now.audio)
+        return Latents(now.video * 0, now.audio), step.index == 2
 
     still = straight_to(start, start)
     out = sample(still, start, STEPS, PLAIN, on_step=on_step)

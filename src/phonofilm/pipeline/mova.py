@@ -250,13 +250,13 @@ class MovaPipeline(DiffusionPipeline):
         )
         with self.progress_bar(total=len(steps)) as bar:
 
-            def on_step(step: Step, now: Latents) -> Latents | None:
+            def on_step(step: Step, now: Latents) -> tuple[Latents, bool]:
                 bar.update()
                 if callback_on_step_end is not None:
                     tensors = {"latents": now.video, "audio_latents": now.audio}
                     tensors |= callback_on_step_end(self, step.index, step.video.timestep, tensors) or {}
                     now = Latents(tensors["latents"], tensors["audio_latents"])
-                return None if self._interrupt else now
+                return now, self._interrupt
 
             clean = sample(
                 velocity,

@@ -17,7 +17,7 @@ from phonofilm.pipeline.guidance import Evaluation, Guidance, Latents, guided
 from phonofilm.pipeline.schedule import Step, TrackStep, euler_step
 
 Velocity = Callable[[Step, Latents, Evaluation], Latents]
-OnStep = Callable[[Step, Latents], Latents | None]
+OnStep = Callable[[Step, Latents], tuple[Latents, bool]]
 CLEAN = TrackStep(timestep=0.0, sigma=0.0, sigma_next=0.0)
 
 
@@ -58,7 +58,7 @@ def sample(
         noise: start latents, float32; they stay float32 between steps.
         steps, guidance: one entry per step.
         held_video, held_audio: what is given of a track.
-        on_step: called after every step; may return changed latents, or None to stop early.
+        on_step: called after every step; returns the latents to go on with, and whether to stop here.
     """
     latents = noise
     for step, scales in zip(steps, guidance, strict=True):
@@ -76,10 +76,9 @@ def sample(
             euler_step(latents.audio, pushed.audio, step.audio),
         )
         if on_step is not None:
-            changed = on_step(step, latents)
-            if changed is None:
+            latents, stop = on_step(step, latents)
+            if stop:
                 return latents
-            latents = changed
     return Latents(
         _known(held_video, latents.video, noise.video, 0.0), _known(held_audio, latents.audio, noise.audio, 0.0)
     )
