@@ -18,7 +18,8 @@ from phonofilm.errors import CheckpointError
 from phonofilm.models.audio import WanAudioModel
 from phonofilm.models.audio_vae import DAC, WEIGHT_NORM_SUFFIXES
 from phonofilm.models.bridge import DualTowerConditionalBridge
-from phonofilm.models.shards import TensorEntry, listed
+from phonofilm.models.files import listed
+from phonofilm.models.shards import TensorEntry
 from phonofilm.models.video import WanModel
 
 logger = logging.getLogger(__name__)

@@ -12,9 +12,10 @@ from typing import Any
 
 from phonofilm.errors import CheckpointError
 from phonofilm.models.building import empty_module, place_tensors
-from phonofilm.models.shards import TensorEntry, listed, read_entries, read_json
+from phonofilm.models.files import MODEL_INDEX as MODEL_INDEX  # callers take it from here
+from phonofilm.models.files import listed, read_json, weights_stem
+from phonofilm.models.shards import TensorEntry, read_entries
 
-MODEL_INDEX = "model_index.json"
 PIPELINE_CLASS = "MOVA"
 PIPELINE_CLASSES = (PIPELINE_CLASS, "MOVATrain", "MOVALoRA")
 # The released file format: what each slot of model_index.json may name. The first is what we write.
@@ -154,11 +155,6 @@ def read_component(root: Path, name: str, class_name: str | None) -> Component:
     return component
 
 
-def weights_stem(class_name: str) -> str:
-    """What a component's weight files are called: transformers and diffusers differ."""
-    return "model" if class_name == "UMT5EncoderModel" else "diffusion_pytorch_model"
-
-
 def check_tokenizer(root: Path) -> None:
     """Raises CheckpointError unless tokenizer/ holds a readable tokenizer.json."""
     if not (root / "tokenizer").is_dir():
@@ -177,7 +173,9 @@ def read_scheduler_config(root: Path) -> dict[str, Any]:
 def read_scalars(root: Path) -> PipelineScalars:
     """The pipeline's own numbers. Raises CheckpointError when one is out of range."""
     content = read_json(root / MODEL_INDEX)
-    scalars = PipelineScalars(**{k: content[k] for k in ("boundary_ratio", "audio_vae_type", "defaults") if k in content})
+    scalars = PipelineScalars(
+        **{k: content[k] for k in ("boundary_ratio", "audio_vae_type", "defaults") if k in content}
+    )
     if not isinstance(scalars.boundary_ratio, int | float) or not 0 <= scalars.boundary_ratio <= 1:
         raise CheckpointError(
             f"{root / MODEL_INDEX} has boundary_ratio {scalars.boundary_ratio!r}; expected a number between 0 and 1"

@@ -21,18 +21,16 @@ from transformers import PreTrainedTokenizerFast, UMT5EncoderModel
 
 from phonofilm.errors import InputError
 from phonofilm.models.building import tensor_groups
+from phonofilm.models.files import INDEX_SUFFIX, MODEL_INDEX, read_json, weights_stem
 from phonofilm.models.layout import (
     FORMAT,
-    MODEL_INDEX,
     NETWORKS,
     OPTIONAL,
     PIPELINE_CLASS,
     SCHEDULER_CONFIG,
     PipelineScalars,
     read_layout,
-    weights_stem,
 )
-from phonofilm.models.shards import INDEX_SUFFIX, read_json
 
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 # How the tokenizer was opened, which transformers would write down as if it were part of it.
@@ -145,7 +143,8 @@ def _save_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerFast, tokenizer_
     _write_json(folder / "tokenizer_config.json", {**config, "tokenizer_class": tokenizer_class})
     backend = read_json(folder / "tokenizer.json")
     if backend.get("padding") or backend.get("truncation"):  # left over from the last call, not the tokenizer's own
-        _write_json(folder / "tokenizer.json", {**backend, "padding": None, "truncation": None}, sort=False)
+        backend |= {"padding": None, "truncation": None}
+        (folder / "tokenizer.json").write_text(json.dumps(backend, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
 def _model_index(components: Mapping[str, nn.Module], tokenizer_class: str, scalars: PipelineScalars) -> dict[str, Any]:
@@ -163,8 +162,8 @@ def _stamped(class_name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     return {"_class_name": class_name, "_diffusers_version": diffusers.__version__, **public}
 
 
-def _write_json(path: Path, content: Mapping[str, Any], sort: bool = True) -> None:
-    path.write_text(json.dumps(content, indent=2, sort_keys=sort, ensure_ascii=False) + "\n", encoding="utf-8")
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _require_space(folder: Path, components: Mapping[str, nn.Module]) -> None:

@@ -1,11 +1,10 @@
-"""Safetensors on disk: which files hold a component's tensors, where each tensor lies, and reading it. No modules here."""
+"""Safetensors: where each tensor of a component lies in its files, and reading it. Which files those are: files.py."""
 
 from __future__ import annotations
 
 import json
 import math
 import struct
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,8 @@ from safetensors import safe_open
 from torch import Tensor
 
 from phonofilm.errors import CheckpointError
+from phonofilm.models.files import INDEX_SUFFIX, listed, read_json, weight_files
 
-INDEX_SUFFIX = ".index.json"
-PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 CHUNK_BYTES = 32 * 2**20
 MAX_HEADER_BYTES = 100_000_000
 
@@ -48,44 +46,6 @@ class TensorEntry:
     shape: tuple[int, ...]
     start: int
     nbytes: int
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file whose top is an object. Raises CheckpointError when it is missing, unreadable or anything else."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path} is missing") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds a JSON {type(content).__name__}; expected an object")
-    return content
-
-
-def weight_files(folder: Path, stem: str) -> tuple[Path, ...]:
-    """The safetensors files of a component: `stem`.safetensors, or all the shards its index names.
-
-    Like diffusers, an index wins over a single file beside it. Raises CheckpointError when there are none, when a shard is
-    missing, or when all there is are pickles: those can run code as they are opened and are never read.
-    """
-    index, single = folder / f"{stem}.safetensors{INDEX_SUFFIX}", folder / f"{stem}.safetensors"
-    if not index.is_file():
-        if single.is_file():
-            return (single,)
-        raise CheckpointError(_why_no_weights(folder, stem))
-    weight_map = read_json(index).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise CheckpointError(f"{index} has no weight_map; it should say which shard holds which tensor")
-    names = sorted({str(name) for name in weight_map.values()})
-    if strange := [name for name in names if Path(name).name != name or not name.endswith(".safetensors")]:
-        raise CheckpointError(f"{index} names {strange[0]!r}; expected safetensors files in the same folder")
-    if missing := [name for name in names if not (folder / name).is_file()]:
-        raise CheckpointError(
-            f"{len(missing)} of {len(names)} shards that {index} names are missing: {listed(missing)}; "
-            "download them again (phonofilm models download resumes where it stopped)"
-        )
-    return tuple(folder / name for name in names)
 
 
 def read_entries(folder: Path, stem: str) -> dict[str, TensorEntry]:
@@ -149,27 +109,6 @@ def _entry(file: Path, key: str, value: dict[str, Any], data_start: int) -> Tens
     if any(size < 0 for size in shape) or last - first != nbytes:
         raise ValueError(f"{key} is declared as {value}")
     return TensorEntry(file, key, dtype, shape, data_start + first, nbytes)
-
-
-def _why_no_weights(folder: Path, stem: str) -> str:
-    expected = f"expected {stem}.safetensors, or {stem}.safetensors{INDEX_SUFFIX} and its shards"
-    if not folder.is_dir():
-        return f"the folder {folder} is missing; {expected} in it"
-    present = sorted(path.name for path in folder.iterdir())
-    if pickles := [name for name in present if name.endswith(PICKLE_SUFFIXES)]:
-        return (
-            f"{folder} has its weights only as a pickle ({listed(pickles)}), which can run code when opened and is "
-            f"refused; {expected}: convert it with the tool that made it"
-        )
-    if shards := [name for name in present if name.endswith(".safetensors")]:
-        return f"{folder} has {listed(shards)} but no {stem}.safetensors{INDEX_SUFFIX}; {expected}"
-    return f"{folder} has no weights; {expected}"
-
-
-def listed(names: Sequence[str], limit: int = 5) -> str:
-    """The first few names, and how many more there are."""
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
 
 
 def read_tensor(entry: TensorEntry, dtype: torch.dtype, device: torch.device) -> Tensor:

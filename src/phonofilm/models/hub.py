@@ -1,0 +1,262 @@
+"""Where models come from: short names, the hub and its local cache, the packaged one. Says what is here and fetches the rest."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import huggingface_hub
+from huggingface_hub import constants
+from huggingface_hub.errors import (
+    HFValidationError,
+    HTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+    XetDownloadError,
+)
+
+from phonofilm.errors import CheckpointError, InputError
+from phonofilm.models.files import MODEL_INDEX, read_json, weight_files, weights_stem
+
+logger = logging.getLogger(__name__)
+
+# Weights as safetensors, configs, and the tokenizer's vocabulary: never a pickle, never code.
+ALLOWED_FILES = ("*.safetensors", "*.json", "tokenizer/*.model")
+PACKAGED_WEIGHTS = Path(__file__).parents[1] / "nano" / "weights"
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """A model with a short name. `hub_id` is None for the packaged one; `nbytes` is about what a download takes."""
+
+    name: str
+    hub_id: str | None
+    nbytes: int
+    about: str
+
+
+KNOWN_MODELS = (
+    KnownModel("nano", None, 40 * 10**6, "the embedded model: tiny, for a CPU, nothing to download"),
+    KnownModel("360p", "OpenMOSS-Team/MOVA-360p", 77_700_000_000, "MOVA, 352x640, up to 8 s"),
+    KnownModel("720p", "OpenMOSS-Team/MOVA-720p", 77_700_000_000, "MOVA, 720x1280, up to 8 s"),
+)
+
+
+@dataclass(frozen=True)
+class LocalState:
+    """What of a model is on this machine: its folder (None when nothing is) and the bytes it takes."""
+
+    state: Literal["complete", "partial", "absent"]
+    folder: Path | None
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class DownloadPlan:
+    """What a download would fetch: files and bytes in all and still missing, where to, and the bytes free there."""
+
+    hub_id: str
+    commit: str
+    files: int
+    nbytes: int
+    missing_files: int
+    missing_bytes: int
+    destination: Path
+    free_bytes: int
+
+
+def hub_id_of(name: str) -> str:
+    """`360p` -> `OpenMOSS-Team/MOVA-360p`; a hub id is itself. Raises InputError for anything else."""
+    for model in KNOWN_MODELS:
+        if model.name == name and model.hub_id is not None:
+            return model.hub_id
+    if HUB_ID.fullmatch(name) is None:
+        short = ", ".join(model.name for model in KNOWN_MODELS)
+        raise InputError(
+            f"{name!r} is no model: expected a checkpoint folder, a hub id (owner/name), or one of {short}"
+        )
+    return name
+
+
+def resolve_model(
+    name_or_path: str | Path,
+    *,
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+    token: str | bool | None = None,
+) -> Path:
+    """The checkpoint folder of a short name, a folder, or a hub id; downloads what the cache lacks.
+
+    Short names win over folders of the same name (write ./360p for the folder). What is complete in the cache is used as
+    it is, without asking the hub for a newer one: `download_model` does that. With `local_files_only` or HF_HUB_OFFLINE
+    nothing is fetched. Raises InputError for what is no model, CheckpointError when it cannot be had.
+    """
+    name = str(name_or_path)
+    if name == "nano":
+        return _packaged()
+    if all(model.name != name for model in KNOWN_MODELS) and Path(name).expanduser().is_dir():
+        return Path(name).expanduser()
+    hub_id = hub_id_of(name)
+    cached = local_state(hub_id, revision=revision, cache_dir=cache_dir)
+    if cached.state == "complete" and cached.folder is not None:
+        return cached.folder
+    if local_files_only or constants.is_offline_mode():
+        raise CheckpointError(
+            f"{hub_id} is {'only partly' if cached.state == 'partial' else 'not'} in the local cache, and downloading is "
+            f"switched off; with a network run: phonofilm models download {name} (then it works offline)"
+        )
+    return download_model(name, revision=revision, cache_dir=cache_dir, token=token)
+
+
+def local_state(name: str, *, revision: str | None = None, cache_dir: str | Path | None = None) -> LocalState:
+    """What of a model is in the hub's cache (or, for nano, in the package). No network, and no weights are opened."""
+    if name == "nano":
+        nbytes = _size_of(PACKAGED_WEIGHTS)
+        present = (PACKAGED_WEIGHTS / MODEL_INDEX).is_file()
+        return LocalState("complete", PACKAGED_WEIGHTS, nbytes) if present else LocalState("absent", None, nbytes)
+    hub_id = hub_id_of(name)
+    cache = Path(cache_dir) if cache_dir is not None else Path(constants.HF_HUB_CACHE)
+    nbytes = _size_of(cache / f"models--{hub_id.replace('/', '--')}" / "blobs")
+    try:
+        folder = Path(
+            huggingface_hub.snapshot_download(
+                hub_id,
+                revision=revision,
+                cache_dir=cache_dir,
+                allow_patterns=list(ALLOWED_FILES),
+                local_files_only=True,
+            )
+        )
+    except (LocalEntryNotFoundError, HFValidationError):
+        return LocalState("partial" if nbytes else "absent", None, nbytes)
+    return LocalState("complete" if _has_all_weights(folder) else "partial", folder, nbytes)
+
+
+def plan_download(
+    name: str,
+    *,
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    local_dir: str | Path | None = None,
+    token: str | bool | None = None,
+) -> DownloadPlan:
+    """Asks the hub what a download would fetch. Raises CheckpointError when the hub cannot be reached or has no such model."""
+    hub_id = hub_id_of(name)
+    if constants.is_offline_mode():
+        raise CheckpointError(f"cannot download {hub_id}: HF_HUB_OFFLINE is set; unset it and try again")
+    try:
+        files = huggingface_hub.snapshot_download(
+            hub_id,
+            revision=revision,
+            cache_dir=cache_dir,
+            local_dir=local_dir,
+            token=token,
+            allow_patterns=list(ALLOWED_FILES),
+            dry_run=True,
+        )
+    except (OSError, HTTPError, RevisionNotFoundError) as error:
+        cause = error.__cause__ or error  # a dry run hides why it failed
+        raise CheckpointError(_why_no_plan(hub_id, revision, cause)) from error
+    missing = [file for file in files if file.will_download]
+    destination = Path(local_dir or cache_dir or constants.HF_HUB_CACHE).expanduser().absolute()
+    return DownloadPlan(
+        hub_id=hub_id,
+        commit=files[0].commit_hash if files else "",
+        files=len(files),
+        nbytes=sum(file.file_size or 0 for file in files),
+        missing_files=len(missing),
+        missing_bytes=sum(file.file_size or 0 for file in missing),
+        destination=destination,
+        free_bytes=shutil.disk_usage(_existing_parent(destination)).free,
+    )
+
+
+def download_model(
+    name: str,
+    *,
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    local_dir: str | Path | None = None,
+    token: str | bool | None = None,
+) -> Path:
+    """Downloads a model into the hub's cache (or a plain folder, `local_dir`), with progress bars, resuming what was begun.
+
+    Only safetensors, JSON and the tokenizer are fetched. Raises CheckpointError when the disk is too small, before any
+    byte is fetched, or when the hub cannot be reached.
+    """
+    plan = plan_download(name, revision=revision, cache_dir=cache_dir, local_dir=local_dir, token=token)
+    require_space(plan)
+    logger.info("downloading %d files, %.1f GB, of %s", plan.missing_files, plan.missing_bytes / 1e9, plan.hub_id)
+    try:
+        return Path(
+            huggingface_hub.snapshot_download(
+                plan.hub_id,
+                revision=revision,
+                cache_dir=cache_dir,
+                local_dir=local_dir,
+                token=token,
+                allow_patterns=list(ALLOWED_FILES),
+            )
+        )
+    except (OSError, HTTPError, XetDownloadError) as error:
+        raise CheckpointError(
+            f"the download of {plan.hub_id} stopped: {error}; run it again, it resumes: phonofilm models download {name}"
+        ) from error
+
+
+def require_space(plan: DownloadPlan) -> None:
+    """Raises CheckpointError when what a download still has to fetch does not fit on the disk."""
+    if plan.missing_bytes > plan.free_bytes:
+        raise CheckpointError(
+            f"{plan.hub_id} needs {plan.missing_bytes / 1e9:.1f} GB more in {plan.destination}, where "
+            f"{plan.free_bytes / 1e9:.1f} GB are free; make room, or choose another disk (HF_HOME, or --to DIR)"
+        )
+
+
+def _why_no_plan(hub_id: str, revision: str | None, cause: BaseException) -> str:
+    at = f" at revision {revision}" if revision else ""
+    if isinstance(cause, RepositoryNotFoundError | RevisionNotFoundError):
+        return f"the hub has no {hub_id}{at}, or needs a login for it (hf auth login): {cause}"
+    return f"cannot reach the hub for {hub_id}{at}: {cause}"
+
+
+def _packaged() -> Path:
+    if not (PACKAGED_WEIGHTS / MODEL_INDEX).is_file():
+        raise CheckpointError(
+            "this installation of Phonofilm has no embedded model (nano); install a released wheel, or give --model a "
+            "checkpoint folder, 360p or 720p"
+        )
+    return PACKAGED_WEIGHTS
+
+
+def _has_all_weights(folder: Path) -> bool:
+    """Whether every file that a checkpoint folder names is there; what is in them is for health.py."""
+    try:
+        slots = {name: value[1] for name, value in read_json(folder / MODEL_INDEX).items() if isinstance(value, list)}
+        for name, class_name in slots.items():
+            if name == "tokenizer":
+                read_json(folder / name / "tokenizer_config.json")
+            elif name == "scheduler":
+                read_json(folder / name / "scheduler_config.json")
+            elif class_name is not None:
+                weight_files(folder / name, weights_stem(class_name))
+    except CheckpointError:
+        return False
+    return True
+
+
+def _size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _existing_parent(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path
