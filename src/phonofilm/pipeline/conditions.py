@@ -1,4 +1,5 @@
-"""What the model is told before sampling: the prompt's embeddings, and the first (and last) frame as latents with a mask.
+"""What the model is told before sampling: the prompt's embeddings, the first (and last) frame as latents with a mask, and
+the latents of given tracks.
 
 Shapes: b clips, f/h/w latent frames, rows, columns, c latent channels, l = 512 text positions.
 """
@@ -20,6 +21,8 @@ from torch import Tensor
 from phonofilm.errors import InputError
 from phonofilm.geometry import ClipGeometry
 from phonofilm.models.joint import TEXT_LENGTH, fold_text_padding
+from phonofilm.pipeline.given import Given
+from phonofilm.pipeline.sampling import Held
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,30 @@ def frame_condition(vae: Any, geometry: ClipGeometry, first: Tensor, last: Tenso
         mask[:, -1, -1] = 1
     latents = encode_video(vae, torch.cat(frames, dim=2))
     return torch.cat([mask.to(latents), latents], dim=1)
+
+
+def held_video(vae: Any, task: Given, clips: int, device: torch.device) -> Held | None:
+    """The known part of the picture as latents for `clips` clips, or None when nothing of it is given."""
+    if task.video is None:
+        return None
+    frames = torch.from_numpy(task.video.data).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
+    known = encode_video(vae, frames).to(device)
+    return Held(_filled(known, task.geometry.latent_frames, clips), torch.from_numpy(task.video.where))
+
+
+def held_audio(vae: Any, task: Given, clips: int, device: torch.device) -> Held | None:
+    """The known part of the sound as latents for `clips` clips, or None when nothing of it is given."""
+    if task.audio is None:
+        return None
+    wave = vae.preprocess(torch.from_numpy(task.audio.data)[None, None])
+    known = vae.encode(wave.to(device=vae.device, dtype=vae.dtype)).mode().float().to(device)
+    return Held(_filled(known, task.geometry.audio_latents, clips), torch.from_numpy(task.audio.where))
+
+
+def _filled(known: Tensor, length: int, clips: int) -> Tensor:
+    """Known latents [1,c,k,...] as [clips,c,length,...]; what is past their end is not held, so zero does."""
+    rest = known.new_zeros(*known.shape[:2], length - known.shape[2], *known.shape[3:])
+    return torch.cat([known, rest], dim=2).repeat_interleave(clips, 0)
 
 
 def _statistics(vae: Any, like: Tensor) -> tuple[Tensor, Tensor]:

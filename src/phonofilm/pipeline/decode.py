@@ -16,15 +16,7 @@ from torch import Tensor
 from phonofilm.geometry import ClipGeometry
 from phonofilm.media.clip import Clip
 from phonofilm.pipeline.conditions import denormalize
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """One clip: frames float32 [f,3,h,w] in 0..1, audio float32 [channels, samples] at `sampling_rate`; on the host."""
-
-    frames: Tensor
-    audio: Tensor
-    sampling_rate: int
+from phonofilm.pipeline.given import Decoded
 
 
 def decode_video(vae: Any, latents: Tensor) -> Tensor:

@@ -24,7 +24,6 @@ from phonofilm.geometry import ClipGeometry
 from phonofilm.media.clip import Clip, fit_length
 from phonofilm.media.images import fit_image
 from phonofilm.media.sound import resample
-from phonofilm.pipeline.decode import Decoded
 
 RetakeTracks = Literal["both", "video", "audio"]
 OVERLAP_FRAMES = 17
@@ -33,6 +32,15 @@ FADE_FRAMES = 4
 FADE_SECONDS = 0.02
 # Audio latents next to the cut were encoded against silence beyond it; this many are left for the model to remake.
 CUT_LATENTS = 2
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One clip: frames float32 [f,3,h,w] in 0..1, audio float32 [channels, samples] at `sampling_rate`; on the host."""
+
+    frames: Tensor
+    audio: Tensor
+    sampling_rate: int
 
 
 @dataclass(frozen=True)

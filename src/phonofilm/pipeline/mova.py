@@ -27,7 +27,7 @@ from phonofilm.pipeline.decode import MovaPipelineOutput
 from phonofilm.pipeline.denoising import Experts, ExpertVelocity, model_text
 from phonofilm.pipeline.guidance import Evaluation, Guidance, Latents, guidance_per_step
 from phonofilm.pipeline.request import Defaults, Picture
-from phonofilm.pipeline.sampling import Held, sample
+from phonofilm.pipeline.sampling import sample
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler, Step
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
@@ -222,8 +222,8 @@ class MovaPipeline(DiffusionPipeline):
             audio_guidance_scale,
             modality_scale,
         )
-        prompts = _count_prompts(prompt, prompt_embeds)
-        clips = prompts * _positive(num_videos_per_prompt, "num_videos_per_prompt")
+        prompts = request.count_prompts(prompt, prompt_embeds)
+        clips = prompts * request.positive(num_videos_per_prompt, "num_videos_per_prompt")
         pictures = request.first_frames(image, task, image_fit, prompts)
         last = None if last_image is None else request.frame_tensor(last_image, task.geometry, image_fit)
         generators = request.clip_generators(generator, clips)
@@ -263,8 +263,8 @@ class MovaPipeline(DiffusionPipeline):
                 noise,
                 steps,
                 guidance,
-                held_video=self._held_video(task, clips, device),
-                held_audio=self._held_audio(task, clips, device),
+                held_video=conditions.held_video(self.video_vae, task, clips, device),
+                held_audio=conditions.held_audio(self.audio_vae, task, clips, device),
                 on_step=on_step,
             )
         out = self._finish(task, clean, output_type)
@@ -314,49 +314,11 @@ class MovaPipeline(DiffusionPipeline):
         removes = release if remove_video_dit and low is not None else None
         return Experts(high, low, self.audio_dit, self.dual_tower_bridge, boundary, removes)
 
-    def _held_video(self, task: given.Given, clips: int, device: torch.device) -> Held | None:
-        if task.video is None:
-            return None
-        frames = torch.from_numpy(task.video.data).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
-        known = conditions.encode_video(self.video_vae, frames).to(device)
-        return Held(_filled(known, task.geometry.latent_frames, clips), torch.from_numpy(task.video.where))
-
-    def _held_audio(self, task: given.Given, clips: int, device: torch.device) -> Held | None:
-        if task.audio is None:
-            return None
-        vae = self.audio_vae
-        wave = vae.preprocess(torch.from_numpy(task.audio.data)[None, None])
-        known = vae.encode(wave.to(device=vae.device, dtype=vae.dtype)).mode().float().to(device)
-        return Held(_filled(known, task.geometry.audio_latents, clips), torch.from_numpy(task.audio.where))
-
     def _finish(self, task: given.Given, clean: Latents, output_type: str) -> MovaPipelineOutput:
         geometry = task.geometry
         if output_type == "latent":
             return MovaPipelineOutput(clean.video, clean.audio, geometry.sampling_rate, geometry.frame_rate)
         frames = decode.decode_video(self.video_vae, clean.video)
         sound = decode.decode_audio(self.audio_vae, clean.audio, geometry)
-        made = [task.join(decode.Decoded(f, s, geometry.sampling_rate)) for f, s in zip(frames, sound, strict=True)]
+        made = [task.join(given.Decoded(f, s, geometry.sampling_rate)) for f, s in zip(frames, sound, strict=True)]
         return MovaPipelineOutput(*decode.to_output_type(made, output_type), made[0].sampling_rate, geometry.frame_rate)
-
-
-def _count_prompts(prompt: str | Sequence[str] | None, embeds: conditions.Text | None) -> int:
-    if (prompt is None) == (embeds is None):
-        raise InputError("give a prompt, or prompt_embeds in its place")
-    if embeds is not None:
-        return embeds.embeds.shape[0]
-    prompts = [prompt] if isinstance(prompt, str) else list(prompt or ())
-    if not prompts or not all(p.strip() for p in prompts):
-        raise InputError("the prompt is empty; say what should be seen and heard")
-    return len(prompts)
-
-
-def _positive(value: int, name: str) -> int:
-    if value < 1:
-        raise InputError(f"{name} {value} is not positive; use 1 or more")
-    return value
-
-
-def _filled(known: Tensor, length: int, clips: int) -> Tensor:
-    """Known latents [1,c,k,...] as [clips,c,length,...]; what is past their end is not held, so zero does."""
-    rest = known.new_zeros(*known.shape[:2], length - known.shape[2], *known.shape[3:])
-    return torch.cat([known, rest], dim=2).repeat_interleave(clips, 0)

@@ -18,9 +18,8 @@ from phonofilm.geometry import ClipGeometry, nearest_multiple
 from phonofilm.media.clip import Clip
 from phonofilm.media.images import Fit, fit_image, load_image
 from phonofilm.pipeline import given
-from phonofilm.pipeline.conditions import image_tensor, white_frame
-from phonofilm.pipeline.decode import Decoded
-from phonofilm.pipeline.given import Given
+from phonofilm.pipeline.conditions import Text, image_tensor, white_frame
+from phonofilm.pipeline.given import Decoded, Given
 from phonofilm.pipeline.guidance import Latents
 
 NEGATIVE_PROMPT = (
@@ -112,6 +111,25 @@ def first_frames(image: Picture | Sequence[Picture] | None, task: Given, fit: Fi
 def frame_tensor(image: Picture, geometry: ClipGeometry, fit: Fit) -> Tensor:
     """A picture fitted to the clip: float32 [1,3,h,w] in -1..1."""
     return image_tensor(fit_image(load_image(image), geometry.height, geometry.width, fit))
+
+
+def count_prompts(prompt: str | Sequence[str] | None, embeds: Text | None) -> int:
+    """How many prompts were given, as text or as embeddings. Raises InputError for none, both, or an empty one."""
+    if (prompt is None) == (embeds is None):
+        raise InputError("give a prompt, or prompt_embeds in its place")
+    if embeds is not None:
+        return embeds.embeds.shape[0]
+    prompts = [prompt] if isinstance(prompt, str) else list(prompt or ())
+    if not prompts or not all(p.strip() for p in prompts):
+        raise InputError("the prompt is empty; say what should be seen and heard")
+    return len(prompts)
+
+
+def positive(value: int, name: str) -> int:
+    """`value`, which must be 1 or more."""
+    if value < 1:
+        raise InputError(f"{name} {value} is not positive; use 1 or more")
+    return value
 
 
 def clip_generators(generator: torch.Generator | Sequence[torch.Generator] | None, clips: int) -> list[torch.Generator]:
