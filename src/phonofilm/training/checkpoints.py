@@ -1,0 +1,142 @@
+"""Checkpoints of a running training: written whole or not at all, read back before they count, found again, hashed.
+
+A run folder holds `checkpoints/step-00000200/` with `model.safetensors` (trained weights), `average.safetensors` (their
+running average, if kept) and `state.pt` (optimizers, random state, counters, config).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from phonofilm.errors import CheckpointError
+
+PREFIX = "step-"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything a run needs to go on as if it had never stopped. `state`: numbers, tensors, lists and dicts only."""
+
+    step: int
+    weights: dict[str, Tensor]
+    average: dict[str, Tensor] | None
+    state: dict[str, Any]
+
+
+def save_snapshot(folder: Path, snapshot: Snapshot, keep_last: int) -> Path:
+    """Write to a temporary name, read back, compare, rename; then drop all but the `keep_last` newest.
+
+    Raises CheckpointError, leaving older ones alone, when a weight is not finite or the file differs from memory.
+    """
+    home = folder / "checkpoints"
+    home.mkdir(parents=True, exist_ok=True)
+    for name, weight in snapshot.weights.items():
+        if not torch.isfinite(weight).all():
+            raise CheckpointError(f"refusing to save step {snapshot.step}: {name} holds values that are not finite")
+    target = home / f"{PREFIX}{snapshot.step:08d}"
+    fresh = home / f".writing-{target.name}-{os.getpid()}"
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir()
+    _save_tensors(fresh / "model.safetensors", snapshot.weights)
+    if snapshot.average is not None:
+        _save_tensors(fresh / "average.safetensors", snapshot.average)
+    with (fresh / "state.pt").open("wb") as file:
+        torch.save({"step": snapshot.step, **snapshot.state}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    if target.exists():
+        shutil.rmtree(target)
+    fresh.rename(target)
+    for old in [path for path in checkpoint_folders(folder) if path != target][: -keep_last + 1 or None]:
+        shutil.rmtree(old)
+    for leftover in home.glob(".writing-*"):
+        shutil.rmtree(leftover)
+    return target
+
+
+def load_snapshot(path: Path) -> Snapshot:
+    """Read one checkpoint folder, onto the host."""
+    average = path / "average.safetensors"
+    try:
+        state = torch.load(path / "state.pt", weights_only=True, map_location="cpu")
+        weights = load_file(path / "model.safetensors")
+        averaged = load_file(average) if average.exists() else None
+    except (OSError, SafetensorError, RuntimeError, EOFError, KeyError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); delete it to resume from the one before") from error
+    return Snapshot(state.pop("step"), weights, averaged, state)
+
+
+def checkpoint_folders(folder: Path) -> list[Path]:
+    """The complete checkpoints of a run, oldest first."""
+    return sorted((folder / "checkpoints").glob(f"{PREFIX}*"))
+
+
+def latest_checkpoint(folder: Path) -> Path:
+    found = checkpoint_folders(folder)
+    if not found:
+        raise CheckpointError(f"{folder} holds no checkpoint; expected {folder}/checkpoints/{PREFIX}...")
+    return found[-1]
+
+
+def load_weights(checkpoint: Path, model: nn.Module, average: bool = True) -> None:
+    """Put a checkpoint's trained weights (their running average if there is one and `average`) into `model`.
+
+    The names must all be known to the model; parameters the checkpoint did not train are left as they are.
+    """
+    averaged = checkpoint / "average.safetensors"
+    weights = load_file(averaged if average and averaged.exists() else checkpoint / "model.safetensors")
+    copy_weights(dict(model.named_parameters()), weights)
+
+
+@torch.no_grad()
+def copy_weights(parameters: dict[str, nn.Parameter], weights: dict[str, Tensor]) -> None:
+    """Copy by name. Raises CheckpointError when a name is unknown or a shape differs."""
+    for name, weight in weights.items():
+        if name not in parameters:
+            raise CheckpointError(f"the checkpoint trains {name}, which this model does not have")
+        if parameters[name].shape != weight.shape:
+            given, expected = tuple(weight.shape), tuple(parameters[name].shape)
+            raise CheckpointError(f"{name} has shape {given} in the checkpoint and {expected} in the model")
+        parameters[name].copy_(weight)
+
+
+def digest(value: Any) -> str:
+    """SHA-256 over nested dicts, lists, numbers and tensors: equal exactly when all of them are, bit for bit."""
+    hasher = hashlib.sha256()
+    _feed(hasher, value)
+    return hasher.hexdigest()
+
+
+def _feed(hasher: Any, value: Any) -> None:
+    if isinstance(value, Tensor):
+        hasher.update(f"{value.dtype}{tuple(value.shape)}".encode())
+        hasher.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    elif isinstance(value, dict):
+        for key in sorted(value, key=str):
+            hasher.update(f"{key}=".encode())
+            _feed(hasher, value[key])
+    elif isinstance(value, list | tuple):
+        hasher.update(f"[{len(value)}]".encode())
+        for item in value:
+            _feed(hasher, item)
+    else:
+        hasher.update(repr(value).encode())
+
+
+def _save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    on_host = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(on_host, path)
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    if digest(load_file(path)) != digest(on_host):
+        raise CheckpointError(f"{path.name} reads back differently from what was written; is the disk full or failing?")

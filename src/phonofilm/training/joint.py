@@ -1,0 +1,229 @@
+"""Joint training of picture and sound: the towers, the bridge and, if wanted, the text encoder, from cached latents."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import UMT5EncoderModel
+
+from phonofilm.errors import InputError
+from phonofilm.models.joint import JointDenoiser, JointOutput, Positions, fold_text_padding
+from phonofilm.training.config import ExpertMode, JointConfig
+from phonofilm.training.latents import LatentDataset, Prompts, ShuffledOrder
+from phonofilm.training.logs import SumAndCount
+from phonofilm.training.objective import draw, noised, velocity_loss
+from phonofilm.training.optimizers import component_of
+from phonofilm.training.task import Hook, TaskLoss, Turn
+from phonofilm.training.timesteps import Expert
+from phonofilm.training.trainer import RunEnd, Trainer
+
+logger = logging.getLogger(__name__)
+
+BUCKETS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
+
+
+@dataclass(frozen=True)
+class JointInputs:
+    """One forward's inputs: noised latents, sigmas [b] and bridge scale [b] on the host, prompts, the clips' frame rate."""
+
+    video: Tensor
+    audio: Tensor
+    video_sigma: Tensor
+    audio_sigma: Tensor
+    bridge_scale: Tensor
+    prompts: Prompts
+    frame_rate: float
+
+
+class JointModel(nn.Module):
+    """The modules trained together. With two experts, both denoisers hold the same audio tower and bridge."""
+
+    def __init__(
+        self, high: JointDenoiser, low: JointDenoiser | None, text: UMT5EncoderModel, text_length: int = 512
+    ) -> None:
+        super().__init__()
+        if low is not None and (low.audio is not high.audio or low.bridge is not high.bridge):
+            raise InputError("the two experts must share one audio tower and one bridge; see clone_expert")
+        self.high = high
+        self.low = low
+        self.text = text
+        self.text_length = text_length
+        self.gradient_checkpointing = False
+        self._positions: dict[tuple[object, ...], Positions] = {}
+        self.train()
+
+    def train(self, mode: bool = True) -> JointModel:
+        """As ever, but the text encoder stays in eval mode: its dropout would corrupt the prompts. It still learns."""
+        super().train(mode)
+        self.text.eval()
+        return self
+
+    def encode(self, prompts: Prompts) -> tuple[Tensor, Tensor]:
+        """Text embeddings [b,l,d] and the bias [b,l] that makes l positions weigh as `text_length` zero-padded ones."""
+        mask = (torch.arange(prompts.tokens.shape[1]) < prompts.lengths[:, None]).to(prompts.tokens.device)
+        hidden = self.text(input_ids=prompts.tokens, attention_mask=mask.long()).last_hidden_state
+        return fold_text_padding(hidden * mask[..., None], prompts.lengths, self.text_length)
+
+    def forward(self, inputs: JointInputs, expert: Expert) -> JointOutput:
+        denoiser = self.high if expert != "low" or self.low is None else self.low
+        text, bias = self.encode(inputs.prompts)
+        whole = bool((inputs.bridge_scale == 1).all())
+        output: JointOutput = denoiser(
+            inputs.video,
+            inputs.audio,
+            1000 * inputs.video_sigma,
+            1000 * inputs.audio_sigma,
+            text,
+            inputs.frame_rate,
+            text_bias=bias,
+            bridge_scale=1.0 if whole else inputs.bridge_scale.to(inputs.video.device),
+            positions=self._places(inputs, denoiser),
+            gradient_checkpointing=self.gradient_checkpointing and torch.is_grad_enabled(),
+        )
+        return output
+
+    def _places(self, inputs: JointInputs, denoiser: JointDenoiser) -> Positions:
+        """Token positions, which depend on shapes and frame rate alone and so are made once for each."""
+        shape, device = inputs.video.shape[2:], inputs.video.device
+        pt, ph, pw = denoiser.video.patch_size
+        grid = (shape[0] // pt, shape[1] // ph, shape[2] // pw)
+        audio_tokens = inputs.audio.shape[-1] // denoiser.audio.patch_size
+        key = (grid, audio_tokens, inputs.frame_rate, device)
+        if key not in self._positions:
+            self._positions[key] = denoiser.positions(grid, audio_tokens, inputs.frame_rate, device)
+        return self._positions[key]
+
+
+def clone_expert(denoiser: JointDenoiser) -> JointDenoiser:
+    """A second expert that starts as a copy of the first one's video tower and shares its audio tower and bridge."""
+    return JointDenoiser(copy.deepcopy(denoiser.video), denoiser.audio, denoiser.bridge)
+
+
+def expert_for(mode: ExpertMode, step: int) -> Expert:
+    """Whose turn it is at update `step`."""
+    if mode == "alternate":
+        return "high" if step % 2 == 0 else "low"
+    return "both" if mode == "both-as-one" else mode
+
+
+class JointTask:
+    """The joint objective over a folder of latents, as a task for the loop."""
+
+    def __init__(self, model: JointModel, dataset: LatentDataset, config: JointConfig) -> None:
+        two = model.low is not None
+        if two == (config.experts == "both-as-one"):
+            has = "two experts" if two else "one expert"
+            raise InputError(
+                f"experts is {config.experts!r} and the model has {has}; clone_expert makes the second one"
+            )
+        self.model = model
+        self.dataset = dataset
+        self.config = config
+        self._order = ShuffledOrder(len(dataset), config.seed)
+        self._device = torch.device("cpu")
+        model.gradient_checkpointing = config.gradient_checkpointing
+        idle = {"high": "low", "low": "high"}.get(config.experts)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(component_of(name) in config.train and not name.startswith(f"{idle}.video."))
+
+    def rate_scales(self) -> dict[str, float]:
+        scale = self.config.optimizer.scale
+        return {name: scale.get(component_of(name), 1.0) for name, _ in self.model.named_parameters()}
+
+    def prepare(self, device: torch.device) -> None:
+        self._device = device
+        if device.type != "cpu":
+            self.dataset.to(device)
+
+    def loss(self, model: nn.Module, turn: Turn) -> TaskLoss:
+        count = self.config.batch_size
+        rows = self._order.rows(turn.first_draw(count), count)
+        sample = self.dataset.sample(rows, self._device)
+        expert = expert_for(self.config.experts, turn.step)
+        drawn = draw(
+            self.config.objective, sample, expert, turn.generator(purpose=0), turn.generator(1, device=self._device)
+        )
+        target = noised(sample, drawn)
+        inputs = JointInputs(
+            target.video,
+            target.audio,
+            drawn.video_sigma,
+            drawn.audio_sigma,
+            drawn.bridge_scale,
+            hidden_prompts(self.dataset, rows, drawn.keep_caption, self._device),
+            self.dataset.meta.frame_rate,
+        )
+        output = model(inputs, expert)
+        losses = velocity_loss(self.config.objective, output.video, output.audio, target, drawn)
+        tracks = {
+            "video": TrackErrors(losses.video, drawn.video_sigma, drawn.learn_video),
+            "audio": TrackErrors(losses.audio, drawn.audio_sigma, drawn.learn_audio),
+        }
+        return TaskLoss(losses.total, lambda: loss_report(expert, tracks))
+
+
+@dataclass(frozen=True)
+class TrackErrors:
+    """One modality's squared errors of a micro-batch, at which sigmas, and which of them were learnt from: all [b]."""
+
+    errors: Tensor
+    sigma: Tensor
+    learn: Tensor
+
+
+def hidden_prompts(dataset: LatentDataset, rows: Tensor, keep: Tensor, device: torch.device) -> Prompts:
+    """The prompts of these rows, those not in `keep` [b] replaced by the empty one."""
+    prompts, empty = dataset.prompts(rows, device), dataset.empty_prompt(device)
+    lengths = torch.where(keep, prompts.lengths, empty.lengths)
+    longest = int(lengths.max())
+    tokens = torch.zeros(len(rows), longest, dtype=torch.long, device=device)
+    for source, chosen in ((prompts, keep), (empty, ~keep)):
+        width = min(longest, source.tokens.shape[1])
+        where = chosen.to(device)[:, None]
+        tokens[:, :width] = torch.where(where, source.tokens[:, :width], tokens[:, :width])
+    return Prompts(tokens, lengths)
+
+
+def loss_report(expert: Expert, tracks: dict[str, TrackErrors]) -> dict[str, SumAndCount]:
+    """Sums and counts by modality, and by expert, modality and sigma bucket, over the samples that were learnt from."""
+    report: dict[str, SumAndCount] = {}
+    for modality, track in tracks.items():
+        errors = track.errors.cpu() * track.learn
+        report[f"loss/{modality}"] = (float(errors.sum()), float(track.learn.sum()))
+        for low, high in itertools.pairwise(BUCKETS):
+            inside = track.learn * ((track.sigma >= low) & ((track.sigma < high) | (high == BUCKETS[-1])))
+            if inside.any():
+                name = f"loss/{expert}/{modality}/{low:.2f}-{high:.2f}"
+                report[name] = (float((errors * inside).sum()), float(inside.sum()))
+    return report
+
+
+def train_joint(
+    model: JointModel,
+    dataset: LatentDataset,
+    config: JointConfig,
+    folder: Path,
+    hooks: Sequence[Hook] = (),
+    *,
+    resume: bool = False,
+    allow: Sequence[str] = (),
+    until: int | None = None,
+) -> RunEnd:
+    """Train `model` in place into the run folder; on return it holds the averaged weights if the config asks for an average.
+
+    `resume` goes on from the folder's latest checkpoint, refusing a config changed in a key that `allow` does not
+    name; `until` stops early, with a checkpoint, at that total number of updates.
+    """
+    trainer = Trainer(JointTask(model, dataset, config), config, folder, hooks)
+    if resume:
+        trainer.resume(allow)
+    end = trainer.run(until)
+    trainer.adopt_average()
+    return end
