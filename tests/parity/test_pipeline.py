@@ -60,7 +60,7 @@ def test_first_frame_condition(pipe: MovaPipeline, golden: Golden) -> None:
     geometry = plan_clip(Tracks(), sizes, pipe.default_geometry).geometry
     first = frame_tensor(golden.first_frame, geometry, "crop")
     with torch.no_grad():
-        condition = conditions.frame_condition(pipe.video_vae, geometry, first)
+        condition = conditions.frame_condition(pipe.video_vae, geometry, torch.device("cpu"), first)
     assert relative_error(condition, golden["pipeline/condition"]) <= TOLERANCE
 
 

@@ -93,14 +93,17 @@ def denormalize(vae: Any, latents: Tensor) -> Tensor:
     return latents * std + mean
 
 
-def encode_video(vae: Any, pixels: Tensor) -> Tensor:
-    """pixels [b,3,F,H,W] in -1..1 -> normalised latents float32 [b,c,f,h,w]: the posterior's mode."""
-    posterior = vae.encode(pixels.to(device=vae.device, dtype=vae.dtype)).latent_dist
+def encode_video(vae: Any, pixels: Tensor, device: torch.device) -> Tensor:
+    """pixels [b,3,F,H,W] in -1..1 -> normalised latents float32 [b,c,f,h,w]: the posterior's mode. `device` is where the
+    VAE runs; an offloaded one does not know it."""
+    posterior = vae.encode(pixels.to(device=device, dtype=vae.dtype)).latent_dist
     return normalize(vae, posterior.mode().float())
 
 
-def frame_condition(vae: Any, geometry: ClipGeometry, first: Tensor, last: Tensor | None = None) -> Tensor:
-    """Mask and latents of the given frames: float32 [b, 4+c, f, h, w].
+def frame_condition(
+    vae: Any, geometry: ClipGeometry, device: torch.device, first: Tensor, last: Tensor | None = None
+) -> Tensor:
+    """Mask and latents of the given frames: float32 [b, 4+c, f, h, w] on `device`.
 
     first, last: [b,3,H,W] in -1..1. The frames not given are zero (mid grey). The mask has one channel per pixel frame
     of a latent frame: all four are 1 in the first latent frame, and the very last is 1 where a last frame is given.
@@ -119,7 +122,7 @@ def frame_condition(vae: Any, geometry: ClipGeometry, first: Tensor, last: Tenso
             raise InputError("a last frame was given for a clip of one frame; use num_frames 5 or more")
         frames[1] = torch.cat([frames[1][:, :, 1:], last[:, :, None]], dim=2)
         mask[:, -1, -1] = 1
-    latents = encode_video(vae, torch.cat(frames, dim=2))
+    latents = encode_video(vae, torch.cat(frames, dim=2), device)
     return torch.cat([mask.to(latents), latents], dim=1)
 
 
@@ -128,7 +131,7 @@ def held_video(vae: Any, task: Given, clips: int, device: torch.device) -> Held 
     if task.video is None:
         return None
     frames = torch.from_numpy(task.video.data).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
-    known = encode_video(vae, frames).to(device)
+    known = encode_video(vae, frames, device)
     return Held(_filled(known, task.geometry.latent_frames, clips), torch.from_numpy(task.video.where))
 
 
@@ -137,7 +140,7 @@ def held_audio(vae: Any, task: Given, clips: int, device: torch.device) -> Held 
     if task.audio is None:
         return None
     wave = vae.preprocess(torch.from_numpy(task.audio.data)[None, None])
-    known = vae.encode(wave.to(device=vae.device, dtype=vae.dtype)).mode().float().to(device)
+    known = vae.encode(wave.to(device=device, dtype=vae.dtype)).mode().float()
     return Held(_filled(known, task.geometry.audio_latents, clips), torch.from_numpy(task.audio.where))
 
 

@@ -25,7 +25,7 @@ def decode_video(vae: Any, latents: Tensor) -> Tensor:
     Clips are decoded one by one: a VAE's activations are far larger than its latents.
     """
     frames = []
-    for clip in denormalize(vae, latents.to(vae.device)).split(1):
+    for clip in denormalize(vae, latents).split(1):
         pixels = vae.decode(clip.to(vae.dtype)).sample
         frames.append((pixels.float() * 0.5 + 0.5).clamp(0, 1).permute(0, 2, 1, 3, 4).cpu())
     return torch.cat(frames)
@@ -33,7 +33,7 @@ def decode_video(vae: Any, latents: Tensor) -> Tensor:
 
 def decode_audio(vae: Any, latents: Tensor, geometry: ClipGeometry) -> Tensor:
     """Latents [b,c,t] -> waveform float32 [b,1,samples] on the host, cut to the picture's length."""
-    waves = [vae.decode(clip.to(device=vae.device, dtype=vae.dtype)).float().cpu() for clip in latents.split(1)]
+    waves = [vae.decode(clip.to(vae.dtype)).float().cpu() for clip in latents.split(1)]
     return torch.cat(waves)[..., : geometry.num_samples]
 
 

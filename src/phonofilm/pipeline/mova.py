@@ -238,9 +238,9 @@ class MovaPipeline(DiffusionPipeline):
             clips,
         )
         condition = torch.cat(
-            [conditions.frame_condition(self.video_vae, task.geometry, first, last) for first in pictures]
+            [conditions.frame_condition(self.video_vae, task.geometry, device, first, last) for first in pictures]
         )
-        condition = condition.repeat_interleave(clips // len(pictures), 0).to(device)
+        condition = condition.repeat_interleave(clips // len(pictures), 0)
         velocity = ExpertVelocity(
             self._experts(boundary_ratio, remove_video_dit),
             task.geometry,
