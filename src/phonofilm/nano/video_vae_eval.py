@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ MOVING = 8  # of 255: a pixel that changed by more since the frame before
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Means over clips: PSNR in dB (peak 255), PSNR where something moves, share of clips that keep their colour."""
+    """Means over clips: PSNR in dB (peak 255), PSNR where something moves (NaN if nothing does), share that keeps its colour."""
 
     psnr: float
     moving_psnr: float
@@ -63,7 +64,7 @@ def measure(vae: AutoencoderKLWan, clips: list[WorldClip]) -> Reconstruction:
         if mask.any():
             moving.append(_psnr(error[mask]))
         kept.append(named_colour(back[-1], clip.frames[-1], clip.attributes["colour"]) == clip.attributes["colour"])
-    return Reconstruction(float(np.mean(whole)), float(np.mean(moving)), float(np.mean(kept)))
+    return Reconstruction(float(np.mean(whole)), float(np.mean(moving)) if moving else math.nan, float(np.mean(kept)))
 
 
 def named_colour(picture: NDArray[np.uint8], truth: NDArray[np.uint8], colour: str) -> str:

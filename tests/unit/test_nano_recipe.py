@@ -1,0 +1,100 @@
+"""The whole recipe at tiny sizes: every stage runs, resumes, and the checkpoint makes a clip without knowing the world."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from phonofilm.errors import InputError
+from phonofilm.nano.audio_vae_stage import AudioVaeConfig
+from phonofilm.nano.joint_stage import TowerConfig
+from phonofilm.nano.latent_stage import LatentConfig
+from phonofilm.nano.recipe import EXPERTS, JOINT, Recipe, Run, TextConfig, run_recipe, stage_functions
+from phonofilm.nano.video_vae import Phase, VideoVaeConfig
+from phonofilm.training.latents import LatentDataset
+
+FEW_STEPS = {"max_steps": 3, "budget_seconds": None, "batch_size": 2, "log_every": 1, "checkpoint_every": 2}
+TINY = Recipe(
+    video_vae=VideoVaeConfig(
+        size=16,
+        num_frames=5,
+        base_dim=4,
+        decoder_base_dim=4,
+        latent_channels=4,
+        max_steps=2,
+        phases=(Phase(0.5, 1, 2), Phase(0.5, 5, 2)),
+        bank_clips=3,
+        statistics_clips=2,
+        held_out=1,
+        autocast=False,
+        compile=False,
+    ),
+    audio_vae=AudioVaeConfig(
+        encoder_dim=2, decoder_dim=16, latent_dim=4, train_clips=3, held_out_clips=2, watched_clips=1, max_steps=2
+    ),
+    text=TextConfig(captions=40, width=16, layers=1, heads=2),
+    latents=LatentConfig(clips=4, size=16, num_frames=5, batch=3, autocast=False),
+    towers=TowerConfig(video_dim=48, audio_dim=24, layers=2, head_dim=24, freq_dim=16),
+    joint=JOINT.model_copy(update=FEW_STEPS),
+    experts=EXPERTS.model_copy(update=FEW_STEPS),
+    defaults={"height": 16, "width": 16, "num_frames": 5, "num_inference_steps": 2, "guidance_scale": 2.0},
+)
+MAKE_A_CLIP = """
+import sys
+sys.modules["phonofilm.nano.world"] = None  # whoever imports the world now, fails
+import numpy as np, torch
+torch.set_num_threads(1)
+from phonofilm.pipeline.mova import MovaPipeline
+pipeline = MovaPipeline.from_pretrained(sys.argv[1], torch_dtype=torch.float32)
+pipeline.set_progress_bar_config(disable=True)
+made = pipeline("a red ball", output_type="np", generator=torch.Generator().manual_seed(0))
+assert np.asarray(made.frames).shape == (1, 5, 16, 16, 3), np.asarray(made.frames).shape
+assert np.isfinite(np.asarray(made.audio)).all()
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    torch.set_num_threads(1)
+    finished = Run(TINY, tmp_path_factory.mktemp("nano"))
+    assert run_recipe(finished) == finished.checkpoint
+    return finished
+
+
+def test_every_stage_leaves_what_the_next_one_reads(run: Run) -> None:
+    for folder in (run.video_vae, run.audio_vae, run.text, run.latents, run.joint, run.experts, run.checkpoint):
+        assert folder.is_dir()
+    dataset = LatentDataset(run.latents)
+    assert len(dataset) == 4
+    assert dataset.arrays["video"].shape == (4, 4, 2, 2, 2)
+    index = (run.checkpoint / "model_index.json").read_text()
+    assert '"video_dit_2"' in index
+
+
+def test_the_checkpoint_makes_a_clip_without_the_world(run: Run) -> None:
+    subprocess.run([sys.executable, "-c", MAKE_A_CLIP, str(run.checkpoint)], check=True, timeout=300)
+
+
+def test_a_finished_stage_is_not_run_again(run: Run) -> None:
+    watched = [run.video_vae, run.latents, run.joint / "networks", run.experts / "networks"]
+    before = [folder.stat().st_mtime_ns for folder in watched]
+    run_recipe(run, [name for name in stage_functions() if name != "package"])
+    assert [folder.stat().st_mtime_ns for folder in watched] == before
+
+
+def test_the_experts_differ_after_their_training(run: Run) -> None:
+    from phonofilm.models.video import WanModel
+
+    high, low = (WanModel.from_pretrained(run.experts / "networks" / name) for name in ("video_dit", "video_dit_2"))
+    assert any(not torch.equal(a, b) for a, b in zip(high.parameters(), low.parameters(), strict=True))
+
+
+def test_stages_in_the_wrong_order_or_unknown_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="run the stage text first"):
+        run_recipe(Run(TINY, tmp_path), ["joint"])
+    with pytest.raises(InputError, match="the stages are video-vae"):
+        run_recipe(Run(TINY, tmp_path), ["cooking"])
