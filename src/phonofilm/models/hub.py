@@ -134,9 +134,26 @@ def local_state(name: str, *, revision: str | None = None, cache_dir: str | Path
                 local_files_only=True,
             )
         )
-    except (LocalEntryNotFoundError, HFValidationError):
-        return LocalState("partial" if nbytes else "absent", None, nbytes)
+    except LocalEntryNotFoundError as error:
+        begun = getattr(error, "snapshot_path", None)  # only an incomplete snapshot has one
+        return LocalState("partial" if nbytes else "absent", None if begun is None else Path(begun), nbytes)
+    except HFValidationError as error:
+        raise InputError(f"{name!r} is no hub id: {error}") from error
     return LocalState("complete" if _has_all_weights(folder) else "partial", folder, nbytes)
+
+
+def local_checkpoint(name: str) -> Path:
+    """The folder of a model that is on this machine, whole or not. Raises CheckpointError when nothing of it is."""
+    if name == "nano":
+        return _packaged()
+    if all(model.name != name for model in KNOWN_MODELS) and Path(name).expanduser().is_dir():
+        return Path(name).expanduser()
+    local = local_state(name)
+    if local.folder is None:
+        raise CheckpointError(
+            f"{name} is not in the local cache, or not far enough; run: phonofilm models download {name}"
+        )
+    return local.folder
 
 
 def plan_download(

@@ -32,6 +32,17 @@ FORMAT: dict[str, tuple[tuple[str, str], ...]] = {
 }
 NETWORKS = tuple(name for name in FORMAT if name not in ("tokenizer", "scheduler"))
 OPTIONAL = ("video_dit_2",)  # a checkpoint of one expert has null here
+# Widths that two components share; a checkpoint put together from several models may get them wrong.
+MUST_AGREE = (
+    (("video_dit", "dim"), ("video_dit_2", "dim")),
+    (("video_dit", "num_layers"), ("video_dit_2", "num_layers")),
+    (("video_dit", "dim"), ("dual_tower_bridge", "visual_hidden_dim")),
+    (("audio_dit", "dim"), ("dual_tower_bridge", "audio_hidden_dim")),
+    (("video_dit", "text_dim"), ("text_encoder", "d_model")),
+    (("audio_dit", "text_dim"), ("text_encoder", "d_model")),
+    (("video_dit", "out_dim"), ("video_vae", "z_dim")),
+    (("audio_dit", "out_dim"), ("audio_vae", "latent_dim")),
+)
 SCHEDULER_CONFIG = "scheduler_config.json"
 
 
@@ -89,6 +100,7 @@ def read_layout(folder: Path | str, skip: Collection[str] = ()) -> CheckpointLay
             for name in NETWORKS
             if name not in skip and index[name][1] is not None
         }
+        check_fit(root, components)
         if "tokenizer" not in skip:
             check_tokenizer(root)
         return CheckpointLayout(
@@ -153,6 +165,18 @@ def read_component(root: Path, name: str, class_name: str | None) -> Component:
     module = empty_module(component.class_name, config, str(folder / "config.json"))
     place_tensors(name, module, component.entries)
     return component
+
+
+def check_fit(root: Path, components: Mapping[str, Component]) -> None:
+    """Raises CheckpointError when components that are there were not made for each other."""
+    for (one, one_key), (other, other_key) in MUST_AGREE:
+        if one not in components or other not in components:
+            continue
+        left, right = components[one].config.get(one_key), components[other].config.get(other_key)
+        if left is not None and right is not None and left != right:
+            raise CheckpointError(
+                f"the components of {root} do not fit together: {one} has {one_key} {left}, {other} has {other_key} {right}"
+            )
 
 
 def check_tokenizer(root: Path) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from phonofilm.errors import CheckpointError
 from phonofilm.models.files import INDEX_SUFFIX, listed, read_json, weight_files
 
-CHUNK_BYTES = 32 * 2**20
+CHUNK_BYTES = 8 * 2**20
 MAX_HEADER_BYTES = 100_000_000
 
 DTYPES: dict[str, torch.dtype] = {

@@ -1,0 +1,111 @@
+"""`phonofilm models`: which models there are, fetching one, and whether one is whole. Only glue: models/hub.py and health.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from phonofilm.models.health import Finding
+
+app = typer.Typer(help="List, download and verify checkpoints.", no_args_is_help=True)
+
+MARKS = {"ok": "[green]ok[/green]", "warning": "[yellow]warning[/yellow]", "error": "[red]error[/red]"}
+
+
+@app.command("list")
+def list_models() -> None:
+    """The models with a short name, and what of them is on this machine."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from phonofilm.models.hub import KNOWN_MODELS, local_state
+
+    table = Table("name", "hub id", "size", "here", "what it is")
+    for model in KNOWN_MODELS:
+        local = local_state(model.name)
+        here = {"complete": "complete", "partial": f"part: {gigabytes(local.nbytes)}", "absent": "no"}[local.state]
+        size = local.nbytes if local.state == "complete" else model.nbytes
+        table.add_row(model.name, model.hub_id or "in the package", gigabytes(size), here, model.about)
+    Console().print(table)
+
+
+@app.command()
+def download(
+    model: Annotated[str, typer.Argument(help="360p, 720p, or a hub id (owner/name)")],
+    to: Annotated[Path | None, typer.Option(help="a plain folder, instead of the hub's cache")] = None,
+    revision: Annotated[str | None, typer.Option(help="branch, tag or commit")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be downloaded")] = False,
+) -> None:
+    """Download a checkpoint, with progress; run it again to resume, or to update."""
+    from rich.console import Console
+
+    from phonofilm.errors import InputError
+    from phonofilm.models.hub import download_model, plan_download, require_space
+
+    if model == "nano":
+        raise InputError("nano is part of the package; there is nothing to download")
+    console = Console()
+    plan = plan_download(model, revision=revision, local_dir=to)
+    console.print(
+        f"{plan.hub_id}: {plan.files} files, {gigabytes(plan.nbytes)}; still to fetch: {plan.missing_files} files, "
+        f"{gigabytes(plan.missing_bytes)}; into {plan.destination} ({gigabytes(plan.free_bytes)} free)",
+        soft_wrap=True,
+    )
+    require_space(plan)
+    if not dry_run:
+        console.print(f"ready: {download_model(model, revision=revision, local_dir=to)}", soft_wrap=True)
+
+
+@app.command()
+def verify(
+    model: Annotated[str, typer.Argument(help="a checkpoint folder, a short name, or a hub id in the cache")],
+    deep: Annotated[bool, typer.Option("--deep", help="read every tensor and look for NaN and infinity")] = False,
+    checksums: Annotated[
+        bool, typer.Option(help="compare every downloaded file with the hub's digest (reads all bytes)")
+    ] = True,
+) -> None:
+    """Check a checkpoint; exit code 1 when it cannot be used."""
+    from phonofilm.models.hub import local_checkpoint
+
+    folder = local_checkpoint(model)
+    from rich.console import Console
+    from rich.progress import BarColumn, FileSizeColumn, Progress, TextColumn, TransferSpeedColumn
+
+    from phonofilm.models.health import health, is_fit
+
+    columns = (TextColumn("{task.description}"), BarColumn(), FileSizeColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("headers", total=None)
+        findings = health(
+            folder,
+            checksums=checksums,
+            deep=deep,
+            progress=lambda subject, nbytes: bar.update(task, description=subject, advance=nbytes),
+        )
+    print_findings(folder, findings)
+    if not is_fit(findings):
+        raise typer.Exit(1)
+
+
+def print_findings(folder: Path, findings: list[Finding]) -> None:
+    """The findings as a table, and the verdict under it."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from phonofilm.models.health import is_fit
+
+    console = Console()
+    table = Table("", "what", "finding", title=Text(str(folder)))
+    for finding in findings:
+        table.add_row(MARKS[finding.severity], Text(finding.subject), Text(finding.message))
+    console.print(table)
+    console.print("[green]fit for use[/green]" if is_fit(findings) else "[red]not fit for use[/red]")
+
+
+def gigabytes(nbytes: int) -> str:
+    """77700000000 -> "77.7 GB"; small things in MB."""
+    return f"{nbytes / 1e9:.1f} GB" if nbytes >= 10**9 else f"{nbytes / 1e6:.0f} MB"
