@@ -1,0 +1,98 @@
+"""The settings that made a clip, as text inside the file: written as JSON, read back from every format we write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from phonofilm.errors import InputError, MediaError
+
+TITLE_LENGTH = 100
+FOLDER_FILE = "metadata.json"
+
+
+def to_text(metadata: Mapping[str, Any]) -> str:
+    """JSON on one line, readable where it can be. Raises InputError for values that JSON has no word for."""
+    try:
+        text = json.dumps(dict(metadata), ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"the clip's metadata must be plain JSON values (text, numbers, lists, dicts): {error}"
+        ) from error
+    # A lone surrogate has no UTF-8; its backslash form is valid JSON for the same character.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def from_text(text: str) -> dict[str, Any] | None:
+    """The settings, or None when the text is something else."""
+    try:
+        settings = json.loads(text)
+    except ValueError:
+        return None
+    return settings if isinstance(settings, dict) else None
+
+
+def title(metadata: Mapping[str, Any]) -> str | None:
+    """The prompt, on one line and short enough for a player's window."""
+    prompt = metadata.get("prompt")
+    if not isinstance(prompt, str) or not prompt.strip():
+        return None
+    line = " ".join(prompt.encode("utf-8", "replace").decode("utf-8").replace("\0", " ").split())
+    return line if len(line) <= TITLE_LENGTH else line[: TITLE_LENGTH - 1].rstrip() + "…"
+
+
+def tags(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """What goes into a container: `comment` (the settings) and `title`; nothing for a clip without settings."""
+    if not metadata:
+        return {}
+    name = title(metadata)
+    return {"comment": to_text(metadata)} | ({"title": name} if name else {})
+
+
+def read_metadata(path: str | Path) -> dict[str, Any]:
+    """The settings stored in a clip, picture or frame folder that Phonofilm wrote.
+
+    Raises InputError when there is no such file, MediaError when it carries no settings or cannot be read.
+    """
+    path = Path(path)
+    settings = from_text(_stored_text(path) or "")
+    if settings is None:
+        raise MediaError(f"{path} carries no settings: it was not made by Phonofilm, or a tool has removed its comment")
+    return settings
+
+
+def _stored_text(path: Path) -> str | None:
+    if path.is_dir():
+        return _folder_text(path)
+    if not path.exists():
+        raise InputError(f"no file at {path}")
+    if path.suffix.lower() in (".png", ".gif"):
+        return _image_text(path)
+    from phonofilm.media.container import comment, opened
+
+    with opened(path) as container:
+        return comment(container)
+
+
+def _folder_text(path: Path) -> str | None:
+    file = path / FOLDER_FILE
+    if not file.is_file():
+        return None
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise MediaError(f"{file} is damaged: {error}") from error
+    return json.dumps(stored["settings"]) if isinstance(stored, dict) and stored.get("settings") else None
+
+
+def _image_text(path: Path) -> str | None:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            text = image.info.get("comment") or image.info.get("Comment")
+    except (OSError, SyntaxError, ValueError) as error:
+        raise MediaError(f"{path} cannot be read as an image: {error}") from error
+    return text.decode("utf-8", "replace") if isinstance(text, bytes) else text
