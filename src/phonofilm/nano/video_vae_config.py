@@ -12,11 +12,15 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of the curriculum: clips of `frames` frames, `batch` at a time, for `share` of the run."""
+    """A part of the curriculum: clips of `frames` frames, `batch` at a time, for `share` of the run.
+
+    `rate` multiplies the learning rates: a batch of few different clips bears smaller steps than one of many pictures.
+    """
 
     share: float
     frames: int
     batch: int
+    rate: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -32,9 +36,9 @@ class VideoVaeConfig:
     max_steps: int | None = None  # stop and save earlier; the schedule then runs over these steps
     phases: tuple[Phase, ...] = (
         Phase(0.10, 1, 24),
-        Phase(0.10, 5, 6),
-        Phase(0.52, 17, 2),
-        Phase(0.28, 49, 2),
+        Phase(0.10, 5, 6, 0.6),
+        Phase(0.52, 17, 2, 0.3),
+        Phase(0.28, 49, 2, 0.3),
     )
     bank_clips: int = 4000
     statistics_clips: int = 240

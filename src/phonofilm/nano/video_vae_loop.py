@@ -72,7 +72,7 @@ class VideoVaeTrainer:
     def step(self) -> None:
         """One update, then whatever is due: a log line, a measurement, a checkpoint."""
         phase = self._phase()
-        factor = self._rate()
+        factor = phase.rate * self._rate()
         for optimizer, rate in ((self.muon, self.config.muon_rate), (self.adamw, self.config.adamw_rate)):
             optimizer.param_groups[0]["lr"] = rate * factor
         frames = self._batch(phase)
