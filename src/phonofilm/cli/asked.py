@@ -1,0 +1,100 @@
+"""What was asked for one clip, option by option. Reading it from a JSON line and laying one over another; no checks of sense."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from phonofilm.errors import InputError
+
+# Saying one of a group takes back what was said of the others before.
+EXCLUSIVE = (("seconds", "num_frames"), ("video", "audio", "continue_from"))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Options as they were given; None where nothing was said. The names are the command's options and a JSONL line's keys.
+
+    Several-part values are text: size "640x352", retake "1.5:2.5" (seconds), modality_scale "3.5,1", fps "24000/1001".
+    """
+
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    image: Path | None = None
+    last_image: Path | None = None
+    image_fit: str | None = None
+    video: Path | None = None
+    audio: Path | None = None
+    continue_from: Path | None = None
+    overlap_frames: int | None = None
+    retake: str | None = None
+    retake_tracks: str | None = None
+    size: str | None = None
+    seconds: float | None = None
+    num_frames: int | None = None
+    fps: str | None = None
+    steps: int | None = None
+    guidance_scale: float | None = None
+    audio_guidance_scale: float | None = None
+    modality_scale: str | None = None
+    video_shift: float | None = None
+    audio_shift: float | None = None
+    boundary_ratio: float | None = None
+    seed: int | None = None
+    num_clips: int | None = None
+    output: Path | None = None
+    output_type: str | None = None
+    contact_sheet: Path | None = None
+
+    def over(self, base: Asked) -> Asked:
+        """These options, and where nothing was said, those of `base`."""
+        said = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
+        taken_back = {name: None for group in EXCLUSIVE if said.keys() & set(group) for name in group}
+        return replace(base, **(taken_back | said))
+
+
+def asked_from_json(content: Any, where: str) -> Asked:
+    """The options of a JSONL line (or of a clip's metadata). Raises InputError, naming `where`, for a key or value of no use."""
+    if not isinstance(content, Mapping):
+        raise InputError(f'{where}: expected a JSON object such as {{"prompt": "..."}}, got {content!r:.60}')
+    kinds = {name: get_args(hint)[0] for name, hint in get_type_hints(Asked).items()}
+    if unknown := [str(key) for key in content if key not in kinds]:
+        raise InputError(f"{where}: unknown key {', '.join(unknown)}; known are {', '.join(kinds)}")
+    values = {key: value for key, value in content.items() if value is not None}
+    return Asked(**{key: _converted(key, value, kinds[key], where) for key, value in values.items()})
+
+
+def _converted(key: str, value: Any, kind: type, where: str) -> Any:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is str and isinstance(value, list) and key in ("retake", "modality_scale"):
+        return (":" if key == "retake" else ",").join(str(part) for part in value)
+    if kind is str and number and key in ("fps", "modality_scale"):
+        return str(value)
+    if kind is float and number:
+        return float(value)
+    if kind is Path and isinstance(value, str) and value:
+        return Path(value)
+    if kind in (int, str) and isinstance(value, kind) and not isinstance(value, bool):
+        return value
+    expected = {int: "a whole number", float: "a number", str: "text", Path: "a path as text"}[kind]
+    raise InputError(f"{where}: {key} is {value!r}; expected {expected}")
+
+
+def parse_retake(text: str) -> tuple[float, float]:
+    """ "1.5:2.5" -> (1.5, 2.5) seconds."""
+    try:
+        start, end = (float(part) for part in text.split(":"))
+    except ValueError:
+        raise InputError(f"retake {text!r} is not START:END in seconds; use for example 1.5:2.5") from None
+    return start, end
+
+
+def parse_scales(text: str) -> float | tuple[float, ...]:
+    """ "3.5" -> 3.5; "3.5,1" -> (3.5, 1.0)."""
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"modality_scale {text!r} is not a number or several; use for example 2, or 3.5,1") from None
+    return values[0] if len(values) == 1 else values

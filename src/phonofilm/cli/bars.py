@@ -1,0 +1,73 @@
+"""The report on a terminal: one rich progress display with a bar for loading, one for the steps, one for what follows."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from phonofilm.cli.progress import LogLines, Pace, size
+
+
+class Bars:
+    """Each part of a run has its own line, which stays when the part is over."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._progress = Progress(
+            SpinnerColumn(finished_text="[green]✓"),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.fields[about]}"),
+            TimeElapsedColumn(),
+            console=Console(stderr=True) if console is None else console,
+        )
+        self._loading: dict[str, TaskID] = {}
+        self._current: TaskID | None = None
+        self._experts: tuple[str, ...] = ()
+        self._pace = Pace(0)
+        self._handler = LogLines(self.say)
+
+    def __enter__(self) -> Bars:
+        self._handler.attach()
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if error[0] is None:
+            self._finish()
+        self._progress.stop()
+        self._handler.detach()
+
+    def say(self, text: str) -> None:
+        self._progress.console.print(escape(text), highlight=False, soft_wrap=True)
+
+    def loading(self, component: str, done: int, total: int) -> None:
+        if component not in self._loading:
+            self._loading[component] = self._progress.add_task(f"load {component}", total=total, about="")
+        self._progress.update(self._loading[component], completed=done, about=f"{size(done)} of {size(total)}")
+
+    def start_steps(self, experts: tuple[str, ...]) -> None:
+        self._experts, self._pace = experts, Pace(len(experts))
+        self._begin("sample", total=len(experts), about=self._next_expert(0))
+
+    def step(self, done: int) -> None:
+        assert self._current is not None
+        about = f"{self._next_expert(done)}{self._pace.after(done)}"
+        self._progress.update(self._current, completed=done, about=f"{done}/{len(self._experts)} {about}")
+
+    def stage(self, name: str) -> None:
+        self._begin(name, total=None, about="")
+
+    def _next_expert(self, done: int) -> str:
+        return "" if done >= len(self._experts) else f"{self._experts[done]}-noise expert "
+
+    def _begin(self, name: str, total: int | None, about: str) -> None:
+        self._finish()
+        self._current = self._progress.add_task(name, total=total, about=about)
+
+    def _finish(self) -> None:
+        """Marks the part that was running as done."""
+        if self._current is not None:
+            total = self._progress.tasks[self._progress.task_ids.index(self._current)].total
+            self._progress.update(self._current, total=total or 1, completed=total or 1)
+        self._current = None

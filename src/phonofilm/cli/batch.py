@@ -1,0 +1,150 @@
+"""Many clips from one file: reading it, skipping what is there already, going on when a clip fails."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from phonofilm.cli.asked import Asked, asked_from_json
+from phonofilm.cli.checkpoint import Checkpoint
+from phonofilm.cli.devices import Machine
+from phonofilm.cli.latents import read_latent_metadata
+from phonofilm.cli.plan import ClipPlan, plan
+from phonofilm.cli.prepare import prepare
+from phonofilm.cli.studio import Studio
+from phonofilm.cli.summary import plan_line
+from phonofilm.cli.targets import FRAMES, LATENT, SUFFIXES, Target
+from phonofilm.errors import InputError, MediaError, PhonofilmError
+from phonofilm.media import read_metadata
+from phonofilm.media.check import check_container
+
+# What a finished clip's account may differ in and still be the clip that is asked for.
+NOT_COMPARED = ("seed", "phonofilm", "offload", "device")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One clip (or num_clips of them) of the file: `where` names its line."""
+
+    where: str
+    asked: Asked
+
+
+def read_lines(path: Path, common: Asked) -> list[Line]:
+    """The clips of a file: JSON objects in .jsonl, else one prompt a line; empty lines are passed over.
+
+    `common`: what the command asks of every clip, where its line says nothing; its output is the folder for the clips,
+    which are called after their line's number. Raises InputError, naming the line, for one that cannot be understood.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read prompts from {path}: {error}") from error
+    as_json = path.suffix.lower() == ".jsonl"
+    folder = common.output or Path(path.stem)
+    kind = common.output_type or "mp4"
+    if kind not in SUFFIXES:
+        raise InputError(f"output type {kind!r} is unknown; use one of {', '.join(SUFFIXES)}")
+    lines = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        where = f"{path.name} line {number}"
+        own = _json_line(line, where) if as_json else Asked(prompt=line.strip())
+        # A line's own output is relative to the folder; without one it is called after the line.
+        output = f"{number:04d}{SUFFIXES[own.output_type or kind]}" if own.output is None else own.output
+        own = replace(own, output=folder / output)
+        if own.contact_sheet is not None:
+            own = replace(own, contact_sheet=folder / own.contact_sheet)
+        lines.append(Line(where, own.over(replace(common, output_type=None if own.output else kind))))
+    if not lines:
+        raise InputError(f"{path} holds no prompts")
+    return lines
+
+
+def _json_line(line: str, where: str) -> Asked:
+    try:
+        return asked_from_json(json.loads(line), where)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{where} is not JSON: {error}") from error
+
+
+@dataclass(frozen=True)
+class Done:
+    """Files that were written, and a sentence for each line that failed."""
+
+    paths: list[Path]
+    failures: list[str]
+
+
+def make_all(lines: list[Line], studio: Studio, overwrite: bool) -> Done:
+    """Make the clips that are not there yet.
+
+    Every line is checked before the first clip is made; one that is wrong does not keep the others from being made.
+    """
+    checkpoint, machine, report = studio.checkpoint, studio.machine, studio.report
+    paths: list[Path] = []
+    failures: list[str] = []
+    waiting: list[Line] = []
+    for line in lines:
+        try:
+            if is_done(planned := _plan(line, checkpoint, overwrite=True), line, checkpoint, machine):
+                report.say(f"{line.where}: {planned.prepared.targets[0].path} is there already")
+                continue
+            _plan(line, checkpoint, overwrite)
+        except PhonofilmError as error:
+            failures.append(f"{line.where}: {error}")
+            report.say(f"error: {failures[-1]}")
+        else:
+            waiting.append(line)
+    for position, line in enumerate(waiting, start=1):
+        try:
+            planned = _plan(line, checkpoint, overwrite)
+            report.say(f"clip {position} of {len(waiting)}, {line.where}: {plan_line(planned, checkpoint, machine)}")
+            paths += studio.make(planned, overwrite)
+        except PhonofilmError as error:
+            failures.append(f"{line.where}: {error}")
+            report.say(f"error: {failures[-1]}")
+    return Done(paths, failures)
+
+
+def _plan(line: Line, checkpoint: Checkpoint, overwrite: bool) -> ClipPlan:
+    return plan(prepare(line.asked, overwrite), checkpoint)
+
+
+def is_done(planned: ClipPlan, line: Line, checkpoint: Checkpoint, machine: Machine) -> bool:
+    """Whether every clip of a plan is there, whole, and made as it is asked for. A seed matters only if it was asked for."""
+    for index, target in enumerate(planned.prepared.targets):
+        found = _account(target, planned)
+        if found is None:
+            return False
+        wanted = _comparable(planned.metadata(index, checkpoint, machine))
+        if _comparable(found) != wanted:
+            return False
+        if line.asked.seed is not None and found.get("seed") != planned.prepared.seeds[index]:
+            return False
+    return True
+
+
+def _account(target: Target, planned: ClipPlan) -> Mapping[str, Any] | None:
+    """What a finished clip says of itself; None when it is not there, says nothing, is damaged or too short."""
+    if not target.path.exists() or (target.contact_sheet is not None and not target.contact_sheet.exists()):
+        return None
+    try:
+        if target.kind == LATENT:
+            return read_latent_metadata(target.path)
+        if target.kind == FRAMES:
+            frames = len(list(target.path.glob("*.png")))
+        else:
+            picture = check_container(target.path).picture
+            frames = 0 if picture is None else picture.frames
+        return read_metadata(target.path) if frames >= planned.frames_in_all else None
+    except (MediaError, InputError):
+        return None
+
+
+def _comparable(account: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in account.items() if key not in NOT_COMPARED}

@@ -1,0 +1,126 @@
+"""A checkpoint before its weights are read: its facts, its tokenizer, and a fingerprint that tells it from others."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from phonofilm.cli.record import told_path
+from phonofilm.geometry import ClipGeometry, parse_frame_rate
+from phonofilm.models.building import empty_module
+from phonofilm.models.hub import KNOWN_MODELS, resolve_model
+from phonofilm.models.layout import MODEL_INDEX, CheckpointLayout, read_layout
+from phonofilm.models.loading import load_tokenizer
+from phonofilm.pipeline.request import Defaults
+from phonofilm.pipeline.schedule import FlowMatchPairScheduler
+
+# The sizes of the two releases, height and width; each is its own release's default.
+NAMED_SIZES = {"360p": (352, 640), "720p": (720, 1280)}
+SAMPLES, SAMPLE_BYTES = 64, 1024
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder that has passed every check that needs no weights. `name` is what it was asked for by."""
+
+    name: str
+    layout: CheckpointLayout
+
+    @property
+    def told_name(self) -> str:
+        """`name` without the folders of this machine; a local folder ends with a slash, which no hub id does."""
+        short = any(known.name == self.name for known in KNOWN_MODELS)
+        return f"{told_path(Path(self.name))}/" if not short and Path(self.name).is_dir() else self.name
+
+    @cached_property
+    def defaults(self) -> Defaults:
+        told = self.layout.scalars.defaults
+        released = [known.name for known in KNOWN_MODELS if self.name in (known.name, known.hub_id)]
+        if told is None and released and released[0] in NAMED_SIZES:
+            height, width = NAMED_SIZES[released[0]]
+            return Defaults(height=height, width=width)
+        return Defaults(**(told or {}))
+
+    @cached_property
+    def scheduler(self) -> FlowMatchPairScheduler:
+        return FlowMatchPairScheduler(**self.layout.scheduler_config)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        return load_tokenizer(self.layout)
+
+    @property
+    def boundary_ratio(self) -> float:
+        return self.layout.scalars.boundary_ratio
+
+    @property
+    def train_timesteps(self) -> int:
+        return int(self.scheduler.config["num_train_timesteps"])
+
+    @property
+    def experts(self) -> int:
+        return sum(name in self.layout.components for name in ("video_dit", "video_dit_2"))
+
+    @cached_property
+    def geometry(self) -> ClipGeometry:
+        """The sizes of a clip of which nothing is asked, in the checkpoint's own units."""
+        video_vae, audio_vae, expert = (self._config(name) for name in ("video_vae", "audio_vae", "video_dit"))
+        return ClipGeometry(
+            height=self.defaults.height,
+            width=self.defaults.width,
+            num_frames=self.defaults.num_frames,
+            frame_rate=parse_frame_rate(self.defaults.frame_rate),
+            spatial_factor=video_vae["scale_factor_spatial"],
+            temporal_factor=video_vae["scale_factor_temporal"],
+            sampling_rate=audio_vae["sample_rate"],
+            hop_length=math.prod(audio_vae["encoder_rates"]),
+            patch=expert["patch_size"][-1],
+        )
+
+    def weight_bytes(self, bytes_per_value: int) -> int:
+        """Bytes of all weights at that precision; the sound's decoder always runs in float32."""
+        return sum(
+            math.prod(entry.shape) * (4 if name == "audio_vae" else bytes_per_value)
+            for name, component in self.layout.components.items()
+            for entry in component.entries.values()
+        )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the configs, of every weight file's table of tensors, and of a few KiB sampled all over each file.
+
+        Cheap at any size, and yet two trainings of one architecture differ in it.
+        """
+        digest = hashlib.sha256((self.layout.folder / MODEL_INDEX).read_bytes())
+        for name, component in sorted(self.layout.components.items()):
+            digest.update(name.encode())
+            digest.update((component.folder / "config.json").read_bytes())
+            for key, entry in sorted(component.entries.items()):
+                digest.update(f"{key} {entry.dtype} {entry.shape}".encode())
+            for file in sorted({entry.file for entry in component.entries.values()}):
+                _update_with_samples(digest, file)
+        return digest.hexdigest()[:32]
+
+    def _config(self, name: str) -> Any:
+        """A network's config with its class's own defaults filled in, which older files leave out."""
+        component = self.layout.components[name]
+        origin = str(component.folder / "config.json")
+        return empty_module(component.class_name, component.config, origin).config
+
+
+def open_checkpoint(name: str) -> Checkpoint:
+    """A folder, a hub id or a short name; downloads what is not here yet. Raises CheckpointError for whatever is wrong."""
+    return Checkpoint(name, read_layout(resolve_model(name)))
+
+
+def _update_with_samples(digest: Any, file: Path) -> None:
+    size = file.stat().st_size
+    digest.update(size.to_bytes(8, "little"))
+    with file.open("rb") as stream:
+        for index in range(SAMPLES):
+            stream.seek(index * max(0, size - SAMPLE_BYTES) // (SAMPLES - 1))
+            digest.update(stream.read(SAMPLE_BYTES))

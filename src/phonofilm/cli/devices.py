@@ -1,0 +1,169 @@
+"""Where and how the networks run: device, precision, offloading, attention. The user's words in, torch's terms out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from phonofilm.errors import InputError, PhonofilmError
+
+if TYPE_CHECKING:
+    import torch
+
+    from phonofilm.pipeline.mova import MovaPipeline
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+OFFLOADS = ("none", "cpu", "group")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a run uses. `attention` is a backend by diffusers' name; `disk` a folder for group offloading to use."""
+
+    device: torch.device
+    dtype: torch.dtype
+    offload: str = "none"
+    attention: str = "native"
+    disk: Path | None = None
+
+    @property
+    def dtype_name(self) -> str:
+        return str(self.dtype).removeprefix("torch.")
+
+    @property
+    def offloads(self) -> bool:
+        """Whether weights wait in host memory. On a CPU with "cpu" they are there already."""
+        return self.offload == "group" or (self.offload == "cpu" and self.device.type != "cpu")
+
+
+def choose_machine(
+    device: str = "auto",
+    dtype: str = "auto",
+    offload: str = "none",
+    attention: str | None = None,
+    disk: Path | None = None,
+) -> Machine:
+    """The machine for these words. Raises InputError for a word that is unknown, or a device or backend that is not here."""
+    import torch
+
+    if dtype not in DTYPES:
+        raise InputError(f"dtype {dtype!r} is unknown; use one of {', '.join(DTYPES)}")
+    if offload not in OFFLOADS:
+        raise InputError(f"offload {offload!r} is unknown; use one of {', '.join(OFFLOADS)}")
+    if disk is not None and offload != "group":
+        raise InputError(f"a folder to offload to was given, but offload is {offload}; use offload group")
+    chosen = choose_device(device)
+    usual = torch.float32 if chosen.type == "cpu" else torch.bfloat16
+    precision = usual if dtype == "auto" else getattr(torch, dtype)
+    backend = "native" if attention is None else attention_backend_name(attention, chosen, precision)
+    return Machine(chosen, precision, offload, backend, disk)
+
+
+def choose_device(name: str) -> torch.device:
+    """ "auto" (the first GPU there is, else the CPU), "cpu", "mps", "cuda" or "cuda:N"; only ones that are here."""
+    import torch
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", 0)
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InputError(f"device {name!r} is unknown; use auto, cpu, cuda, cuda:N or mps") from None
+    if device.type == "cuda":
+        here = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= here:
+            raise InputError(f"device {name} is not here: PyTorch sees {here} CUDA devices; use --device cpu or auto")
+    elif device.type == "mps" and not torch.backends.mps.is_available():
+        raise InputError("device mps is not here; use --device cpu or auto")
+    elif device.type not in ("cpu", "cuda", "mps"):
+        raise InputError(f"device {name!r} is not supported; use auto, cpu, cuda, cuda:N or mps")
+    return device
+
+
+def attention_backends() -> dict[str, str | None]:
+    """Every attention backend by diffusers' name (less the leading underscore), and why it cannot be used, if so.
+
+    A backend that is installed may still refuse a device, a dtype or a head width when it runs.
+    """
+    from diffusers.models import attention_dispatch
+
+    found: dict[str, str | None] = {}
+    for backend in attention_dispatch.AttentionBackendName:
+        try:
+            attention_dispatch._check_attention_backend_requirements(backend)
+        except RuntimeError as error:
+            found[backend.value.removeprefix("_")] = str(error)
+        else:
+            found[backend.value.removeprefix("_")] = None
+    return found
+
+
+def attention_backend_name(name: str, device: torch.device, dtype: torch.dtype) -> str:
+    """diffusers' own name of a backend that is installed and works on this device at this precision: it is tried."""
+    import torch
+    from diffusers.models.attention_dispatch import AttentionBackendName, attention_backend, dispatch_attention_fn
+
+    known = attention_backends()
+    short = name.removeprefix("_")
+    if short not in known:
+        raise InputError(f"attention backend {name!r} is unknown; known are {', '.join(known)}")
+    if (missing := known[short]) is not None:
+        raise InputError(f"attention backend {name} is not installed: {missing}")
+    backend = next(b.value for b in AttentionBackendName if b.value.removeprefix("_") == short)
+    probe = torch.ones(1, 16, 1, 128, device=device, dtype=dtype)
+    # On the CPU the text's padding is folded into a mask, which not every backend takes.
+    mask = probe.new_zeros(1, 1, 1, 16) if device.type == "cpu" else None
+    try:
+        with attention_backend(backend):
+            dispatch_attention_fn(probe, probe, probe, attn_mask=mask)
+    except (RuntimeError, ValueError, TypeError, ImportError, AssertionError) as error:
+        raise InputError(f"attention backend {name} does not work on {device} in {dtype}: {error}") from error
+    return backend
+
+
+@contextmanager
+def attention_of(machine: Machine) -> Iterator[None]:
+    """The attention backend in force while the networks run."""
+    from diffusers.models.attention_dispatch import attention_backend
+
+    with attention_backend(machine.attention):
+        yield
+
+
+@contextmanager
+def explaining_memory(machine: Machine) -> Iterator[None]:
+    """Running out of memory becomes an error that says what helps."""
+    import torch
+
+    try:
+        yield
+    except RuntimeError as error:
+        # PyTorch has a class for a GPU that is full and only a message for the host.
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        advice = "a smaller --size, fewer frames" + (
+            ", --offload cpu or group" if machine.device.type == "cuda" else ""
+        )
+        raise PhonofilmError(f"out of memory on {machine.device}; try {advice}") from error
+
+
+def place(pipe: MovaPipeline, machine: Machine) -> None:
+    """Set up offloading. Without any, the weights were loaded where they run."""
+    import torch
+
+    if machine.offload == "cpu" and machine.offloads:
+        pipe.enable_model_cpu_offload(device=machine.device)
+    elif machine.offload == "group":
+        pipe.enable_group_offload(
+            onload_device=machine.device,
+            offload_device=torch.device("cpu"),
+            offload_type="leaf_level",
+            use_stream=machine.device.type == "cuda",
+            low_cpu_mem_usage=machine.device.type == "cuda",
+            offload_to_disk_path=None if machine.disk is None else str(machine.disk),
+        )

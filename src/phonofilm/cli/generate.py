@@ -1,0 +1,113 @@
+"""`phonofilm generate`: the command's options, and what it does with them. Only glue; docs/generate.md explains it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def generate(
+    prompt: Annotated[str | None, typer.Argument(help="What is seen and heard.")] = None,
+    image: Annotated[Path | None, typer.Option("--image", "-i", help="First frame.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File to write (.mp4 .webm .gif .safetensors), or a folder for frames."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="Checkpoint folder, hub id, nano, 360p or 720p.  [default: nano]"),
+    ] = None,
+    last_image: Annotated[Path | None, typer.Option(help="Last frame.")] = None,
+    image_fit: Annotated[
+        str | None, typer.Option(help="How pictures get the size: crop (default) or letterbox.")
+    ] = None,
+    video: Annotated[Path | None, typer.Option(help="A clip that wants sound; its picture is kept.")] = None,
+    audio: Annotated[Path | None, typer.Option(help="A sound that wants a picture; it is kept.")] = None,
+    continue_from: Annotated[Path | None, typer.Option(help="A clip to go on from; it becomes longer.")] = None,
+    overlap_frames: Annotated[
+        int | None, typer.Option(help="Frames of it that are held (1 + 4k).  [default: 17]")
+    ] = None,
+    retake: Annotated[str | None, typer.Option(metavar="START:END", help="Seconds of --video to make anew.")] = None,
+    retake_tracks: Annotated[str | None, typer.Option(help="both (default), video or audio.")] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="360p|720p|WxH|auto", help="Frame size; auto takes the image's shape.")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="Length, to the nearest number of frames that is possible.")
+    ] = None,
+    num_frames: Annotated[int | None, typer.Option(help="Length in frames, exactly: 1 + 4k.")] = None,
+    fps: Annotated[str | None, typer.Option(help="Frames per second, such as 24, 23.976 or 30000/1001.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None,
+    guidance_scale: Annotated[float | None, typer.Option(help="How strongly the prompt is followed; 1 is off.")] = None,
+    audio_guidance_scale: Annotated[float | None, typer.Option(help="The same for the sound alone.")] = None,
+    modality_scale: Annotated[
+        str | None, typer.Option(help='How strongly picture and sound follow each other: 2, or "3.5,1" over the steps.')
+    ] = None,
+    negative_prompt: Annotated[str | None, typer.Option(help="What guidance leads away from.")] = None,
+    video_shift: Annotated[float | None, typer.Option(help="Shift of the picture's noise schedule.")] = None,
+    audio_shift: Annotated[float | None, typer.Option(help="Shift of the sound's noise schedule.")] = None,
+    boundary_ratio: Annotated[
+        float | None, typer.Option(help="Noise (0 to 1) down to which the first expert works.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="One seed, one clip. Random, and printed, by default.")] = None,
+    num_clips: Annotated[
+        int | None, typer.Option("--num-clips", "-n", help="Clips to make, with seeds seed, seed+1, ...")
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="auto, float32, bfloat16 or float16. auto: float32 on a CPU, else bfloat16.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    output_type: Annotated[
+        str | None, typer.Option(help="mp4, webm, gif, frames or latent; what the name says by default.")
+    ] = None,
+    offload: Annotated[
+        str, typer.Option(help="Where weights wait: none, cpu (by component) or group (by layer).")
+    ] = "none",
+    attn_backend: Annotated[str | None, typer.Option(help="Attention backend; phonofilm doctor lists them.")] = None,
+    like: Annotated[Path | None, typer.Option(help="A clip to repeat; other options change what they say.")] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(help="Many clips: a prompt a line, or JSONL with settings. Resumes where it stopped.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace files that exist.")] = False,
+    contact_sheet: Annotated[
+        Path | None, typer.Option(help="Also write a picture of the clip's frames and sound.")
+    ] = None,
+) -> None:
+    """Make a clip: picture and sound together, from a prompt and a first frame."""
+    from phonofilm.cli.asked import Asked
+    from phonofilm.cli.order import Order, carry_out
+
+    asked = Asked(
+        prompt=prompt,
+        negative_prompt=negative_prompt,
+        image=image,
+        last_image=last_image,
+        image_fit=image_fit,
+        video=video,
+        audio=audio,
+        continue_from=continue_from,
+        overlap_frames=overlap_frames,
+        retake=retake,
+        retake_tracks=retake_tracks,
+        size=size,
+        seconds=seconds,
+        num_frames=num_frames,
+        fps=fps,
+        steps=steps,
+        guidance_scale=guidance_scale,
+        audio_guidance_scale=audio_guidance_scale,
+        modality_scale=modality_scale,
+        video_shift=video_shift,
+        audio_shift=audio_shift,
+        boundary_ratio=boundary_ratio,
+        seed=seed,
+        num_clips=num_clips,
+        output=output,
+        output_type=output_type,
+        contact_sheet=contact_sheet,
+    )
+    order = Order(asked, model, device, dtype, offload, attn_backend, like, prompts, overwrite)
+    for path in carry_out(order):
+        typer.echo(path)

@@ -1,0 +1,67 @@
+"""The entry point `phonofilm`: the sub-commands, and what errors become. Sub-commands import what they need when they run."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from phonofilm import __version__
+from phonofilm.cli import doctor, generate, inspect, models, nano
+from phonofilm.errors import InputError, PhonofilmError
+
+
+class Commands(TyperGroup):
+    """Turns the errors we raise on purpose into one line and an exit code: 2 for bad input, 1 for failure, 130 for Ctrl-C."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        try:
+            return super().invoke(ctx)
+        except PhonofilmError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(2 if isinstance(error, InputError) else 1) from error
+        except KeyboardInterrupt as interrupt:
+            typer.echo("interrupted", err=True)
+            raise typer.Exit(130) from interrupt
+
+
+app = typer.Typer(
+    cls=Commands,
+    help="A clip's picture and sound, generated together.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(generate.generate)
+app.command()(inspect.inspect)
+app.command()(doctor.doctor)
+app.add_typer(models.app, name="models")
+app.add_typer(nano.app, name="nano")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"phonofilm {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """A clip's picture and sound, generated together."""
+
+
+def main() -> None:
+    """Run the command line. A request to terminate ends as Ctrl-C does, so that nothing half-written stays behind."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    app()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,212 @@
+"""One clip, planned: the second half, against a checkpoint. Every setting is resolved and checked before weights are read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+import phonofilm
+from phonofilm.cli.asked import Asked, parse_scales
+from phonofilm.cli.checkpoint import NAMED_SIZES, Checkpoint
+from phonofilm.cli.devices import Machine
+from phonofilm.cli.prepare import Prepared
+from phonofilm.cli.targets import CONTAINERS
+from phonofilm.errors import InputError
+from phonofilm.geometry import frames_for_seconds, nearest_multiple, parse_frame_rate
+from phonofilm.pipeline.conditions import tokenize
+from phonofilm.pipeline.given import Given
+from phonofilm.pipeline.guidance import Guidance, guidance_per_step
+from phonofilm.pipeline.request import Sizes, plan_clip
+from phonofilm.pipeline.schedule import Step
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the latents are sampled: the pipeline's arguments of the same names, none of them left open."""
+
+    num_inference_steps: int
+    guidance_scale: float
+    audio_guidance_scale: float
+    modality_scale: float | tuple[float, ...]
+    video_shift: float
+    audio_shift: float
+    boundary_ratio: float
+
+
+@dataclass(frozen=True)
+class ClipPlan:
+    """All that makes a clip (or several, one for each seed and target of `prepared`).
+
+    `sizes` are as the pipeline wants them asked; `task.geometry` is what they come to. experts: "high" or "low" per step.
+    """
+
+    prepared: Prepared
+    negative_prompt: str
+    sizes: Sizes
+    task: Given
+    sampling: Sampling
+    steps: tuple[Step, ...]
+    experts: tuple[str, ...]
+    guidance: tuple[Guidance, ...]
+
+    @property
+    def keeps_video_of(self) -> Path | None:
+        """The file whose picture goes into the clip's file unchanged."""
+        tracks = self.prepared.tracks
+        keeps = tracks.retake is None or tracks.retake_tracks == "audio"
+        return self.prepared.paths.get("video") if keeps and self.prepared.targets[0].kind in CONTAINERS else None
+
+    @property
+    def keeps_audio_of(self) -> Path | None:
+        """The file whose sound goes into the clip's file unchanged."""
+        tracks, paths = self.prepared.tracks, self.prepared.paths
+        return paths["video"] if tracks.retake is not None and tracks.retake_tracks == "video" else paths.get("audio")
+
+    @property
+    def frames_in_all(self) -> int:
+        """Frames of the clip that is written: more than the model makes when it goes on from another."""
+        tracks, made = self.prepared.tracks, self.task.geometry.num_frames
+        if tracks.video is not None:
+            return tracks.video.num_frames
+        before = tracks.continue_from
+        return made if before is None else before.num_frames - tracks.overlap_frames + made
+
+    def settings(self) -> dict[str, Any]:
+        """The options of record.SETTINGS, as used, less the seed."""
+        geometry, sampling, tracks = self.task.geometry, self.sampling, self.prepared.tracks
+        scales = sampling.modality_scale
+        used: dict[str, Any] = {
+            "prompt": self.prepared.prompt,
+            "negative_prompt": self.negative_prompt,
+            "size": f"{geometry.width}x{geometry.height}",
+            "num_frames": geometry.num_frames,
+            "fps": str(geometry.frame_rate),
+            "steps": sampling.num_inference_steps,
+            "guidance_scale": sampling.guidance_scale,
+            "audio_guidance_scale": sampling.audio_guidance_scale,
+            "modality_scale": ",".join(map(str, scales)) if isinstance(scales, tuple) else str(scales),
+            "video_shift": sampling.video_shift,
+            "audio_shift": sampling.audio_shift,
+            "boundary_ratio": sampling.boundary_ratio,
+        }
+        if self.prepared.image is not None or self.prepared.last_image is not None:
+            used["image_fit"] = self.prepared.image_fit
+        if tracks.continue_from is not None:
+            used["overlap_frames"] = tracks.overlap_frames
+        if tracks.retake is not None:
+            used |= {"retake": ":".join(map(str, tracks.retake)), "retake_tracks": tracks.retake_tracks}
+        return used
+
+    def metadata(self, index: int, checkpoint: Checkpoint, machine: Machine) -> dict[str, Any]:
+        """What the file of clip `index` says about itself."""
+        return {
+            **self.settings(),
+            "seed": self.prepared.seeds[index],
+            "inputs": [{"option": f.option, "path": f.path, "sha256": f.sha256} for f in self.prepared.inputs],
+            "model": checkpoint.told_name,
+            "fingerprint": checkpoint.fingerprint,
+            "dtype": machine.dtype_name,
+            "device": machine.device.type,
+            "offload": machine.offload,
+            "attention": machine.attention,
+            "phonofilm": phonofilm.__version__,
+        }
+
+
+def plan(prepared: Prepared, checkpoint: Checkpoint) -> ClipPlan:
+    """Resolve and check everything that needs no weights. Raises InputError for the first thing wrong."""
+    asked = prepared.asked
+    negative = checkpoint.defaults.negative_prompt if asked.negative_prompt is None else asked.negative_prompt
+    tokenize(checkpoint.tokenizer, [prepared.prompt])
+    tokenize(checkpoint.tokenizer, [negative], "negative prompt")
+    sampling = _sampling(asked, checkpoint)
+    steps = checkpoint.scheduler.steps(sampling.num_inference_steps, sampling.video_shift, sampling.audio_shift)
+    sizes = _sizes(prepared, checkpoint)
+    task = plan_clip(prepared.tracks, sizes, checkpoint.geometry)
+    if prepared.last_image is not None and task.geometry.num_frames < 2:
+        raise InputError("a last frame was given for a clip of one frame; use num_frames 5 or more")
+    return ClipPlan(
+        prepared=prepared,
+        negative_prompt=negative,
+        sizes=sizes,
+        task=task,
+        sampling=sampling,
+        steps=tuple(steps),
+        experts=_experts(steps, sampling.boundary_ratio, checkpoint, task),
+        guidance=tuple(
+            guidance_per_step(
+                len(steps), sampling.guidance_scale, sampling.audio_guidance_scale, sampling.modality_scale
+            )
+        ),
+    )
+
+
+def _sampling(asked: Asked, checkpoint: Checkpoint) -> Sampling:
+    defaults, shift = checkpoint.defaults, checkpoint.scheduler.config["shift"]
+    guidance = defaults.guidance_scale if asked.guidance_scale is None else asked.guidance_scale
+    boundary = checkpoint.boundary_ratio if asked.boundary_ratio is None else asked.boundary_ratio
+    steps = defaults.num_inference_steps if asked.steps is None else asked.steps
+    if not 0 <= boundary <= 1:
+        raise InputError(f"boundary_ratio {boundary} is outside 0 to 1; the released models have 0.9")
+    if not 1 <= steps <= checkpoint.train_timesteps:
+        raise InputError(f"steps {steps} is outside 1 to {checkpoint.train_timesteps}; use for example 50")
+    for name, value in (("video_shift", asked.video_shift), ("audio_shift", asked.audio_shift)):
+        if value is not None and not math.isfinite(value):
+            raise InputError(f"{name} {value} is not a finite number; use for example 5")
+    return Sampling(
+        num_inference_steps=steps,
+        guidance_scale=guidance,
+        audio_guidance_scale=guidance if asked.audio_guidance_scale is None else asked.audio_guidance_scale,
+        modality_scale=1.0 if asked.modality_scale is None else parse_scales(asked.modality_scale),
+        video_shift=shift if asked.video_shift is None else asked.video_shift,
+        audio_shift=shift if asked.audio_shift is None else asked.audio_shift,
+        boundary_ratio=boundary,
+    )
+
+
+def _sizes(prepared: Prepared, checkpoint: Checkpoint) -> Sizes:
+    asked, default, clip = prepared.asked, checkpoint.geometry, prepared.tracks.clip
+    height, width = _height_width(asked.size, checkpoint, prepared.image)
+    rate = None if asked.fps is None else parse_frame_rate(asked.fps)
+    if asked.seconds is None:
+        return Sizes(height, width, asked.num_frames, rate)
+    if asked.num_frames is not None:
+        raise InputError("seconds and num_frames were both given; give one")
+    if not 0 < asked.seconds < math.inf:
+        raise InputError(f"seconds {asked.seconds} is not positive; use for example 8")
+    clip_rate = rate or (default.frame_rate if clip is None else clip.frame_rate)
+    return Sizes(height, width, frames_for_seconds(asked.seconds, clip_rate, default.temporal_factor), rate)
+
+
+def _height_width(size: str | None, checkpoint: Checkpoint, image: Image.Image | None) -> tuple[int | None, int | None]:
+    if size is None:
+        return None, None
+    if size in NAMED_SIZES:
+        return NAMED_SIZES[size]
+    if size == "auto":
+        if image is None:
+            raise InputError("size auto takes the shape of the image, and none was given; use for example 640x352")
+        default = checkpoint.geometry
+        scale = math.sqrt(default.height * default.width / (image.height * image.width))
+        multiple = default.spatial_factor * default.patch
+        height, width = (nearest_multiple(round(side * scale), multiple) for side in (image.height, image.width))
+        return height, width
+    try:
+        width, height = (int(side) for side in size.lower().split("x"))
+    except ValueError:
+        known = ", ".join(NAMED_SIZES)
+        raise InputError(f"size {size!r} is not WIDTHxHEIGHT; use for example 640x352, {known} or auto") from None
+    return height, width
+
+
+def _experts(steps: Sequence[Step], boundary_ratio: float, checkpoint: Checkpoint, task: Given) -> tuple[str, ...]:
+    """Which expert runs at each step. A picture held whole is clean from the start: a matter for the low-noise one."""
+    boundary = boundary_ratio * checkpoint.train_timesteps
+    clean = task.video is not None and bool(task.video.where.all())
+    high = (checkpoint.experts == 1 or (not clean and step.video.timestep >= boundary) for step in steps)
+    return tuple("high" if is_high else "low" for is_high in high)

@@ -1,0 +1,125 @@
+"""What a clip's file says about how it was made, and the way back: from a clip to the options that repeat it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phonofilm.cli.asked import EXCLUSIVE, Asked, asked_from_json
+from phonofilm.errors import CheckpointError, InputError, MediaError
+
+logger = logging.getLogger(__name__)
+
+# Options whose value is a file that goes into the clip.
+INPUTS = ("image", "last_image", "video", "audio", "continue_from")
+# The other options that a clip's account holds, all of them as they were used and not only as they were asked for.
+SETTINGS = (
+    *("prompt", "negative_prompt", "seed", "size", "num_frames", "fps", "steps", "guidance_scale"),
+    *("audio_guidance_scale", "modality_scale", "video_shift", "audio_shift", "boundary_ratio", "image_fit"),
+    *("overlap_frames", "retake", "retake_tracks"),
+)
+# Settings that a given clip decides, which must then not be asked for again.
+FOLLOWS_VIDEO = ("num_frames", "fps")
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A file that went into a clip; `path` as `told_path` tells it."""
+
+    option: str
+    path: str
+    sha256: str
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.option.replace("_", "-")
+
+
+def told_path(path: Path) -> str:
+    """A path fit for a file that travels: as given if it is relative, else the name alone."""
+    return path.name if path.is_absolute() or ".." in path.parts else path.as_posix()
+
+
+def input_file(option: str, path: Path) -> InputFile:
+    """Raises InputError when there is no such file. Of a frame folder, all files are hashed."""
+    if not path.exists():
+        raise InputError(f"{option}: no file at {path}")
+    return InputFile(option, told_path(path), file_hash(path))
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, or of the names and contents of a folder's files."""
+    digest = hashlib.sha256()
+    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        if path.is_dir():
+            digest.update(file.name.encode())
+        try:
+            with file.open("rb") as stream:
+                while block := stream.read(1 << 20):
+                    digest.update(block)
+        except OSError as error:
+            raise InputError(f"{file} cannot be read: {error.strerror}") from error
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Record:
+    """A clip's own account: what to ask for to make it again, and by which model in which precision."""
+
+    clip: Path
+    asked: Asked
+    model: str
+    fingerprint: str
+    dtype: str
+
+    def check_model(self, fingerprint: str) -> None:
+        """Raises CheckpointError when the model found under the recorded name is not the clip's."""
+        if fingerprint != self.fingerprint:
+            raise CheckpointError(
+                f"{self.clip} was made with another checkpoint than the one that {self.model} is now (fingerprint "
+                f"{self.fingerprint}, found {fingerprint}); give the right one with --model, or this one to accept that "
+                "the clip will differ"
+            )
+
+
+def read_record(metadata: Mapping[str, Any], clip: Path, again: Asked) -> Record:
+    """The account in a clip's metadata. `again`: what is asked for besides; inputs that it replaces are not looked for.
+
+    Raises MediaError when the metadata is not ours, InputError when an input is not found or is not the file it was.
+    """
+    try:
+        files = [InputFile(str(f["option"]), str(f["path"]), str(f["sha256"])) for f in metadata["inputs"]]
+        about = {key: str(metadata[key]) for key in ("model", "fingerprint", "dtype")}
+    except (KeyError, TypeError) as error:
+        raise MediaError(f"{clip} carries no settings of phonofilm generate, so it cannot be repeated") from error
+    options = {key: metadata[key] for key in SETTINGS if key in metadata}
+    if options.get("audio_guidance_scale") == options.get("guidance_scale"):
+        options.pop("audio_guidance_scale", None)  # it followed, and does so again if the other is changed
+    replaced = {name for group in EXCLUSIVE for name in group if any(getattr(again, other) for other in group)}
+    for file in files:
+        given = getattr(again, file.option, None)
+        if given is None and file.option not in replaced:
+            options[file.option] = str(_found(file, clip))
+        elif given is not None and given.exists() and file_hash(given) != file.sha256:
+            logger.warning("%s is not the %s %s was made with; the clip will differ", given, file.path, clip)
+    if "video" in options:
+        options = {key: value for key, value in options.items() if key not in FOLLOWS_VIDEO}
+    return Record(clip, asked_from_json(options, str(clip)), **about)
+
+
+def _found(file: InputFile, clip: Path) -> Path:
+    """Where an input is now: from the current folder, or beside the clip."""
+    for place in (Path(file.path), clip.parent / file.path, clip.parent / Path(file.path).name):
+        if not place.exists():
+            continue
+        if file_hash(place) != file.sha256:
+            raise InputError(
+                f"{place} is not the file {clip} was made with: its content has changed; give the right one with "
+                f"{file.flag}, or this one to make a different clip"
+            )
+        return place
+    raise InputError(f"{clip} was made with {file.path}, which is not here; give it with {file.flag}")

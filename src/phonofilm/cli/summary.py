@@ -1,0 +1,74 @@
+"""The plan of a clip in one line, before anything long runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import psutil
+import torch
+
+from phonofilm.cli.checkpoint import Checkpoint
+from phonofilm.cli.devices import Machine
+from phonofilm.cli.plan import ClipPlan
+from phonofilm.cli.progress import size
+
+
+def plan_line(plan: ClipPlan, checkpoint: Checkpoint, machine: Machine) -> str:
+    """Model, size, length, steps, guidance, device, precision, seeds, and the memory that the weights take."""
+    geometry, prepared = plan.task.geometry, plan.prepared
+    seconds = float(plan.frames_in_all / geometry.frame_rate)
+    experts = Counter(plan.experts)
+    forwards = sorted({len(scales.evaluations) for scales in plan.guidance})
+    seeds = prepared.seeds
+    parts = [
+        checkpoint.told_name,
+        f"{geometry.width}x{geometry.height}",
+        f"{plan.frames_in_all} frames, {seconds:.3f} s at {float(geometry.frame_rate):g} fps",
+        _task(plan),
+        f"{len(plan.steps)} steps ({' + '.join(f'{experts[name]} {name}-noise' for name in experts)})",
+        f"{'-'.join(map(str, forwards))} forward{'s' if forwards[-1] > 1 else ''} a step, {_guidance(plan)}",
+        f"{machine.device} {machine.dtype_name}"
+        + (f", offload {machine.offload}" if machine.offload != "none" else "")
+        + (f", attention {machine.attention}" if machine.attention != "native" else ""),
+        f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} clips, seeds {seeds[0]} to {seeds[-1]}",
+        f"weights {size(checkpoint.weight_bytes(machine.dtype.itemsize))}",
+    ]
+    return " · ".join(parts)
+
+
+def memory_warning(checkpoint: Checkpoint, machine: Machine) -> str | None:
+    """What to say when the weights will not fit where they go, or None."""
+    needed = checkpoint.weight_bytes(machine.dtype.itemsize)
+    on_host = machine.device.type != "cuda" or machine.offloads
+    there = psutil.virtual_memory().total if on_host else torch.cuda.get_device_properties(machine.device).total_memory
+    if needed <= there or machine.disk is not None:
+        return None
+    advice = "--dtype bfloat16 halves them" if machine.dtype == torch.float32 else "use a machine with more memory"
+    if not on_host:
+        advice = "--offload cpu or --offload group keeps them in host memory"
+    where = "host memory" if on_host else str(machine.device)
+    return f"the weights take {size(needed)} and {where} has {size(there)}; {advice}"
+
+
+def _task(plan: ClipPlan) -> str:
+    tracks, prepared = plan.prepared.tracks, plan.prepared
+    if tracks.retake is not None:
+        start, end = tracks.retake
+        return f"{tracks.retake_tracks} tracks anew from {start:g} to {end:g} s"
+    if tracks.video is not None:
+        return "sound for a given picture"
+    if tracks.audio is not None:
+        return "picture for a given sound"
+    if tracks.continue_from is not None:
+        return f"{plan.task.geometry.num_frames - tracks.overlap_frames} frames onto a given clip"
+    frames = [name for name, image in (("first", prepared.image), ("last", prepared.last_image)) if image is not None]
+    return f"{' and '.join(frames)} frame given" if frames else "text only (no first frame)"
+
+
+def _guidance(plan: ClipPlan) -> str:
+    sampling = plan.sampling
+    text = f"guidance {sampling.guidance_scale:g}"
+    if sampling.audio_guidance_scale != sampling.guidance_scale:
+        text += f", audio {sampling.audio_guidance_scale:g}"
+    scales = sampling.modality_scale if isinstance(sampling.modality_scale, tuple) else (sampling.modality_scale,)
+    return text if scales == (1.0,) else f"{text}, modality {' to '.join(f'{s:g}' for s in scales)}"

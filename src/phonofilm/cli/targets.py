@@ -1,0 +1,85 @@
+"""Where clips go: the kind of file, its name, one name per clip, and whether it can be written. Checked before anything runs."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from phonofilm.errors import InputError
+from phonofilm.media.atomic import check_target
+
+LATENT = "latent"
+FRAMES = "frames"
+SUFFIXES = {"mp4": ".mp4", "webm": ".webm", "gif": ".gif", FRAMES: "", LATENT: ".safetensors"}
+CONTAINERS = ("mp4", "webm")
+
+
+@dataclass(frozen=True)
+class Target:
+    """One clip's file (or frame folder) of a kind in SUFFIXES, and its contact sheet's, if one is wanted."""
+
+    path: Path
+    kind: str
+    contact_sheet: Path | None = None
+
+
+def choose_targets(
+    output: Path | None, kind: str | None, count: int, overwrite: bool, contact_sheet: Path | None = None
+) -> tuple[Target, ...]:
+    """One target per clip: `output` itself, or with several clips NAME-0.mp4, NAME-1.mp4 and so on.
+
+    The kind is `kind`, or what the name's suffix says; a name without one gets the kind's suffix, and without either is a
+    frame folder. Raises InputError when name and kind disagree or a target exists (without `overwrite`) or cannot be written.
+    """
+    if kind is not None and kind not in SUFFIXES:
+        raise InputError(f"output type {kind!r} is unknown; use one of {', '.join(SUFFIXES)}")
+    path = Path("clip" + SUFFIXES[kind or "mp4"]) if output is None else output
+    suffix_kind = _kind_of(path)
+    chosen = kind or suffix_kind
+    if suffix_kind == FRAMES and chosen != FRAMES and not path.is_dir():
+        path = path.with_name(path.name + SUFFIXES[chosen])
+    elif suffix_kind != chosen:
+        raise InputError(
+            f"{path} does not fit output type {chosen}; use {_renamed(path, chosen)}, or leave the type out"
+        )
+    if contact_sheet is not None and chosen == LATENT:
+        raise InputError("a contact sheet shows frames, and output type latent makes none; leave one of them out")
+    targets = tuple(
+        Target(_numbered(path, index, count), chosen, contact_sheet and _numbered(contact_sheet, index, count))
+        for index in range(count)
+    )
+    for target in targets:
+        for file in (target.path, target.contact_sheet):
+            if file is not None:
+                check_writable(file, overwrite)
+    return targets
+
+
+def check_writable(path: Path, overwrite: bool) -> None:
+    """Raises InputError unless `path` can be created (or replaced, with `overwrite`)."""
+    check_target(path, overwrite)
+    folder = next(parent for parent in [*path.absolute().parents] if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}; choose another folder") from error
+
+
+def _kind_of(path: Path) -> str:
+    if path.is_dir() or not path.suffix:
+        return FRAMES
+    for kind, suffix in SUFFIXES.items():
+        if suffix == path.suffix.lower():
+            return kind
+    known = ", ".join(suffix for suffix in SUFFIXES.values() if suffix)
+    raise InputError(f"cannot write {path}: unknown kind {path.suffix}; use {known}, or a folder's name for frames")
+
+
+def _renamed(path: Path, kind: str) -> Path:
+    return path.with_suffix(SUFFIXES[kind])
+
+
+def _numbered(path: Path, index: int, count: int) -> Path:
+    return path if count == 1 else path.with_name(f"{path.stem}-{index}{path.suffix}")
