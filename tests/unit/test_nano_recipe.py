@@ -31,7 +31,6 @@ TINY = Recipe(
         statistics_clips=2,
         held_out=1,
         autocast=False,
-        compile=False,
     ),
     audio_vae=AudioVaeConfig(
         encoder_dim=2, decoder_dim=16, latent_dim=4, train_clips=3, held_out_clips=2, watched_clips=1, max_steps=2

@@ -28,7 +28,6 @@ TINY = VideoVaeConfig(
     statistics_clips=3,
     condition_share=0.5,
     autocast=False,
-    compile=False,
     held_out=1,
 )
 
@@ -150,6 +149,6 @@ def test_the_finished_vae_normalises_its_own_latents(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_minute_of_training_beats_a_flat_picture_by_far(tmp_path: Path) -> None:
-    config = VideoVaeConfig(budget_seconds=60, bank_clips=200, statistics_clips=8, held_out=4, compile=False, threads=2)
+    config = VideoVaeConfig(budget_seconds=60, bank_clips=200, statistics_clips=8, held_out=4, threads=2)
     vae = AutoencoderKLWan.from_pretrained(train_video_vae(config, tmp_path))
     assert measure(vae, held_out_clips(4)).psnr > 18

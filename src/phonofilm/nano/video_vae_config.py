@@ -49,7 +49,7 @@ class VideoVaeConfig:
     condition_share: float = 0.12
     clip_norm: float = 10.0
     autocast: bool = True
-    compile: bool = True
+    compile: bool = False  # fuses the norms: 1.6 times faster on CPUs, needs a C++ compiler
     threads: int | None = None
     seed: int = 0
     measure_seconds: float = 240.0
