@@ -7,7 +7,7 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import huggingface_hub
 from huggingface_hub import constants
@@ -19,6 +19,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
     XetDownloadError,
 )
+from huggingface_hub.utils import tqdm
 
 from phonofilm.errors import CheckpointError, InputError
 from phonofilm.models.files import MODEL_INDEX, read_json, weight_files, weights_stem
@@ -176,6 +177,7 @@ def plan_download(
             local_dir=local_dir,
             token=token,
             allow_patterns=list(ALLOWED_FILES),
+            tqdm_class=_Silent,
             dry_run=True,
         )
     except (OSError, HTTPError, RevisionNotFoundError) as error:
@@ -235,6 +237,13 @@ def require_space(plan: DownloadPlan) -> None:
             f"{plan.hub_id} needs {plan.missing_bytes / 1e9:.1f} GB more in {plan.destination}, where "
             f"{plan.free_bytes / 1e9:.1f} GB are free; make room, or choose another disk (HF_HOME, or --to DIR)"
         )
+
+
+class _Silent(tqdm):
+    """No progress bar: planning a download takes a moment, and its bars would look like the download."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **(kwargs | {"disable": True}))
 
 
 def _why_no_plan(hub_id: str, revision: str | None, cause: BaseException) -> str:

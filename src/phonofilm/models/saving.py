@@ -52,11 +52,10 @@ def save_checkpoint(
 
     `components` by slot name, each in the dtype it has (without video_dit_2: a checkpoint of one expert);
     `tokenizer_class` as it was read; `max_shard_size` in bytes or like "5GB". Raises InputError when `folder` is not
-    empty and `overwrite` is not set, when a component is missing, or when the disk is too small.
+    empty and `overwrite` is not set, or is no checkpoint, when a component is missing, or when the disk is too small.
     """
     target = Path(folder).absolute()
-    if not overwrite and target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise InputError(f"{target} exists and is not empty; choose another folder or pass overwrite=True")
+    _require_replaceable(target, overwrite)
     if missing := [name for name in NETWORKS if name not in components and name not in OPTIONAL]:
         raise InputError(f"cannot save a checkpoint without {', '.join(missing)}")
     limit = parse_size(max_shard_size)
@@ -164,6 +163,15 @@ def _stamped(class_name: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _require_replaceable(target: Path, overwrite: bool) -> None:
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    if not (target / MODEL_INDEX).is_file():
+        raise InputError(f"{target} exists and is no checkpoint, so it is not replaced; choose another folder")
+    if not overwrite:
+        raise InputError(f"{target} exists and is not empty; choose another folder or pass overwrite=True")
 
 
 def _require_space(folder: Path, components: Mapping[str, nn.Module]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from phonofilm.errors import CheckpointError
@@ -136,7 +136,10 @@ class MappedFiles:
         self._open: dict[Path, Any] = {}
 
     def tensor(self, entry: TensorEntry) -> Tensor:
-        """The tensor of `entry`, backed by its file; it stays valid after the files are closed."""
-        if entry.file not in self._open:
-            self._open[entry.file] = self._stack.enter_context(safe_open(entry.file, framework="pt", device="cpu"))
-        return self._open[entry.file].get_tensor(entry.key)
+        """The tensor of `entry`, backed by its file; it stays valid after the files are closed. Raises CheckpointError."""
+        try:
+            if entry.file not in self._open:
+                self._open[entry.file] = self._stack.enter_context(safe_open(entry.file, framework="pt", device="cpu"))
+            return self._open[entry.file].get_tensor(entry.key)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{entry.file} changed since it was checked: {error}") from error

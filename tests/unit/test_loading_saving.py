@@ -1,0 +1,120 @@
+"""Saving: the released layout and names, byte for byte, whole or not at all."""
+
+from __future__ import annotations
+
+import filecmp
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tests.conftest import Golden
+from tests.unit.checkpoints import GOLDEN, copy_golden, weights_of
+
+from phonofilm.errors import InputError
+from phonofilm.models.layout import read_layout
+from phonofilm.models.loading import load_component, load_components, load_tokenizer
+from phonofilm.models.saving import parse_size, save_checkpoint, split_shards
+
+
+def save_again(root: Path, target: Path, **options: object) -> Path:
+    layout = read_layout(root)
+    return save_checkpoint(
+        target,
+        load_components(layout),
+        load_tokenizer(layout),
+        layout.scheduler_config,
+        layout.scalars,
+        tokenizer_class=layout.tokenizer_class,
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def test_saving_gives_back_the_same_folder_byte_for_byte(golden: Golden, tmp_path: Path) -> None:
+    saved = save_again(golden.checkpoint, tmp_path / "saved")
+    files = {str(path.relative_to(golden.checkpoint)) for path in golden.checkpoint.rglob("*") if path.is_file()}
+    assert {str(path.relative_to(saved)) for path in saved.rglob("*") if path.is_file()} == files
+    different = [f for f in files if not filecmp.cmp(golden.checkpoint / f, saved / f, shallow=False)]
+    assert different == []
+
+
+def test_using_the_tokenizer_does_not_change_what_is_saved(tmp_path: Path) -> None:
+    layout = read_layout(GOLDEN)
+    tokenizer = load_tokenizer(layout)
+    tokenizer(["two words"], padding="max_length", max_length=512, truncation=True)
+    save_checkpoint(tmp_path / "saved", load_components(layout), tokenizer, layout.scheduler_config, layout.scalars)
+    assert filecmp.cmp(
+        GOLDEN / "tokenizer" / "tokenizer.json", tmp_path / "saved" / "tokenizer" / "tokenizer.json", False
+    )
+    index = json.loads((tmp_path / "saved" / "model_index.json").read_text())
+    assert index["tokenizer"] == ["transformers", "T5TokenizerFast"]
+
+
+def test_saving_in_shards_has_the_names_that_diffusers_and_transformers_use(tmp_path: Path) -> None:
+    saved = save_again(GOLDEN, tmp_path / "saved", max_shard_size="250KB")
+    shards = sorted(path.name for path in (saved / "video_dit").glob("*.safetensors"))
+    assert shards == [f"diffusion_pytorch_model-0000{i}-of-00003.safetensors" for i in (1, 2, 3)]
+    assert all(path.stat().st_size < 270_000 for path in (saved / "video_dit").glob("*.safetensors"))
+    index = json.loads((saved / "video_dit" / "diffusion_pytorch_model.safetensors.index.json").read_text())
+    assert index["metadata"]["total_size"] == sum(t.nbytes for t in weights_of(GOLDEN, "video_dit").values())
+    state = load_component(read_layout(saved), "video_dit").state_dict()
+    assert all(torch.equal(state[key], tensor) for key, tensor in weights_of(GOLDEN, "video_dit").items())
+
+
+def test_a_tensor_larger_than_a_shard_is_alone_in_its_own() -> None:
+    state = {"a": torch.zeros(2), "b": torch.zeros(100), "c": torch.zeros(2), "d": torch.zeros(2)}
+    assert [list(shard) for shard in split_shards(state, max_bytes=16)] == [["a"], ["b"], ["c", "d"]]
+
+
+@pytest.mark.parametrize(("given", "expected"), [("5GB", 5 * 10**9), ("1.5 mb", 1_500_000), (4096, 4096), ("70", 70)])
+def test_shard_sizes_are_decimal(given: int | str, expected: int) -> None:
+    assert parse_size(given) == expected
+
+
+@pytest.mark.parametrize("given", ["five", "", "0GB", "-1", "3 GiB"])
+def test_a_shard_size_that_is_none_is_refused(given: str) -> None:
+    with pytest.raises(InputError, match="is no size"):
+        parse_size(given)
+
+
+def test_one_expert_is_saved_as_null_and_loaded_as_none(tmp_path: Path) -> None:
+    layout = read_layout(GOLDEN, skip=("video_dit_2",))
+    assert "video_dit_2" not in layout.components
+    saved = save_checkpoint(
+        tmp_path / "saved", load_components(layout), load_tokenizer(layout), layout.scheduler_config, layout.scalars
+    )
+    assert json.loads((saved / "model_index.json").read_text())["video_dit_2"] == [None, None]
+    assert "video_dit_2" not in read_layout(saved).components
+
+
+def test_a_full_folder_is_overwritten_only_when_asked_and_only_at_the_end(tmp_path: Path) -> None:
+    target = copy_golden(tmp_path)
+    (target / "notes.txt").write_text("mine")
+    layout = read_layout(target)
+    networks, tokenizer = load_components(layout), load_tokenizer(layout)
+    with pytest.raises(InputError, match="not empty; choose another folder or pass overwrite=True"):
+        save_checkpoint(target, networks, tokenizer, layout.scheduler_config, layout.scalars)
+    without = {name: network for name, network in networks.items() if name != "audio_dit"}
+    with pytest.raises(InputError, match="without audio_dit"):
+        save_checkpoint(target, without, tokenizer, layout.scheduler_config, layout.scalars, overwrite=True)
+    assert (target / "notes.txt").exists()
+    # The networks are maps of the very files that are replaced.
+    save_checkpoint(target, networks, tokenizer, layout.scheduler_config, layout.scalars, overwrite=True)
+    assert not (target / "notes.txt").exists()
+    assert torch.equal(
+        weights_of(target, "audio_dit")["head.head.weight"], weights_of(GOLDEN, "audio_dit")["head.head.weight"]
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+
+
+def test_a_save_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    layout = read_layout(GOLDEN)
+    networks: dict[str, torch.nn.Module] = {**load_components(layout), "text_encoder": torch.nn.Linear(2, 2)}
+    with pytest.raises(InputError, match="text_encoder is a Linear"):
+        save_checkpoint(tmp_path / "saved", networks, load_tokenizer(layout), layout.scheduler_config, layout.scalars)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="is no checkpoint, so it is not replaced"):
+        save_again(GOLDEN, tmp_path, overwrite=True)
+    with pytest.raises(InputError, match="cannot be written"):
+        save_again(GOLDEN, tmp_path / "file" / "saved")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
