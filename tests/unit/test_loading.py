@@ -22,7 +22,7 @@ from tests.unit.checkpoints import (
 from phonofilm.errors import InputError
 from phonofilm.models.layout import NETWORKS, PipelineScalars, read_layout
 from phonofilm.models.loading import load_component, load_components, load_tokenizer
-from phonofilm.models.shards import read_entries, read_tensor
+from phonofilm.models.shards import TensorReader, read_entries
 
 
 def test_every_network_holds_the_weights_of_its_file_bit_for_bit(golden: Golden) -> None:
@@ -144,7 +144,8 @@ def test_reading_in_chunks_equals_reading_whole(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(shards, "CHUNK_BYTES", 64)
     entry = read_entries(GOLDEN / "video_dit", "diffusion_pytorch_model")["blocks.0.ffn.0.weight"]
     whole = weights_of(GOLDEN, "video_dit")[entry.key]
-    assert torch.equal(read_tensor(entry, torch.bfloat16, torch.device("cpu")), whole.to(torch.bfloat16))
+    with TensorReader() as reader:
+        assert torch.equal(reader.converted(entry, torch.bfloat16, torch.device("cpu")), whole.to(torch.bfloat16))
 
 
 def test_the_tokenizer_is_the_one_of_the_file(golden: Golden) -> None:

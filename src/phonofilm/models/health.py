@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,7 @@ from phonofilm.models.layout import (
     read_scalars,
     read_scheduler_config,
 )
-from phonofilm.models.shards import MappedFiles
+from phonofilm.models.shards import TensorReader
 
 ELEMENTS_AT_ONCE = 2**24
 
@@ -120,11 +119,10 @@ def _checksums(root: Path, progress: Progress) -> list[Finding]:
 
 def _finite(component: Component, progress: Progress) -> Finding:
     bad: list[str] = []
-    with ExitStack() as stack:
-        files = MappedFiles(stack)
+    with TensorReader() as reader:
         for key, entry in component.entries.items():
             if entry.dtype.is_floating_point:
-                pieces = files.tensor(entry).reshape(-1).split(ELEMENTS_AT_ONCE)
+                pieces = reader.mapped(entry).reshape(-1).split(ELEMENTS_AT_ONCE)
                 if not all(bool(torch.isfinite(piece.float()).all()) for piece in pieces):
                     bad.append(key)
             progress(component.name, entry.nbytes)

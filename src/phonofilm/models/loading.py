@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +12,7 @@ from phonofilm.errors import CheckpointError, InputError
 from phonofilm.models.audio_vae import fuse_weight_norm
 from phonofilm.models.building import Placement, empty_module, place_tensors
 from phonofilm.models.layout import NETWORKS, CheckpointLayout
-from phonofilm.models.shards import MappedFiles, TensorEntry, read_tensor
+from phonofilm.models.shards import TensorEntry, TensorReader
 
 Dtypes = torch.dtype | Mapping[str, torch.dtype] | None
 Progress = Callable[[str, int, int], None]
@@ -70,11 +69,10 @@ def load_component(
     placements = place_tensors(name, module, component.entries)
     in_float32 = _kept_in_float32(module, torch_dtype)
     target, done = torch.device(device), 0
-    with ExitStack() as stack:
-        files = MappedFiles(stack)
+    with TensorReader() as reader:
         for placement in placements:
             kept = in_float32.intersection(placement.names[0].split("."))
-            _assign(module, placement.names, _read(placement, torch.float32 if kept else torch_dtype, target, files))
+            _assign(module, placement.names, _read(placement, torch.float32 if kept else torch_dtype, target, reader))
             done += sum(entry.nbytes for entry in placement.sources)
             if progress is not None:
                 progress(name, done, component.nbytes)
@@ -93,22 +91,22 @@ def load_tokenizer(layout: CheckpointLayout) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast.from_pretrained(layout.folder / "tokenizer", local_files_only=True)
 
 
-def _read(placement: Placement, dtype: torch.dtype | None, device: torch.device, files: MappedFiles) -> Tensor:
+def _read(placement: Placement, dtype: torch.dtype | None, device: torch.device, reader: TensorReader) -> Tensor:
     """The tensor of `placement` in `dtype` (None: the file's) on `device`."""
     first = placement.sources[0]
     if len(placement.sources) > 1:
-        pair = {entry.key: _read_entry(entry, None, torch.device("cpu"), files) for entry in placement.sources}
+        pair = {entry.key: _read_entry(entry, None, torch.device("cpu"), reader) for entry in placement.sources}
         (fused,) = fuse_weight_norm(pair).values()
         return fused.to(device=device, dtype=dtype or first.dtype)
-    return _read_entry(first, dtype, device, files)
+    return _read_entry(first, dtype, device, reader)
 
 
-def _read_entry(entry: TensorEntry, dtype: torch.dtype | None, device: torch.device, files: MappedFiles) -> Tensor:
+def _read_entry(entry: TensorEntry, dtype: torch.dtype | None, device: torch.device, reader: TensorReader) -> Tensor:
     # Integers (counters among the buffers) keep their type: torch_dtype is about the weights.
     wanted = entry.dtype if dtype is None or not entry.dtype.is_floating_point else dtype
     if wanted == entry.dtype and device.type == "cpu":
-        return files.tensor(entry)
-    return read_tensor(entry, wanted, device)
+        return reader.mapped(entry)
+    return reader.converted(entry, wanted, device)
 
 
 def _kept_in_float32(module: nn.Module, dtype: torch.dtype | None) -> frozenset[str]:

@@ -111,35 +111,47 @@ def _entry(file: Path, key: str, value: dict[str, Any], data_start: int) -> Tens
     return TensorEntry(file, key, dtype, shape, data_start + first, nbytes)
 
 
-def read_tensor(entry: TensorEntry, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """A tensor read into memory of its own, converted and moved a chunk at a time, so that no second copy ever exists."""
-    target = torch.empty(entry.shape, dtype=dtype, device=device)
-    flat = target.view(-1)
-    step = CHUNK_BYTES // entry.dtype.itemsize
-    buffer = torch.empty(min(CHUNK_BYTES, entry.nbytes), dtype=torch.uint8)
-    with entry.file.open("rb") as stream:
-        stream.seek(entry.start)
-        for first in range(0, flat.numel(), step):
-            count = min(step, flat.numel() - first)
-            piece = buffer[: count * entry.dtype.itemsize]
-            if stream.readinto(piece.numpy().data) != piece.numel():
-                raise CheckpointError(f"{entry.file} ended while {entry.key} was read; download it again")
-            flat[first : first + count].copy_(piece.view(entry.dtype))
-    return target
+class TensorReader:
+    """Reads the tensors of a component: each file is opened once, and one small buffer serves all conversions.
 
+    Raises CheckpointError when a file changed after its header was read.
+    """
 
-class MappedFiles:
-    """Tensors as private memory maps of their files: pages come in when touched and are copied when written to."""
-
-    def __init__(self, stack: ExitStack) -> None:
-        self._stack = stack
+    def __init__(self) -> None:
+        self._stack = ExitStack()
         self._open: dict[Path, Any] = {}
+        # One for all: a buffer per tensor would leave holes in the heap among the tensors that stay.
+        self._buffer = torch.empty(CHUNK_BYTES, dtype=torch.uint8)
 
-    def tensor(self, entry: TensorEntry) -> Tensor:
-        """The tensor of `entry`, backed by its file; it stays valid after the files are closed. Raises CheckpointError."""
+    def __enter__(self) -> TensorReader:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def mapped(self, entry: TensorEntry) -> Tensor:
+        """The tensor as a private memory map of its file: pages come in when touched, and are copied when written to.
+
+        It stays valid after the reader is closed.
+        """
         try:
             if entry.file not in self._open:
                 self._open[entry.file] = self._stack.enter_context(safe_open(entry.file, framework="pt", device="cpu"))
             return self._open[entry.file].get_tensor(entry.key)
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{entry.file} changed since it was checked: {error}") from error
+
+    def converted(self, entry: TensorEntry, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """The tensor in memory of its own, converted and moved a chunk at a time, so that no second copy ever exists."""
+        target = torch.empty(entry.shape, dtype=dtype, device=device)
+        flat = target.view(-1)
+        step = CHUNK_BYTES // entry.dtype.itemsize
+        with entry.file.open("rb") as stream:
+            stream.seek(entry.start)
+            for first in range(0, flat.numel(), step):
+                count = min(step, flat.numel() - first)
+                piece = self._buffer[: count * entry.dtype.itemsize]
+                if stream.readinto(piece.numpy().data) != piece.numel():
+                    raise CheckpointError(f"{entry.file} ended while {entry.key} was read; download it again")
+                flat[first : first + count].copy_(piece.view(entry.dtype))
+        return target
