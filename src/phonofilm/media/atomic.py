@@ -23,9 +23,12 @@ def replacing(target: Path) -> Iterator[Path]:
     """
     import av
 
-    temporary = target.with_name(f"{PREFIX}{secrets.token_hex(6)}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MediaError(f"cannot write {target}: its folder cannot be made ({error.strerror})") from error
+    temporary = target.with_name(f"{PREFIX}{secrets.token_hex(6)}.part")
+    try:
         yield temporary
         _settle(temporary)
         _move(temporary, target)

@@ -15,8 +15,9 @@ from phonofilm.geometry import parse_frame_rate
 from phonofilm.media.clip import Clip
 from phonofilm.media.images import fit_image, load_image
 from phonofilm.media.metadata import FOLDER_FILE, to_text
-from phonofilm.media.picture import Picture, Window, stacked
+from phonofilm.media.pixels import stacked
 from phonofilm.media.wav import write_wav
+from phonofilm.media.window import Picture, Window
 
 SOUND_FILE = "audio.wav"
 _OURS = re.compile(r"\d{5,}\.png|audio\.wav|metadata\.json")
@@ -65,6 +66,7 @@ def read_folder(folder: Path, window: Window) -> tuple[Picture, Path | None, dic
     source = parse_frame_rate(stated) if stated is not None else window.frame_rate
     assert source is not None
     rate = window.frame_rate or source
+    window = window.on_frames_of(source)
     available = round((Fraction(len(files)) / source - window.start) * rate)
     limit = window.count(rate)
     count = available if limit is None else min(available, limit)
@@ -74,7 +76,7 @@ def read_folder(folder: Path, window: Window) -> tuple[Picture, Path | None, dic
     chosen = [min(len(files) - 1, _frame_at(window.start + i / rate, source, rate)) for i in range(count)]
     frames = stacked([_frame(files[index], window) for index in chosen])
     sound = folder / SOUND_FILE
-    return Picture(frames, rate, Fraction(0)), sound if sound.is_file() else None, about.get("settings") or {}
+    return Picture(frames, rate, window.start), sound if sound.is_file() else None, about.get("settings") or {}
 
 
 def _frame_at(time: Fraction, source: Fraction, rate: Fraction) -> int:

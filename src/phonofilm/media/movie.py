@@ -22,11 +22,12 @@ from phonofilm.media.container import opened, picture_stream, sound_stream, url
 from phonofilm.media.formats import MP4, Format
 from phonofilm.media.keep import copy_picture, copy_sound
 from phonofilm.media.metadata import tags
-from phonofilm.media.picture import Window, read_picture
+from phonofilm.media.picture import read_picture
 from phonofilm.media.sound import read_audio
 from phonofilm.media.tracks import encode_picture, encode_sound
 from phonofilm.media.verify import Expected
 from phonofilm.media.waveform import for_file, resample, within_full_scale
+from phonofilm.media.window import Window
 
 if TYPE_CHECKING:
     from av.container import OutputContainer

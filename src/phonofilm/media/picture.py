@@ -1,23 +1,22 @@
-"""Decoding a file's picture by timestamps: upright, square pixels, RGB, at one constant frame rate. No sound here."""
+"""Decoding a file's picture by timestamps, at one constant frame rate. How pixels are converted is in pixels.py."""
 
 from __future__ import annotations
 
 import logging
 import math
-import struct
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from phonofilm.errors import InputError, MediaError
 from phonofilm.geometry import NTSC_RATES, parse_frame_rate
 from phonofilm.media.container import end_of, opened, picture_stream, start_of
-from phonofilm.media.images import Fit, fit_image
+from phonofilm.media.pixels import fitted, stacked, to_rgb
+from phonofilm.media.window import Picture, Window
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -28,43 +27,17 @@ logger = logging.getLogger(__name__)
 
 _STANDARD_RATES = [*NTSC_RATES, *map(Fraction, (10, 12, 15, 24, 25, 30, 48, 50, 60, 90, 100, 120))]
 _SNAP = Fraction(1, 2500)
+_UNKNOWN_COUNT = 100
+_FRAMES_APART = Fraction(3, 2)
 _SEEK_AHEAD = 2
-_HD_LINES = 720
-_BT709, _UNSPECIFIED = 1, 2
 _MEMORY_SHARE = 0.8
 
 
-@dataclass(frozen=True)
-class Window:
-    """Which part of the picture, in seconds after its first frame, and how it is to be sampled and fitted."""
-
-    start: Fraction = Fraction(0)
-    end: Fraction | None = None
-    frame_rate: Fraction | None = None
-    max_frames: int | None = None
-    size: tuple[int, int] | None = None
-    fit: Fit = "crop"
-
-    def count(self, rate: Fraction) -> int | None:
-        """The most frames the window can hold, or None when it is open."""
-        limits = [] if self.end is None else [round((self.end - self.start) * rate)]
-        limits += [] if self.max_frames is None else [self.max_frames]
-        return min(limits) if limits else None
-
-
-@dataclass(frozen=True)
-class Picture:
-    """frames uint8 [f, h, w, 3] at frame_rate; origin is the file's own time of the first frame of the file."""
-
-    frames: np.ndarray
-    frame_rate: Fraction
-    origin: Fraction
-
-
 def read_picture(path: str | Path, window: Window) -> Picture:
-    """The frames of a window, resampled by timestamps to a constant rate: each frame goes to the nearest grid point and stays.
+    """The frames of a window at a constant rate: each frame goes to the grid point nearest to its timestamp and stays.
 
-    Raises InputError for a window outside the picture or too large for memory; MediaError for a damaged or soundless-only file.
+    Raises InputError for a window outside the picture or too large for memory, MediaError for a damaged file or one
+    without a picture.
     """
     with opened(path) as container:
         stream = picture_stream(container)
@@ -77,6 +50,7 @@ def read_picture(path: str | Path, window: Window) -> Picture:
             raise MediaError(f"{path} has a picture track without a single frame that can be decoded")
         origin = _time(first, start_of(stream))
         rate = window.frame_rate or source_rate(stream, path)
+        window = window.on_frames_of(_declared_rate(stream) or rate)
         _check_memory(path, stream, first, window, rate)
         start = origin + window.start
         source: Iterator[VideoFrame] = chain([first], frames)
@@ -88,36 +62,29 @@ def read_picture(path: str | Path, window: Window) -> Picture:
             _check_complete(path, stream, end)
     if not images:
         raise InputError(f"{path} is {float(end - origin):.3f} s long; there is nothing at {float(window.start):.3f} s")
-    return Picture(stacked(images), rate, origin)
+    return Picture(stacked(images), rate, start)
 
 
 def source_rate(stream: VideoStream, path: str | Path) -> Fraction:
-    """The rate a file declares, snapped to the standard rate its rounded timestamps stand for."""
-    declared = stream.average_rate or stream.guessed_rate
-    if not declared:
+    """The frame rate that a file declares. Raises MediaError when there is none, InputError when it is outside 1 to 240."""
+    declared = _declared_rate(stream)
+    if declared is None:
         raise MediaError(f"{path} does not say its frame rate; give frame_rate")
-    for standard in _STANDARD_RATES:
-        if abs(declared - standard) < standard * _SNAP:
-            return standard
-    return parse_frame_rate(Fraction(declared))
+    return parse_frame_rate(declared)
 
 
-def to_rgb(frame: VideoFrame, aspect: Fraction | None) -> np.ndarray:
-    """uint8 [h, w, 3]: colours by the file's own matrix and range, square pixels, turned as the display matrix says.
-
-    `aspect` is the width of a stored pixel over its height; None or 0 where the file does not say.
-    """
-    from av.video.reformatter import Interpolation
-
-    # Untagged files follow the old convention: BT.709 from 720 lines on, BT.601 below.
-    untagged_hd = frame.colorspace == _UNSPECIFIED and frame.height >= _HD_LINES
-    rgb = frame.reformat(
-        format="rgb24",
-        width=max(1, round(frame.width * (aspect or 1))),
-        src_colorspace=_BT709 if untagged_hd else None,
-        interpolation=Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND,
-    )
-    return _upright(rgb.to_ndarray(), frame)
+def _declared_rate(stream: VideoStream) -> Fraction | None:
+    """The nominal rate, unless the frames contradict it: then their average. Snapped to the standard rate it stands for."""
+    average, nominal = stream.average_rate, stream.guessed_rate
+    declared = average or nominal
+    if not declared:
+        return None
+    if nominal and average and nominal != average:
+        # An odd last frame moves the average of a short clip; a variable rate moves it by far more than a frame in all.
+        apart = abs(1 / nominal - 1 / average) * (stream.frames or _UNKNOWN_COUNT)
+        declared = nominal if apart < _FRAMES_APART / average else average
+    near = (standard for standard in _STANDARD_RATES if abs(declared - standard) < standard * _SNAP)
+    return next(near, Fraction(declared))
 
 
 def _sampled(
@@ -131,7 +98,7 @@ def _sampled(
 
     def hold_until(index: int) -> None:
         if held is not None and index > len(images):
-            images.extend([_fitted(to_rgb(held, aspect), window)] * (index - len(images)))
+            images.extend([fitted(to_rgb(held, aspect), window)] * (index - len(images)))
 
     for frame in frames:
         time = _time(frame, end)
@@ -162,40 +129,6 @@ def _sought(container: InputContainer, stream: VideoStream, start: Fraction) -> 
         if first is not None and _time(first, start) <= start:
             return chain([first], frames)
     return iter(())
-
-
-def _fitted(image: np.ndarray, window: Window) -> np.ndarray:
-    if window.size is None or image.shape[:2] == window.size:
-        return image
-    from PIL import Image
-
-    return np.asarray(fit_image(Image.fromarray(image), *window.size, window.fit))
-
-
-def stacked(images: list[np.ndarray]) -> np.ndarray:
-    """One array, giving each image back to memory as it is copied."""
-    sizes = {image.shape for image in images}
-    if len(sizes) > 1:
-        raise MediaError(f"the picture changes its size midway ({sorted(sizes)}); give size= to fit all frames to one")
-    frames = np.empty((len(images), *images[0].shape), np.uint8)
-    for index in reversed(range(len(images))):
-        frames[index] = images.pop()
-    return frames
-
-
-def _upright(image: np.ndarray, frame: VideoFrame) -> np.ndarray:
-    """Apply the display matrix: x' = a x + c y, y' = b x + d y, to the nearest quarter turn or mirror image."""
-    from av.sidedata.sidedata import SideData, Type
-
-    items: Iterable[Any] = frame.side_data
-    matrix = next((item for item in items if isinstance(item, SideData) and item.type == Type.DISPLAYMATRIX), None)
-    if matrix is None:
-        return image
-    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(matrix))
-    if abs(b) > abs(a):
-        image = image.transpose(1, 0, 2)
-        a, d = c, b
-    return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
 def _check_memory(path: str | Path, stream: VideoStream, first: VideoFrame, window: Window, rate: Fraction) -> None:

@@ -12,9 +12,10 @@ from phonofilm.media.container import comment, opened
 from phonofilm.media.folder import read_folder
 from phonofilm.media.images import Fit
 from phonofilm.media.metadata import from_text
-from phonofilm.media.picture import Picture, Window, read_picture
+from phonofilm.media.picture import read_picture
 from phonofilm.media.sound import read_sound
 from phonofilm.media.waveform import resample
+from phonofilm.media.window import Picture, Window
 
 Seconds = float | Fraction
 
@@ -33,10 +34,11 @@ def read_clip(
 ) -> Clip:
     """A file's picture and sound as a Clip whose tracks start together and are equally long.
 
-    Time 0 is the first frame of the picture; `start` and `end` are seconds after it. Sound that begins later is padded
-    with silence, sound outside the picture is cut. `frame_rate` and `sampling_rate` resample (default: the file's own;
-    a variable frame rate becomes its average); `mono` averages the channels; `max_frames` stops early; `size` = (height,
-    width) fits every frame as it is read. A folder is read as frames (PNG or JPEG in name order) with audio.wav.
+    Time 0 is the first frame of the picture; `start` (moved to the nearest frame) and `end` are seconds after it. Sound
+    that begins later is padded with silence, sound outside the picture is cut. `frame_rate` and `sampling_rate` resample
+    (default: the file's own; a variable frame rate becomes its average); `mono` averages the channels; `max_frames` stops
+    early; `size` = (height, width) fits every frame as it is read. A folder is read as frames (PNG, JPEG or WebP in name
+    order) with audio.wav.
     Raises InputError for a wrong request, MediaError for a file that is damaged or has no picture.
     """
     window = _window(start, end, frame_rate, max_frames, size, fit)
@@ -47,16 +49,14 @@ def read_clip(
         picture, sound_file = read_picture(path, window), path
         with opened(path) as container:
             metadata = from_text(comment(container) or "") or {}
-    return _with_sound(picture, sound_file, window, sampling_rate, mono, metadata)
+    return _with_sound(picture, sound_file, sampling_rate, mono, metadata)
 
 
-def _with_sound(
-    picture: Picture, file: Path | None, window: Window, sampling_rate: int | None, mono: bool, metadata: dict
-) -> Clip:
+def _with_sound(picture: Picture, file: Path | None, sampling_rate: int | None, mono: bool, metadata: dict) -> Clip:
     seconds = len(picture.frames) / picture.frame_rate
     sound = None
     if file is not None:
-        sound = read_sound(file, origin=picture.origin + window.start, seconds=seconds, mono=mono)
+        sound = read_sound(file, origin=picture.start, seconds=seconds, mono=mono)
     if sound is None:
         return Clip(picture.frames, picture.frame_rate, metadata=metadata)
     wave, rate = sound

@@ -131,7 +131,7 @@ def _decoded(frames: Iterator[_Timed], rate: int, mono: bool) -> Iterator[tuple[
     """Each frame with its samples as float32 [channels, n]."""
     import av
 
-    resampler = av.AudioResampler(format="flt", layout="mono" if mono else None)
+    resampler = av.AudioResampler(format="flt")
     layout: str | None = None
     for timed in frames:
         frame = timed.frame
@@ -141,4 +141,5 @@ def _decoded(frames: Iterator[_Timed], rate: int, mono: bool) -> Iterator[tuple[
             raise MediaError(f"the sound changes from {rate} Hz {layout} to {given} midway; convert it first")
         converted = [channels_first(part) for part in resampler.resample(frame)]
         if converted:
-            yield timed, np.concatenate(converted, axis=1)
+            block = np.concatenate(converted, axis=1)
+            yield timed, block.mean(axis=0, keepdims=True) if mono else block

@@ -23,7 +23,7 @@ from phonofilm.errors import InputError
 from phonofilm.geometry import ClipGeometry
 from phonofilm.media.clip import Clip, fit_length
 from phonofilm.media.images import fit_image
-from phonofilm.media.sound import resample
+from phonofilm.media.waveform import resample
 
 RetakeTracks = Literal["both", "video", "audio"]
 OVERLAP_FRAMES = 17
