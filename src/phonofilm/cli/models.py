@@ -101,7 +101,7 @@ def print_findings(folder: Path, findings: list[Finding]) -> None:
     console = Console()
     table = Table("", "what", "finding", title=Text(str(folder)))
     for finding in findings:
-        table.add_row(MARKS[finding.severity], Text(finding.subject), Text(finding.message))
+        table.add_row(MARKS[finding.severity], Text(finding.subject), Text(finding.message.replace(f"{folder}/", "")))
     console.print(table)
     console.print("[green]fit for use[/green]" if is_fit(findings) else "[red]not fit for use[/red]")
 

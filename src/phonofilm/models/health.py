@@ -101,7 +101,8 @@ def _about(component: Component) -> Iterator[Finding]:
 
 
 def _checksums(root: Path, progress: Progress) -> list[Finding]:
-    files = sorted(path for path in root.rglob("*") if path.suffix in (".safetensors", ".json") and path.is_file())
+    files = sorted(path for path in root.glob("[!.]*/*") if path.suffix in (".safetensors", ".json") and path.is_file())
+    files.append(root / MODEL_INDEX)
     known = {file: digest for file in files if (digest := expected_digest(root, file)) is not None}
     findings: list[Finding] = []
     for file, digest in known.items():
