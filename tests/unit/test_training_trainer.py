@@ -141,14 +141,17 @@ def test_hooks_see_the_averaged_weights_at_the_start_every_n_updates_and_at_the_
     assert [row[3] for row in read_metrics(tmp_path) if row[2] == "look/seen"] == [0, 2, 4, 5]
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_the_tiny_model_overfits_four_samples_in_both_modalities(tmp_path: Path, optimizer: str) -> None:
+@pytest.mark.parametrize(("optimizer", "precision"), [("adamw", "no"), ("muon", "bf16-products")])
+def test_the_tiny_model_overfits_four_samples_in_both_modalities(
+    tmp_path: Path, optimizer: str, precision: str
+) -> None:
     data = write_latents(tmp_path / "latents", count=4)
     settings = config(
         batch_size=12,
         max_steps=90,
         log_every=10,
         ema_decay=None,
+        precision=precision,
         optimizer={"name": optimizer, "lr": 1e-2, "muon_lr": 0.03, "warmup": 5},
         objective={"timesteps": {"mode": "independent", "video_shift": 1, "audio_shift": 1}, "caption_dropout": 0.0},
     )

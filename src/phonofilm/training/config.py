@@ -94,7 +94,8 @@ class LoopConfig(Strict):
 
     A run ends at `max_steps` optimizer updates or after `budget_seconds` of training time (kept over resumes),
     whichever comes first; the schedule follows the nearer of the two. `batch_size` is per process and per
-    micro-step, `accumulate` the micro-steps in one update. All `*_every` count updates, 0 = never.
+    micro-step, `accumulate` the micro-steps in one update. All `*_every` count updates, 0 = never. `precision` is
+    autocast's, for a GPU; `bf16-products` is for a CPU with bfloat16 instructions. Weights are float32 in any case.
     """
 
     seed: int = 0
@@ -105,7 +106,7 @@ class LoopConfig(Strict):
     optimizer: OptimizerConfig = OptimizerConfig()
     ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     device: Literal["auto", "cpu"] = "auto"
-    precision: Literal["no", "bf16", "fp16"] = "no"
+    precision: Literal["no", "bf16", "fp16", "bf16-products"] = "no"
     log_every: Annotated[int, Field(ge=1)] = 20
     checkpoint_every: Annotated[int, Field(ge=0)] = 200
     keep_last: Annotated[int, Field(ge=1)] = 2
@@ -129,7 +130,6 @@ class JointConfig(LoopConfig):
     train: tuple[Component, ...] = COMPONENTS
     objective: ObjectiveConfig = ObjectiveConfig()
     gradient_checkpointing: bool = False
-    compile: bool = False
 
     @model_validator(mode="after")
     def _something_to_train(self) -> Self:

@@ -9,16 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from phonofilm.training.precision import has_fast_bfloat16
+
 Coefficients = tuple[float, float, float]
 
 
 def orthogonalise(stack: Tensor, coefficients: Coefficients, steps: int, eps: float) -> Tensor:
     """The nearest matrices with about equal singular values, by Newton-Schulz: [k,rows,columns] -> the same, float32.
 
-    In bfloat16 on an accelerator, where it is fast and exact enough; in float32 on a CPU.
+    In bfloat16 where that is fast, which is exact enough.
     """
     a, b, c = coefficients
-    x = stack.bfloat16() if stack.is_cuda else stack.float()
+    x = stack.bfloat16() if has_fast_bfloat16(stack.device) else stack.float()
     tall = x.shape[1] > x.shape[2]
     if tall:
         x = x.mT

@@ -13,8 +13,8 @@ from torch import nn
 from phonofilm.errors import InputError
 from phonofilm.training.config import Component, OptimizerConfig
 from phonofilm.training.muon import BatchedMuon
+from phonofilm.training.precision import INSIDE_A_BLOCK
 
-INSIDE_A_BLOCK = re.compile(r"(^|\.)(blocks?|\w+_conditioners)\.\d+\.")
 NO_DECAY = re.compile(r"(embed_tokens|shared|relative_attention_bias|modulation|norm)")
 
 

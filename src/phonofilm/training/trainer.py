@@ -27,6 +27,7 @@ from phonofilm.training.config import LoopConfig
 from phonofilm.training.ema import WeightAverage, borrowed_weights
 from phonofilm.training.logs import Meter, MetricsLog, Report
 from phonofilm.training.optimizers import build_optimizers, progress, rate_factor, set_rate
+from phonofilm.training.precision import bfloat16_products
 from phonofilm.training.signals import StopRequest, stop_on_signals
 from phonofilm.training.task import Hook, Moment, Task, Turn
 
@@ -64,7 +65,11 @@ class Trainer:
         self._clock = clock
         self._spent = 0.0
         self._since: float | None = None
-        self.accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision=config.precision)
+        rounded = config.precision == "bf16-products"
+        self.accelerator = Accelerator(
+            cpu=config.device == "cpu", mixed_precision="no" if rounded else config.precision
+        )
+        self._arithmetic = bfloat16_products if rounded else nullcontext
         task.model.to(self.accelerator.device)
         task.prepare(self.accelerator.device)
         self.parameters = {name: p for name, p in task.model.named_parameters() if p.requires_grad}
@@ -90,7 +95,7 @@ class Trainer:
         log = MetricsLog(self.folder, self.step, self.config.tensorboard) if main else None
         self._since = self._clock()
         try:
-            with stop_on_signals() as stop:
+            with stop_on_signals() as stop, self._arithmetic(self.task.model):
                 end = self._loop(log, until, stop)
         finally:
             self._spent, self._since = self.elapsed, None
