@@ -25,23 +25,31 @@ _FRAME_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 def write_folder(clip: Clip, wave: np.ndarray | None, sampling_rate: int | None, folder: Path) -> None:
-    """00000.png onwards (lossless), audio.wav (32-bit float, lossless) and metadata.json, into a new folder."""
-    from PIL import Image
+    """00000.png onwards (lossless), audio.wav (32-bit float, lossless) and metadata.json, into a new folder.
 
+    The first frame carries the settings as well, so that a picture taken out of the folder still knows them.
+    """
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    about = PngInfo()
+    if clip.metadata:
+        about.add_itxt("Comment", to_text(clip.metadata))
     folder.mkdir()
     for index, frame in enumerate(clip.frames):
-        Image.fromarray(frame).save(folder / f"{index:05d}.png", format="PNG", compress_level=4)
+        path = folder / f"{index:05d}.png"
+        Image.fromarray(frame).save(path, format="PNG", compress_level=4, pnginfo=about if index == 0 else None)
     if wave is not None and sampling_rate is not None:
         write_wav(folder / SOUND_FILE, wave, sampling_rate)
-    about = {
+    contents = {
         "frame_rate": str(clip.frame_rate),
         "num_frames": clip.num_frames,
         "height": clip.height,
         "width": clip.width,
         "sampling_rate": sampling_rate,
-        "settings": json.loads(to_text(clip.metadata)),
+        "settings": dict(clip.metadata),
     }
-    (folder / FOLDER_FILE).write_text(json.dumps(about, ensure_ascii=False, indent=2), "utf-8", "surrogateescape")
+    (folder / FOLDER_FILE).write_text(to_text(contents, indent=2), "utf-8")
 
 
 def check_replaceable(folder: Path) -> None:

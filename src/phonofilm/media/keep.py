@@ -46,19 +46,24 @@ def _sound_packets(
     """Packets timed in samples: one follows the other exactly, unless the source's timestamps show a real hole."""
     rate = stream.codec_context.sample_rate
     expected: int | None = None
+    length = 0  # of a whole packet; one with discarded samples states less
     for packet in source.demux(stream):
         if packet.size == 0 or packet.pts is None or packet.time_base is None:
             continue
         rounding = math.ceil(packet.time_base * rate)
         start = round((packet.pts * packet.time_base - origin) * rate)
         if expected is None:
-            expected = -_skipped_samples(packet)
+            expected = -_skipped(packet)[0]
         if abs(start - expected) <= rounding:
             start = expected
         if start >= end:
             return
-        expected = start + (stream.codec_context.frame_size or round((packet.duration or 0) * packet.time_base * rate))
         last = round((packet.duration or 0) * packet.time_base * rate)
+        if not _skipped(packet)[1]:
+            length = stream.codec_context.frame_size or last
+        expected = start + length
+        if expected > end:
+            _discard_at_end(packet, expected - end)
         packet.time_base = Fraction(1, rate)
         packet.pts = packet.dts = start
         packet.duration = min(last, end - start)
@@ -66,11 +71,21 @@ def _sound_packets(
         yield packet
 
 
-def _skipped_samples(packet: Packet) -> int:
-    """The samples at the start of a stream that its encoder added and no player shall present."""
+def _skipped(packet: Packet) -> tuple[int, int]:
+    """The samples that the encoder added at the start and at the end of a packet, which no player shall present."""
     if not packet.has_sidedata("skip_samples"):
-        return 0
-    return struct.unpack_from("<I", bytes(packet.get_sidedata("skip_samples")))[0]
+        return 0, 0
+    return struct.unpack_from("<II", bytes(packet.get_sidedata("skip_samples")))
+
+
+def _discard_at_end(packet: Packet, samples: int) -> None:
+    """Mark a packet's last samples as not to be presented; Matroska ends a track with this, mp4 with the duration."""
+    from av.packet import PacketSideData, packet_sidedata_type_from_literal
+
+    note = struct.pack("<IIBB", _skipped(packet)[0], samples, 0, 0)
+    side_data = PacketSideData(packet_sidedata_type_from_literal("skip_samples"), len(note))  # type: ignore[call-arg]
+    side_data.update(note)
+    packet.set_sidedata(side_data)
 
 
 def _picture_packets(

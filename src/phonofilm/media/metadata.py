@@ -13,10 +13,10 @@ TITLE_LENGTH = 100
 FOLDER_FILE = "metadata.json"
 
 
-def to_text(metadata: Mapping[str, Any]) -> str:
-    """JSON on one line, readable where it can be. Raises InputError for values that JSON has no word for."""
+def to_text(metadata: Mapping[str, Any], indent: int | None = None) -> str:
+    """JSON (on one line without `indent`), valid UTF-8. Raises InputError for values that JSON has no word for."""
     try:
-        text = json.dumps(dict(metadata), ensure_ascii=False, allow_nan=False)
+        text = json.dumps(dict(metadata), ensure_ascii=False, allow_nan=False, indent=indent)
     except (TypeError, ValueError) as error:
         raise InputError(
             f"the clip's metadata must be plain JSON values (text, numbers, lists, dicts): {error}"

@@ -102,7 +102,7 @@ def _given_sound(clip: Clip, fmt: Format, given: Path, stack: ExitStack) -> _Sou
         return _encoded_sound(within_full_scale(wave[:, :samples]), rate, fmt.lossless_sound, depth)
     logger.warning("%s cannot hold %s sound; the sound of %s is encoded anew", fmt.name, codec, given)
     target = _file_rate(rate, fmt)
-    wave = resample(wave[:, :samples], rate, target)[:, : picture_samples(clip.seconds, target)]
+    wave = resample(wave, rate, target)[:, : picture_samples(clip.seconds, target)]
     return _encoded_sound(within_full_scale(wave), target, fmt.audio_codec, fmt.sample_format)
 
 
