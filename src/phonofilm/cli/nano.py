@@ -47,3 +47,57 @@ def train(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     checkpoint = run_recipe(Run(Recipe(), run, device), stage or ())
     typer.echo(f"checkpoint in {checkpoint}" if checkpoint else f"not finished; the same command goes on in {run}")
+
+
+@app.command()
+def measure(
+    out: Annotated[Path, typer.Option(help="Folder for the report and the clips; clips already there are taken up.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="nano, or the folder of a checkpoint like it.")] = "nano",
+    clips: Annotated[int, typer.Option(min=8, help="Held-out clips, scenes in turn.")] = 100,
+    steps: Annotated[int | None, typer.Option(min=1, help="Sampling steps.")] = None,
+    guidance_scale: Annotated[float | None, typer.Option(help="How strongly the prompt is followed; 1 is off.")] = None,
+    audio_guidance_scale: Annotated[float | None, typer.Option(help="The same for the sound alone.")] = None,
+    modality_scale: Annotated[float | None, typer.Option(help="s_B of every row but the sweep's.")] = None,
+    sweep: Annotated[list[float] | None, typer.Option(help="A value of s_B to try; 1, 2, 3 and 4 by default.")] = None,
+    sweep_clips: Annotated[int, typer.Option(min=1, help="Held-out clips per value of s_B.")] = 32,
+    batch: Annotated[int, typer.Option(min=1, help="Clips made at once.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the first clip's start noise.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    quick: Annotated[bool, typer.Option("--quick", help="16 clips and no sweep.")] = False,
+) -> None:
+    """Measure sync, what comes out as prompted, the autoencoders and speed; docs/measuring.md explains the figures."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from phonofilm.cli.devices import choose_machine
+    from phonofilm.nano.measure import measure as run_measure
+    from phonofilm.nano.measure_clips import Plan
+    from phonofilm.nano.measure_report import markdown, write_report
+    from phonofilm.pipeline.mova import MovaPipeline
+
+    plan = Plan(
+        clips=16 if quick else clips,
+        noise_seed=seed,
+        steps=steps,
+        guidance_scale=guidance_scale,
+        audio_guidance_scale=audio_guidance_scale,
+        modality_scale=modality_scale,
+        sweep=() if quick else tuple(sweep or Plan.sweep),
+        sweep_clips=sweep_clips,
+        batch=batch,
+    )
+    machine = choose_machine(device)
+    pipeline = MovaPipeline.from_pretrained(model, machine.dtype, device=machine.device)
+    pipeline.set_progress_bar_config(disable=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns) as bars:
+        shown = {}
+
+        def on_progress(row: str, done: int, total: int) -> None:
+            if row not in shown:
+                shown[row] = bars.add_task(row)
+            bars.update(shown[row], completed=done, total=total)
+
+        measured = run_measure(pipeline, out, plan, model=model, on_progress=on_progress)
+        files = write_report(measured, out)
+    typer.echo(markdown(measured.report))
+    typer.echo(f"{len(files)} files in {out}")

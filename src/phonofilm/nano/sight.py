@@ -101,7 +101,8 @@ def _blob(mask: NDArray[np.bool_]) -> Blob:
         where_y, where_x = np.nonzero(frame)
         if len(where_y) < 0.25 * SMALLEST_OBJECT * h * w:
             continue
-        near = np.hypot(rows[where_y] - np.median(rows[where_y]), columns[where_x] - np.median(columns[where_x])) < 0.4
+        away = np.hypot(rows[where_y] - np.median(rows[where_y]), columns[where_x] - np.median(columns[where_x]))
+        near = away <= max(0.4, float(away.min()))
         y[index], x[index] = rows[where_y[near]].mean(), columns[where_x[near]].mean()
     return Blob(mask, x, y)
 

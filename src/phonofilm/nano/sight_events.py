@@ -74,8 +74,7 @@ def openings(pixels: Pixels, blob: Blob, frame_rate: float) -> list[float]:
     area -= np.quantile(area, 0.05)
     if area.max() < SMALLEST_MOUTH:
         return []
-    crossings = _rises(area / area.max(), low=0.13, high=0.25)
-    return [(c - 0.25) / frame_rate for c in crossings]
+    return [c / frame_rate for c in _rises(area / area.max(), low=0.13, high=0.25)]
 
 
 def flashes(pixels: Pixels, blob: Blob, frame_rate: float) -> list[float]:
