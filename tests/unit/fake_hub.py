@@ -17,11 +17,12 @@ COMMIT = "c0ffee" + 34 * "0"
 
 @dataclass
 class FakeHub:
-    """`repo` served from `folder`. `fetched` collects the files that were asked for."""
+    """`repo` served from `folder`. `fetched` collects the files that were asked for; `broken` can be listed but not fetched."""
 
     repo: str
     folder: Path
     url: str = ""
+    broken: str = ""
     fetched: list[str] = field(default_factory=list)
 
     def files(self) -> dict[str, Path]:
@@ -72,6 +73,9 @@ def serve(hub: FakeHub) -> Iterator[FakeHub]:
                 self.end_headers()
 
         def send_file(self, name: str, path: Path, body: bool) -> None:
+            if body and name == hub.broken:
+                self.send_error(403)
+                return
             if body:
                 hub.fetched.append(name)
             digest = sha256(path) if name.endswith(".safetensors") else git_digest(path)

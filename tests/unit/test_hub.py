@@ -141,6 +141,16 @@ def test_the_plan_says_what_where_and_whether_it_fits(hub: FakeHub, cache: Path)
         require_space(dataclasses.replace(plan, missing_bytes=77_700_000_000, free_bytes=10**9))
 
 
+def test_a_download_that_stops_says_that_it_resumes(hub: FakeHub, cache: Path) -> None:
+    hub.broken = "audio_vae/config.json"
+    with pytest.raises(
+        CheckpointError, match=r"(?s)stopped: .*run it again, it resumes: phonofilm models download 360p"
+    ):
+        resolve_model("360p")
+    hub.broken = ""
+    resolve_model("360p")
+
+
 @pytest.mark.usefixtures("hub")
 def test_a_model_the_hub_does_not_have() -> None:
     with pytest.raises(CheckpointError, match="the hub has no someone/else, or needs a login"):

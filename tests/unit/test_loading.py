@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
 from safetensors.torch import save_file
 from tests.conftest import Golden
 from tests.unit.checkpoints import (
@@ -20,7 +22,8 @@ from tests.unit.checkpoints import (
 )
 
 from phonofilm.errors import InputError
-from phonofilm.models.layout import NETWORKS, PipelineScalars, read_layout
+from phonofilm.models.building import DIFFUSERS_CLASSES
+from phonofilm.models.layout import NETWORKS, CheckpointLayout, PipelineScalars, read_component, read_layout
 from phonofilm.models.loading import load_component, load_components, load_tokenizer
 from phonofilm.models.shards import TensorReader, read_entries
 
@@ -136,6 +139,33 @@ def test_weight_norm_is_fused_while_loading(tmp_path: Path, suffixes: tuple[str,
     assert set(state) == set(plain)
     for key, expected in plain.items():
         torch.testing.assert_close(state[key], expected, rtol=1e-6, atol=1e-7)
+
+
+class Counting(ModelMixin, ConfigMixin):
+    """A network with every kind of tensor: a weight, two buffers that are saved, and one that is computed."""
+
+    @register_to_config
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(width))
+        self.register_buffer("scale", torch.ones(width))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("positions", torch.arange(width), persistent=False)
+
+
+def test_buffers_are_loaded_or_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DIFFUSERS_CLASSES, "Counting", Counting)
+    (tmp_path / "counting").mkdir()
+    (tmp_path / "counting" / "config.json").write_text('{"_class_name": "Counting", "width": 3}')
+    stored = {"weight": torch.rand(3), "scale": torch.rand(3), "steps": torch.tensor(7)}
+    save_file(stored, tmp_path / "counting" / WEIGHTS)
+    component = read_component(tmp_path, "counting", "Counting")
+    layout = CheckpointLayout(tmp_path, {"counting": component}, "T5TokenizerFast", {}, PipelineScalars())
+    network = load_component(layout, "counting", torch.float64)
+    assert torch.equal(network.weight, stored["weight"].double())
+    assert torch.equal(network.scale, stored["scale"].double())
+    assert torch.equal(network.steps, stored["steps"])
+    assert torch.equal(network.positions, torch.arange(3))
 
 
 def test_reading_in_chunks_equals_reading_whole(monkeypatch: pytest.MonkeyPatch) -> None:

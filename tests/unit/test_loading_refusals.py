@@ -128,7 +128,7 @@ def test_integers_where_weights_belong(root: Path) -> None:
     edit_weights(
         root / "audio_dit" / WEIGHTS, lambda state: state.update({"head.head.bias": torch.zeros(16, dtype=torch.int8)})
     )
-    refused(root, "head.head.bias holds torch.int8, expected floating point")
+    refused(root, "head.head.bias holds torch.int8, expected torch.float32")
 
 
 def test_half_of_a_weight_normalised_pair(root: Path) -> None:

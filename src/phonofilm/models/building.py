@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from accelerate import init_empty_weights
 from diffusers import AutoencoderKLWan
 from huggingface_hub.errors import StrictDataclassError
-from torch import nn
+from torch import Tensor, nn
 from transformers import UMT5Config, UMT5EncoderModel
 
 from phonofilm.errors import CheckpointError
@@ -98,19 +98,19 @@ def place_tensors(name: str, module: nn.Module, entries: Mapping[str, TensorEntr
     missing: list[str] = []
     wrong: list[str] = []
     used: set[str] = set()
-    for names, shape in tensor_groups(module):
+    for names, tensor in tensor_groups(module):
         present = [key for key in names if key in sources]
         used.update(present)
         if not present:
             missing.append(names[0])
             continue
-        if shapes[present[0]] != shape:
-            wrong.append(f"{present[0]} is {list(shapes[present[0]])}, expected {list(shape)}")
-            continue
-        if not sources[present[0]][0].dtype.is_floating_point:
-            wrong.append(f"{present[0]} holds {sources[present[0]][0].dtype}, expected floating point")
-            continue
-        placements.append(Placement(names, sources[present[0]]))
+        shape, source = shapes[present[0]], sources[present[0]]
+        if shape != tuple(tensor.shape):
+            wrong.append(f"{present[0]} is {list(shape)}, expected {list(tensor.shape)}")
+        elif source[0].dtype.is_floating_point != tensor.is_floating_point():
+            wrong.append(f"{present[0]} holds {source[0].dtype}, expected {tensor.dtype}")
+        else:
+            placements.append(Placement(names, source))
     unknown = [key for key in sources if key not in used]
     problems = [
         f"{len(keys)} {what}: {listed(keys)}"
@@ -126,14 +126,12 @@ def place_tensors(name: str, module: nn.Module, entries: Mapping[str, TensorEntr
     return placements
 
 
-def tensor_groups(module: nn.Module) -> Iterable[tuple[tuple[str, ...], tuple[int, ...]]]:
-    """Names and shape of every parameter and persistent buffer; tied parameters come once, with all their names."""
-    names: dict[int, list[str]] = {}
-    shapes: dict[int, tuple[int, ...]] = {}
+def tensor_groups(module: nn.Module) -> list[tuple[tuple[str, ...], Tensor]]:
+    """Every parameter and persistent buffer with its names; tied parameters come once, with all of theirs."""
+    groups: dict[int, tuple[list[str], Tensor]] = {}
     for key, tensor in module.state_dict(keep_vars=True).items():
-        names.setdefault(id(tensor), []).append(key)
-        shapes[id(tensor)] = tuple(tensor.shape)
-    return [(tuple(keys), shapes[identity]) for identity, keys in names.items()]
+        groups.setdefault(id(tensor), ([], tensor))[0].append(key)
+    return [(tuple(names), tensor) for names, tensor in groups.values()]
 
 
 def _single(entries: Mapping[str, TensorEntry]) -> dict[str, tuple[TensorEntry, ...]]:

@@ -100,10 +100,8 @@ def resolve_model(
     nothing is fetched. Raises InputError for what is no model, CheckpointError when it cannot be had.
     """
     name = str(name_or_path)
-    if name == "nano":
-        return _packaged()
-    if all(model.name != name for model in KNOWN_MODELS) and Path(name).expanduser().is_dir():
-        return Path(name).expanduser()
+    if (folder := _outside_the_hub(name)) is not None:
+        return folder
     hub_id = hub_id_of(name)
     cached = local_state(hub_id, revision=revision, cache_dir=cache_dir)
     if cached.state == "complete" and cached.folder is not None:
@@ -145,10 +143,8 @@ def local_state(name: str, *, revision: str | None = None, cache_dir: str | Path
 
 def local_checkpoint(name: str) -> Path:
     """The folder of a model that is on this machine, whole or not. Raises CheckpointError when nothing of it is."""
-    if name == "nano":
-        return _packaged()
-    if all(model.name != name for model in KNOWN_MODELS) and Path(name).expanduser().is_dir():
-        return Path(name).expanduser()
+    if (folder := _outside_the_hub(name)) is not None:
+        return folder
     local = local_state(name)
     if local.folder is None:
         raise CheckpointError(
@@ -253,13 +249,17 @@ def _why_no_plan(hub_id: str, revision: str | None, cause: BaseException) -> str
     return f"cannot reach the hub for {hub_id}{at}: {cause}"
 
 
-def _packaged() -> Path:
-    if not (PACKAGED_WEIGHTS / MODEL_INDEX).is_file():
-        raise CheckpointError(
-            "this installation of Phonofilm has no embedded model (nano); install a released wheel, or give --model a "
-            "checkpoint folder, 360p or 720p"
-        )
-    return PACKAGED_WEIGHTS
+def _outside_the_hub(name: str) -> Path | None:
+    """The folder of `name` if it is the packaged model or a folder on disk; None if only the hub can have it."""
+    if name == "nano":
+        if not (PACKAGED_WEIGHTS / MODEL_INDEX).is_file():
+            raise CheckpointError(
+                "this installation of Phonofilm has no embedded model (nano); install a released wheel, or give --model a "
+                "checkpoint folder, 360p or 720p"
+            )
+        return PACKAGED_WEIGHTS
+    path = Path(name).expanduser()
+    return path if path.is_dir() and all(model.name != name for model in KNOWN_MODELS) else None
 
 
 def _has_all_weights(folder: Path) -> bool:
