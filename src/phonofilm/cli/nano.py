@@ -61,6 +61,7 @@ def measure(
     sweep: Annotated[list[float] | None, typer.Option(help="A value of s_B to try; 1, 2, 3 and 4 by default.")] = None,
     sweep_clips: Annotated[int, typer.Option(min=1, help="Held-out clips per value of s_B.")] = 32,
     batch: Annotated[int, typer.Option(min=1, help="Clips made at once.")] = 8,
+    samples: Annotated[int, typer.Option(min=0, help="Clips of each kind to write as mp4 and contact sheet.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first clip's start noise.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
     quick: Annotated[bool, typer.Option("--quick", help="16 clips and no sweep.")] = False,
@@ -98,6 +99,6 @@ def measure(
             bars.update(shown[row], completed=done, total=total)
 
         measured = run_measure(pipeline, out, plan, model=model, on_progress=on_progress)
-        files = write_report(measured, out)
+        files = write_report(measured, out, samples)
     typer.echo(markdown(measured.report))
     typer.echo(f"{len(files)} files in {out}")

@@ -163,7 +163,7 @@ def _figure(panels: int, width: float, height: float, rows: int = 1) -> tuple[An
     axes = list(np.asarray(figure.subplots(rows, panels // rows, squeeze=False)).ravel())
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
-        axis.tick_params(labelsize=8)
+        axis.tick_params(which="both", labelsize=8)
     return figure, axes
 
 

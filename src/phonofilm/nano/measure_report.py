@@ -21,7 +21,7 @@ HEADER = (
     "scene", "colour", "last frame", "size", "pitch", "vowel", "voice", "s/clip",
 )  # fmt: skip
 ATTRIBUTES = ("scene", "colour", "last_colour", "size", "pitch", "vowel", "voice")
-SHEETS = {FROM_FRAME: 10, FROM_TEXT: 10, VAES: 4, SOUND: 4, PICTURE: 4}
+SAMPLED = (FROM_FRAME, FROM_TEXT, VAES, SOUND, PICTURE)
 GOALS = {"sync": 0.8, "scene": 0.9, "colour": 0.9, "vowel": 0.8, "pitch": 0.8}
 
 
@@ -96,8 +96,11 @@ def markdown(report: MeasureReport) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def write_report(measured: Measured, folder: Path) -> list[Path]:
-    """report.json, report.md and the pictures; sheets and sample clips of the generated rows. Returns what was written."""
+def write_report(measured: Measured, folder: Path, samples: int = 10) -> list[Path]:
+    """report.json, report.md, the plots, and a sheet and an mp4 of the first `samples` clips of every kind.
+
+    Returns what was written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / "report.json", folder / "report.md", folder / "sync.png", folder / "lags.png"]
     files[0].write_text(json.dumps(_plain(asdict(measured.report)), indent=1) + "\n")
@@ -111,12 +114,12 @@ def write_report(measured: Measured, folder: Path) -> list[Path]:
     frame_ms = 1000 / float(measured.truths[0].frame_rate)
     lags = {row.name: row.overall.lags_ms for row in measured.report.rows if row.overall.lags_ms}
     plot_boxes(files[3], lags, "Lag of the sound behind the picture", "ms; shaded: one frame", frame_ms)
-    return [*files, *_samples(measured, folder)]
+    return [*files, *_samples(measured, folder, samples)]
 
 
-def _samples(measured: Measured, folder: Path) -> Iterator[Path]:
+def _samples(measured: Measured, folder: Path, count: int) -> Iterator[Path]:
     """For looking and listening: contact sheets with the events that were read, and the clips themselves."""
-    for task, count in SHEETS.items():
+    for task in SAMPLED:
         slug = task.name.replace(",", "").replace(" ", "-")
         for index, truth in enumerate(measured.truths[:count]):
             shown, reading = measured.shown[task.name][index], measured.readings[task.name][index]
