@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from phonofilm.errors import PhonofilmError
     from phonofilm.geometry import ClipGeometry
     from phonofilm.media import Clip, read_clip, save_clip
-    from phonofilm.pipeline.mova import MovaPipeline, MovaPipelineOutput
+    from phonofilm.pipeline.decode import MovaPipelineOutput
+    from phonofilm.pipeline.mova import MovaPipeline
 
 __version__ = "0.1.0"
 
@@ -17,7 +18,7 @@ _HOMES = {
     "Clip": "phonofilm.media",
     "ClipGeometry": "phonofilm.geometry",
     "MovaPipeline": "phonofilm.pipeline.mova",
-    "MovaPipelineOutput": "phonofilm.pipeline.mova",
+    "MovaPipelineOutput": "phonofilm.pipeline.decode",
     "PhonofilmError": "phonofilm.errors",
     "read_clip": "phonofilm.media",
     "save_clip": "phonofilm.media",

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.conftest import load_golden, relative_error
 
 from phonofilm import Clip, MovaPipeline
 from phonofilm.errors import InputError
-from tests.conftest import load_golden, relative_error
 
 SMALL: dict[str, Any] = {"height": 32, "width": 48, "num_frames": 9, "num_inference_steps": 2, "output_type": "pt"}
 PROMPT = "a red ball bounces"
@@ -111,7 +111,10 @@ def test_callback_reads_changes_and_interrupts(pipe: MovaPipeline) -> None:
         return {"latents": torch.zeros_like(tensors["latents"])}
 
     out = pipe(
-        PROMPT, generator=seeded(1), callback_on_step_end=watch, **(SMALL | {"num_inference_steps": 4, "output_type": "latent"})
+        PROMPT,
+        generator=seeded(1),
+        callback_on_step_end=watch,
+        **(SMALL | {"num_inference_steps": 4, "output_type": "latent"}),
     )
     assert [step for step, _ in seen] == [0, 1]
     assert seen[0][1] == 1000.0

@@ -169,7 +169,7 @@ class MovaPipeline(DiffusionPipeline):
         return_dict: bool = True,
         callback_on_step_end: Callable[[MovaPipeline, int, float, dict[str, Tensor]], dict[str, Tensor]] | None = None,
         remove_video_dit: bool = False,
-    ) -> MovaPipelineOutput | tuple[Any, Any]:
+    ) -> MovaPipelineOutput:
         """Make clips.
 
         Args:
@@ -269,7 +269,7 @@ class MovaPipeline(DiffusionPipeline):
             )
         out = self._finish(task, clean, output_type)
         self.maybe_free_model_hooks()
-        return out if return_dict else (out.frames, out.audio)
+        return out if return_dict else (out.frames, out.audio)  # type: ignore[return-value] # diffusers' convention
 
     def encode_prompt(self, prompts: Sequence[str], what: str = "prompt") -> conditions.Text:
         """Embeddings of the prompts. Raises InputError for an empty prompt or one of more than 512 tokens."""

@@ -1,0 +1,33 @@
+"""`make demo`: one clip with the embedded model from the README's prompt, and a contact sheet beside it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import torch
+
+from phonofilm import MovaPipeline, save_clip
+from phonofilm.media import contact_sheet
+
+PROMPT = "a red ball bounces on a wooden floor"
+OUTPUT = Path("outputs/demo.mp4")
+SEED = 7
+
+
+def main() -> None:
+    began = time.monotonic()
+    print(f'prompt: "{PROMPT}"')
+    pipe = MovaPipeline.from_pretrained("nano", torch_dtype=torch.float32)
+    clip = pipe(PROMPT, generator=torch.Generator().manual_seed(SEED)).clips([{"prompt": PROMPT, "seed": SEED}])[0]
+    OUTPUT.parent.mkdir(exist_ok=True)
+    save_clip(clip, OUTPUT)
+    sheet = OUTPUT.with_suffix(".png")
+    contact_sheet(clip, title=PROMPT).save(sheet)
+    print(f"clip:          {OUTPUT.resolve()}")
+    print(f"contact sheet: {sheet.resolve()}")
+    print(f"made in {time.monotonic() - began:.0f} s; more with: .venv/bin/phonofilm generate --help")
+
+
+if __name__ == "__main__":
+    main()
