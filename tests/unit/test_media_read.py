@@ -53,6 +53,12 @@ def test_asking_for_another_rate(tmp_path: Path, rate: int | str, shown: list[in
     assert abs(clip.seconds - Fraction(1, 2)) <= Fraction(1, 24)
 
 
+def test_a_gif_of_a_whole_clip_is_read_at_the_clips_rate(tmp_path: Path) -> None:
+    made = Clip(coloured_frames(25), Fraction(24))
+    read = read_clip(save_clip(made, tmp_path / "a.gif"))
+    assert (read.frame_rate, read.num_frames, greys(read.frames)) == (24, 25, list(range(25)))
+
+
 def test_a_window_is_the_same_stretch_of_the_whole(tmp_path: Path) -> None:
     # Long enough that the reader seeks, with key frames far apart.
     made = flash_and_beep(num_frames=121, at=(30, 80, 100))

@@ -11,7 +11,7 @@ import numpy as np
 
 from phonofilm.errors import MediaError
 from phonofilm.media.container import end_of, opened, picture_stream, sound_stream, start_of
-from phonofilm.media.picture import source_rate
+from phonofilm.media.rates import source_rate
 from phonofilm.media.sound import read_sound
 
 if TYPE_CHECKING:

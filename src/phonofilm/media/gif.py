@@ -39,6 +39,8 @@ def write_gif(clip: Clip, path: Path) -> None:
 
 
 def _paletted(image: Image.Image) -> Image.Image:
+    """256 colours of the frame's own, spread by error diffusion: small bright things keep their colour, skies do not band."""
     from PIL import Image
 
-    return image.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.FLOYDSTEINBERG)
+    palette = image.quantize(256, method=Image.Quantize.FASTOCTREE)
+    return image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)

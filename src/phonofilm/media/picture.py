@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from phonofilm.errors import InputError, MediaError
-from phonofilm.geometry import NTSC_RATES, parse_frame_rate
 from phonofilm.media.container import end_of, opened, picture_stream, start_of
 from phonofilm.media.pixels import fitted, stacked, to_rgb
+from phonofilm.media.rates import declared_rate, source_rate
 from phonofilm.media.window import Picture, Window
 
 if TYPE_CHECKING:
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_STANDARD_RATES = [*NTSC_RATES, *map(Fraction, (10, 12, 15, 24, 25, 30, 48, 50, 60, 90, 100, 120))]
-_SNAP = Fraction(1, 2500)
-_UNKNOWN_COUNT = 100
-_FRAMES_APART = Fraction(3, 2)
 _SEEK_AHEAD = 2
 _MEMORY_SHARE = 0.8
 
@@ -50,7 +46,7 @@ def read_picture(path: str | Path, window: Window) -> Picture:
             raise MediaError(f"{path} has a picture track without a single frame that can be decoded")
         origin = _time(first, start_of(stream))
         rate = window.frame_rate or source_rate(stream, path)
-        window = window.on_frames_of(_declared_rate(stream) or rate)
+        window = window.on_frames_of(declared_rate(stream, path) or rate)
         _check_memory(path, stream, first, window, rate)
         start = origin + window.start
         source: Iterator[VideoFrame] = chain([first], frames)
@@ -63,28 +59,6 @@ def read_picture(path: str | Path, window: Window) -> Picture:
     if not images:
         raise InputError(f"{path} is {float(end - origin):.3f} s long; there is nothing at {float(window.start):.3f} s")
     return Picture(stacked(images), rate, start)
-
-
-def source_rate(stream: VideoStream, path: str | Path) -> Fraction:
-    """The frame rate that a file declares. Raises MediaError when there is none, InputError when it is outside 1 to 240."""
-    declared = _declared_rate(stream)
-    if declared is None:
-        raise MediaError(f"{path} does not say its frame rate; give frame_rate")
-    return parse_frame_rate(declared)
-
-
-def _declared_rate(stream: VideoStream) -> Fraction | None:
-    """The nominal rate, unless the frames contradict it: then their average. Snapped to the standard rate it stands for."""
-    average, nominal = stream.average_rate, stream.guessed_rate
-    declared = average or nominal
-    if not declared:
-        return None
-    if nominal and average and nominal != average:
-        # An odd last frame moves the average of a short clip; a variable rate moves it by far more than a frame in all.
-        apart = abs(1 / nominal - 1 / average) * (stream.frames or _UNKNOWN_COUNT)
-        declared = nominal if apart < _FRAMES_APART / average else average
-    near = (standard for standard in _STANDARD_RATES if abs(declared - standard) < standard * _SNAP)
-    return next(near, Fraction(declared))
 
 
 def _sampled(
