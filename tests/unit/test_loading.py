@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import struct
 from pathlib import Path
 
 import pytest
@@ -25,7 +27,7 @@ from phonofilm.errors import InputError
 from phonofilm.models.building import DIFFUSERS_CLASSES
 from phonofilm.models.layout import NETWORKS, CheckpointLayout, PipelineScalars, read_component, read_layout
 from phonofilm.models.loading import load_component, load_components, load_tokenizer
-from phonofilm.models.shards import TensorReader, read_entries
+from phonofilm.models.shards import TensorReader, read_entries, read_header
 
 
 def test_every_network_holds_the_weights_of_its_file_bit_for_bit(golden: Golden) -> None:
@@ -86,6 +88,14 @@ def test_text_encoder_in_half_precision_keeps_the_layers_that_would_overflow_in_
 def test_a_dtype_for_no_component_is_refused() -> None:
     with pytest.raises(InputError, match=r"'transformer'.*expected 'default' or one of video_dit"):
         load_components(read_layout(GOLDEN), {"transformer": torch.float16})
+
+
+def test_weights_go_to_the_device_that_is_named() -> None:
+    network = load_component(read_layout(GOLDEN), "audio_dit", torch.bfloat16, device="meta")
+    assert {(parameter.device.type, parameter.dtype) for parameter in network.parameters()} == {
+        ("meta", torch.bfloat16)
+    }
+    assert load_component(read_layout(GOLDEN), "audio_vae", device="meta").device.type == "meta"
 
 
 def test_progress_ends_at_the_bytes_of_each_component() -> None:
@@ -168,14 +178,29 @@ def test_buffers_are_loaded_or_computed(tmp_path: Path, monkeypatch: pytest.Monk
     assert torch.equal(network.positions, torch.arange(3))
 
 
+def test_tensors_that_are_empty_or_misaligned_are_read_too(tmp_path: Path) -> None:
+    header = {
+        "a": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]},
+        "b": {"dtype": "F32", "shape": [2], "data_offsets": [1, 9]},
+        "c": {"dtype": "F32", "shape": [0, 3], "data_offsets": [9, 9]},
+    }
+    text = json.dumps(header).encode()
+    file = tmp_path / WEIGHTS
+    file.write_bytes(struct.pack("<Q", len(text)) + text + b"\7" + struct.pack("<2f", 1.5, -2.0))
+    entries, reader = read_header(file), TensorReader()
+    assert reader.mapped(entries["a"]).tolist() == [7]
+    assert reader.mapped(entries["b"]).tolist() == [1.5, -2.0]
+    assert reader.mapped(entries["c"]).shape == (0, 3)
+
+
 def test_reading_in_chunks_equals_reading_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     import phonofilm.models.shards as shards
 
     monkeypatch.setattr(shards, "CHUNK_BYTES", 64)
     entry = read_entries(GOLDEN / "video_dit", "diffusion_pytorch_model")["blocks.0.ffn.0.weight"]
     whole = weights_of(GOLDEN, "video_dit")[entry.key]
-    with TensorReader() as reader:
-        assert torch.equal(reader.converted(entry, torch.bfloat16, torch.device("cpu")), whole.to(torch.bfloat16))
+    reader = TensorReader()
+    assert torch.equal(reader.converted(entry, torch.bfloat16, torch.device("cpu")), whole.to(torch.bfloat16))
 
 
 def test_the_tokenizer_is_the_one_of_the_file(golden: Golden) -> None:

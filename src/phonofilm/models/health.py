@@ -120,13 +120,13 @@ def _checksums(root: Path, progress: Progress) -> list[Finding]:
 
 def _finite(component: Component, progress: Progress) -> Finding:
     bad: list[str] = []
-    with TensorReader() as reader:
-        for key, entry in component.entries.items():
-            if entry.dtype.is_floating_point:
-                pieces = reader.mapped(entry).reshape(-1).split(ELEMENTS_AT_ONCE)
-                if not all(bool(torch.isfinite(piece.float()).all()) for piece in pieces):
-                    bad.append(key)
-            progress(component.name, entry.nbytes)
+    reader = TensorReader()
+    for key, entry in component.entries.items():
+        if entry.dtype.is_floating_point:
+            pieces = reader.mapped(entry).reshape(-1).split(ELEMENTS_AT_ONCE)
+            if not all(bool(torch.isfinite(piece.float()).all()) for piece in pieces):
+                bad.append(key)
+        progress(component.name, entry.nbytes)
     if bad:
         return Finding("error", component.name, f"{len(bad)} tensors hold NaN or infinity: {listed(bad)}")
     return Finding("ok", component.name, "every number is finite")

@@ -69,13 +69,13 @@ def load_component(
     placements = place_tensors(name, module, component.entries)
     in_float32 = _kept_in_float32(module, torch_dtype)
     target, done = torch.device(device), 0
-    with TensorReader() as reader:
-        for placement in placements:
-            kept = in_float32.intersection(placement.names[0].split("."))
-            _assign(module, placement.names, _read(placement, torch.float32 if kept else torch_dtype, target, reader))
-            done += sum(entry.nbytes for entry in placement.sources)
-            if progress is not None:
-                progress(name, done, component.nbytes)
+    reader = TensorReader()
+    for placement in placements:
+        kept = in_float32.intersection(placement.names[0].split("."))
+        _assign(module, placement.names, _read(placement, torch.float32 if kept else torch_dtype, target, reader))
+        done += sum(entry.nbytes for entry in placement.sources)
+        if progress is not None:
+            progress(name, done, component.nbytes)
     persistent = {place for placement in placements for place in placement.names}
     for buffer_name, buffer in list(module.named_buffers()):
         if buffer_name not in persistent:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import mmap
 import struct
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from phonofilm.errors import CheckpointError
@@ -112,34 +111,33 @@ def _entry(file: Path, key: str, value: dict[str, Any], data_start: int) -> Tens
 
 
 class TensorReader:
-    """Reads the tensors of a component: each file is opened once, and one small buffer serves all conversions.
+    """Reads the tensors of a component: each file is mapped once, and one small buffer serves all conversions.
 
     Raises CheckpointError when a file changed after its header was read.
     """
 
     def __init__(self) -> None:
-        self._stack = ExitStack()
-        self._open: dict[Path, Any] = {}
+        self._maps: dict[Path, mmap.mmap] = {}
         # One for all: a buffer per tensor would leave holes in the heap among the tensors that stay.
         self._buffer = torch.empty(CHUNK_BYTES, dtype=torch.uint8)
 
-    def __enter__(self) -> TensorReader:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stack.close()
-
     def mapped(self, entry: TensorEntry) -> Tensor:
-        """The tensor as a private memory map of its file: pages come in when touched, and are copied when written to.
+        """The tensor as a private map of its file: no byte is read until it is used, and a write copies its page.
 
-        It stays valid after the reader is closed.
+        Each tensor has a storage of its own, which keeps the map alive; the file may be replaced, but not cut short.
         """
-        try:
-            if entry.file not in self._open:
-                self._open[entry.file] = self._stack.enter_context(safe_open(entry.file, framework="pt", device="cpu"))
-            return self._open[entry.file].get_tensor(entry.key)
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{entry.file} changed since it was checked: {error}") from error
+        if entry.nbytes == 0 or entry.start % entry.dtype.itemsize:
+            return self.converted(entry, entry.dtype, torch.device("cpu"))
+        if entry.file not in self._maps:
+            with entry.file.open("rb") as stream:
+                self._maps[entry.file] = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
+        pages = self._maps[entry.file]
+        if len(pages) < entry.start + entry.nbytes:
+            raise CheckpointError(
+                f"{entry.file} ended before {entry.key}: it changed since it was checked; download it again"
+            )
+        count = entry.nbytes // entry.dtype.itemsize
+        return torch.frombuffer(pages, dtype=entry.dtype, count=count, offset=entry.start).view(entry.shape)
 
     def converted(self, entry: TensorEntry, dtype: torch.dtype, device: torch.device) -> Tensor:
         """The tensor in memory of its own, converted and moved a chunk at a time, so that no second copy ever exists."""
