@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from phonofilm.cli.targets import check_writable
 from phonofilm.errors import InputError, PhonofilmError
 
 if TYPE_CHECKING:
@@ -55,6 +58,8 @@ def choose_machine(
         raise InputError(f"offload {offload!r} is unknown; use one of {', '.join(OFFLOADS)}")
     if disk is not None and offload != "group":
         raise InputError(f"a folder to offload to was given, but offload is {offload}; use offload group")
+    if disk is not None:
+        check_writable(disk / "layers", overwrite=True)
     chosen = choose_device(device)
     usual = torch.float32 if chosen.type == "cpu" else torch.bfloat16
     precision = usual if dtype == "auto" else getattr(torch, dtype)
@@ -119,7 +124,8 @@ def attention_backend_name(name: str, device: torch.device, dtype: torch.dtype) 
     # On the CPU the text's padding is folded into a mask, which not every backend takes.
     mask = probe.new_zeros(1, 1, 1, 16) if device.type == "cpu" else None
     try:
-        with attention_backend(backend):
+        with attention_backend(backend), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # flex says that it is slow without compilation
             dispatch_attention_fn(probe, probe, probe, attn_mask=mask)
     except (RuntimeError, ValueError, TypeError, ImportError, AssertionError) as error:
         raise InputError(f"attention backend {name} does not work on {device} in {dtype}: {error}") from error
@@ -152,18 +158,41 @@ def explaining_memory(machine: Machine) -> Iterator[None]:
         raise PhonofilmError(f"out of memory on {machine.device}; try {advice}") from error
 
 
-def place(pipe: MovaPipeline, machine: Machine) -> None:
-    """Set up offloading. Without any, the weights were loaded where they run."""
-    import torch
+def place(pipe: MovaPipeline, machine: Machine) -> TemporaryDirectory[str] | None:
+    """Set up offloading; without any, the weights were loaded where they run.
 
-    if machine.offload == "cpu" and machine.offloads:
+    Returns the folder in which offloaded layers lie, if any: it must live as long as the pipeline.
+    """
+    if machine.offload == "group":
+        return _offload_by_layer(pipe, machine)
+    if machine.offloads:
         pipe.enable_model_cpu_offload(device=machine.device)
-    elif machine.offload == "group":
-        pipe.enable_group_offload(
-            onload_device=machine.device,
-            offload_device=torch.device("cpu"),
-            offload_type="leaf_level",
-            use_stream=machine.device.type == "cuda",
-            low_cpu_mem_usage=machine.device.type == "cuda",
-            offload_to_disk_path=None if machine.disk is None else str(machine.disk),
-        )
+    return None
+
+
+def _offload_by_layer(pipe: MovaPipeline, machine: Machine) -> TemporaryDirectory[str] | None:
+    import torch
+    from diffusers.hooks import apply_group_offloading
+
+    folder: TemporaryDirectory[str] | None = None
+    if machine.disk is not None:
+        # Files that lie there already would be taken for this pipeline's layers, so each run has a folder of its own;
+        # and so has each network, because layers of the same name in two of them share a file name.
+        machine.disk.mkdir(parents=True, exist_ok=True)
+        folder = TemporaryDirectory(prefix="phonofilm-", dir=machine.disk)
+    if pipe.text_encoder is not None:
+        # Its two embeddings share a weight, which would be put away twice, the second time empty. One module has it once.
+        pipe.text_encoder.set_input_embeddings(pipe.text_encoder.get_input_embeddings())
+    streams = machine.device.type == "cuda"
+    for name, network in pipe.components.items():
+        if isinstance(network, torch.nn.Module):
+            apply_group_offloading(
+                network,
+                onload_device=machine.device,
+                offload_device=torch.device("cpu"),
+                offload_type="leaf_level",
+                use_stream=streams,
+                low_cpu_mem_usage=streams,
+                offload_to_disk_path=None if folder is None else str(Path(folder.name) / name),
+            )
+    return folder

@@ -40,10 +40,10 @@ class Order:
 
 def carry_out(order: Order) -> list[Path]:
     """Make what was ordered; returns the files written. Raises PhonofilmError when something could not be made."""
-    record = None if order.like is None else _read_record(order.like, order.asked)
-    asked = order.asked if record is None else order.asked.over(record.asked)
-    dtype = order.dtype or (record.dtype if record is not None else "auto")
     with report_to() as report:
+        record = None if order.like is None else _read_record(order.like, order.asked)
+        asked = order.asked if record is None else order.asked.over(record.asked)
+        dtype = order.dtype or (record.dtype if record is not None else "auto")
         if order.prompts is not None:
             return _batch(order, replace(asked, prompt=order.asked.prompt), record, dtype, report)
         prepared = prepare(asked, order.overwrite)

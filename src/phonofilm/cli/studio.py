@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -32,6 +33,7 @@ class Studio:
     report: Report
     remove_video_dit: bool = False
     _pipe: MovaPipeline | None = field(default=None, init=False)
+    _layers_on_disk: TemporaryDirectory[str] | None = field(default=None, init=False)
 
     def make(self, plan: ClipPlan, overwrite: bool) -> list[Path]:
         """Make and write the clips of a plan one by one; each is written before the next begins."""
@@ -52,7 +54,7 @@ class Studio:
             return self._call(plan, index)
 
     def _call(self, plan: ClipPlan, index: int) -> MovaPipelineOutput:
-        pipe, prepared, sampling = self._pipeline(), plan.prepared, plan.sampling
+        pipe, prepared, sampling = self.pipeline(), plan.prepared, plan.sampling
         tracks, sizes = prepared.tracks, plan.sizes
         self.report.start_steps(plan.experts)
         with attention_of(self.machine):
@@ -95,7 +97,8 @@ class Studio:
             self.report.stage("decode picture and sound")
         return tensors
 
-    def _pipeline(self) -> MovaPipeline:
+    def pipeline(self) -> MovaPipeline:
+        """The pipeline, loaded when it is asked for first."""
         if self._pipe is None:
             pipe = MovaPipeline.from_pretrained(
                 self.checkpoint.layout.folder,
@@ -104,7 +107,7 @@ class Studio:
                 progress=self.report.loading,
             )
             pipe.set_progress_bar_config(disable=True)
-            place(pipe, self.machine)
+            self._layers_on_disk = place(pipe, self.machine)
             self._pipe = pipe
         return self._pipe
 

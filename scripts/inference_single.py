@@ -1,0 +1,130 @@
+"""MOVA's own command, with the flags its users know: one prompt and one first frame to one mp4.
+
+Runs with `torchrun --nproc_per_node=1` and without it. `phonofilm generate` does the same and more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from phonofilm.cli.asked import Asked
+from phonofilm.cli.checkpoint import open_checkpoint
+from phonofilm.cli.devices import OFFLOADS, choose_machine
+from phonofilm.cli.plan import plan
+from phonofilm.cli.prepare import prepare
+from phonofilm.cli.progress import Report, report_to
+from phonofilm.cli.studio import Studio
+from phonofilm.cli.summary import plan_line
+from phonofilm.errors import InputError, PhonofilmError
+from phonofilm.pipeline.request import NEGATIVE_PROMPT
+
+# The original's names of attention kernels, and ours. What has no counterpart is refused.
+ATTENTION = {
+    "torch": "native",
+    "fa": "flash",
+    "fa3": "flash_3",
+    "sage_auto": "sage",
+    "sage_fp16": "sage_qk_int8_pv_fp16_cuda",
+    "sage_fp16_triton": "sage_qk_int8_pv_fp16_triton",
+    "sage_fp8": "sage_qk_int8_pv_fp8_cuda",
+    "sage_fp8_sm90": "sage_qk_int8_pv_fp8_cuda_sm90",
+    "aiter": "aiter_fa2_hub",
+    "npu": "native_npu",
+    "flashinfer": None,
+    "sparse_sage": None,
+}
+
+
+def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--ckpt_path", required=True, help="checkpoint folder, hub id, or nano, 360p, 720p")
+    parser.add_argument("--prompt", required=True)
+    parser.add_argument("--negative_prompt", default=NEGATIVE_PROMPT)
+    parser.add_argument("--ref_path", type=Path, required=True, help="the first frame")
+    parser.add_argument("--output_path", type=Path, default=Path("./data/samples/output.mp4"))
+    parser.add_argument("--num_frames", type=int, default=193, help="1 + a multiple of 4")
+    parser.add_argument("--fps", default="24.0")
+    parser.add_argument("--height", type=int, default=720)
+    parser.add_argument("--width", type=int, default=1280)
+    parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--num_inference_steps", type=int, default=50)
+    parser.add_argument("--cfg_scale", type=float, default=5.0)
+    parser.add_argument("--sigma_shift", type=float, default=5.0, help="shift of both schedules, picture and sound")
+    parser.add_argument("--cp_size", type=int, default=1, help="GPUs for one clip; only 1 so far")
+    parser.add_argument(
+        "--attn_type",
+        choices=tuple(ATTENTION),
+        default=None,
+        help="attention kernel; by default PyTorch's own, which picks the best it has",
+    )
+    parser.add_argument(
+        "--offload", choices=OFFLOADS, default="none", help="cpu: components wait in host RAM; group: layers do"
+    )
+    parser.add_argument("--offload_to_disk_path", type=Path, default=None, help="with --offload group: wait there")
+    parser.add_argument(
+        "--remove_video_dit", action="store_true", help="free the high-noise expert once the other takes over"
+    )
+    return parser.parse_args(arguments)
+
+
+def check_processes(cp_size: int) -> None:
+    """Raises InputError, in every process alike, when there is more than one GPU or process to share the work."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if cp_size != 1:
+        raise InputError(f"--cp_size {cp_size}: context parallel is not available yet; run with --cp_size 1")
+    if processes != 1:
+        raise InputError(
+            f"torchrun started {processes} processes: context parallel is not available yet; use --nproc_per_node=1"
+        )
+
+
+def generate(args: argparse.Namespace, report: Report) -> Path:
+    check_processes(args.cp_size)
+    attention = None if args.attn_type is None else ATTENTION[args.attn_type]
+    if args.attn_type is not None and attention is None:
+        raise InputError(f"--attn_type {args.attn_type} is not available here; use torch, fa, fa3 or a sage kernel")
+    asked = Asked(
+        prompt=args.prompt,
+        negative_prompt=args.negative_prompt,
+        image=args.ref_path,
+        size=f"{args.width}x{args.height}",
+        num_frames=args.num_frames,
+        fps=args.fps,
+        steps=args.num_inference_steps,
+        guidance_scale=args.cfg_scale,
+        video_shift=args.sigma_shift,
+        audio_shift=args.sigma_shift,
+        seed=args.seed,
+        output=args.output_path,
+    )
+    prepared = prepare(asked, overwrite=True)
+    machine = choose_machine(offload=args.offload, attention=attention, disk=args.offload_to_disk_path)
+    if args.offload == "cpu" and not machine.offloads:
+        report.say("--offload cpu: there is no GPU, so the weights are in host memory already")
+    checkpoint = open_checkpoint(args.ckpt_path)
+    planned = plan(prepared, checkpoint)
+    report.say(plan_line(planned, checkpoint, machine))
+    studio = Studio(checkpoint, machine, report, remove_video_dit=args.remove_video_dit)
+    return studio.make(planned, overwrite=True)[0]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code: 0, 2 for bad input, 1 for a failure, 130 after Ctrl-C."""
+    args = parse_args(arguments)
+    try:
+        with report_to() as report:
+            print(f"Saved to {generate(args, report)}")
+    except PhonofilmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, InputError) else 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""Options as they are given: laid over one another, and read from JSON lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from phonofilm.cli.asked import Asked, asked_from_json, parse_retake, parse_scales
+from phonofilm.errors import InputError
+
+
+def test_what_is_said_wins_and_the_rest_comes_from_the_base() -> None:
+    base = Asked(prompt="base", steps=4, seed=0)
+    assert Asked(prompt="own", seed=7).over(base) == Asked(prompt="own", steps=4, seed=7)
+
+
+def test_a_length_in_seconds_takes_back_a_length_in_frames() -> None:
+    assert Asked(seconds=2.0).over(Asked(num_frames=49)) == Asked(seconds=2.0)
+    assert Asked(num_frames=49).over(Asked(seconds=2.0)) == Asked(num_frames=49)
+
+
+def test_one_given_track_takes_back_the_other() -> None:
+    assert Asked(audio=Path("a.wav")).over(Asked(video=Path("v.mp4"))) == Asked(audio=Path("a.wav"))
+
+
+def test_a_json_line_becomes_options_of_the_right_kind() -> None:
+    line = {"prompt": "rain", "image": "a.png", "seconds": 2, "modality_scale": [3.5, 1], "retake": [1, 2.5], "fps": 24}
+    asked = asked_from_json(line, "line 1")
+    assert asked == Asked(
+        prompt="rain", image=Path("a.png"), seconds=2.0, modality_scale="3.5,1", retake="1:2.5", fps="24"
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ({"promt": "x"}, "line 3: unknown key promt; known are prompt"),
+        ({"steps": 2.5}, "line 3: steps is 2.5; expected a whole number"),
+        ({"seed": True}, "line 3: seed is True; expected a whole number"),
+        ({"guidance_scale": "5"}, "line 3: guidance_scale is '5'; expected a number"),
+        ({"image": 3}, "line 3: image is 3; expected a path"),
+        ({"prompt": ["a"]}, "line 3: prompt is ['a']; expected text"),
+        (["a"], "line 3: expected a JSON object"),
+    ],
+)
+def test_a_wrong_json_line_is_named_with_what_is_wrong(line: object, complaint: str) -> None:
+    with pytest.raises(InputError) as error:
+        asked_from_json(line, "line 3")
+    assert str(error.value).startswith(complaint)
+
+
+def test_values_of_several_parts_are_parsed() -> None:
+    assert parse_retake("1.5:2") == (1.5, 2.0)
+    assert parse_scales("2") == 2.0
+    assert parse_scales("3.5, 1") == (3.5, 1.0)
+
+
+@pytest.mark.parametrize("text", ["1", "1:2:3", "a:b", ""])
+def test_a_retake_that_is_no_stretch_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="START:END"):
+        parse_retake(text)
+
+
+def test_a_modality_scale_that_is_no_number_is_refused() -> None:
+    with pytest.raises(InputError, match=r"3\.5,1"):
+        parse_scales("high")

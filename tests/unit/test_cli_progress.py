@@ -1,0 +1,72 @@
+"""What a run tells its user: plain lines, or bars."""
+
+from __future__ import annotations
+
+import io
+import logging
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from phonofilm.cli.bars import Bars
+from phonofilm.cli.progress import Lines, Report, duration, report_to, size
+
+EXPERTS = ("high",) * 12 + ("low",) * 28
+
+
+def play(report: Report) -> None:
+    with report:
+        report.say("the plan [b]")
+        report.loading("video_dit", 500, 1000)
+        report.loading("video_dit", 1000, 1000)
+        report.start_steps(EXPERTS)
+        for done in range(1, len(EXPERTS) + 1):
+            report.step(done)
+        report.stage("decode")
+        logging.getLogger("phonofilm.media").warning("the sound peaks at %.1f", 1.5)
+
+
+def test_lines_are_few_and_have_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    play(Lines())
+    text = capsys.readouterr().err
+    assert all(character.isprintable() or character == "\n" for character in text)
+    lines = text.splitlines()
+    assert "the plan [b]" in lines
+    assert "loaded video_dit (1.0 kB)" in lines
+    assert any(line.startswith("step 1/40 (high-noise expert): ") and line.endswith(" left") for line in lines)
+    assert any(line.startswith("step 40/40 (low-noise expert): ") and line.endswith("s/step") for line in lines)
+    assert sum(line.startswith("step") for line in lines) == 11
+    assert "warning: the sound peaks at 1.5" in lines
+
+
+def test_bars_show_every_part_on_a_terminal() -> None:
+    screen = io.StringIO()
+    play(Bars(Console(file=screen, force_terminal=True, width=140)))
+    text = screen.getvalue()
+    for part in ("the plan [b]", "load video_dit", "1.0 kB of 1.0 kB", "sample", "40/40", "decode", "peaks at 1.5"):
+        assert part in text
+
+
+def test_a_run_that_fails_leaves_no_listener_behind() -> None:
+    before = list(logging.getLogger("phonofilm").handlers)
+    for report in (Lines(), Bars(Console(file=io.StringIO(), force_terminal=True))):
+        with pytest.raises(FileNotFoundError), report:
+            Path("/no/such/file").read_text()
+    assert logging.getLogger("phonofilm").handlers == before
+
+
+def test_bars_are_for_terminals_only() -> None:
+    assert isinstance(report_to(stream_is_terminal=True), Bars)
+    assert isinstance(report_to(stream_is_terminal=False), Lines)
+
+
+def test_sizes_and_durations_read_well() -> None:
+    assert [size(n) for n in (0, 512, 588_700, 77_700_000_000, 1.2e12)] == [
+        "0 B",
+        "512 B",
+        "588.7 kB",
+        "77.7 GB",
+        "1.2 TB",
+    ]
+    assert [duration(s) for s in (4.4, 200, 7500)] == ["4 s", "3 min 20 s", "2 h 5 min"]
