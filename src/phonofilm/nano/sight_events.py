@@ -13,6 +13,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from phonofilm.nano.world.ball import GRAVITY
+
 Pixels = NDArray[np.float32]
 Curve = NDArray[np.float64]
 SMALLEST_BOUNCE = 0.03  # of the picture's height
@@ -46,7 +48,7 @@ class Blob:
 
 
 def impacts(pixels: Pixels, blob: Blob, frame_rate: float) -> list[float]:
-    """Times of a ball's lowest points: where the lines of falling and rising meet."""
+    """Times of a ball's lowest points: where the arcs of falling and rising meet."""
     y = _without_gaps(blob.y)
     times = []
     for k in range(1, len(y) - 1):
@@ -55,7 +57,7 @@ def impacts(pixels: Pixels, blob: Blob, frame_rate: float) -> list[float]:
         fall, rise = _descent(y[k::-1]), _descent(y[k:])
         if min(fall, rise) < SMALLEST_BOUNCE:
             continue
-        times.append((k + _meeting(y, k)) / frame_rate)
+        times.append((k + _meeting(y, k, frame_rate)) / frame_rate)
     return times
 
 
@@ -106,8 +108,8 @@ def strikes(pixels: Pixels, blob: Blob, frame_rate: float) -> list[float]:
     strength = np.sort(wide, axis=1)[:, -max(2, round(0.05 * w)) :].mean(1)
     if strength.max() < SMALLEST_STRIKE:
         return []
-    crossings = _rises(strength / strength.max(), low=0.2, high=0.4)
-    return _between_frames([c + 1 for c in crossings], frame_rate)
+    jumps = [int(np.ceil(c)) for c in _rises(strength / strength.max(), low=0.2, high=0.4)]
+    return [_lit(paleness, wide[jump], jump) / frame_rate for jump in jumps]
 
 
 READERS: Mapping[str, Callable[[Pixels, Blob, float], list[float]]] = {
@@ -137,15 +139,34 @@ def _descent(y: Curve) -> float:
     return float(y[0] - y[: above[0] if len(above) else len(y)].min())
 
 
-def _meeting(y: Curve, k: int) -> float:
-    """Where, in frames from k, the line through the two frames before meets the one through the two after; -1..1."""
-    if k < 2 or k + 2 >= len(y):
-        return 0.0
-    before, after = y[k - 1] - y[k - 2], y[k + 2] - y[k + 1]
-    if before - after < 1e-6:
-        return 0.0
-    # y[k-1] + before * (t + 1) = y[k+1] + after * (t - 1)
-    return float(np.clip((y[k + 1] - y[k - 1] - after - before) / (before - after), -1, 1))
+def _meeting(y: Curve, k: int, frame_rate: float) -> float:
+    """Where, in frames from k, the arc before meets the arc after: arcs of the world's gravity through frames 2 to 6 away.
+
+    The frames next to the impact are left out: an autoencoder mixes its two sides there.
+    """
+    curvature = GRAVITY / frame_rate**2 / 2
+    arcs = []
+    for side in (-1, 1):
+        t = side * np.arange(2, 7)
+        t = t[(t + k >= 0) & (t + k < len(y))]
+        if len(t) < 2:
+            return 0.0
+        # downwards is positive, so gravity bends the curve upwards in numbers
+        arcs.append(np.polyfit(t, y[k + t] - curvature * t**2, 1))
+    (before, start), (after, end) = arcs
+    return float(np.clip((end - start) / (before - after), -1.5, 1.5)) if before - after > 1e-6 else 0.0
+
+
+def _lit(paleness: Pixels, rise: NDArray, jump: int) -> float:
+    """The frame, fractional, at which the columns that rise most are half as pale as they become. jump: see `strikes`."""
+    columns = rise > 0.5 * rise.max()
+    begin = max(0, jump - 2)
+    curve = paleness[begin : jump + 3, columns].mean(1)
+    peak = int(curve.argmax())
+    base = curve[: peak + 1].min()
+    half = (curve - base) / max(curve[peak] - base, 1e-6)
+    crossing = _rises(half[: peak + 1], low=0.5, high=0.5)
+    return begin + (crossing[-1] if crossing else float(peak))
 
 
 def _rises(curve: NDArray, low: float, high: float) -> list[float]:
