@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.conftest import GOLDENS
+from tests.integration.cli import TINY_CLIP, generate
 
 from phonofilm import read_clip
 from phonofilm.media import read_metadata
-from tests.conftest import GOLDENS
-from tests.integration.cli import TINY_CLIP, generate
 
 IMAGE = GOLDENS / "basic" / "first_frame.png"
 

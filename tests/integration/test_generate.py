@@ -20,10 +20,10 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
+from tests.integration.cli import CHECKPOINT, IMAGE, TINY, generate, made, same
 
 from phonofilm import MovaPipeline, read_clip
 from phonofilm.media import read_metadata
-from tests.integration.cli import CHECKPOINT, IMAGE, TINY, generate, made, same
 
 
 @pytest.fixture(autouse=True)
