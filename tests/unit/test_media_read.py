@@ -199,8 +199,9 @@ def test_windows_outside_the_clip_are_refused(tmp_path: Path) -> None:
         read_clip(path, sampling_rate=-1)
 
 
-def test_a_clip_too_large_for_memory_is_refused(tmp_path: Path) -> None:
-    path = save_clip(flash_and_beep(25), tmp_path / "a.mp4")
+@pytest.mark.parametrize("kind", ["mp4", "webm", "gif"])
+def test_a_clip_too_large_for_memory_is_refused(tmp_path: Path, kind: str) -> None:
+    path = save_clip(flash_and_beep(25), tmp_path / f"a.{kind}")
     with pytest.raises(InputError, match=r"GiB of memory.*max_frames"):
         read_clip(path, size=(500_000, 500_000))
 

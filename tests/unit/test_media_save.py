@@ -221,6 +221,22 @@ def test_an_interrupt_leaves_the_old_file_and_nothing_else(
     assert flashes(read_clip(path, frame_rate=24).frames) == [1]
 
 
+def test_a_folder_that_cannot_be_swapped_in_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save_clip(flash_and_beep(5, at=(1,)), tmp_path / "frames")
+    rename = os.rename
+
+    def refuse_new(source: Path, target: Path) -> None:
+        if Path(source).suffix == ".part":
+            raise OSError(5, "Input/output error")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", refuse_new)
+    with pytest.raises(MediaError, match="cannot write .*frames: Input/output error; nothing was kept"):
+        save_clip(flash_and_beep(5, at=(3,)), path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["frames"]
+    assert flashes(read_clip(path).frames) == [1]
+
+
 def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(MediaError, match=r"cannot write .*file/a\.mp4: its folder cannot be made"):

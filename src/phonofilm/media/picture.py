@@ -47,7 +47,7 @@ def read_picture(path: str | Path, window: Window) -> Picture:
         origin = _time(first, start_of(stream))
         rate = window.frame_rate or source_rate(stream, path)
         window = window.on_frames_of(declared_rate(stream, path) or rate)
-        _check_memory(path, stream, first, window, rate)
+        _check_memory(path, container, first, window, rate)
         start = origin + window.start
         source: Iterator[VideoFrame] = chain([first], frames)
         if window.start > _SEEK_AHEAD:
@@ -105,14 +105,17 @@ def _sought(container: InputContainer, stream: VideoStream, start: Fraction) -> 
     return iter(())
 
 
-def _check_memory(path: str | Path, stream: VideoStream, first: VideoFrame, window: Window, rate: Fraction) -> None:
+def _check_memory(
+    path: str | Path, container: InputContainer, first: VideoFrame, window: Window, rate: Fraction
+) -> None:
     """Refuse early what would not fit in memory; a film read whole by mistake must not take the machine down."""
     import psutil
 
-    end = end_of(stream)
-    expected = window.count(rate)
-    if expected is None:
-        expected = 0 if end is None else round((end - start_of(stream) - window.start) * rate)
+    # The one duration that every container states, in microseconds; 0 frames where even that is missing.
+    lasting = Fraction(container.duration or 0, 1_000_000)
+    expected = max(0, round((lasting - window.start) * rate))
+    limit = window.count(rate)
+    expected = expected if limit is None else min(expected, limit)
     height, width = window.size or (first.height, first.width)
     needed = expected * height * width * 3
     available = psutil.virtual_memory().available
