@@ -231,7 +231,7 @@ def test_a_folder_that_cannot_be_swapped_in_is_put_back(tmp_path: Path, monkeypa
         rename(source, target)
 
     monkeypatch.setattr(os, "rename", refuse_new)
-    with pytest.raises(MediaError, match="cannot write .*frames: Input/output error; nothing was kept"):
+    with pytest.raises(MediaError, match=r"cannot write .*frames: Input/output error; nothing was kept"):
         save_clip(flash_and_beep(5, at=(3,)), path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["frames"]
     assert flashes(read_clip(path).frames) == [1]
