@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,6 +111,21 @@ def test_a_still_picture_has_no_events() -> None:
         sight = see(np.repeat(clip.frames[:1], 49, axis=0), clip.frame_rate)
         assert sight.scene == scene
         assert sight.events == ()
+
+
+@pytest.mark.filterwarnings("error")
+def test_whatever_a_model_makes_is_read_without_complaint() -> None:
+    rng = np.random.default_rng(1)
+    clips = [make_clip(seed) for seed in range(8)]
+    for first, second in itertools.pairwise(clips):
+        weight = rng.uniform(0, 1, (49, 1, 1, 1))
+        mixed = first.frames * weight + second.frames * (1 - weight)
+        rolled = np.stack([np.roll(frame, 7 * i, axis=1) for i, frame in enumerate(first.frames)])
+        noise = rng.normal(128, 60, first.frames.shape)
+        for frames in (mixed, rolled, noise, np.roll(mixed, 20, axis=1), mixed[::-1]):
+            sight = see(np.clip(frames, 0, 255).astype(np.uint8), first.frame_rate)
+            assert all(0 <= time <= 49 / 24 for time in sight.events)
+        hear((first.audio * rng.normal(0, 0.3, first.audio.shape)).astype(np.float32), first.sampling_rate)
 
 
 def test_silence_is_nothing() -> None:

@@ -63,6 +63,8 @@ def impacts(pixels: Pixels, blob: Blob, frame_rate: float) -> list[float]:
 
 def openings(pixels: Pixels, blob: Blob, frame_rate: float) -> list[float]:
     """Times at which a mouth begins to open: its area is what differs from the face's own colour where a mouth belongs."""
+    if not blob.usual.any():
+        return []
     h, w = pixels.shape[1:3]
     # the chin and the face's sides are clear of eyes, hats and bows
     rows, columns = np.nonzero(blob.usual)
@@ -70,6 +72,8 @@ def openings(pixels: Pixels, blob: Blob, frame_rate: float) -> list[float]:
     dy = ((np.arange(h) + 0.5) / h)[:, None] - (bottom - 0.19)
     dx = ((np.arange(w) + 0.5) / w)[None, :] - x
     mouth = (dx / 0.21) ** 2 + (dy / 0.15) ** 2 < 1
+    if not (mouth & blob.usual).any():
+        return []
     skin = np.median(pixels[:, mouth & blob.usual], axis=(0, 1))
     away = np.linalg.norm(pixels[:, mouth] - skin, axis=-1) / np.linalg.norm(skin - np.array([60, 8, 18]))
     area = np.clip(away, 0, 1).sum(1) / (h * w)
@@ -81,11 +85,13 @@ def openings(pixels: Pixels, blob: Blob, frame_rate: float) -> list[float]:
 
 def flashes(pixels: Pixels, blob: Blob, frame_rate: float) -> list[float]:
     """Times at which a bulb lights up."""
+    if not blob.usual.any():
+        return []
     h, w = pixels.shape[1:3]
     rows, columns = np.nonzero(blob.usual)
     y, x = (rows.mean() + 0.5) / h, (columns.mean() + 0.5) / w
     dy, dx = ((np.arange(h) + 0.5) / h)[:, None] - y, ((np.arange(w) + 0.5) / w)[None, :] - x
-    bulb = np.hypot(dx, dy) < 0.9 * blob.usual_radius
+    bulb = np.hypot(dx, dy) < max(0.9 * blob.usual_radius, 1 / w)
     light = pixels[:, bulb].mean((1, 2)).astype(np.float64)
     dark, bright = np.quantile(light, 0.05), light.max()
     if bright - dark < SMALLEST_FLASH:
