@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.conftest import Golden, relative_error
 from torch.nn.utils import parametrizations, weight_norm
 
-from conftest import Golden, relative_error
 from phonofilm.errors import CheckpointError, InputError
 from phonofilm.models.audio_vae import DAC, AudioPosterior, fuse_weight_norm
 

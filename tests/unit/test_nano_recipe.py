@@ -37,6 +37,9 @@ TINY = Recipe(
     ),
     text=TextConfig(captions=40, width=16, layers=1, heads=2),
     latents=LatentConfig(clips=4, size=16, num_frames=5, batch=3, autocast=False),
+    held_out=2,
+    validate_every=0,
+    sample_every=0,
     towers=TowerConfig(video_dim=48, audio_dim=24, layers=2, head_dim=24, freq_dim=16),
     joint=JOINT.model_copy(update=FEW_STEPS),
     experts=EXPERTS.model_copy(update=FEW_STEPS),
@@ -76,6 +79,13 @@ def test_every_stage_leaves_what_the_next_one_reads(run: Run) -> None:
 
 def test_the_checkpoint_makes_a_clip_without_the_world(run: Run) -> None:
     subprocess.run([sys.executable, "-c", MAKE_A_CLIP, str(run.checkpoint)], check=True, timeout=300)
+
+
+def test_samples_and_validation_are_kept_while_the_towers_train(run: Run) -> None:
+    for stage in (run.joint, run.experts):
+        names = {path.name for path in (stage / "samples").iterdir()}
+        assert {"ball_000000.mp4", "ball_000003.png", "lamp_000003.mp4"} <= names
+        assert "val/audio/no_bridge" in (stage / "metrics.csv").read_text()
 
 
 def test_a_finished_stage_is_not_run_again(run: Run) -> None:

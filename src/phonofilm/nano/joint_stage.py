@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,15 +28,17 @@ from phonofilm.training.latents import LatentDataset
 from phonofilm.training.task import Hook
 
 SHARD = 10**9
+# What looks on while a model trains; made once the model exists.
+HooksFor = Callable[[JointModel, JointConfig], tuple[Hook, ...]]
 
 
 @dataclass(frozen=True)
 class TowerConfig:
     """Sizes of the two towers and the bridge between them: heads are `head_dim` wide, the ffn four times the tower."""
 
-    video_dim: int = 192
-    audio_dim: int = 128
-    layers: int = 6
+    video_dim: int = 128
+    audio_dim: int = 96
+    layers: int = 5
     head_dim: int = 32
     freq_dim: int = 64
     audio_rate: float = 50.0
@@ -78,7 +81,7 @@ def build_denoiser(towers: TowerConfig, video_channels: int, audio_channels: int
 
 
 def train_towers(
-    towers: TowerConfig, config: JointConfig, latents: Path, text: Path, run_dir: Path, hooks: tuple[Hook, ...] = ()
+    towers: TowerConfig, config: JointConfig, latents: Path, text: Path, run_dir: Path, hooks: HooksFor | None = None
 ) -> Path | None:
     """Train one video tower with audio tower, bridge and text encoder; the folder of networks, None if interrupted."""
     done = run_dir / "networks"
@@ -93,7 +96,7 @@ def train_towers(
 
 
 def train_experts(
-    config: JointConfig, networks: Path, latents: Path, run_dir: Path, hooks: tuple[Hook, ...] = ()
+    config: JointConfig, networks: Path, latents: Path, run_dir: Path, hooks: HooksFor | None = None
 ) -> Path | None:
     """Split the trained video tower into two experts and go on with both in turn; as `train_towers` returns."""
     done = run_dir / "networks"
@@ -136,10 +139,10 @@ def package(
 
 
 def _train(
-    model: JointModel, dataset: LatentDataset, config: JointConfig, run_dir: Path, hooks: tuple[Hook, ...]
+    model: JointModel, dataset: LatentDataset, config: JointConfig, run_dir: Path, hooks: HooksFor | None
 ) -> Path | None:
     resume = bool(checkpoint_folders(run_dir))
-    end = train_joint(model, dataset, config, run_dir, hooks, resume=resume)
+    end = train_joint(model, dataset, config, run_dir, hooks(model, config) if hooks else (), resume=resume)
     if end.reason != "finished":
         return None
     networks: dict[str, nn.Module] = {

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 class LatentConfig:
     """How many clips, of which size, and how they are encoded (`batch` clips at a time)."""
 
-    clips: int = 6000
+    clips: int = 5200
     first_seed: int = 0
     size: int = 64
     num_frames: int = 49

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,15 @@ from phonofilm.models.video import WanModel
 from phonofilm.nano.audio_vae_stage import AudioVaeConfig, train_audio_vae
 from phonofilm.nano.joint_stage import TowerConfig, package, train_experts, train_towers
 from phonofilm.nano.latent_stage import Encoders, LatentConfig, write_latents
+from phonofilm.nano.samples import SampleHook
 from phonofilm.nano.text import build_text_encoder, make_tokenizer
 from phonofilm.nano.video_vae import VideoVaeConfig, train_video_vae
-from phonofilm.nano.world import make_clip
+from phonofilm.nano.world import HELD_OUT_SEED, make_clip
 from phonofilm.training.config import JointConfig, ObjectiveConfig, OptimizerConfig, TimestepConfig
+from phonofilm.training.joint import JointModel
+from phonofilm.training.latents import LatentDataset
+from phonofilm.training.task import Hook
+from phonofilm.training.validation import ValidationLoss
 
 logger = logging.getLogger(__name__)
 
@@ -42,13 +48,22 @@ OBJECTIVE = ObjectiveConfig(
     unconditional_dropout=0.05,
 )
 JOINT = JointConfig(
-    objective=OBJECTIVE, optimizer=OptimizerConfig(name="muon", lr=1.5e-3), budget_seconds=7200, ema_decay=0.998
+    objective=OBJECTIVE,
+    optimizer=OptimizerConfig(name="muon", lr=1.5e-3, warmup=100),
+    budget_seconds=3300,
+    ema_decay=0.998,
+    precision="bf16-products",
+    log_every=50,
+    checkpoint_every=500,
 )
 EXPERTS = JointConfig(
     objective=OBJECTIVE,
-    optimizer=OptimizerConfig(name="muon", lr=5e-4, muon_lr=0.007),
-    budget_seconds=1800,
+    optimizer=OptimizerConfig(name="muon", lr=3e-4, muon_lr=0.004),
+    budget_seconds=300,
     ema_decay=0.998,
+    precision="bf16-products",
+    log_every=50,
+    checkpoint_every=500,
     experts="alternate",
 )
 
@@ -72,6 +87,9 @@ class Recipe:
     text: TextConfig = field(default_factory=TextConfig)
     latents: LatentConfig = field(default_factory=LatentConfig)
     towers: TowerConfig = field(default_factory=TowerConfig)
+    held_out: int = 64  # clips for validation while the towers train
+    validate_every: int = 1000
+    sample_every: int = 2000
     joint: JointConfig = field(default_factory=lambda: JOINT)
     experts: JointConfig = field(default_factory=lambda: EXPERTS)
     defaults: dict[str, Any] = field(
@@ -109,6 +127,10 @@ class Run:
     @property
     def latents(self) -> Path:
         return self.folder / "latents"
+
+    @property
+    def held_out(self) -> Path:
+        return self.folder / "latents_held"
 
     @property
     def joint(self) -> Path:
@@ -176,16 +198,38 @@ def _latents(run: Run) -> None:
         PreTrainedTokenizerFast.from_pretrained(_finished(run.text / "tokenizer", "text")),
     )
     write_latents(run.recipe.latents, encoders, run.latents)
+    held_out = replace(run.recipe.latents, clips=run.recipe.held_out, first_seed=HELD_OUT_SEED)
+    write_latents(held_out, encoders, run.held_out)
 
 
 def _joint(run: Run) -> None:
     text = _finished(run.text / "text_encoder", "text")
-    train_towers(run.recipe.towers, run.recipe.joint, _finished(run.latents, "latents"), text, run.joint)
+    latents = _finished(run.latents, "latents")
+    train_towers(run.recipe.towers, run.recipe.joint, latents, text, run.joint, partial(_lookers_on, run))
 
 
 def _experts(run: Run) -> None:
     networks = _finished(run.joint / "networks", "joint")
-    train_experts(run.recipe.experts, networks, _finished(run.latents, "latents"), run.experts)
+    latents = _finished(run.latents, "latents")
+    train_experts(run.recipe.experts, networks, latents, run.experts, partial(_lookers_on, run))
+
+
+def _lookers_on(run: Run, model: JointModel, config: JointConfig) -> tuple[Hook, ...]:
+    """Validation losses and samples on held-out clips while the towers train."""
+    timesteps = config.objective.timesteps
+    validation = ValidationLoss(
+        model, LatentDataset(run.held_out), timesteps.boundary_ratio, every=run.recipe.validate_every
+    )
+    samples = SampleHook(
+        model,
+        AutoencoderKLWan.from_pretrained(run.video_vae),
+        DAC.from_pretrained(run.audio_vae),
+        PreTrainedTokenizerFast.from_pretrained(run.text / "tokenizer"),
+        timesteps,
+        run.recipe.defaults,
+        every=run.recipe.sample_every,
+    )
+    return validation, samples
 
 
 def _package(run: Run) -> None:

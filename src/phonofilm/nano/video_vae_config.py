@@ -32,7 +32,7 @@ class VideoVaeConfig:
     base_dim: int = 16
     decoder_base_dim: int = 24
     latent_channels: int = 16
-    budget_seconds: float = 3900.0
+    budget_seconds: float = 3000.0
     max_steps: int | None = None  # stop and save earlier; the schedule then runs over these steps
     phases: tuple[Phase, ...] = (
         Phase(0.10, 1, 24),
