@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,8 @@ def test_report_on_paper(measured: Measured, folder: Path) -> None:
     for row in (*measured.report.rows, *measured.report.sweep):
         assert f"| {row.name} " in text
     assert all(file.stat().st_size > 0 for file in files)
+    assert "s_B, over 4 clips" in text
+    assert "s_B" not in markdown(replace(measured.report, sweep=()))
     for name in ("sync.png", "lags.png", "samples/generated-text-alone-00.png"):
         with Image.open(folder / name) as image:
             assert np.asarray(image.convert("L")).std() > 5

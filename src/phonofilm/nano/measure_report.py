@@ -80,8 +80,7 @@ def markdown(report: MeasureReport) -> str:
         f"# Measured: {report.model}",
         f"{report.plan.clips} held-out clips; {sampling}; weights {report.fingerprint}.",
         table(report.rows),
-        f"## s_B, over {min(report.plan.sweep_clips, report.plan.clips)} clips from the first frame",
-        table(report.sweep),
+        *_sweep(report),
         "## Events within one frame, by scene",
         markdown_table(["", *scenes], by_scene),
         "## The autoencoders, and speed",
@@ -130,6 +129,13 @@ def _samples(measured: Measured, folder: Path, count: int) -> Iterator[Path]:
             contact_sheet(clip, title=truth.caption, events=told).save(path)
             save_clip(clip, path.with_suffix(".mp4"), overwrite=True)
             yield from (path, path.with_suffix(".mp4"))
+
+
+def _sweep(report: MeasureReport) -> list[str]:
+    if not report.sweep:
+        return []
+    clips = report.sweep[0].overall.sync.clips
+    return [f"## s_B, over {clips} clips from the first frame", table(report.sweep)]
 
 
 def _bars(report: MeasureReport) -> dict[str, dict[str, Bar]]:
