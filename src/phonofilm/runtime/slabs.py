@@ -1,0 +1,95 @@
+"""Host memory for streamed weights: one exact, page-aligned piece of memory that a group of parameters lives in as views."""
+
+from __future__ import annotations
+
+import math
+import mmap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from phonofilm.errors import InputError
+
+ALIGNMENT = 256
+"""Bytes; what vectorised loads, copies and matrix kernels like best."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Where one tensor lies in a slab: `offset` in bytes, a multiple of ALIGNMENT."""
+
+    offset: int
+    shape: torch.Size
+    dtype: torch.dtype
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class SlabLayout:
+    """The places of several tensors in one buffer of `nbytes`, a multiple of ALIGNMENT. Needs no memory to be made."""
+
+    pieces: tuple[Piece, ...]
+    nbytes: int
+
+    @classmethod
+    def of(cls, tensors: Iterable[Tensor]) -> SlabLayout:
+        pieces, end = [], 0
+        for tensor in tensors:
+            piece = Piece(end, tensor.shape, tensor.dtype)
+            pieces.append(piece)
+            end = aligned(end + piece.nbytes)
+        return cls(tuple(pieces), end)
+
+    @property
+    def pinned_bytes(self) -> int:
+        """What registering such a slab pins: whole pages."""
+        return aligned(self.nbytes, mmap.PAGESIZE)
+
+    def views(self, buffer: Tensor) -> list[Tensor]:
+        """The tensors that lie in `buffer` (uint8, at least `nbytes` long), sharing its memory."""
+        return [
+            buffer[piece.offset : piece.offset + piece.nbytes].view(piece.dtype).view(piece.shape)
+            for piece in self.pieces
+        ]
+
+
+class HostSlab:
+    """Parameters moved into one slab of host memory; each becomes a view of it, so changing one changes what is streamed.
+
+    The memory is an anonymous map of the exact size: PyTorch's pinned allocator would round it up to a power of two. It
+    lives as long as a parameter or `buffer` uses it.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+        for parameter in parameters:
+            if type(parameter.data) is not Tensor or parameter.device.type != "cpu":
+                raise InputError(
+                    f"a {type(parameter.data).__name__} on {parameter.device} cannot be streamed; "
+                    "expected plain tensors in host memory: load the model on the CPU and do not quantise it"
+                )
+        self.parameters = tuple(parameters)
+        self.layout = SlabLayout.of(parameter.data for parameter in parameters)
+        private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        self.buffer = torch.frombuffer(mmap.mmap(-1, max(1, self.nbytes), flags=private), dtype=torch.uint8)
+        for parameter, view in zip(parameters, self.layout.views(self.buffer), strict=True):
+            view.copy_(parameter.data)
+            parameter.data = view
+
+    @property
+    def nbytes(self) -> int:
+        return self.layout.nbytes
+
+    def bind(self, buffer: Tensor) -> None:
+        """Point the parameters into `buffer`: a slot that holds a copy, or the slab's own `buffer`."""
+        for parameter, view in zip(self.parameters, self.layout.views(buffer), strict=True):
+            parameter.data = view
+
+
+def aligned(nbytes: int, alignment: int = ALIGNMENT) -> int:
+    """`nbytes` rounded up to a multiple of `alignment`."""
+    return -(-nbytes // alignment) * alignment

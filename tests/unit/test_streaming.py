@@ -1,0 +1,284 @@
+"""A streamed denoiser gives the very numbers of a resident one, whatever the slots, and survives what can go wrong."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from tests.conftest import Golden
+from torch import Tensor
+
+from phonofilm.errors import InputError, PhonofilmError
+from phonofilm.models.audio import WanAudioModel
+from phonofilm.models.bridge import DualTowerConditionalBridge
+from phonofilm.models.joint import JointDenoiser, JointOutput
+from phonofilm.models.video import WanModel
+from phonofilm.runtime.backends import CudaBackend, HostBackend, Queue
+from phonofilm.runtime.layerwise import Moment, Variant
+from phonofilm.runtime.slabs import ALIGNMENT
+from phonofilm.runtime.streaming import LayerStreamer, spread
+
+
+@pytest.fixture
+def experts(basic: Golden) -> list[JointDenoiser]:
+    audio = WanAudioModel.from_pretrained(basic.checkpoint / "audio_dit")
+    bridge = DualTowerConditionalBridge.from_pretrained(basic.checkpoint / "dual_tower_bridge")
+    return [
+        JointDenoiser(WanModel.from_pretrained(basic.checkpoint / name), audio, bridge).eval().requires_grad_(False)
+        for name in ("video_dit", "video_dit_2")
+    ]
+
+
+@pytest.fixture(scope="module")
+def moment(basic: Golden) -> Moment:
+    return Moment(
+        basic["video_dit/x"], basic["audio_dit/x"], basic["video_dit/t"], basic["audio_dit/t"], basic.meta["frame_rate"]
+    )
+
+
+@pytest.fixture(scope="module")
+def variants(basic: Golden) -> list[Variant]:
+    """The prompt, something else with a bias, and the bridge off: all that guidance asks for."""
+    text = basic["video_dit/context"]
+    return [Variant(text), Variant(text.flip(1), torch.zeros(text.shape[:2])), Variant(text, bridge_scale=0.0)]
+
+
+def resident(denoiser: JointDenoiser, moment: Moment, variants: list[Variant]) -> list[JointOutput]:
+    """Separate forwards through the plain denoiser."""
+    with torch.no_grad():
+        return [
+            denoiser(
+                moment.video_latents,
+                moment.audio_latents,
+                moment.video_timestep,
+                moment.audio_timestep,
+                variant.text,
+                moment.frame_rate,
+                text_bias=variant.text_bias,
+                bridge_scale=variant.bridge_scale,
+            )
+            for variant in variants
+        ]
+
+
+def assert_same(ours: list[JointOutput], theirs: list[JointOutput]) -> None:
+    assert len(ours) == len(theirs)
+    for one, other in zip(ours, theirs, strict=True):
+        assert torch.equal(one.video, other.video)
+        assert torch.equal(one.audio, other.audio)
+
+
+@dataclass
+class LateEvent:
+    """How many operations of the copy queue came before it."""
+
+    after: int = 0
+
+
+class LateBackend(HostBackend):
+    """The slowest device allowed: it copies only when the compute queue waits for it. Slots start as garbage."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: deque[Callable[[], None]] = deque()
+        self.given = 0
+
+    def event(self) -> LateEvent:
+        return LateEvent()
+
+    def allocate(self, nbytes: int) -> Tensor:
+        return super().allocate(nbytes).fill_(0xFF)  # NaN in every floating-point format
+
+    def copy(self, source: Tensor, target: Tensor) -> None:
+        self.waiting.append(lambda: super(LateBackend, self).copy(source, target))
+        self.given += 1
+
+    def record(self, event: LateEvent, queue: Queue) -> None:
+        if queue is Queue.COPY:
+            event.after = self.given
+
+    def wait(self, event: LateEvent, queue: Queue) -> None:
+        if queue is Queue.COMPUTE:
+            while self.given - len(self.waiting) < event.after:
+                self.waiting.popleft()()
+
+
+class FailingBackend(HostBackend):
+    """Copies fail from number `first` on, until it is mended."""
+
+    def __init__(self, first: int) -> None:
+        super().__init__()
+        self.left = first
+
+    def copy(self, source: Tensor, target: Tensor) -> None:
+        if self.left == 0:
+            raise RuntimeError("the link is down")
+        self.left -= 1
+        super().copy(source, target)
+
+
+@pytest.mark.parametrize("slots", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("kept", [0, 1, 3, 4])
+@pytest.mark.parametrize("backend", [HostBackend, LateBackend])
+def test_streamed_is_bit_identical_to_resident(
+    experts: list[JointDenoiser],
+    moment: Moment,
+    variants: list[Variant],
+    slots: int,
+    kept: int,
+    backend: type[HostBackend],
+) -> None:
+    high, low = (resident(expert, moment, variants) for expert in experts)
+    streamer = LayerStreamer(experts, backend(), slots=slots, resident=kept)
+    assert_same(streamer.forward_many(moment, variants), high)
+    assert_same(streamer.forward_many(moment, variants, following=1), high)
+    assert_same(streamer.forward_many(moment, variants, expert=1), low)
+
+
+def test_a_wrong_guess_of_what_follows_costs_copies_and_no_correctness(
+    experts: list[JointDenoiser], moment: Moment, variants: list[Variant]
+) -> None:
+    low = resident(experts[1], moment, variants)
+    streamer = LayerStreamer(experts, LateBackend(), slots=2)
+    streamer.forward_many(moment, variants, expert=0, following=0)
+    assert_same(streamer.forward_many(moment, variants, expert=1), low)
+
+
+def test_each_layer_is_copied_once_per_step_whatever_guidance_evaluates(
+    experts: list[JointDenoiser], moment: Moment, variants: list[Variant]
+) -> None:
+    backend = HostBackend()
+    streamer = LayerStreamer(experts, backend, slots=2)
+    streamer.forward_many(moment, variants[:1])
+    before = backend.bytes_copied
+    streamer.forward_many(moment, variants)
+    assert backend.bytes_copied - before == streamer.streamed_bytes[0]
+
+
+def test_the_host_neither_waits_nor_allocates_between_steps(
+    experts: list[JointDenoiser], moment: Moment, variants: list[Variant]
+) -> None:
+    backend = HostBackend()
+    streamer = LayerStreamer(experts, backend, slots=3)
+    made = backend.allocations
+    for _ in range(3):
+        streamer.forward_many(moment, variants)
+    assert made == backend.allocations == 3
+    assert backend.synchronizations == 0
+
+
+def test_weights_changed_on_the_host_are_what_is_streamed_next(
+    experts: list[JointDenoiser], moment: Moment, variants: list[Variant]
+) -> None:
+    """A LoRA merged into the weights between two clips."""
+    streamer = LayerStreamer(experts, HostBackend(), slots=1)
+    before = streamer.forward_many(moment, variants)
+    weight = experts[0].video.blocks[2].self_attn.q.weight
+    with torch.no_grad():
+        weight += 0.5 * torch.outer(weight[:, 0], weight[0])
+    streamer.forward_many(moment, variants)  # the first layers of this one were fetched before the change
+    after = streamer.forward_many(moment, variants)
+    assert not torch.equal(before[0].video, after[0].video)
+    assert_same(after, resident(experts[0], moment, variants))
+
+
+def test_both_experts_share_one_copy_of_audio_tower_and_bridge_in_host_memory(experts: list[JointDenoiser]) -> None:
+    LayerStreamer(experts, HostBackend())
+    high, low = (set(expert.parameters()) for expert in experts)
+    storages = {
+        parameter.untyped_storage().data_ptr(): parameter.untyped_storage().nbytes() for parameter in high | low
+    }
+    needed = sum(-(-p.numel() * p.element_size() // ALIGNMENT) * ALIGNMENT for p in high | low)
+    assert sum(storages.values()) <= needed
+
+
+def test_parameters_lie_aligned_in_their_slab(experts: list[JointDenoiser]) -> None:
+    LayerStreamer(experts, HostBackend())
+    block = list(experts[0].video.blocks[0].parameters())
+    assert len({parameter.untyped_storage().data_ptr() for parameter in block}) == 1
+    assert all(parameter.data_ptr() % ALIGNMENT == 0 for parameter in block)
+
+
+@pytest.mark.parametrize("first", [0, 1, 5, 9])
+def test_a_copy_that_fails_says_which_and_the_next_call_starts_anew(
+    experts: list[JointDenoiser], moment: Moment, variants: list[Variant], first: int
+) -> None:
+    expected = resident(experts[0], moment, variants)
+    backend = FailingBackend(first)
+    streamer = LayerStreamer(experts[:1], backend, slots=2)
+    with pytest.raises(PhonofilmError, match=r"copying layer \d of expert 0 \(.*\) to cpu failed: the link is down"):
+        [streamer.forward_many(moment, variants) for _ in range(3)]
+    assert_same(resident(experts[0], moment, variants), expected)  # the weights are back on the host
+    backend.left = -1
+    assert_same(streamer.forward_many(moment, variants), expected)
+
+
+def test_a_failure_inside_a_layer_leaves_the_streamer_usable(
+    experts: list[JointDenoiser], moment: Moment, variants: list[Variant]
+) -> None:
+    streamer = LayerStreamer(experts, LateBackend(), slots=2)
+    with pytest.raises(RuntimeError):
+        streamer.forward_many(moment, [replace(variants[0], text_bias=torch.zeros(1, 3))])
+    assert_same(streamer.forward_many(moment, variants), resident(experts[0], moment, variants))
+
+
+def test_after_closing_the_denoiser_runs_as_before_and_the_streamer_refuses(
+    experts: list[JointDenoiser], moment: Moment, variants: list[Variant]
+) -> None:
+    expected = resident(experts[0], moment, variants)
+    streamer = LayerStreamer(experts, HostBackend(), resident=2)
+    streamer.close()
+    assert_same(resident(experts[0], moment, variants), expected)
+    with pytest.raises(InputError, match="closed"):
+        streamer.forward_many(moment, variants)
+
+
+def test_an_expert_that_does_not_exist_is_refused(experts: list[JointDenoiser], moment: Moment) -> None:
+    with pytest.raises(InputError, match="expert 1 does not exist"):
+        LayerStreamer(experts[:1], HostBackend()).forward_many(moment, [], expert=1)
+
+
+def test_weights_that_are_not_in_host_memory_are_refused(experts: list[JointDenoiser]) -> None:
+    with pytest.raises(InputError, match="on meta cannot be streamed"):
+        LayerStreamer([experts[0].to("meta")], HostBackend())
+
+
+def test_no_slot_or_more_resident_layers_than_there_are_is_refused(experts: list[JointDenoiser]) -> None:
+    with pytest.raises(InputError, match="ring of 0 slots"):
+        LayerStreamer(experts, HostBackend(), slots=0)
+    with pytest.raises(InputError, match="5 resident layers were asked of a tower with 4"):
+        LayerStreamer(experts, HostBackend(), resident=5)
+
+
+def test_resident_layers_are_spread_evenly() -> None:
+    assert sorted(spread(4, 40)) == [5, 15, 25, 35]
+    assert spread(0, 40) == frozenset()
+    for count in range(41):
+        chosen = sorted(spread(count, 40))
+        assert len(chosen) == count
+        gaps = [after - before for before, after in itertools.pairwise(chosen)]
+        assert not gaps or max(gaps) - min(gaps) <= 1
+
+
+@pytest.mark.gpu
+def test_streaming_to_a_gpu_is_bit_identical_to_resident_there(
+    experts: list[JointDenoiser], moment: Moment, variants: list[Variant]
+) -> None:
+    device = torch.device("cuda")
+    moment = replace(
+        moment, video_latents=moment.video_latents.to(device), audio_latents=moment.audio_latents.to(device)
+    )
+    variants = [
+        replace(v, text=v.text.to(device), text_bias=None if v.text_bias is None else v.text_bias.to(device))
+        for v in variants
+    ]
+    expected = resident(experts[0].to(device), moment, variants)
+    streamer = LayerStreamer([experts[0].to("cpu")], CudaBackend(device), slots=2, resident=1)
+    for _ in range(3):
+        assert_same(streamer.forward_many(moment, variants), expected)
+    streamer.close()
+    assert {parameter.device.type for parameter in experts[0].parameters()} == {"cpu"}
