@@ -15,7 +15,7 @@ from phonofilm.data.manifest import Item
 from phonofilm.data.probe import Facts, probe
 from phonofilm.data.reading import read_window
 from phonofilm.data.sets import Source, WeightedOrder, gather
-from phonofilm.data.windows import Bucket, ClipWindow, Plan, parse_bucket, windows_of
+from phonofilm.data.windows import Bucket, ClipWindow, Plan, parse_bucket, parse_mode, windows_of
 from phonofilm.errors import InputError, MediaError
 from phonofilm.media import Clip, save_clip
 
@@ -129,7 +129,6 @@ def test_the_longest_bucket_that_is_filled_then_the_nearest_shape() -> None:
     [
         ({"buckets": ()}, "no bucket"),
         ({"buckets": (Bucket(16, 16, 24),)}, "24 frames is not 1 \\+"),
-        ({"mode": "tail"}, "'tail' is unknown"),
         ({"mode": "random", "count": 0}, "ask for 1 or more"),
         ({"count": 2}, "a clip has one head"),
     ],
@@ -144,6 +143,12 @@ def test_buckets_are_written_as_height_width_frames() -> None:
     for text in ("352x640", "axbxc", "352x640x-1"):
         with pytest.raises(InputError, match="height x width x frames"):
             parse_bucket(text)
+
+
+def test_modes_have_names() -> None:
+    assert parse_mode("several") == "several"
+    with pytest.raises(InputError, match="'tail' is unknown; use one of head, random, several"):
+        parse_mode("tail")
 
 
 def test_silent_clips_are_kept_without_sound_or_refused(tmp_path: Path) -> None:

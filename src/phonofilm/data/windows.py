@@ -55,8 +55,6 @@ class Plan:
         for bucket in self.buckets:
             if bucket.frames < 1 or (bucket.frames - 1) % 4:
                 raise InputError(f"bucket {bucket}: {bucket.frames} frames is not 1 + a multiple of 4")
-        if self.mode not in MODES:
-            raise InputError(f"windows {self.mode!r} is unknown; use one of {', '.join(MODES)}")
         if self.count < 1:
             raise InputError(f"{self.count} windows per clip were asked for; ask for 1 or more")
         if self.mode == "head" and self.count != 1:
@@ -88,6 +86,14 @@ def parse_bucket(text: str) -> Bucket:
     if len(parts) != 3 or not all(part.isdecimal() for part in parts):
         raise InputError(f"bucket {text!r} is not height x width x frames; write for example 352x640x193")
     return Bucket(*map(int, parts))
+
+
+def parse_mode(text: str) -> Mode:
+    """The mode of that name. Raises InputError for any other."""
+    for mode in MODES:
+        if mode == text:
+            return mode
+    raise InputError(f"windows {text!r} is unknown; use one of {', '.join(MODES)}")
 
 
 def windows_of(item: Item, facts: Facts, plan: Plan) -> tuple[ClipWindow, ...]:

@@ -1,0 +1,107 @@
+"""`phonofilm data`: look over clips before training on them. Only glue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from phonofilm.data.findings import Finding
+    from phonofilm.data.windows import Plan
+
+app = typer.Typer(
+    help="Clips for training: examine them, cache them as latents, look at what is cached.", no_args_is_help=True
+)
+
+DEFAULT_BUCKET = "64x64x49"
+
+Data = Annotated[
+    Path, typer.Argument(help="Folder of clips with captions beside them, or a manifest (json, jsonl, csv).")
+]
+Buckets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--bucket", help=f"height x width x frames of a window; may be repeated.  [default: {DEFAULT_BUCKET}]"
+    ),
+]
+Windows = Annotated[str, typer.Option("--windows", help="head, random or several.")]
+Count = Annotated[int, typer.Option("--count", min=1, help="Windows per clip (at most, with several).")]
+Rate = Annotated[str, typer.Option("--frame-rate", help="Frames per second of the windows.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of random windows.")]
+RefuseSilent = Annotated[bool, typer.Option("--refuse-silent", help="A clip without sound is an error.")]
+
+
+@app.command()
+def doctor(
+    data: Data,
+    bucket: Buckets = None,
+    windows: Windows = "head",
+    count: Count = 1,
+    frame_rate: Rate = "24",
+    seed: Seed = 0,
+    refuse_silent: RefuseSilent = False,
+    fix: Annotated[
+        Path | None, typer.Option(help="New folder for copies without constant offsets, and a manifest that uses them.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+) -> None:
+    """Examine every clip and caption for what would teach the model something wrong; exit code 1 when unfit."""
+    import json
+
+    from rich.console import Console
+    from rich.progress import track
+
+    from phonofilm.data.doctor import examine
+    from phonofilm.data.findings import as_json as plain
+    from phonofilm.data.findings import is_fit
+    from phonofilm.data.manifest import read_manifest
+    from phonofilm.data.repair import check_empty, repair
+
+    if fix is not None:
+        check_empty(fix)
+    items = read_manifest(data)
+    plan = _plan(bucket, windows, count, frame_rate, seed)
+    progress = Console(stderr=True)
+    examined = examine(items, plan, refuse_silent=refuse_silent)
+    found = list(track(examined, "Examining", len(items), console=progress, disable=as_json, transient=True))
+    flat = [finding for about in found for finding in about]
+    if as_json:
+        typer.echo(json.dumps(plain(flat, len(items)), ensure_ascii=False, indent=2))
+    else:
+        _print_findings(flat, len(items))
+    if fix is not None:
+        copies = repair(items, found, fix)
+        typer.echo(f"{len(copies)} fixed copies and a manifest of all {len(items)} clips in {fix}", err=as_json)
+    if not is_fit(flat):
+        raise typer.Exit(1)
+
+
+def _print_findings(findings: Sequence[Finding], clips: int) -> None:
+    from rich.console import Console
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    console = Console()
+    table = Table("", Column("clip", overflow="fold"), "what", Column("", overflow="fold"), "fix")
+    for finding in findings:
+        colour = "red" if finding.severity == "error" else "yellow"
+        fix = "--fix" if finding.fixable else ""
+        table.add_row(
+            f"[{colour}]{finding.severity}[/{colour}]", Text(finding.clip), finding.kind, Text(finding.message), fix
+        )
+    if findings:
+        console.print(table)
+    errors = sum(finding.severity == "error" for finding in findings)
+    verdict = "[red]unfit[/red]" if errors else "[green]fit[/green]"
+    console.print(f"{clips} clips, {errors} errors, {len(findings) - errors} warnings: {verdict}")
+
+
+def _plan(bucket: list[str] | None, windows: str, count: int, frame_rate: str, seed: int) -> Plan:
+    from phonofilm.data.windows import Plan, parse_bucket, parse_mode
+    from phonofilm.geometry import parse_frame_rate
+
+    buckets = tuple(parse_bucket(text) for text in bucket or [DEFAULT_BUCKET])
+    return Plan(buckets, parse_frame_rate(frame_rate), parse_mode(windows), count, seed)

@@ -1,0 +1,76 @@
+"""`phonofilm data`: what the commands print, write and exit with."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.media_makers import write_frames_at
+from typer.testing import CliRunner, Result
+
+from phonofilm.cli.main import app
+from phonofilm.media import Clip, save_clip
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["data", *map(str, arguments)], env={"COLUMNS": "200"})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A good clip and one whose sound starts late."""
+    data = tmp_path / "clips"
+    data.mkdir()
+    random = np.random.default_rng(0)
+    frames = random.integers(0, 255, (30, 16, 16, 3), dtype=np.uint8)
+    wave = random.normal(0, 0.1, (1, 60000)).astype(np.float32)
+    save_clip(Clip(frames, Fraction(24), wave, 48000), data / "good.mp4")
+    times = [Fraction(i, 24) for i in range(30)]
+    write_frames_at(data / "late.mp4", frames, times, wave=wave[:, :45600], wave_start=Fraction(3, 10))
+    for name in ("good", "late"):
+        (data / f"{name}.txt").write_text(f"{name} noise")
+    return data
+
+
+def test_doctor_tells_fixes_and_is_content_with_what_it_fixed(folder: Path, tmp_path: Path) -> None:
+    fixed = tmp_path / "fixed"
+    sick = run("doctor", folder, "--bucket", "16x16x25", "--fix", fixed)
+    assert sick.exit_code == 1, sick.output
+    assert "start_gap" in sick.output
+    assert "2 clips, 1 errors, 0 warnings: unfit" in sick.output
+    assert "1 fixed copies and a manifest of all 2 clips" in sick.output
+    healthy = run("doctor", fixed, "--bucket", "16x16x25")
+    assert healthy.exit_code == 0, healthy.output
+    assert "fit" in healthy.output
+    assert run("doctor", folder, "--fix", fixed).exit_code == 2
+
+
+def test_doctor_as_json(folder: Path) -> None:
+    told = json.loads(run("doctor", folder, "--bucket", "16x16x25", "--json").stdout)
+    assert (told["clips"], told["fit"]) == (2, False)
+    (finding,) = told["findings"]
+    assert (finding["clip"], finding["kind"], finding["fixable"]) == ("late.mp4", "start_gap", True)
+    assert abs(finding["value"] - 0.3) < 0.025  # AAC begins with a frame of its own
+
+
+@pytest.mark.parametrize(
+    ("options", "kinds"),
+    [
+        (["--bucket", "16x16x49"], {"too_short"}),
+        (["--bucket", "16x16x25", "--frame-rate", "12"], {"too_short"}),
+        (["--bucket", "16x16x49", "--bucket", "16x16x9"], set()),
+    ],
+)
+def test_windows_decide_what_is_too_short(folder: Path, options: list[str], kinds: set[str]) -> None:
+    (folder / "late.mp4").unlink()
+    told = json.loads(run("doctor", folder, "--json", *options).stdout)
+    assert {finding["kind"] for finding in told["findings"]} == kinds
+
+
+def test_words_that_mean_nothing(folder: Path, tmp_path: Path) -> None:
+    assert "'tail' is unknown" in run("doctor", folder, "--windows", "tail").output
+    assert "no folder or manifest" in run("doctor", tmp_path / "none").output
+    assert run("doctor", folder, "--bucket", "big").exit_code == 2
