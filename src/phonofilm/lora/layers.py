@@ -1,0 +1,55 @@
+"""Which linear layers of a model can carry an adapter, and which a list of targets means. Names are matched exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import nn
+
+from phonofilm.errors import InputError
+from phonofilm.lora.adapter import COMPONENTS
+
+ATTENTION_TARGETS = ("q", "k", "v", "o")
+ALL_TARGETS = (*ATTENTION_TARGETS, "ffn.0", "ffn.2")
+
+Shape = tuple[int, int]
+
+
+def linear_layers(components: Mapping[str, nn.Module | None]) -> dict[str, dict[str, Shape]]:
+    """(out, in) features of every linear layer by component and path. Modules without weights (meta) will do."""
+    return {
+        name: {
+            path: (layer.out_features, layer.in_features)
+            for path, layer in module.named_modules()
+            if isinstance(layer, nn.Linear)
+        }
+        for name in COMPONENTS
+        if (module := components.get(name)) is not None
+    }
+
+
+def adapted_layers(
+    components: Mapping[str, nn.Module | None], targets: Sequence[str] = ATTENTION_TARGETS
+) -> dict[str, tuple[str, ...]]:
+    """The paths that `targets` name in each component: those whose last parts are the target, whole.
+
+    "o" means `blocks.0.self_attn.o` and nothing else that has an o in it. Raises InputError for no targets, and for one
+    that names no layer of any component.
+    """
+    layers = linear_layers(components)
+    if not targets:
+        raise InputError(f"no targets given; expected some of {', '.join(ALL_TARGETS)}")
+    for target in targets:
+        if not any(_names(target, path) for paths in layers.values() for path in paths):
+            raise InputError(
+                f"target {target!r} names no linear layer of {', '.join(layers) or 'the model'}; "
+                f"expected the exact end of a layer's name, such as {', '.join(ALL_TARGETS)}"
+            )
+    return {
+        component: tuple(path for path in paths if any(_names(target, path) for target in targets))
+        for component, paths in layers.items()
+    }
+
+
+def _names(target: str, path: str) -> bool:
+    return path == target or path.endswith(f".{target}")

@@ -1,0 +1,132 @@
+"""Our own layout's metadata, and how the other layouts we write carry the same: ranks, alphas, what the LoRA was made of.
+
+One safetensors, keys `{component}.{path}.lora_A.weight` and `.lora_B.weight`; everything else is in its header.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from phonofilm.errors import CheckpointError
+from phonofilm.lora.adapter import Adapter, LoraFile, most_common
+from phonofilm.lora.keys import group
+from phonofilm.lora.sources import Source
+from phonofilm.models.files import listed
+
+FORMAT_NAME, FORMAT_VERSION = "phonofilm-lora", "1"
+COMPONENT_KEY = "phonofilm_component"  # in files that hold one component and cannot name it otherwise
+SPOKEN_KEY = "phonofilm_metadata"  # in the other layouts: the LoraFile's metadata, as JSON
+ALPHAS_KEY = "phonofilm_alphas"  # in lora_config.pt: every layer's alpha; the original reads one for all
+STRUCTURE = ("format", "format_version", "rank", "alpha", "rank_exceptions", "alpha_exceptions")
+
+
+def header_of(lora: LoraFile) -> dict[str, str]:
+    """The header of our own layout: per component the rank and alpha most layers have, and the layers that differ."""
+    ranks, ranks_apart = _summary(lora, {c: {p: a.rank for p, a in ls.items()} for c, ls in lora.adapters.items()})
+    alphas, alphas_apart = _summary(lora, {c: {p: a.alpha for p, a in ls.items()} for c, ls in lora.adapters.items()})
+    structure = {
+        "format": FORMAT_NAME,
+        "format_version": FORMAT_VERSION,
+        "rank": json.dumps(ranks),
+        "alpha": json.dumps(alphas),
+        "rank_exceptions": json.dumps(ranks_apart),
+        "alpha_exceptions": json.dumps(alphas_apart),
+    }
+    if taken := [key for key in lora.metadata if key in STRUCTURE]:
+        raise CheckpointError(f"metadata may not be called {listed(taken)}: the layout uses these names itself")
+    return {**lora.metadata, **structure}
+
+
+def _summary(lora: LoraFile, values: Mapping[str, Mapping[str, float]]) -> tuple[dict[str, float], dict[str, float]]:
+    common = {component: most_common(layers) for component, layers in values.items()}
+    apart = {f"{c}.{p}": values[c][p] for c, p, _ in lora.items() if values[c][p] != common[c]}
+    return common, apart
+
+
+def check_format(source: Source) -> None:
+    """Raises CheckpointError when a file of our layout is of a later version, or its ranks are not what it says."""
+    if (version := source.header.get("format_version")) != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{source.path} has version {version} of the layout; this Phonofilm reads version {FORMAT_VERSION}; update it"
+        )
+    stated = _stated(source, "rank")
+    wrong = [
+        f"{layer} has rank {parts.down.shape[0]}, stated {stated.get(layer)}"
+        for layer, parts in group(source.tensors)[0].items()
+        if parts.down is not None and parts.down.shape[:1] != (stated.get(layer),)
+    ]
+    if wrong:
+        raise CheckpointError(f"{source.path}: {len(wrong)} adapters have another rank than stated: {listed(wrong)}")
+
+
+def stated_alphas(source: Source) -> dict[str, float]:
+    """Alpha by `component.path`, where the file is ours or one we exported to the original's layout."""
+    if source.header.get("format") == FORMAT_NAME:
+        return _stated(source, "alpha")
+    alphas = source.config.get(ALPHAS_KEY, {})
+    return {str(key): float(value) for key, value in alphas.items()} if isinstance(alphas, dict) else {}
+
+
+def spoken(source: Source) -> dict[str, str]:
+    """What the file says about how it was made."""
+    if source.header.get("format") == FORMAT_NAME:
+        return {key: value for key, value in source.header.items() if key not in STRUCTURE}
+    text = source.header.get(SPOKEN_KEY) or source.config.get(SPOKEN_KEY)
+    if not isinstance(text, str):
+        return {}
+    return {str(key): str(value) for key, value in _object(source, SPOKEN_KEY, text).items()}
+
+
+def said_by(lora: LoraFile) -> dict[str, str]:
+    """The entry that carries the LoRA's metadata in other layouts; none when it has none."""
+    return {SPOKEN_KEY: json.dumps(dict(lora.metadata), ensure_ascii=False)} if lora.metadata else {}
+
+
+def _stated(source: Source, what: str) -> dict[str, float]:
+    """Rank or alpha of every layer as the header gives it."""
+    common = _object(source, what, source.header.get(what, ""))
+    apart = _object(source, f"{what}_exceptions", source.header.get(f"{what}_exceptions", "{}"))
+    found: dict[str, float] = {}
+    for layer in group(source.tensors)[0]:
+        value = apart.get(layer, common.get(layer.partition(".")[0]))
+        if not isinstance(value, int | float):
+            raise CheckpointError(f"{source.path} states no {what} for {layer}")
+        found[layer] = value if what == "rank" else float(value)
+    return found
+
+
+def _object(source: Source, key: str, text: str) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise CheckpointError(f"{source.path} has metadata {key!r} that is no JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{source.path} has metadata {key!r} that is no JSON object")
+    return content
+
+
+def tensors_of(adapters: Mapping[str, Adapter], prefix: str, down: str, up: str) -> dict[str, Any]:
+    """Tensors by key: prefix, path, then the names `down` and `up` of the two halves."""
+    tensors = {f"{prefix}{path}{down}": adapter.down for path, adapter in adapters.items()}
+    return tensors | {f"{prefix}{path}{up}": adapter.up for path, adapter in adapters.items()}
+
+
+def folded(adapter: Adapter, scale: float) -> Adapter:
+    """The adapter whose up matrix does at `scale` (alpha / rank) what the given one does at its own."""
+    return adapter if adapter.scale == scale else replace(adapter, up=adapter.up * (adapter.scale / scale))
+
+
+def unfolded(adapter: Adapter, source: Source) -> Adapter:
+    """`folded` undone, where we wrote the file for the original: exactly for powers of two, else up to rounding."""
+    if ALPHAS_KEY not in source.config:
+        return adapter
+    alpha, rank = source.config.get("alpha"), source.config.get("rank")
+    if not isinstance(alpha, int | float) or not isinstance(rank, int) or not alpha or not rank or not adapter.alpha:
+        raise CheckpointError(
+            f"{source.path} has alpha {alpha!r} and rank {rank!r} beside it; expected numbers above 0"
+        )
+    scale = alpha / rank
+    return adapter if adapter.scale == scale else replace(adapter, up=adapter.up / (adapter.scale / scale))

@@ -1,0 +1,203 @@
+"""Reading a LoRA in any layout: which layer of which component each tensor belongs to, and what is left over (an error)."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import nn
+
+from phonofilm.errors import CheckpointError, InputError
+from phonofilm.lora.adapter import COMPONENTS, Adapter, Layout, LoraFile, check_numbers, check_shapes, component_named
+from phonofilm.lora.keys import Parts, component_in_name, component_of, detect, flatten, group, module_path
+from phonofilm.lora.layers import Shape, linear_layers
+from phonofilm.lora.ours import COMPONENT_KEY, FORMAT_NAME, check_format, spoken, stated_alphas, unfolded
+from phonofilm.lora.sources import PEFT_WEIGHTS, Source, open_sources
+from phonofilm.models.files import listed
+
+logger = logging.getLogger(__name__)
+
+ORIGINAL_ALPHA = 16.0  # what the original reads when there is no config
+Layers = Mapping[str, Mapping[str, Shape]]
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What the reader was told: the model's layers (None: unknown), the expert and the alpha the user names."""
+
+    layers: Layers | None
+    expert: str | None
+    alpha: float | None
+
+
+def read_lora(
+    path: str | Path,
+    components: Mapping[str, nn.Module | None] | None = None,
+    *,
+    expert: str | None = None,
+    alpha: float | None = None,
+) -> LoraFile:
+    """The LoRA at `path`, a file or a folder, in whichever layout it is.
+
+    Args:
+        components: the model's modules by name; on the meta device will do. With them every name and shape is checked,
+            and kohya's names can be read. Without, names are taken as they are.
+        expert: high, low, audio or bridge: what a file is for that does not say it. Such files are for `high` by default.
+        alpha: replaces what the file says; the update is alpha / rank times up @ down.
+
+    Raises InputError when there is no LoRA, or the file contradicts `expert`; CheckpointError when any tensor is left over:
+    an unknown layer or component, a wrong shape, a missing partner, NaN.
+    """
+    told = _Question(
+        None if components is None else linear_layers(components),
+        None if expert is None else component_named(expert),
+        alpha,
+    )
+    merged: dict[str, dict[str, Adapter]] = {}
+    metadata: dict[str, str] = {}
+    layouts: list[Layout] = []
+    for source in open_sources(Path(path)):
+        lora = _read_source(source, told)
+        for component, adapters in lora.adapters.items():
+            if component in merged:
+                raise InputError(
+                    f"{path} has two LoRAs for {component}, the second in {source.path.name}; name one file"
+                )
+            merged[component] = dict(adapters)
+        metadata |= lora.metadata
+        layouts.append(lora.layout)
+    if len(set(layouts)) > 1:
+        raise InputError(f"{path} mixes the layouts {', '.join(sorted(set(layouts)))}; name one file")
+    lora = LoraFile(layouts[0], {name: merged[name] for name in COMPONENTS if name in merged}, metadata)
+    check_numbers(lora, str(path))
+    return lora
+
+
+def _read_source(source: Source, told: _Question) -> LoraFile:
+    parts, strange = group(source.tensors)
+    if strange:
+        raise CheckpointError(
+            _unused(source, strange, "are no part of a LoRA (expected lora_A/lora_B, lora_down/lora_up)")
+        )
+    layout = _layout(source, parts)
+    if layout is Layout.PHONOFILM:
+        check_format(source)
+    placed = _place(source, layout, parts, told)
+    alphas = stated_alphas(source)
+    adapters: dict[str, dict[str, Adapter]] = {}
+    for layer, (component, path) in placed.items():
+        adapter = _adapter(source, layer, parts[layer], told.alpha, _alpha(source, layout, component, path, alphas))
+        if path in adapters.setdefault(component, {}):
+            raise CheckpointError(f"{source.path} has two adapters for {component}.{path}, the second as {layer}")
+        adapters[component][path] = adapter
+    _check_fit(source, adapters, told.layers)
+    for component, layers in adapters.items():
+        logger.info("%s: %s layout, %d adapters for %s", source.path, layout, len(layers), component)
+    logger.info("%s: all %d tensors used", source.path, len(source.tensors))
+    return LoraFile(layout, adapters, spoken(source))
+
+
+def _layout(source: Source, parts: Mapping[str, Parts]) -> Layout:
+    if source.header.get("format") == FORMAT_NAME:
+        return Layout.PHONOFILM
+    if source.low_resource:
+        return Layout.LOW_RESOURCE
+    if source.path.name == PEFT_WEIGHTS:
+        return Layout.PEFT
+    return detect(source.tensors.keys(), parts.keys(), source.path.stem)
+
+
+def _place(source: Source, layout: Layout, parts: Mapping[str, Parts], told: _Question) -> dict[str, tuple[str, str]]:
+    """(component, path) of every layer."""
+    if layout in (Layout.PHONOFILM, Layout.ORIGINAL, Layout.LOW_RESOURCE):
+        if lost := [layer for layer in parts if component_of(layer) is None]:
+            raise CheckpointError(_unused(source, lost, f"name no component (expected {', '.join(COMPONENTS)})"))
+        return {layer: (layer.partition(".")[0], layer.partition(".")[2]) for layer in parts}
+    if layout is Layout.KOHYA and told.layers is None:
+        raise InputError(
+            f"{source.path} has kohya's names, with underscores for dots: only with a model can they be told apart; "
+            "name the model too"
+        )
+    said = _component_said(source, told)
+    placed: dict[str, tuple[str, str]] = {}
+    for layer in parts:
+        component = (
+            "video_dit_2" if said is None and layer.startswith("transformer_2.") else said or _default(told, source)
+        )
+        flattened = flatten((told.layers or {}).get(component, {}))
+        placed[layer] = (component, module_path(layer, flattened))
+    return placed
+
+
+def _component_said(source: Source, told: _Question) -> str | None:
+    """What the file itself says it is for, or else what the user says; None when neither does."""
+    folder = source.path.parent.name if source.path.name == PEFT_WEIGHTS else ""
+    own = source.header.get(COMPONENT_KEY) or (folder if folder in COMPONENTS else component_in_name(source.path.stem))
+    if own is None:
+        return told.expert
+    if told.expert not in (None, own):
+        raise InputError(f"{source.path} is for {own}, by its own name or metadata, but was given for {told.expert}")
+    return component_named(own)
+
+
+def _default(told: _Question, source: Source) -> str:
+    if told.expert is None:
+        logger.warning("%s does not say which part of the model it is for; taken for the high expert", source.path)
+    return told.expert or "video_dit"
+
+
+def _alpha(source: Source, layout: Layout, component: str, path: str, alphas: Mapping[str, float]) -> float | None:
+    """What the settings beside the tensors say of one layer; None when they say nothing."""
+    if (stated := alphas.get(f"{component}.{path}")) is not None:
+        return stated
+    config = source.config
+    pattern = config.get("alpha_pattern")
+    value = (pattern.get(path) if isinstance(pattern, dict) else None) or config.get("lora_alpha", config.get("alpha"))
+    if value is None:
+        return ORIGINAL_ALPHA if layout is Layout.ORIGINAL and source.path.suffix == ".pt" else None
+    if not isinstance(value, int | float):
+        raise CheckpointError(f"{source.path} has alpha {value!r}; expected a number")
+    return float(value)
+
+
+def _adapter(source: Source, layer: str, parts: Parts, wanted: float | None, stated: float | None) -> Adapter:
+    if parts.down is None or parts.up is None:
+        raise CheckpointError(f"{source.path}: {layer} lacks its {'lora_A' if parts.down is None else 'lora_B'}")
+    rank = parts.down.shape[0] if parts.down.ndim else 0
+    alpha = float(rank) if stated is None else stated
+    if source.config.get("use_rslora"):
+        alpha *= math.sqrt(rank)  # rank-stabilised: alpha / sqrt(rank) instead of alpha / rank
+    if parts.alpha is not None:
+        if parts.alpha.numel() != 1:
+            raise CheckpointError(f"{source.path}: {layer}.alpha has {parts.alpha.numel()} values; expected one")
+        alpha = float(parts.alpha.item())
+    adapter = Adapter(parts.down, parts.up, alpha)
+    check_shapes(f"{source.path}: {layer}", adapter)
+    adapter = unfolded(adapter, source)
+    return adapter if wanted is None else replace(adapter, alpha=wanted)
+
+
+def _check_fit(source: Source, adapters: Mapping[str, Mapping[str, Adapter]], layers: Layers | None) -> None:
+    """Raises CheckpointError unless every adapter fits a linear layer of the model."""
+    if layers is None:
+        return
+    if absent := [component for component in adapters if component not in layers]:
+        raise CheckpointError(f"{source.path} is for {', '.join(absent)}, which this model does not have")
+    unknown = [f"{c}.{p}" for c, found in adapters.items() for p in found if p not in layers[c]]
+    if unknown:
+        raise CheckpointError(_unused(source, unknown, "are no linear layers of this model"))
+    wrong = [
+        f"{c}.{p} (made for {given[0]}x{given[1]}, the layer is {layers[c][p][0]}x{layers[c][p][1]})"
+        for c, found in adapters.items()
+        for p, a in found.items()
+        if (given := (a.up.shape[0], a.down.shape[1])) != layers[c][p]
+    ]
+    if wrong:
+        raise CheckpointError(_unused(source, wrong, "have another shape; another model, or another --expert?"))
+
+
+def _unused(source: Source, names: list[str], why: str) -> str:
+    return f"{source.path}: {len(names)} of its names {why}: {listed(names)}"
