@@ -23,6 +23,7 @@ from safetensors.torch import load_file
 from tests.integration.cli import CHECKPOINT, IMAGE, TINY, generate, made, same
 
 from phonofilm import MovaPipeline, read_clip
+from phonofilm.cli.main import main
 from phonofilm.media import read_metadata
 
 
@@ -72,6 +73,7 @@ def latents(folder: Path, options: tuple[str | Path, ...]) -> dict[str, Any]:
         (("--boundary-ratio", "0.5"), {"boundary_ratio": 0.5}),
         (("--seed", "2"), {"seed": 2}),
         (("--dtype", "bfloat16"), {"dtype": "bfloat16"}),
+        (("--dtype", "float16"), {"dtype": "float16"}),
         (("--attn-backend", "native_math"), {"attention": "_native_math"}),
     ],
 )
@@ -212,7 +214,8 @@ def test_a_clip_is_continued_from_its_last_frames(clip: Path) -> None:
 @pytest.mark.parametrize(("tracks", "kept"), [("audio", "video"), ("video", "audio")])
 def test_a_retake_of_one_track_keeps_the_other_bit_by_bit(tracks: str, kept: str, clip: Path) -> None:
     retake = ("a bell", "--video", clip, "--retake", "0.1:0.3", "--steps", "2", "--seed", "4")
-    made(*retake, "--retake-tracks", tracks, "-o", "a.mp4")
+    done = generate(*retake, "--retake-tracks", tracks, "-o", "a.mp4")
+    assert f"{'sound' if tracks == 'audio' else 'picture'} anew from 0.1 to 0.3 s" in done.stderr
     assert streams(Path("a.mp4"), kept) == streams(clip, kept)
     assert streams(Path("a.mp4"), tracks) != streams(clip, tracks)
 
@@ -283,14 +286,13 @@ main()
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupting_a_run_leaves_nothing_behind(number: int, tmp_path: Path) -> None:
+def test_interrupting_a_run_leaves_nothing_behind(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", INTERRUPTED], stderr=subprocess.PIPE, text=True) as run:
         assert run.stderr is not None
         for line in run.stderr:
             if line.startswith("step 1/"):
                 break
-        run.send_signal(number)
+        run.send_signal(signal.SIGINT)
         rest = run.stderr.read()
     assert run.returncode == 130
     assert rest.splitlines()[-1] == "interrupted"
@@ -298,13 +300,22 @@ def test_interrupting_a_run_leaves_nothing_behind(number: int, tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_interrupting_in_the_middle_of_writing_leaves_nothing_behind(tmp_path: Path) -> None:
-    def interrupt_once_writing_has_begun() -> None:
+def test_ending_a_run_in_the_middle_of_writing_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def end_once_writing_has_begun() -> None:
         while not list(tmp_path.glob(".phonofilm-*")):
-            time.sleep(0.0005)
-        os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.005)
+        os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=interrupt_once_writing_has_begun, daemon=True).start()
-    done = generate(*TINY, "--size", "64x64", "--num-frames", "17", "--steps", "1", "-o", "a.webm")
-    assert (done.exit_code, done.stderr.splitlines()[-1]) == (130, "interrupted")
+    command = ["generate", *TINY, "-m", str(CHECKPOINT), "--size", "64x64", "--num-frames", "17", "-o", "a.webm"]
+    monkeypatch.setattr(sys, "argv", ["phonofilm", *command])
+    usual = signal.getsignal(signal.SIGTERM)
+    threading.Thread(target=end_once_writing_has_begun, daemon=True).start()
+    try:
+        with pytest.raises(SystemExit) as end:
+            main()
+    finally:
+        signal.signal(signal.SIGTERM, usual)
+    assert (end.value.code, capsys.readouterr().err.splitlines()[-1]) == (130, "interrupted")
     assert list(tmp_path.iterdir()) == []

@@ -48,6 +48,17 @@ def test_bars_show_every_part_on_a_terminal() -> None:
         assert part in text
 
 
+def test_the_bars_of_a_clip_make_room_for_those_of_the_next() -> None:
+    bars = Bars(Console(file=io.StringIO(), force_terminal=True))
+    with bars:
+        for _ in range(3):
+            bars.start_steps(EXPERTS)
+            bars.step(1)
+            bars.stage("decode")
+            bars.stage("write")
+        assert len(bars._progress.tasks) == 3
+
+
 def test_a_run_that_fails_leaves_no_listener_behind() -> None:
     before = list(logging.getLogger("phonofilm").handlers)
     for report in (Lines(), Bars(Console(file=io.StringIO(), force_terminal=True))):

@@ -10,7 +10,7 @@ from phonofilm.cli.progress import LogLines, Pace, size
 
 
 class Bars:
-    """Each part of a run has its own line, which stays when the part is over."""
+    """Each part of a run has its own line, which stays when the part is over, until the next clip is begun."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._progress = Progress(
@@ -20,9 +20,11 @@ class Bars:
             TextColumn("{task.fields[about]}"),
             TimeElapsedColumn(),
             console=Console(stderr=True) if console is None else console,
+            redirect_stdout=False,
         )
         self._loading: dict[str, TaskID] = {}
         self._current: TaskID | None = None
+        self._parts: list[TaskID] = []
         self._experts: tuple[str, ...] = ()
         self._pace = Pace(0)
         self._handler = LogLines(self.say)
@@ -47,6 +49,9 @@ class Bars:
         self._progress.update(self._loading[component], completed=done, about=f"{size(done)} of {size(total)}")
 
     def start_steps(self, experts: tuple[str, ...]) -> None:
+        for part in self._parts:
+            self._progress.remove_task(part)
+        self._parts, self._current = [], None
         self._experts, self._pace = experts, Pace(len(experts))
         self._begin("sample", total=len(experts), about=self._next_expert(0))
 
@@ -64,10 +69,11 @@ class Bars:
     def _begin(self, name: str, total: int | None, about: str) -> None:
         self._finish()
         self._current = self._progress.add_task(name, total=total, about=about)
+        self._parts.append(self._current)
 
     def _finish(self) -> None:
         """Marks the part that was running as done."""
         if self._current is not None:
-            total = self._progress.tasks[self._progress.task_ids.index(self._current)].total
-            self._progress.update(self._current, total=total or 1, completed=total or 1)
+            total = len(self._experts) if self._current == self._parts[0] else 1
+            self._progress.update(self._current, total=total, completed=total)
         self._current = None

@@ -104,7 +104,9 @@ def make_all(lines: list[Line], studio: Studio, overwrite: bool) -> Done:
         try:
             planned = _plan(line, checkpoint, overwrite)
             report.say(f"clip {position} of {len(waiting)}, {line.where}: {plan_line(planned, checkpoint, machine)}")
-            paths += studio.make(planned, overwrite)
+            written = studio.make(planned, overwrite)
+            report.say(f"wrote {', '.join(map(str, written))}")
+            paths += written
         except PhonofilmError as error:
             failures.append(f"{line.where}: {error}")
             report.say(f"error: {failures[-1]}")

@@ -54,7 +54,8 @@ def _task(plan: ClipPlan) -> str:
     tracks, prepared = plan.prepared.tracks, plan.prepared
     if tracks.retake is not None:
         start, end = tracks.retake
-        return f"{tracks.retake_tracks} tracks anew from {start:g} to {end:g} s"
+        what = {"both": "picture and sound", "video": "picture", "audio": "sound"}[tracks.retake_tracks]
+        return f"{what} anew from {start:g} to {end:g} s"
     if tracks.video is not None:
         return "sound for a given picture"
     if tracks.audio is not None:
