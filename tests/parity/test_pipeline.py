@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.conftest import Golden, relative_error
 
 from phonofilm import MovaPipeline
 from phonofilm.pipeline import conditions
 from phonofilm.pipeline.request import frame_tensor
-from tests.conftest import Golden, relative_error
 
 TOLERANCE = 1e-5
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.unit.training_helpers import AUDIO, VIDEO, tiny_denoiser, tiny_model, write_latents
 from torch import nn
-from training_helpers import AUDIO, VIDEO, tiny_denoiser, tiny_model, write_latents
 
 from phonofilm.errors import InputError
 from phonofilm.training.config import OptimizerConfig

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_helpers import tiny_model, write_latents
+from tests.unit.training_helpers import tiny_model, write_latents
 
 from phonofilm.errors import CheckpointError, InputError
 from phonofilm.training.checkpoints import (

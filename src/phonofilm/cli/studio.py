@@ -23,6 +23,10 @@ from phonofilm.media.sheet import contact_sheet
 from phonofilm.pipeline.decode import MovaPipelineOutput
 from phonofilm.pipeline.mova import MovaPipeline
 
+# Weights of fewer bytes (the embedded model's) run on one thread: steps of a few milliseconds gain little from a second
+# one, and lose a hundredfold when other work holds its core.
+SMALL = 10**8
+
 
 @dataclass
 class Studio:
@@ -107,6 +111,8 @@ class Studio:
                 progress=self.report.loading,
             )
             pipe.set_progress_bar_config(disable=True)
+            if sum(part.nbytes for part in self.checkpoint.layout.components.values()) < SMALL:
+                torch.set_num_threads(1)
             self._layers_on_disk = place(pipe, self.machine)
             self._pipe = pipe
         return self._pipe

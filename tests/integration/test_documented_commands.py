@@ -1,0 +1,42 @@
+"""The commands and the Python of the README and of docs/generate.md run as they stand, top to bottom, in an empty folder."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from phonofilm.cli.main import app
+
+ROOT = Path(__file__).parents[2]
+PAGES = ("README.md", "docs/generate.md")
+BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+# Set-up, which the test run itself is; and the released weights, 78 GB that no test machine has.
+NOT_HERE = ("make ", "pip install", "models download", "--model 360p", "torchrun", "scripts/")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_documented_commands_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
+    run = 0
+    for language, code in blocks:
+        if language == "python":
+            exec(compile(code, page, "exec"), {})
+            run += 1
+            continue
+        for line in code.strip().splitlines():
+            if any(part in line for part in NOT_HERE):
+                continue
+            words = shlex.split(line, comments=True)
+            if words[0] == "phonofilm":
+                result = CliRunner().invoke(app, words[1:])
+                assert result.exit_code == 0, f"{line}\n{result.output}\n{result.exception}"
+            else:
+                subprocess.run(["bash", "-c", line], check=True)
+            run += 1
+    assert run >= 4
