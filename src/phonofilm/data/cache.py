@@ -1,0 +1,179 @@
+"""A data set as latents and text on disk, keyed by content: what has not changed is kept, what has is made anew, no more.
+
+A cache folder holds latents/KEY.safetensors (video, condition, audio), text/KEY.safetensors (tokens, embeds) and
+index.json, which says which keys make up the set. The index is written last; what it does not name is then removed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from phonofilm.data.encoders import CaptionText, Encoders, Latents
+from phonofilm.data.keys import autoencoder_hash, latent_key, remembering_hashes, text_hash, text_key, white_key
+from phonofilm.data.sets import Weighted
+from phonofilm.data.windows import Bucket, parse_bucket
+from phonofilm.errors import InputError
+from phonofilm.media.atomic import replacing
+from phonofilm.pipeline.conditions import clean_prompt
+
+INDEX = "index.json"
+LATENTS, TEXT = "latents", "text"
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One window of the set: where it comes from, and the keys of its latents and of its caption's text."""
+
+    name: str
+    bucket: str
+    caption: str
+    latents: str
+    text: str
+    has_audio: bool
+    weight: float
+
+
+@dataclass(frozen=True)
+class Index:
+    """What a cache holds. model: the checkpoint as it was named. whites: a white first frame's key for each bucket.
+    empty: the key of the empty caption's text."""
+
+    model: str
+    autoencoders: str
+    frame_rate: str
+    entries: tuple[Entry, ...]
+    whites: dict[str, str]
+    empty: str
+
+    @property
+    def rate(self) -> Fraction:
+        return Fraction(self.frame_rate)
+
+
+@dataclass(frozen=True)
+class Built:
+    """How many items an update made, found still valid, and removed because nothing names them any more."""
+
+    latents_made: int = 0
+    latents_kept: int = 0
+    text_made: int = 0
+    text_kept: int = 0
+    removed: int = 0
+
+
+def update_cache(
+    folder: Path, entries: Sequence[Weighted], model: str, encoders: Encoders, progress: Progress | None = None
+) -> Built:
+    """Bring the cache in `folder` to exactly these windows. Interrupted, it goes on from where it was.
+
+    `progress(done, total)` counts windows. Raises InputError for windows without a caption or of a size that the model
+    cannot make, before anything is encoded.
+    """
+    index = _planned(entries, model, encoders)
+    windows = {planned.latents: entry.window for planned, entry in zip(index.entries, entries, strict=True)}
+    captions = {entry.text: entry.caption for entry in index.entries} | {index.empty: ""}
+    made_latents = made_text = 0
+    for number, (key, window) in enumerate(windows.items(), start=1):
+        if not _path(folder, LATENTS, key).exists():
+            latents = encoders.latents(window)
+            _write(_path(folder, LATENTS, key), vars(latents))
+            made_latents += 1
+        if progress is not None:
+            progress(number, len(windows))
+    for bucket, key in index.whites.items():
+        if not _path(folder, LATENTS, key).exists():
+            _write(_path(folder, LATENTS, key), {"condition": encoders.white(parse_bucket(bucket), index.rate)})
+    for key, caption in captions.items():
+        if not _path(folder, TEXT, key).exists():
+            _write(_path(folder, TEXT, key), vars(encoders.text(caption)))
+            made_text += 1
+    with replacing(folder / INDEX) as temporary:
+        temporary.write_text(json.dumps(asdict(index), ensure_ascii=False, indent=1), encoding="utf-8")
+    removed = _remove_all_but(folder, {*windows, *index.whites.values()}, set(captions))
+    return Built(made_latents, len(windows) - made_latents, made_text, len(captions) - made_text, removed)
+
+
+def read_index(folder: Path) -> Index:
+    """The index of a cache. Raises InputError when there is none or it is of another format."""
+    path = folder / INDEX
+    if not path.is_file():
+        raise InputError(f"{folder} is no cache: it has no {INDEX}; make one with phonofilm data cache")
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return Index(**{**told, "entries": tuple(Entry(**entry) for entry in told["entries"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path} cannot be read ({error}); make the cache again") from error
+
+
+def read_latents(folder: Path, key: str) -> Latents:
+    return Latents(**_read(_path(folder, LATENTS, key)))
+
+
+def read_white(folder: Path, key: str) -> Tensor:
+    return _read(_path(folder, LATENTS, key))["condition"]
+
+
+def read_text(folder: Path, key: str) -> CaptionText:
+    return CaptionText(**_read(_path(folder, TEXT, key)))
+
+
+def _planned(entries: Sequence[Weighted], model: str, encoders: Encoders) -> Index:
+    """The index that the finished cache will have; hashes every clip's bytes, encodes nothing."""
+    if not entries:
+        raise InputError("no windows were given; there is nothing to cache")
+    bare = [entry.window.item for entry in entries if not entry.window.item.caption]
+    if bare:
+        raise InputError(
+            f"{len(bare)} windows have no caption, the first of them in {bare[0].name} ({bare[0].origin}); "
+            "phonofilm data doctor lists them all"
+        )
+    autoencoders, text = autoencoder_hash(encoders.layout), text_hash(encoders.layout)
+    rate = entries[0].window.frame_rate
+    buckets: list[Bucket] = sorted({entry.window.bucket for entry in entries})
+    for bucket in buckets:
+        encoders.geometry(bucket, rate)
+    hash_of = remembering_hashes()
+    planned = []
+    for entry in entries:
+        caption = clean_prompt(entry.window.item.caption or "")
+        key = latent_key(entry.window, autoencoders, hash_of)
+        about = (entry.window.name, str(entry.window.bucket), caption, key, text_key(caption, text))
+        planned.append(Entry(*about, entry.window.has_audio, entry.weight))
+    whites = {str(bucket): white_key(bucket, rate, autoencoders) for bucket in buckets}
+    return Index(model, autoencoders, str(rate), tuple(planned), whites, text_key("", text))
+
+
+def _path(folder: Path, kind: str, key: str) -> Path:
+    return folder / kind / f"{key}.safetensors"
+
+
+def _write(path: Path, tensors: dict[str, Tensor]) -> None:
+    with replacing(path) as temporary:
+        save_file(tensors, temporary)
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise InputError(f"{path} is missing; run phonofilm data cache again")
+    return load_file(path)
+
+
+def _remove_all_but(folder: Path, latents: set[str], text: set[str]) -> int:
+    stale = [
+        path
+        for kind, keys in ((LATENTS, latents), (TEXT, text))
+        for path in (folder / kind).glob("*.safetensors")
+        if path.stem not in keys
+    ]
+    for path in stale:
+        path.unlink()
+    return len(stale)

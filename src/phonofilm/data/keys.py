@@ -1,0 +1,81 @@
+"""What a cached item depends on, as a hash: the same key means the same latents, and anything that changes them changes it.
+
+A key holds the bytes of the clip (not its name or date), the window, how it is transformed, and the network's weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+
+from phonofilm.data.windows import Bucket, ClipWindow
+from phonofilm.models.layout import CheckpointLayout
+
+# To be raised whenever the way from a window to its latents changes.
+FORMAT = 1
+AUTOENCODERS = ("video_vae", "audio_vae")
+
+
+def file_hash(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def component_hash(layout: CheckpointLayout, name: str) -> str:
+    """Hash of a network: its config and every byte of its weight files."""
+    component = layout.components[name]
+    files = [component.folder / "config.json", *sorted({entry.file for entry in component.entries.values()})]
+    return _joined(*(file_hash(file) for file in files))
+
+
+def autoencoder_hash(layout: CheckpointLayout) -> str:
+    return _joined(*(component_hash(layout, name) for name in AUTOENCODERS))
+
+
+def text_hash(layout: CheckpointLayout) -> str:
+    """Hash of what turns a caption into embeddings: the encoder and the tokenizer."""
+    return _joined(component_hash(layout, "text_encoder"), file_hash(layout.folder / "tokenizer" / "tokenizer.json"))
+
+
+def latent_key(window: ClipWindow, autoencoders: str, hash_of: Callable[[Path], str]) -> str:
+    """The key of a window's latents. `hash_of` gives a file's hash, so that a clip of many windows is read once."""
+    audio = window.item.audio
+    facts = {
+        "format": FORMAT,
+        "file": hash_of(window.item.file),
+        "audio": None if audio is None else hash_of(audio),
+        "has_audio": window.has_audio,
+        "start": str(window.start),
+        "bucket": str(window.bucket),
+        "frame_rate": str(window.frame_rate),
+        "fit": "crop",
+        "autoencoders": autoencoders,
+    }
+    return _joined(json.dumps(facts, sort_keys=True))
+
+
+def white_key(bucket: Bucket, frame_rate: Fraction, autoencoders: str) -> str:
+    """The key of a white first frame's condition."""
+    return _joined(str(FORMAT), "white", str(bucket), str(frame_rate), autoencoders)
+
+
+def text_key(caption: str, text: str) -> str:
+    """The key of a caption's embeddings; `caption` is cleaned as the pipeline cleans it."""
+    return _joined(str(FORMAT), caption, text)
+
+
+def remembering_hashes() -> Callable[[Path], str]:
+    """`file_hash` that reads each file once."""
+    return cache(file_hash)
+
+
+def _joined(*parts: str) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode())
+        digest.update(b"\0")
+    return digest.hexdigest()[:40]

@@ -1,0 +1,168 @@
+"""The cache rebuilds exactly what has changed, and holds what the pipeline would have made of the same clip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tests.conftest import Golden
+from tests.unit.test_data_doctor import noise, scene
+
+from phonofilm.data.cache import Built, read_index, read_latents, read_text, update_cache
+from phonofilm.data.encoders import Encoders
+from phonofilm.data.reading import read_window
+from phonofilm.data.sets import Source, gather
+from phonofilm.data.windows import Bucket, Plan
+from phonofilm.errors import InputError
+from phonofilm.media import Clip, save_clip
+from phonofilm.models.layout import read_layout
+from phonofilm.pipeline.conditions import encode_text, encode_video, tokenize
+from phonofilm.training.latents import LatentDataset
+from phonofilm.training.packing import pack_cache
+
+PLAN = Plan((Bucket(16, 16, 5),))
+Update = Callable[..., Built]
+
+
+def write_clip(path: Path, seed: int, caption: str, *, silent: bool = False) -> None:
+    frames, wave = scene(10, 16, seed), None if silent else noise(1, 0.4)
+    save_clip(Clip(frames, Fraction(24), wave, None if silent else 48000), path)
+    path.with_suffix(".txt").write_text(caption)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    for number, caption in enumerate(("a ball", "a lamp", "a ball")):
+        write_clip(tmp_path / "clips" / f"{number}.mp4", number, caption, silent=number == 2)
+    return tmp_path / "clips"
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def encoders(basic: Golden) -> Encoders:
+    return Encoders(read_layout(basic.checkpoint), torch.device("cpu"))
+
+
+@pytest.fixture
+def update(data: Path, cache: Path, encoders: Encoders) -> Update:
+    def run(plan: Plan = PLAN, encoders: Encoders = encoders, weight: float = 1.0) -> Built:
+        return update_cache(cache, gather([Source(data, weight)], plan), "basic", encoders)
+
+    return run
+
+
+def written(cache: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in cache.rglob("*.safetensors")}
+
+
+def test_exactly_what_changed_is_rebuilt(
+    data: Path, cache: Path, update: Update, basic: Golden, tmp_path: Path
+) -> None:
+    assert update() == Built(latents_made=3, text_made=3)  # two captions and the empty one
+    first = written(cache)
+    assert update() == Built(latents_kept=3, text_kept=3)
+    assert written(cache) == first
+    write_clip(data / "1.mp4", 7, "a lamp")
+    assert update() == Built(latents_made=1, latents_kept=2, text_kept=3, removed=1)
+    (data / "1.txt").write_text("a lamp that flickers")
+    assert update() == Built(latents_kept=3, text_made=1, text_kept=2, removed=1)
+    (data / "0.mp4").rename(data / "9.mp4")
+    (data / "0.txt").rename(data / "9.txt")
+    assert update() == Built(latents_kept=3, text_kept=3)
+    assert update(replace(PLAN, frame_rate=Fraction(25))).latents_made == 3
+    other = tmp_path / "checkpoint"
+    for file in basic.checkpoint.rglob("*.*"):
+        (other / file.relative_to(basic.checkpoint)).parent.mkdir(parents=True, exist_ok=True)
+        (other / file.relative_to(basic.checkpoint)).write_bytes(file.read_bytes())
+    weights = load_file(other / "audio_vae" / "diffusion_pytorch_model.safetensors")
+    changed = {key: tensor.clone() for key, tensor in weights.items()}
+    changed[min(changed)].view(-1)[0] += 0.5
+    save_file(changed, other / "audio_vae" / "diffusion_pytorch_model.safetensors")
+    assert update() == Built(latents_made=3, text_kept=3, removed=4)
+    trained_on = Encoders(read_layout(other), torch.device("cpu"))
+    assert update(encoders=trained_on) == Built(latents_made=3, text_kept=3, removed=4)
+
+
+def test_a_sound_added_to_a_clip_is_noticed(data: Path, cache: Path, update: Update) -> None:
+    update()
+    assert [entry.has_audio for entry in read_index(cache).entries] == [True, True, False]
+    sound = noise(1, 0.4)
+    save_clip(Clip(scene(10, 16, 2), Fraction(24), sound, 48000), data / "2.mp4")
+    assert update().latents_made == 1
+    assert [entry.has_audio for entry in read_index(cache).entries] == [True, True, True]
+
+
+def test_items_are_what_the_pipeline_makes(data: Path, cache: Path, update: Update, encoders: Encoders) -> None:
+    update()
+    window = gather([Source(data)], PLAN)[1].window
+    entry = read_index(cache).entries[1]
+    item, clip = read_latents(cache, entry.latents), read_window(window, 48000)
+    assert clip.audio is not None
+    assert np.array_equal(clip.frames.shape, (5, 16, 16, 3))
+    pixels = torch.from_numpy(clip.frames).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
+    grey = torch.cat([pixels[:, :, :1], torch.zeros_like(pixels[:, :, 1:])], 2)
+    with torch.no_grad():
+        assert torch.equal(item.video, encode_video(encoders.video_vae, pixels, torch.device("cpu"))[0].half())
+        assert torch.equal(item.condition, encode_video(encoders.video_vae, grey, torch.device("cpu"))[0].half())
+        assert torch.equal(item.audio, encoders.audio_vae.encode(torch.from_numpy(clip.audio)[None]).mode()[0].half())
+        ids, mask = tokenize(encoders.tokenizer, ["a lamp"])
+        text = encode_text(encoders.text_encoder, ids, mask, torch.device("cpu"))
+    told = read_text(cache, entry.text)
+    assert torch.allclose(told.embeds, text.embeds[0, : len(told.tokens)].float(), atol=1e-5)
+    assert told.tokens.tolist() == ids[0, : int(mask.sum())].tolist()
+
+
+def test_the_trainers_folder_holds_the_cache(cache: Path, update: Update, tmp_path: Path) -> None:
+    update(weight=2)
+    (folder,) = pack_cache(cache, tmp_path / "sets")
+    assert folder.name == "16x16x5"
+    dataset = LatentDataset(folder)
+    assert (len(dataset), dataset.meta.frame_rate) == (6, 24)
+    rows = torch.tensor([0, 1, 2, 3, 4, 5])
+    sample = dataset.sample(rows, torch.device("cpu"))
+    assert sample.has_audio.tolist() == [True] * 4 + [False] * 2
+    index = read_index(cache)
+    assert torch.equal(sample.video[2], read_latents(cache, index.entries[1].latents).video.float())
+    assert sample.white.shape == sample.video.shape[1:]
+    assert sample.white.std() > 0
+    prompts = dataset.prompts(rows, torch.device("cpu"))
+    assert prompts.tokens[2, : prompts.lengths[2]].tolist() == read_text(cache, index.entries[1].text).tokens.tolist()
+    assert dataset.empty_prompt(torch.device("cpu")).tokens[0].tolist() == read_text(cache, index.empty).tokens.tolist()
+    update(weight=0.5)
+    with pytest.raises(InputError, match=r"has weight 0\.5"):
+        pack_cache(cache, tmp_path / "sets")
+
+
+def test_what_cannot_be_cached_is_told_before_anything_is_encoded(data: Path, cache: Path, update: Update) -> None:
+    with pytest.raises(InputError, match="height 24 is not a multiple of 16"):
+        update(Plan((Bucket(24, 16, 5),)))
+    (data / "1.txt").write_text("")
+    with pytest.raises(InputError, match=r"1 windows have no caption, the first of them in 1\.mp4"):
+        update()
+    assert not cache.exists()
+    with pytest.raises(InputError, match="is no cache"):
+        read_index(cache)
+    cache.mkdir()
+    (cache / "index.json").write_text("{}")
+    with pytest.raises(InputError, match="make the cache again"):
+        read_index(cache)
+
+
+def test_an_interrupted_update_goes_on(data: Path, cache: Path, encoders: Encoders, update: Update) -> None:
+    def stop(done: int, total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        update_cache(cache, gather([Source(data)], PLAN), "basic", encoders, stop)
+    assert update() == Built(latents_made=1, latents_kept=2, text_made=3)
