@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.conftest import Golden
 from tests.media_makers import write_frames_at
 from typer.testing import CliRunner, Result
 
 from phonofilm.cli.main import app
-from phonofilm.media import Clip, save_clip
+from phonofilm.media import Clip, load_image, save_clip
+from phonofilm.training.latents import LatentDataset
 
 
 def run(*arguments: object) -> Result:
@@ -74,3 +76,31 @@ def test_words_that_mean_nothing(folder: Path, tmp_path: Path) -> None:
     assert "'tail' is unknown" in run("doctor", folder, "--windows", "tail").output
     assert "no folder or manifest" in run("doctor", tmp_path / "none").output
     assert run("doctor", folder, "--bucket", "big").exit_code == 2
+
+
+def test_cache_and_show(folder: Path, tmp_path: Path, basic: Golden) -> None:
+    out, small = tmp_path / "cache", ["--bucket", "16x16x5", "--model", basic.checkpoint, "--device", "cpu"]
+    made = run("cache", folder, "-o", out, *small)
+    assert made.exit_code == 0, made.output
+    assert "latents: 2 made, 0 kept; text: 3 made, 0 kept; 0 stale files removed" in made.output
+    assert f"for training: {out / 'sets' / '16x16x5'}" in made.output.replace("\n", "")
+    several = run(
+        "cache", folder, folder, "--weight", 1, "--weight", 2, "-o", out, *small, "--windows", "several", "--count", 3
+    )
+    assert "latents: 4 made, 2 kept; text: 0 made, 3 kept" in several.output
+    assert len(LatentDataset(out / "sets" / "16x16x5")) == 18
+    shown = run("show", out, "--first", 1, "-n", 2, "--device", "cpu")
+    assert shown.exit_code == 0, shown.output
+    sheets = sorted((out / "sheets").glob("*.png"))
+    assert [sheet.name for sheet in sheets] == ["0001-good.png", "0002-good.png"]
+    assert load_image(sheets[0]).width > 400
+    assert run("cache", folder, "--weight", 1, "--weight", 1, "-o", out, *small).exit_code == 2
+
+
+def test_silent_clips_can_be_refused(folder: Path, tmp_path: Path, basic: Golden) -> None:
+    save_clip(Clip(np.zeros((9, 16, 16, 3), np.uint8), Fraction(24)), folder / "mute.mp4")
+    (folder / "mute.txt").write_text("nothing")
+    refused = run("cache", folder, "-o", tmp_path / "cache", "--bucket", "16x16x5", "--refuse-silent")
+    assert (refused.exit_code, "mute.mp4 has no sound" in refused.output.replace("\n", "")) == (2, True)
+    told = json.loads(run("doctor", folder, "--bucket", "16x16x5", "--refuse-silent", "--json").stdout)
+    assert ("mute.mp4", "no_sound", "error") in [(f["clip"], f["kind"], f["severity"]) for f in told["findings"]]

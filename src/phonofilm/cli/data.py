@@ -1,4 +1,4 @@
-"""`phonofilm data`: look over clips before training on them. Only glue."""
+"""`phonofilm data`: examine clips for training, cache them, look at the cache. Only glue."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from phonofilm.data.encoders import Encoders
     from phonofilm.data.findings import Finding
     from phonofilm.data.windows import Plan
 
@@ -16,6 +17,7 @@ app = typer.Typer(
     help="Clips for training: examine them, cache them as latents, look at what is cached.", no_args_is_help=True
 )
 
+SETS = "sets"
 DEFAULT_BUCKET = "64x64x49"
 
 Data = Annotated[
@@ -31,6 +33,8 @@ Windows = Annotated[str, typer.Option("--windows", help="head, random or several
 Count = Annotated[int, typer.Option("--count", min=1, help="Windows per clip (at most, with several).")]
 Rate = Annotated[str, typer.Option("--frame-rate", help="Frames per second of the windows.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of random windows.")]
+Model = Annotated[str, typer.Option("--model", "-m", help="Checkpoint folder, hub id, nano, 360p or 720p.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N, mps.")]
 RefuseSilent = Annotated[bool, typer.Option("--refuse-silent", help="A clip without sound is an error.")]
 
 
@@ -77,6 +81,83 @@ def doctor(
         typer.echo(f"{len(copies)} fixed copies and a manifest of all {len(items)} clips in {fix}", err=as_json)
     if not is_fit(flat):
         raise typer.Exit(1)
+
+
+@app.command()
+def cache(
+    data: Annotated[
+        list[Path], typer.Argument(help="Folders or manifests (json, jsonl, csv); several are put together.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the cache; what is still valid in it is kept.")],
+    model: Model = "nano",
+    weight: Annotated[
+        list[int] | None, typer.Option(min=1, help="How often an epoch shows each set; one per set, in order.")
+    ] = None,
+    bucket: Buckets = None,
+    windows: Windows = "head",
+    count: Count = 1,
+    frame_rate: Rate = "24",
+    seed: Seed = 0,
+    refuse_silent: RefuseSilent = False,
+    device: Device = "auto",
+) -> None:
+    """Encode clips and captions once; clips, windows, captions or weights that changed are encoded again, no others."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from phonofilm.data.cache import update_cache
+    from phonofilm.data.sets import Source, gather
+    from phonofilm.errors import InputError
+    from phonofilm.training.packing import pack_cache
+
+    weights = weight or [1] * len(data)
+    if len(weights) != len(data):
+        raise InputError(f"{len(weights)} weights were given for {len(data)} sets; give one for each")
+    plan = _plan(bucket, windows, count, frame_rate, seed)
+    sources = [Source(path, share) for path, share in zip(data, weights, strict=True)]
+    entries = gather(sources, plan, refuse_silent=refuse_silent)
+    encoders = _encoders(model, device)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, transient=True) as bars:
+        bar = bars.add_task("Encoding", total=len(entries))
+        built = update_cache(
+            out, entries, model, encoders, lambda done, total: bars.update(bar, completed=done, total=total)
+        )
+    folders = pack_cache(out, out / SETS)
+    typer.echo(f"latents: {built.latents_made} made, {built.latents_kept} kept; ", nl=False)
+    typer.echo(f"text: {built.text_made} made, {built.text_kept} kept; {built.removed} stale files removed")
+    for folder in folders:
+        typer.echo(f"for training: {folder}")
+
+
+@app.command()
+def show(
+    cache: Annotated[Path, typer.Argument(help="A folder that phonofilm data cache made.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for the sheets.  [default: CACHE/sheets]")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="By default the one the cache was made with.")
+    ] = None,
+    first: Annotated[int, typer.Option(min=0, help="Number of the first item.")] = 0,
+    count: Annotated[int | None, typer.Option("-n", "--count", min=1, help="How many items; by default all.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Decode what is cached and draw each item: frames over their waveform, with name and caption."""
+    from phonofilm.data.cache import read_index
+    from phonofilm.data.show import show_cache
+
+    encoders = _encoders(model or read_index(cache).model, device)
+    for path in show_cache(cache, out or cache / "sheets", encoders, first, count):
+        typer.echo(path)
+
+
+def _encoders(model: str, device: str) -> Encoders:
+    from phonofilm.cli.devices import choose_device
+    from phonofilm.data.encoders import Encoders
+    from phonofilm.models.hub import resolve_model
+    from phonofilm.models.layout import read_layout
+
+    return Encoders(read_layout(resolve_model(model)), choose_device(device))
 
 
 def _print_findings(findings: Sequence[Finding], clips: int) -> None:
