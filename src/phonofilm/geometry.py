@@ -60,7 +60,9 @@ class ClipGeometry:
         multiple = self.spatial_factor * self.patch
         for name, side in (("height", self.height), ("width", self.width)):
             if side <= 0 or side > MAX_SIDE:
-                raise InputError(f"{name} {side} is outside {multiple} to {MAX_SIDE}; use for example 352x640 pixels")
+                raise InputError(
+                    f"{name} {side} is outside {multiple} to {MAX_SIDE}; use for example height 352 and width 640"
+                )
             if side % multiple:
                 raise InputError(
                     f"{name} {side} is not a multiple of {multiple}; use {nearest_multiple(side, multiple)}, or --size auto"
