@@ -1,0 +1,65 @@
+"""How strongly a LoRA works: one number, or one per part of the model, also as text on a command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from phonofilm.errors import InputError
+from phonofilm.lora.adapter import COMPONENTS
+
+Strength = float | Mapping[str, float]
+
+BRIDGE_DIRECTIONS = {"audio_to_video_conditioners": "a2v", "video_to_audio_conditioners": "v2a"}
+# From the widest to the narrowest name of each part; the narrowest that is given counts.
+NAMES = {
+    "video_dit": ("video", "high"),
+    "video_dit_2": ("video", "low"),
+    "audio_dit": ("audio",),
+    "dual_tower_bridge": ("bridge",),
+}
+KNOWN = ("video", "high", "low", "audio", "bridge", "a2v", "v2a", *COMPONENTS)
+
+
+def strength_of(strength: Strength, component: str, path: str) -> float:
+    """The strength of one layer: 1 where a mapping says nothing of it. a2v and v2a are the bridge's directions."""
+    if isinstance(strength, int | float):
+        return float(strength)
+    direction = BRIDGE_DIRECTIONS.get(path.partition(".")[0]) if component == "dual_tower_bridge" else None
+    names = (*NAMES[component], component, *((direction,) if direction else ()))
+    return next((float(strength[name]) for name in reversed(names) if name in strength), 1.0)
+
+
+def check_strength(strength: Strength) -> None:
+    """Raises InputError when a mapping names no part of a model."""
+    if isinstance(strength, Mapping) and (unknown := [name for name in strength if name not in KNOWN]):
+        raise InputError(f"strength is given for {unknown[0]!r}; expected one of {', '.join(KNOWN)}")
+
+
+def parse_lora_option(text: str) -> tuple[Path, Strength]:
+    """`FILE`, `FILE:0.8` or `FILE:video=1,audio=0.5,bridge=0` as a path and a strength (1 by default).
+
+    Raises InputError when what follows the last colon starts like a strength and is none.
+    """
+    file, colon, tail = text.rpartition(":")
+    if not colon or Path(text).exists():
+        return Path(text), 1.0
+    if "=" not in tail:
+        return Path(file), _number(tail, text)
+    strength: dict[str, float] = {}
+    for item in tail.split(","):
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise InputError(f"{item!r} in {text!r} is no strength; expected NAME=NUMBER, such as audio=0.5")
+        strength[name.strip()] = _number(value, text)
+    check_strength(strength)
+    return Path(file), strength
+
+
+def _number(value: str, text: str) -> float:
+    try:
+        return float(value)
+    except ValueError as error:
+        raise InputError(
+            f"{value!r} in {text!r} is no strength; expected FILE, FILE:0.8 or FILE:video=1,audio=0.5,bridge=0"
+        ) from error
