@@ -1,0 +1,158 @@
+"""Writing LoRA files: there and back is the identity in every layout, and nothing unfit is ever written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from tests.unit.lora_helpers import tiny_components, tiny_lora
+from torch import nn
+
+from phonofilm.errors import CheckpointError, InputError
+from phonofilm.lora.adapter import Layout, LoraFile
+from phonofilm.lora.reading import read_lora
+from phonofilm.lora.writing import export_comfyui, export_original, export_peft, save_lora, write_checked
+
+EXPORTS = {"original": export_original, "peft": export_peft, "comfyui": export_comfyui}
+
+
+@pytest.fixture(scope="module")
+def model() -> dict[str, nn.Module]:
+    return tiny_components()
+
+
+@pytest.fixture
+def lora(model: dict[str, nn.Module]) -> LoraFile:
+    return tiny_lora(
+        model, rank=4, alpha=0.1, base_model="MOVA-360p", trigger_word="fóo", config_hash="ab12", steps="200"
+    )
+
+
+def mixed(lora: LoraFile) -> LoraFile:
+    """The same with other ranks in the audio tower and another alpha for every second layer of the first expert."""
+    video = {
+        p: replace(a, alpha=0.2) if number % 2 else a
+        for number, (p, a) in enumerate(lora.adapters["video_dit"].items())
+    }
+    audio = {p: replace(a, down=a.down[:2], up=a.up[:, :2]) for p, a in lora.adapters["audio_dit"].items()}
+    return replace(lora, adapters={**lora.adapters, "video_dit": video, "audio_dit": audio})
+
+
+def test_our_own_layout_comes_back_as_it_was_and_says_what_it_is(lora: LoraFile, tmp_path: Path) -> None:
+    file = save_lora(mixed(lora), tmp_path / "mine.safetensors")
+    read = read_lora(file)
+    assert read.layout is Layout.PHONOFILM
+    assert read.equals(mixed(lora))
+    with safe_open(file, framework="pt") as opened:
+        header = opened.metadata()
+    assert (header["format"], header["format_version"]) == ("phonofilm-lora", "1")
+    assert header["trigger_word"] == "fóo"
+    assert json.loads(header["rank"])["audio_dit"] == 2
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.safetensors"]
+
+
+@pytest.mark.parametrize("layout", EXPORTS)
+@pytest.mark.parametrize("change", [lambda lora: lora, mixed], ids=["uniform", "mixed"])
+def test_there_and_back_is_the_identity(
+    model: dict[str, nn.Module],
+    lora: LoraFile,
+    tmp_path: Path,
+    layout: str,
+    change: Callable[[LoraFile], LoraFile],
+) -> None:
+    lora = change(lora)
+    read = read_lora(EXPORTS[layout](lora, tmp_path / "there"), model)
+    assert read.layout == layout
+    back = save_lora(read, tmp_path / "back.safetensors")
+    assert read_lora(back).equals(lora)
+
+
+def test_the_original_does_the_same_with_its_one_alpha_and_rank(lora: LoraFile, tmp_path: Path) -> None:
+    folder = export_original(mixed(lora), tmp_path / "there")
+    weights = torch.load(folder / "lora_weights.pt", weights_only=True)
+    config = torch.load(folder / "lora_config.pt", weights_only=True)
+    for component, path, adapter in mixed(lora).items():
+        name = f"{component}.{path}"
+        theirs = (
+            config["alpha"] / config["rank"] * (weights[f"{name}.lora_B.weight"] @ weights[f"{name}.lora_A.weight"])
+        )
+        assert (theirs - adapter.delta()).abs().max() < 1e-6
+
+
+def test_comfyui_gets_one_file_per_part(lora: LoraFile, tmp_path: Path) -> None:
+    folder = export_comfyui(lora, tmp_path / "there")
+    assert sorted(p.name for p in folder.iterdir()) == [
+        f"{n}.safetensors" for n in ("audio", "bridge", "high_noise", "low_noise")
+    ]
+    low = load_file(folder / "low_noise.safetensors")
+    path, adapter = next(iter(lora.adapters["video_dit_2"].items()))
+    assert torch.equal(low[f"diffusion_model.{path}.lora_up.weight"], adapter.up)
+    assert low[f"diffusion_model.{path}.alpha"].item() == adapter.alpha
+
+
+def test_unfit_adapters_are_refused_with_the_reason(lora: LoraFile, tmp_path: Path) -> None:
+    target = tmp_path / "x.safetensors"
+    voice = lora.adapters["audio_dit"]
+    first = next(iter(voice))
+
+    def refused(layers: dict, message: str) -> None:
+        with pytest.raises(CheckpointError, match=message):
+            save_lora(replace(lora, adapters={**lora.adapters, "audio_dit": layers}), target)
+
+    refused({**voice, first: replace(voice[first], down=voice[first].down / 0)}, "NaN")
+    refused({**voice, first: replace(voice[first], alpha=float("nan"))}, "NaN")
+    refused({**voice, first: replace(voice[first], down=voice[first].down[:2])}, r"expected \[rank, in\]")
+    refused({p: replace(a, up=a.up * 0) for p, a in voice.items()}, "every lora_B of audio_dit is zero")
+    with pytest.raises(CheckpointError, match="empty LoRA"):
+        save_lora(replace(lora, adapters={}), target)
+    with pytest.raises(CheckpointError, match="may not be called rank"):
+        save_lora(replace(lora, metadata={"rank": "7"}), target)
+    with pytest.raises(CheckpointError, match="alpha of 0"):
+        export_original(lora.with_alpha(0.0), tmp_path / "folder")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_does_not_read_back_is_not_kept(lora: LoraFile, tmp_path: Path) -> None:
+    other = lora.with_alpha(3.0)
+    target = save_lora(lora, tmp_path / "x.safetensors")
+
+    def write_another(temporary: Path) -> None:
+        temporary.write_bytes(save_lora(other, tmp_path / "other.safetensors").read_bytes())
+
+    with pytest.raises(CheckpointError, match="does not read back as it was"):
+        write_checked(lora, target, write_another, overwrite=True)
+    assert read_lora(target).equals(lora)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["other.safetensors", "x.safetensors"]
+
+
+def test_existing_files_are_replaced_only_when_allowed_and_folders_never(lora: LoraFile, tmp_path: Path) -> None:
+    target = save_lora(lora, tmp_path / "x.safetensors")
+    with pytest.raises(InputError, match="allow overwriting"):
+        save_lora(lora.with_alpha(3.0), target)
+    save_lora(lora.with_alpha(3.0), target, overwrite=True)
+    assert read_lora(target).equals(lora.with_alpha(3.0))
+    with pytest.raises(InputError, match="exists already; choose another name"):
+        export_peft(lora, tmp_path)
+    with pytest.raises(InputError, match=r"end in \.safetensors"):
+        save_lora(lora, tmp_path / "x.pt")
+
+
+def test_a_file_of_ours_whose_ranks_or_version_are_false_is_refused(lora: LoraFile, tmp_path: Path) -> None:
+    file = save_lora(lora, tmp_path / "x.safetensors")
+    with safe_open(file, framework="pt") as opened:
+        header = opened.metadata()
+    for change, message in (
+        ({"rank": json.dumps(dict.fromkeys(lora.adapters, 8))}, "another rank than stated: .* has rank 4, stated 8"),
+        ({"format_version": "2"}, "version 2 of the layout"),
+        ({"alpha": "{}"}, "states no alpha for"),
+        ({"alpha": "no"}, "is no JSON"),
+    ):
+        save_file(load_file(file), tmp_path / "y.safetensors", {**header, **change})
+        with pytest.raises(CheckpointError, match=message):
+            read_lora(tmp_path / "y.safetensors")
