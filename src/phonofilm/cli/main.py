@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from phonofilm import __version__
-from phonofilm.cli import data, doctor, generate, inspect, models, nano
+from phonofilm.cli import data, doctor, generate, inspect, lora, models, nano
 from phonofilm.errors import InputError, PhonofilmError
 
 
@@ -41,6 +41,7 @@ app.command()(doctor.doctor)
 app.add_typer(models.app, name="models")
 app.add_typer(nano.app, name="nano")
 app.add_typer(data.app, name="data")
+app.add_typer(lora.app, name="lora")
 
 
 def _print_version(wanted: bool) -> None:

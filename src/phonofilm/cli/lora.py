@@ -1,0 +1,111 @@
+"""`phonofilm lora`: what is in a LoRA file, and the same in another tool's layout. Only glue; docs/lora.md explains it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from phonofilm.lora.report import LoraReport
+
+app = typer.Typer(help="LoRA files: look into one, convert it between tools.", no_args_is_help=True)
+
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", "-m", help="Check names and shapes against this model; only its configuration is read."),
+]
+ExpertOption = Annotated[
+    str | None, typer.Option(help="What a file is for that does not say it: high (default), low, audio or bridge.")
+]
+AlphaOption = Annotated[float | None, typer.Option(help="Use this alpha instead of the file's.")]
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(help="A LoRA in any layout: a file, or a folder of them.")],
+    model: ModelOption = None,
+    expert: ExpertOption = None,
+    alpha: AlphaOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+) -> None:
+    """Show a LoRA's layout, what of the model it covers, ranks, alphas, sizes, and what looks wrong."""
+    from phonofilm.lora.reading import read_lora
+    from phonofilm.lora.report import report_on
+
+    components = None if model is None else empty_components(model)
+    report = report_on(read_lora(file, components, expert=expert, alpha=alpha), file, components)
+    if as_json:
+        import json
+        from dataclasses import asdict
+
+        typer.echo(json.dumps(asdict(report), ensure_ascii=False, indent=2))
+        return
+    _print(file, report)
+
+
+@app.command()
+def convert(
+    file: Annotated[Path, typer.Argument(help="A LoRA in any layout: a file, or a folder of them.")],
+    out: Annotated[Path, typer.Argument(help="A .safetensors file for phonofilm, a new folder for the others.")],
+    to: Annotated[str, typer.Option(help="phonofilm, original, peft or comfyui.")] = "phonofilm",
+    model: ModelOption = None,
+    expert: ExpertOption = None,
+    alpha: AlphaOption = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace a file that exists. Folders are never replaced.")] = False,
+) -> None:
+    """Write a LoRA in another layout; what is written is read back and compared before it counts."""
+    from phonofilm.errors import InputError
+    from phonofilm.lora.reading import read_lora
+    from phonofilm.lora.writing import export_comfyui, export_original, export_peft, save_lora
+
+    folders = {"original": export_original, "peft": export_peft, "comfyui": export_comfyui}
+    if to != "phonofilm" and to not in folders:
+        raise InputError(f"--to {to} is no layout that is written; expected phonofilm, {', '.join(folders)}")
+    if overwrite and to != "phonofilm":
+        raise InputError(f"--overwrite goes with --to phonofilm: {to} writes a folder, and folders are never replaced")
+    components = None if model is None else empty_components(model)
+    lora = read_lora(file, components, expert=expert, alpha=alpha)
+    written = save_lora(lora, out, overwrite=overwrite) if to == "phonofilm" else folders[to](lora, out)
+    parts = ", ".join(f"{len(layers)} layers of {component}" for component, layers in lora.adapters.items())
+    typer.echo(f"{written}: {parts}, from the {lora.layout} layout")
+
+
+def empty_components(model: str) -> dict[str, nn.Module | None]:
+    """The towers and the bridge of a checkpoint without their weights."""
+    from phonofilm.lora.adapter import COMPONENTS
+    from phonofilm.models.building import empty_module
+    from phonofilm.models.hub import resolve_model
+    from phonofilm.models.layout import NETWORKS, read_layout
+
+    others = ("tokenizer", *(name for name in NETWORKS if name not in COMPONENTS))
+    layout = read_layout(resolve_model(model), others)
+    return {
+        name: empty_module(component.class_name, component.config, str(component.folder / "config.json"))
+        for name, component in layout.components.items()
+    }
+
+
+def _print(file: Path, report: LoraReport) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    columns = ("part", "adapters", "targets", "rank", "alpha", "update: median", "largest")
+    table = Table(*columns, title=Text(f"{file}: {report.layout} layout"), title_justify="left")
+    for part in report.components:
+        covered = str(part.adapters) if part.block_layers is None else f"{part.adapters} of {part.block_layers}"
+        targets = ", ".join(f"{name} x{count}" for name, count in part.targets.items())
+        ranks, alphas = (", ".join(f"{value:g}" for value in values) for values in (part.ranks, part.alphas))
+        table.add_row(
+            part.component, covered, targets, ranks, alphas, f"{part.norm_median:.4g}", f"{part.norm_max:.4g}"
+        )
+    console.print(table)
+    for key, value in report.metadata.items():
+        console.print(Text(f"{key}: {value}"))
+    for suspicion in report.suspicions:
+        console.print(Text(f"to look at: {suspicion}", style="yellow"))

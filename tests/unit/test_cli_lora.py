@@ -1,0 +1,110 @@
+"""`phonofilm lora`: what it shows and writes, on real files of a tiny model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+from tests.unit.checkpoints import GOLDEN
+from tests.unit.lora_helpers import tiny_components, tiny_lora
+from typer.testing import CliRunner
+
+from phonofilm.cli.lora import app
+from phonofilm.errors import CheckpointError, InputError
+from phonofilm.lora.adapter import LoraFile
+from phonofilm.lora.reading import read_lora
+from phonofilm.lora.report import report_on, suspected_swap
+from phonofilm.lora.writing import export_comfyui, save_lora
+
+
+def run(*arguments: object) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+    if isinstance(result.exception, Exception):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def lora() -> LoraFile:
+    return tiny_lora(tiny_components(), rank=4, alpha=2.0, trigger_word="zyx")
+
+
+@pytest.fixture
+def file(lora: LoraFile, tmp_path: Path) -> Path:
+    return save_lora(lora, tmp_path / "x.safetensors")
+
+
+def test_inspect_shows_layout_coverage_ranks_and_norms(file: Path, lora: LoraFile) -> None:
+    shown = json.loads(run("inspect", file, "--model", GOLDEN, "--json"))
+    assert (shown["layout"], shown["metadata"], shown["suspicions"]) == ("phonofilm", {"trigger_word": "zyx"}, [])
+    audio = next(part for part in shown["components"] if part["component"] == "audio_dit")
+    assert (audio["adapters"], audio["block_layers"], audio["ranks"], audio["alphas"]) == (30, 30, [4], [2.0])
+    assert audio["targets"] == {"q": 6, "k": 6, "v": 6, "o": 6, "ffn.0": 3, "ffn.2": 3}
+    norms = [float(adapter.delta().norm()) for adapter in lora.adapters["audio_dit"].values()]
+    assert audio["norm_max"] == pytest.approx(max(norms), rel=1e-4)
+    table = run("inspect", file, "--alpha", "64")
+    assert "phonofilm layout" in table
+    assert "trigger_word: zyx" in table
+    assert "alpha / rank of audio_dit is 16" in table
+
+
+def test_inspect_against_another_model_is_an_error(file: Path) -> None:
+    variant = GOLDEN.parents[1] / "variant" / "checkpoint"
+    with pytest.raises(CheckpointError):
+        run("inspect", file, "--model", variant)
+
+
+@pytest.mark.parametrize("to", ["original", "peft", "comfyui"])
+def test_convert_writes_each_layout_and_back(file: Path, lora: LoraFile, tmp_path: Path, to: str) -> None:
+    assert "from the phonofilm layout" in run("convert", file, tmp_path / "there", "--to", to)
+    assert f"from the {to} layout" in run("convert", tmp_path / "there", file, "--overwrite", "--model", GOLDEN)
+    assert read_lora(file).equals(lora)
+
+
+def test_convert_takes_expert_and_alpha(lora: LoraFile, tmp_path: Path) -> None:
+    source = tmp_path / "plain" / "high_noise.safetensors"
+    folder = export_comfyui(LoraFile(lora.layout, {"video_dit": lora.adapters["video_dit"]}), tmp_path / "comfy")
+    source.parent.mkdir()
+    save_file(load_file(folder / "high_noise.safetensors"), source)
+    run("convert", source, tmp_path / "low.safetensors", "--expert", "low", "--alpha", "7")
+    read = read_lora(tmp_path / "low.safetensors")
+    assert list(read.adapters) == ["video_dit_2"]
+    assert {adapter.alpha for _, _, adapter in read.items()} == {7.0}
+    assert "experts swapped?" in run("inspect", source, "--expert", "low")
+
+
+def test_convert_refuses_what_it_does_not_write(file: Path, tmp_path: Path) -> None:
+    for arguments, message in (
+        (["--to", "kohya"], "no layout that is written"),
+        (["--to", "peft", "--overwrite"], "folders are never replaced"),
+    ):
+        with pytest.raises(InputError, match=message):
+            run("convert", file, tmp_path / "there", *arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "components", "suspected"),
+    [
+        ("zoom_high_noise.safetensors", ("video_dit_2",), True),
+        ("zoom-low.safetensors", ("video_dit",), True),
+        ("zoom-low.safetensors", ("video_dit_2",), False),
+        ("slow_zoom.safetensors", ("video_dit",), False),
+        ("high_low.safetensors", ("video_dit",), False),
+    ],
+)
+def test_a_name_that_speaks_of_the_other_expert_is_suspicious(
+    name: str, components: tuple[str, ...], suspected: bool
+) -> None:
+    assert (suspected_swap(name, components) is not None) == suspected
+
+
+def test_adapters_that_were_never_trained_are_counted(lora: LoraFile) -> None:
+    layers = dict(lora.adapters["audio_dit"])
+    first = next(iter(layers))
+    layers[first] = type(layers[first])(layers[first].down, layers[first].up * 0, 2.0)
+    report = report_on(LoraFile(lora.layout, {"audio_dit": layers}), Path("x.safetensors"))
+    assert report.components[0].untrained == 1
+    assert report.suspicions == ("1 of 30 adapters of audio_dit are zero: never trained",)
