@@ -177,10 +177,10 @@ def test_weights_changed_on_the_host_are_what_is_streamed_next(
     """A LoRA merged into the weights between two clips."""
     streamer = LayerStreamer(experts, HostBackend(), slots=1)
     before = streamer.forward_many(moment, variants)
-    weight = experts[0].video.blocks[2].self_attn.q.weight
+    weight = experts[0].video.blocks[0].self_attn.q.weight  # of a layer that was fetched ahead
     with torch.no_grad():
         weight += 0.5 * torch.outer(weight[:, 0], weight[0])
-    streamer.forward_many(moment, variants)  # the first layers of this one were fetched before the change
+    streamer.weights_changed()
     after = streamer.forward_many(moment, variants)
     assert not torch.equal(before[0].video, after[0].video)
     assert_same(after, resident(experts[0], moment, variants))
@@ -240,6 +240,8 @@ def test_after_closing_the_denoiser_runs_as_before_and_the_streamer_refuses(
 def test_an_expert_that_does_not_exist_is_refused(experts: list[JointDenoiser], moment: Moment) -> None:
     with pytest.raises(InputError, match="expert 1 does not exist"):
         LayerStreamer(experts[:1], HostBackend()).forward_many(moment, [], expert=1)
+    with pytest.raises(InputError, match="expert 2 does not exist"):
+        LayerStreamer(experts, HostBackend()).forward_many(moment, [], following=2)
 
 
 def test_weights_that_are_not_in_host_memory_are_refused(experts: list[JointDenoiser]) -> None:

@@ -27,7 +27,7 @@ class LayerStreamer:
 
     Making one moves the experts' weights: fused layers into slabs of host memory (an audio tower and bridge that both
     experts have are kept once), what surrounds the layers onto the device. `close` takes the device's share back.
-    LoRA that is merged into the weights, before or between forwards, is streamed with them.
+    LoRA that is merged into the weights is streamed with them; after merging between forwards call `weights_changed`.
 
     Args:
         experts: in host memory; JointDenoisers that share audio tower and bridge.
@@ -80,11 +80,15 @@ class LayerStreamer:
 
         Raises PhonofilmError when a copy fails; the next call starts anew.
         """
-        if not 0 <= expert < len(self._experts):
-            raise InputError(f"expert {expert} does not exist; this streamer has {len(self._experts)}, counted from 0")
+        following = expert if following is None else following
+        for asked in (expert, following):
+            if not 0 <= asked < len(self._experts):
+                raise InputError(
+                    f"expert {asked} does not exist; this streamer has {len(self._experts)}, counted from 0"
+                )
         if self._slabs and not self._slots:
             raise InputError("this streamer was closed; make a new one to stream again")
-        self._ring.expect(self._order(expert), self._order(expert if following is None else following))
+        self._ring.expect(self._order(expert), self._order(following))
 
         @contextmanager
         def weights(index: int) -> Iterator[None]:
@@ -102,6 +106,10 @@ class LayerStreamer:
                         slab.bind(slab.buffer)
 
         return forward_many(self._experts[expert], moment, variants, weights)
+
+    def weights_changed(self) -> None:
+        """Forget what was fetched ahead: the weights in host memory were changed in place."""
+        self._ring.expect(())
 
     def close(self) -> None:
         """Bring every weight back to host memory and give up the device's. The experts can be used as before."""
