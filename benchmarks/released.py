@@ -10,10 +10,8 @@ import torch
 from torch import Tensor
 
 from phonofilm.geometry import ClipGeometry
-from phonofilm.models.audio import WanAudioModel
-from phonofilm.models.bridge import DualTowerConditionalBridge
 from phonofilm.models.joint import JointDenoiser, JointOutput
-from phonofilm.models.video import WanModel
+from phonofilm.runtime import released
 
 TEXT_TOKENS = 512
 TEXT_DIM = 4096
@@ -25,43 +23,7 @@ CLIP_720P = ClipGeometry(height=720, width=1280, num_frames=193, frame_rate=Frac
 
 def released_denoiser(dtype: torch.dtype = torch.bfloat16) -> JointDenoiser:
     """One video expert, the audio tower and the bridge in the sizes of both released checkpoints, on the meta device."""
-    with META:
-        video = WanModel(
-            dim=5120,
-            in_dim=36,
-            ffn_dim=13824,
-            out_dim=16,
-            text_dim=TEXT_DIM,
-            freq_dim=256,
-            eps=1e-6,
-            patch_size=(1, 2, 2),
-            num_heads=40,
-            num_layers=40,
-        )
-        audio = WanAudioModel(
-            dim=1536,
-            in_dim=128,
-            ffn_dim=8960,
-            out_dim=128,
-            text_dim=TEXT_DIM,
-            freq_dim=256,
-            eps=1e-6,
-            patch_size=(1,),
-            num_heads=12,
-            num_layers=30,
-            vae_type="dac",
-        )
-        bridge = DualTowerConditionalBridge(
-            visual_layers=40,
-            audio_layers=30,
-            visual_hidden_dim=5120,
-            audio_hidden_dim=1536,
-            audio_fps=50.0,
-            head_dim=128,
-            interaction_strategy="full",
-            apply_cross_rope=True,
-        )
-    return JointDenoiser(video, audio, bridge).to(dtype).requires_grad_(False)
+    return released.released_denoiser().to(dtype).requires_grad_(False)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,173 @@
+"""`phonofilm plan`: where a model's weights would wait, on this machine and on cards of common sizes. Loads no weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from phonofilm.errors import InputError
+from phonofilm.geometry import ClipGeometry, frames_for_seconds
+
+if TYPE_CHECKING:
+    from phonofilm.models.joint import JointDenoiser
+    from phonofilm.runtime.footprint import Footprint
+    from phonofilm.runtime.plan import Budget, Offload, Work
+
+SIZES = {"360p": (352, 640), "720p": (720, 1280)}
+LENGTHS = (2.0, 8.0)
+CARDS = (8, 12, 24, 48, 80)
+WEIGHT_BYTES = 2
+TEXT_TOKENS = 512
+# Vendors' dense bfloat16 peaks, TFLOP/s. A name is matched as part of what the driver reports.
+PEAKS = {"H200": 989, "H100 PCIe": 756, "H100": 989, "A100": 312, "L40S": 362, "RTX 4090": 165, "RTX 3090": 71}
+FRAME_RATE = Fraction(24)
+
+
+def plan(
+    size: Annotated[str | None, typer.Option(metavar="360p|720p|WxH", help="One size, instead of both.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="One length, instead of 2 and 8 seconds.")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Sampling steps.")] = 50,
+    offload: Annotated[str, typer.Option(help="auto, none, model or layer.")] = "auto",
+    vram_limit: Annotated[float | None, typer.Option(metavar="GB", help="Device memory to plan with.")] = None,
+    ram_limit: Annotated[float | None, typer.Option(metavar="GB", help="Host memory to plan with.")] = None,
+    tflops: Annotated[float | None, typer.Option(help="The device's peak in bfloat16, for estimates of time.")] = None,
+    link: Annotated[float, typer.Option(metavar="GB/s", help="From host to device.")] = 25.0,
+) -> None:
+    """Say what MOVA would need, and where its weights would wait, without loading them."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from phonofilm.evaluation.flops import forward_flops
+    from phonofilm.runtime.plan import Work
+    from phonofilm.runtime.released import released_denoiser
+
+    for name, value in (
+        ("--vram-limit", vram_limit),
+        ("--ram-limit", ram_limit),
+        ("--tflops", tflops),
+        ("--link", link),
+    ):
+        if value is not None and value <= 0:
+            raise InputError(f"{name} is {value:g}; expected a number above 0")
+    kind = _offload(offload)
+    clips = _clips(size, seconds)
+    host = None if ram_limit is None else round(ram_limit * 1e9)
+    given = None if tflops is None else tflops * 1e12
+    denoiser = released_denoiser()
+    model = _footprint(denoiser)
+    console = Console()
+    machine = _this_machine(vram_limit, host, given, link * 1e9)
+    console.print(machine.told, highlight=False, soft_wrap=True)
+    if machine.budget is not None and machine.budget.flops is None:
+        console.print("The speed of this device is not known: give --tflops for times.", highlight=False)
+    rows = [] if machine.budget is None else [("this machine", machine.budget)]
+    if vram_limit is None:
+        rows += [(f"{card} GB card", replace(_card(card), host=host, flops=given, link=link * 1e9)) for card in CARDS]
+    for told, clip in clips:
+        flops = forward_flops(denoiser, clip.video_tokens, clip.audio_latents, TEXT_TOKENS).total
+        work = Work(clip.video_tokens, flops, steps=steps)
+        table = Table("", "plan", title=f"{told}, {clip.num_frames} frames at 24 fps, {clip.video_tokens} video tokens")
+        for name, budget in rows:
+            table.add_row(name, Text(_told(budget, model, work, kind)))
+        console.print(table)
+    console.print(
+        "Memory is exact for weights (bfloat16) and counted for the forward; decoding is not included. Times are estimates: "
+        "all FLOPs at the device's peak, which nothing reaches. 'model' is generate's --offload cpu; streaming by layer is "
+        "a library feature so far (docs/memory.md).",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+@dataclass(frozen=True)
+class ThisMachine:
+    """What is here, in words, and as a budget; None without a GPU."""
+
+    told: str
+    budget: Budget | None
+
+
+def _this_machine(vram_limit: float | None, host: int | None, flops: float | None, link: float) -> ThisMachine:
+    import psutil
+    import torch
+
+    from phonofilm.runtime.plan import Budget
+
+    memory = psutil.virtual_memory().available if host is None else host
+    if torch.cuda.is_available():
+        free, _ = torch.cuda.mem_get_info()
+        name = torch.cuda.get_device_name()
+        device = free if vram_limit is None else round(vram_limit * 1e9)
+        told = f"This machine: {name}, {free / 1e9:.3g} GB free; {memory / 1e9:.3g} GB of host memory to use"
+        return ThisMachine(told, Budget(device, memory, known_peak(name) if flops is None else flops, link))
+    told = f"This machine: no CUDA device; {memory / 1e9:.3g} GB of host memory to use"
+    if vram_limit is None:
+        return ThisMachine(told, None)
+    return ThisMachine(told, Budget(round(vram_limit * 1e9), memory, flops, link))
+
+
+def known_peak(name: str) -> float | None:
+    """FLOP/s of a device in dense bfloat16 by its maker's data sheet, or None for one not listed here."""
+    return next((peak * 1e12 for part, peak in PEAKS.items() if part in name), None)
+
+
+def _card(gigabytes: int) -> Budget:
+    """A card as it is sold: powers of two."""
+    from phonofilm.runtime.plan import Budget
+
+    return Budget(gigabytes * 2**30)
+
+
+def _footprint(denoiser: JointDenoiser) -> Footprint:
+    from phonofilm.runtime import released
+    from phonofilm.runtime.footprint import Footprint
+
+    decoders = released.VIDEO_VAE_PARAMETERS * WEIGHT_BYTES + released.AUDIO_VAE_PARAMETERS * 4  # always float32
+    text_encoder = released.TEXT_ENCODER_PARAMETERS * WEIGHT_BYTES
+    return Footprint.of(denoiser, released.EXPERTS, text_encoder, decoders, WEIGHT_BYTES)
+
+
+def _told(budget: Budget, model: Footprint, work: Work, offload: Offload | None) -> str:
+    from phonofilm.runtime.plan import choose
+
+    try:
+        return choose(budget, model, work, offload).line(budget)
+    except InputError as error:
+        return f"does not fit: {error}"
+
+
+def _offload(word: str) -> Offload | None:
+    from phonofilm.runtime.plan import OFFLOADS
+
+    for kind in OFFLOADS:
+        if word == kind:
+            return kind
+    if word != "auto":
+        raise InputError(f"offload {word!r} is unknown; use auto, {', '.join(OFFLOADS)}")
+    return None
+
+
+def _clips(size: str | None, seconds: float | None) -> list[tuple[str, ClipGeometry]]:
+    if seconds is not None and seconds <= 0:
+        raise InputError(f"--seconds is {seconds:g}; expected a length above 0")
+    sizes = SIZES if size is None else {size: _height_width(size)}
+    lengths = LENGTHS if seconds is None else (seconds,)
+    return [
+        (name, ClipGeometry(height, width, frames_for_seconds(length, FRAME_RATE), FRAME_RATE))
+        for name, (height, width) in sizes.items()
+        for length in lengths
+    ]
+
+
+def _height_width(size: str) -> tuple[int, int]:
+    if size in SIZES:
+        return SIZES[size]
+    try:
+        width, height = (int(side) for side in size.lower().split("x"))
+    except ValueError:
+        raise InputError(f"size {size!r} is not WIDTHxHEIGHT; use for example 640x352, {', '.join(SIZES)}") from None
+    return height, width

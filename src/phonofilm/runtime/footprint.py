@@ -1,0 +1,82 @@
+"""What a model weighs and what a forward needs beside the weights, in bytes, from shapes alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from phonofilm.models.joint import JointDenoiser
+
+WORKING_WIDTHS = 9.6
+"""Peak live bytes of one forward, in units of one state (video tokens x width): counted, see docs/performance.md."""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes of a model's weights.
+
+    Attributes:
+        own_layers: of each fused layer, what belongs to one expert.
+        shared_layers: of each fused layer, what the experts share (audio tower and bridge).
+        own_around: what surrounds the layers of one expert: embeddings and head.
+        shared_around: what surrounds the layers of the audio tower and bridge.
+        text_encoder, decoders: the components outside the denoiser; decoders are both VAEs.
+        state_bytes_per_token: of one video token between two layers.
+    """
+
+    own_layers: tuple[int, ...]
+    shared_layers: tuple[int, ...]
+    own_around: int
+    shared_around: int
+    experts: int
+    text_encoder: int
+    decoders: int
+    state_bytes_per_token: int
+
+    @classmethod
+    def of(cls, denoiser: JointDenoiser, experts: int, text_encoder: int, decoders: int, itemsize: int) -> Footprint:
+        """`denoiser`: one expert with what it shares, on any device (meta is enough). itemsize: bytes of a weight."""
+        own, shared = [], []
+        for index in range(denoiser.num_layers):
+            sizes = [sum(p.numel() for p in module.parameters()) * itemsize for module in denoiser.layer_modules(index)]
+            own.append(sizes[0])
+            shared.append(sum(sizes[1:]))
+        expert = sum(p.numel() for p in denoiser.video.parameters()) * itemsize
+        whole = sum(p.numel() for p in denoiser.parameters()) * itemsize
+        return cls(
+            tuple(own),
+            tuple(shared),
+            expert - sum(own),
+            whole - expert - sum(shared),
+            experts,
+            text_encoder,
+            decoders,
+            int(denoiser.video.config["dim"]) * itemsize,
+        )
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Bytes that one expert's forward needs for each fused layer."""
+        return tuple(own + shared for own, shared in zip(self.own_layers, self.shared_layers, strict=True))
+
+    @property
+    def around(self) -> int:
+        """Bytes around the layers, of all experts."""
+        return self.experts * self.own_around + self.shared_around
+
+    @property
+    def active(self) -> int:
+        """Bytes that act in one forward."""
+        return sum(self.layers) + self.own_around + self.shared_around
+
+    @property
+    def total(self) -> int:
+        layers = self.experts * sum(self.own_layers) + sum(self.shared_layers)
+        return layers + self.around + self.text_encoder + self.decoders
+
+    def resident(self, index: int) -> int:
+        """Bytes that keeping layer `index` of every expert on the device takes."""
+        return self.experts * self.own_layers[index] + self.shared_layers[index]
+
+    def working(self, video_tokens: int, evaluations: int) -> int:
+        """Peak bytes of one step beside the weights. Evaluations that go layer by layer keep a state each."""
+        return int(video_tokens * self.state_bytes_per_token * (WORKING_WIDTHS + evaluations - 1))

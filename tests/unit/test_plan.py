@@ -1,0 +1,182 @@
+"""The planner chooses what fits, says what it needs, refuses with what would fit; the command prints it without weights."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from benchmarks.released import CLIP_360P, TEXT_TOKENS, forward_inputs, released_denoiser
+from typer.testing import CliRunner
+
+from phonofilm.cli.main import app
+from phonofilm.cli.memory import known_peak
+from phonofilm.errors import InputError
+from phonofilm.evaluation.counters import count
+from phonofilm.evaluation.flops import forward_flops
+from phonofilm.models.joint import JointDenoiser
+from phonofilm.runtime import released
+from phonofilm.runtime.footprint import Footprint
+from phonofilm.runtime.plan import Budget, Offload, Plan, Work, choose
+
+GIB = 2**30
+DECODERS = released.VIDEO_VAE_PARAMETERS * 2 + released.AUDIO_VAE_PARAMETERS * 4
+
+
+@pytest.fixture(scope="module")
+def denoiser() -> JointDenoiser:
+    return released_denoiser()
+
+
+@pytest.fixture(scope="module")
+def model(denoiser: JointDenoiser) -> Footprint:
+    return Footprint.of(denoiser, 2, released.TEXT_ENCODER_PARAMETERS * 2, DECODERS, 2)
+
+
+@pytest.fixture(scope="module")
+def clip(denoiser: JointDenoiser) -> Work:
+    """8 seconds at 360p."""
+    flops = forward_flops(denoiser, CLIP_360P.video_tokens, CLIP_360P.audio_latents, TEXT_TOKENS).total
+    return Work(CLIP_360P.video_tokens, flops)
+
+
+def test_the_footprint_adds_up_to_the_released_parameters(model: Footprint) -> None:
+    denoiser = 2 * 14_288_901_184 + 1_419_193_472 + 2_659_737_600
+    assert model.total == 2 * (denoiser + 5_680_910_336) + DECODERS
+    assert model.active == 2 * 18_367_832_256
+
+
+def test_the_working_memory_is_what_the_counter_counts(denoiser: JointDenoiser, model: Footprint) -> None:
+    inputs = forward_inputs(CLIP_360P)
+    counted = count(inputs.forward(denoiser), inputs=inputs.on_device, weights=denoiser.parameters()).peak_live_bytes
+    assert model.working(CLIP_360P.video_tokens, 1) == pytest.approx(counted, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("card", "offload"), [(8, "layer"), (12, "layer"), (24, "layer"), (48, "model"), (80, "none"), (141, "none")]
+)
+def test_the_choice_for_an_8_second_clip_by_card(model: Footprint, clip: Work, card: int, offload: str) -> None:
+    plan = choose(Budget(card * GIB), model, clip)
+    assert plan.offload == offload
+    assert plan.device_bytes <= card * GIB
+
+
+def test_more_device_memory_keeps_more_layers_and_asks_less_of_the_host(model: Footprint, clip: Work) -> None:
+    plans = [choose(Budget(gib * GIB), model, clip, "layer") for gib in (8, 12, 24, 48)]
+    assert [plan.resident for plan in plans] == sorted({plan.resident for plan in plans})
+    assert [plan.host_bytes for plan in plans] == sorted((plan.host_bytes for plan in plans), reverse=True)
+    assert plans[0].host_bytes <= 78e9
+
+
+def test_streaming_costs_no_time_at_8_seconds_and_is_bound_by_the_link_at_17_frames(
+    model: Footprint, clip: Work
+) -> None:
+    card = Budget(8 * GIB, flops=800e12)
+    resident = clip.evaluations * clip.flops / 800e12
+    assert _seconds(choose(card, model, clip)) <= 1.01 * resident
+    short = replace(clip, video_tokens=4400, flops=clip.flops // 20)
+    slow = _seconds(choose(card, model, short, "layer"))
+    assert slow > 1.5 * resident / 20
+    assert _seconds(choose(replace(card, link=250e9), model, short, "layer")) < slow
+
+
+def test_without_a_known_speed_no_time_is_given(model: Footprint, clip: Work) -> None:
+    budget = Budget(8 * GIB)
+    assert choose(budget, model, clip).seconds_per_step is None
+    assert "seconds per step unknown" in choose(budget, model, clip).line(budget)
+
+
+def test_the_line_says_what_was_chosen_and_what_it_takes(model: Footprint, clip: Work) -> None:
+    budget = Budget(12 * GIB, flops=800e12)
+    assert choose(budget, model, clip).line(budget) == (
+        "12.9 GB free: streaming 38 layers through 2 slots, 2 resident, text encoder on the host, at least 6.92 s/step x 50 "
+        "(estimate: FLOPs at peak), peak 11.3 GB device memory, 74.3 GB host memory"
+    )
+
+
+@pytest.mark.parametrize(
+    ("budget", "offload", "complaint"),
+    [
+        (Budget(8 * GIB), "none", r"offload none needs 8\d\.\d GB of device memory .* What fits: offload layer"),
+        (Budget(50 * 10**9), "none", "What fits: offload model or layer"),
+        (Budget(8 * GIB, host=64 * 10**9), None, r"What would fit: 77\.4 GB of free host memory, with offload layer"),
+        (Budget(2 * GIB), None, r"What would fit: 8\.21 GB of free device memory, with offload layer"),
+        (Budget(6 * GIB), None, r"a clip of at most \d+ video tokens \(this one has 43120\)"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_what_would(
+    model: Footprint, clip: Work, budget: Budget, offload: Offload | None, complaint: str
+) -> None:
+    with pytest.raises(InputError, match=complaint):
+        choose(budget, model, clip, offload)
+
+
+def test_the_clip_a_refusal_names_fits(model: Footprint, clip: Work) -> None:
+    with pytest.raises(InputError) as refusal:
+        choose(Budget(6 * GIB), model, clip)
+    tokens = int(str(refusal.value).split("at most ")[1].split()[0])
+    assert choose(Budget(6 * GIB), model, replace(clip, video_tokens=tokens)).offload == "layer"
+    with pytest.raises(InputError):
+        choose(Budget(6 * GIB), model, replace(clip, video_tokens=tokens + 1))
+
+
+def _seconds(plan: Plan) -> float:
+    assert plan.seconds_per_step is not None
+    return plan.seconds_per_step
+
+
+def run(*arguments: str) -> str:
+    """What the command printed, as one line: the table's frame and line breaks taken out."""
+    done = CliRunner().invoke(app, ["plan", *arguments], env={"COLUMNS": "400"})
+    assert done.exit_code == 0, done.output
+    return " ".join(done.output.split())
+
+
+def test_the_command_plans_named_cards_at_both_sizes() -> None:
+    told = run("--seconds", "8")
+    for card in (8, 12, 24, 48, 80):
+        assert told.count(f"│ {card} GB card") == 2
+    assert "360p, 193 frames at 24 fps, 43120 video tokens" in told
+    assert "720p, 193 frames at 24 fps, 176400 video tokens" in told
+    assert "s/step" not in told
+
+
+def test_the_commands_options_change_what_it_says() -> None:
+    small = ("--size", "640x352", "--seconds", "8", "--vram-limit", "9", "--ram-limit", "100")
+    told = run(*small)
+    assert "9 GB free: streaming 40 layers through 2 slots" in told
+    assert "GB card" not in told
+    assert "at least 6.92 s/step x 20" in run(*small, "--tflops", "800", "--steps", "20")
+    assert "at least 36.2 s/step" in run(*small, "--tflops", "800", "--link", "1")
+    refused = run(*small[:-1], "50", "--offload", "model")
+    assert "does not fit: offload model needs" in refused
+    assert "there are 9 GB and 50 GB of host memory" in refused
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--offload", "disk"), "offload 'disk' is unknown; use auto, none, model, layer"),
+        (("--tflops", "0"), "--tflops is 0; expected a number above 0"),
+        (("--seconds", "-1"), "--seconds is -1"),
+        (("--size", "large"), "size 'large' is not WIDTHxHEIGHT"),
+    ],
+)
+def test_words_that_cannot_be_followed_are_refused(arguments: tuple[str, ...], complaint: str) -> None:
+    done = CliRunner().invoke(app, ["plan", *arguments])
+    assert done.exit_code == 2
+    assert complaint in done.output
+
+
+@pytest.mark.parametrize(
+    ("name", "peak"), [("NVIDIA H100 80GB HBM3", 989e12), ("NVIDIA H100 PCIe", 756e12), ("Quadro P400", None)]
+)
+def test_a_devices_peak_is_known_by_its_name_or_not_at_all(name: str, peak: float | None) -> None:
+    assert known_peak(name) == peak
+
+
+def test_its_help_imports_nothing_heavy() -> None:
+    code = "import sys\nfrom phonofilm.cli.main import app\napp(['plan', '--help'], standalone_mode=False)\n"
+    code += "sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
