@@ -55,6 +55,7 @@ def test_our_own_layout_comes_back_as_it_was_and_says_what_it_is(lora: LoraFile,
     assert header["trigger_word"] == "fóo"
     assert json.loads(header["rank"])["audio_dit"] == 2
     assert [p.name for p in tmp_path.iterdir()] == ["mine.safetensors"]
+    assert file.stat().st_mode & 0o777 == 0o644
 
 
 @pytest.mark.parametrize("layout", EXPORTS)

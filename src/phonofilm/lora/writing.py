@@ -178,6 +178,7 @@ def _save(tensors: Mapping[str, Tensor], path: Path, header: Mapping[str, str]) 
     # A copy of each: tensors that share memory are refused by the format.
     copies = {key: tensor.detach().cpu().clone().contiguous() for key, tensor in tensors.items()}
     save_file(copies, path, {**header})
+    path.chmod(0o644)  # safetensors makes files that only their owner can read; a LoRA is made to be passed on
 
 
 def _number(value: float) -> Tensor:
