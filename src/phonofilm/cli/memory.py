@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phonofilm.errors import InputError
-from phonofilm.geometry import ClipGeometry, frames_for_seconds
 
 if TYPE_CHECKING:
+    from phonofilm.geometry import ClipGeometry
     from phonofilm.models.joint import JointDenoiser
     from phonofilm.runtime.footprint import Footprint
     from phonofilm.runtime.plan import Budget, Offload, Work
@@ -152,6 +152,8 @@ def _offload(word: str) -> Offload | None:
 
 
 def _clips(size: str | None, seconds: float | None) -> list[tuple[str, ClipGeometry]]:
+    from phonofilm.geometry import ClipGeometry, frames_for_seconds
+
     if seconds is not None and seconds <= 0:
         raise InputError(f"--seconds is {seconds:g}; expected a length above 0")
     sizes = SIZES if size is None else {size: _height_width(size)}
