@@ -237,6 +237,34 @@ def test_after_closing_the_denoiser_runs_as_before_and_the_streamer_refuses(
         streamer.forward_many(moment, variants)
 
 
+class FullBackend(HostBackend):
+    """Has no room for slots."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pinned = 0
+
+    def pin(self, host: Tensor) -> None:
+        self.pinned += 1
+
+    def unpin(self, host: Tensor) -> None:
+        self.pinned -= 1
+
+    def allocate(self, nbytes: int) -> Tensor:
+        raise torch.OutOfMemoryError("no room")
+
+
+def test_a_device_without_room_is_given_back_what_was_taken(
+    experts: list[JointDenoiser], moment: Moment, variants: list[Variant]
+) -> None:
+    expected = resident(experts[0], moment, variants)
+    backend = FullBackend()
+    with pytest.raises(torch.OutOfMemoryError):
+        LayerStreamer(experts, backend)
+    assert backend.pinned == 0
+    assert_same(resident(experts[0], moment, variants), expected)
+
+
 def test_an_expert_that_does_not_exist_is_refused(experts: list[JointDenoiser], moment: Moment) -> None:
     with pytest.raises(InputError, match="expert 1 does not exist"):
         LayerStreamer(experts[:1], HostBackend()).forward_many(moment, [], expert=1)
