@@ -36,6 +36,7 @@ def test_saving_gives_back_the_same_folder_byte_for_byte(golden: Golden, tmp_pat
     assert {str(path.relative_to(saved)) for path in saved.rglob("*") if path.is_file()} == files
     different = [f for f in files if not filecmp.cmp(golden.checkpoint / f, saved / f, shallow=False)]
     assert different == []
+    assert {(saved / f).stat().st_mode & 0o777 for f in files if f.endswith(".safetensors")} == {0o644}
 
 
 def test_using_the_tokenizer_does_not_change_what_is_saved(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from phonofilm.models.layout import (
 )
 
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+READABLE = 0o644
 # How the tokenizer was opened, which transformers would write down as if it were part of it.
 OPENING_KEYS = ("is_local", "local_files_only", "name_or_path")
 
@@ -132,6 +133,7 @@ def parse_size(size: int | str) -> int:
 def _save_shard(file: Path, tensors: Mapping[str, Tensor]) -> None:
     # "format" tells transformers and diffusers that these are torch's tensors.
     save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, file, {"format": "pt"})
+    file.chmod(READABLE)  # safetensors leaves it to its owner alone
 
 
 def _save_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerFast, tokenizer_class: str) -> None:
