@@ -18,6 +18,7 @@ from phonofilm.data.cache import Built, read_index, read_latents, read_text, upd
 from phonofilm.data.encoders import Encoders
 from phonofilm.data.reading import read_window
 from phonofilm.data.sets import Source, gather
+from phonofilm.data.show import decoded
 from phonofilm.data.windows import Bucket, Plan
 from phonofilm.errors import InputError
 from phonofilm.media import Clip, save_clip
@@ -90,7 +91,11 @@ def test_exactly_what_changed_is_rebuilt(
     save_file(changed, other / "audio_vae" / "diffusion_pytorch_model.safetensors")
     assert update() == Built(latents_made=3, text_kept=3, removed=4)
     trained_on = Encoders(read_layout(other), torch.device("cpu"))
+    with pytest.raises(InputError, match="was made with the autoencoders of basic"):
+        next(decoded(cache, trained_on))
     assert update(encoders=trained_on) == Built(latents_made=3, text_kept=3, removed=4)
+    (_, silent) = list(decoded(cache, trained_on))[1]  # by name: 1, 2, and 9, which was 0
+    assert (silent.num_frames, silent.audio) == (5, None)
 
 
 def test_a_sound_added_to_a_clip_is_noticed(data: Path, cache: Path, update: Update) -> None:
