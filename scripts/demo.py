@@ -10,7 +10,8 @@ import torch
 from phonofilm import MovaPipeline, save_clip
 from phonofilm.media import contact_sheet
 
-PROMPT = "a red ball bounces on a wooden floor"
+PROMPT = 'A red face with a pink bow says "ah" in a high voice.'
+FIRST_FRAME = Path(__file__).parents[1] / "examples" / "face.png"
 OUTPUT = Path("outputs/demo.mp4")
 SEED = 7
 
@@ -18,9 +19,10 @@ SEED = 7
 def main() -> None:
     began = time.monotonic()
     torch.set_num_threads(1)  # the model is too small to gain from more, and slow where another core is busy
-    print(f'prompt: "{PROMPT}"')
+    print(f"prompt:        {PROMPT}")
     pipe = MovaPipeline.from_pretrained("nano", torch_dtype=torch.float32)
-    clip = pipe(PROMPT, generator=torch.Generator().manual_seed(SEED)).clips([{"prompt": PROMPT, "seed": SEED}])[0]
+    out = pipe(PROMPT, image=FIRST_FRAME, generator=torch.Generator().manual_seed(SEED))
+    clip = out.clips([{"prompt": PROMPT, "seed": SEED, "image": FIRST_FRAME.name}])[0]
     OUTPUT.parent.mkdir(exist_ok=True)
     save_clip(clip, OUTPUT)
     sheet = OUTPUT.with_suffix(".png")

@@ -1,9 +1,10 @@
-"""The commands and the Python of the README and of docs/generate.md run as they stand, top to bottom, in an empty folder."""
+"""The commands and the Python of the README and of docs/generate.md run as they stand, top to bottom, beside examples/."""
 
 from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -21,6 +22,7 @@ NOT_HERE = ("make ", "pip install", "models download", "--model 360p", "torchrun
 
 @pytest.mark.parametrize("page", PAGES)
 def test_documented_commands_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
     monkeypatch.chdir(tmp_path)
     blocks = BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
     run = 0
