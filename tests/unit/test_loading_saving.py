@@ -14,7 +14,8 @@ from tests.unit.checkpoints import GOLDEN, copy_golden, weights_of
 from phonofilm.errors import InputError
 from phonofilm.models.layout import read_layout
 from phonofilm.models.loading import load_component, load_components, load_tokenizer
-from phonofilm.models.saving import parse_size, save_checkpoint, split_shards
+from phonofilm.models.saving import parse_size, save_checkpoint, save_component, split_shards
+from phonofilm.models.video import WanModel
 
 
 def save_again(root: Path, target: Path, **options: object) -> Path:
@@ -37,6 +38,12 @@ def test_saving_gives_back_the_same_folder_byte_for_byte(golden: Golden, tmp_pat
     different = [f for f in files if not filecmp.cmp(golden.checkpoint / f, saved / f, shallow=False)]
     assert different == []
     assert {(saved / f).stat().st_mode & 0o777 for f in files if f.endswith(".safetensors")} == {0o644}
+
+
+def test_where_a_module_came_from_is_not_written_down(tmp_path: Path) -> None:
+    loaded = WanModel.from_pretrained(GOLDEN / "video_dit")
+    save_component(tmp_path / "saved", loaded, 10**9)
+    assert str(GOLDEN) not in (tmp_path / "saved" / "config.json").read_text()
 
 
 def test_using_the_tokenizer_does_not_change_what_is_saved(tmp_path: Path) -> None:

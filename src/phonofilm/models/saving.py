@@ -89,6 +89,10 @@ def save_component(folder: Path, module: nn.Module, max_shard_bytes: int) -> Non
         config.save_pretrained(folder)
     elif isinstance(module, ConfigMixin):
         module.save_config(folder)
+        # diffusers also writes where the module was loaded from, which is nobody's business.
+        config = read_json(folder / "config.json")
+        config.pop("_name_or_path", None)
+        _write_json(folder / "config.json", config)
     else:
         raise InputError(f"{folder.name} is a {type(module).__name__}, which the checkpoint format does not know")
     stem = weights_stem(type(module).__name__)
