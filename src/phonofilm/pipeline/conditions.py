@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from phonofilm.errors import InputError
 from phonofilm.geometry import ClipGeometry
 from phonofilm.models.joint import TEXT_LENGTH, fold_text_padding
 from phonofilm.pipeline.given import Given
+from phonofilm.pipeline.guidance import Evaluation, Guidance
 from phonofilm.pipeline.sampling import Held
 
 
@@ -68,6 +69,27 @@ def encode_text(text_encoder: Any, ids: Tensor, mask: Tensor, device: torch.devi
     hidden = text_encoder(ids[:, :used].to(device), mask[:, :used].to(device)).last_hidden_state
     hidden = hidden * mask[:, :used, None].to(hidden)
     return Text(torch.nn.functional.pad(hidden, (0, 0, 0, TEXT_LENGTH - used)), lengths)
+
+
+def texts_needed(
+    encode: Callable[[Sequence[str], str], Text],
+    prompt: str | Sequence[str] | Text,
+    negative: str | Text,
+    guidance: Sequence[Guidance],
+    clips: int,
+) -> dict[Evaluation, Text]:
+    """The text of every evaluation that some step needs, one row per clip. `encode` turns prompts, named, into embeddings."""
+
+    def rows(told: str | Sequence[str] | Text, what: str) -> Text:
+        prompts = [told] if isinstance(told, str) else told
+        text = prompts if isinstance(prompts, Text) else encode(prompts, what)
+        return text.repeated(clips // text.embeds.shape[0])
+
+    needed = {evaluation for scales in guidance for evaluation in scales.evaluations}
+    texts = {Evaluation.PROMPT: rows(prompt, "prompt")} if Evaluation.PROMPT in needed else {}
+    if away := needed - {Evaluation.PROMPT}:
+        texts |= dict.fromkeys(away, rows(negative, "negative prompt"))
+    return texts
 
 
 def image_tensor(image: Image.Image) -> Tensor:

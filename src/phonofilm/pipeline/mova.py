@@ -25,7 +25,7 @@ from phonofilm.models.video import WanModel
 from phonofilm.pipeline import checkpoint, conditions, decode, given, request
 from phonofilm.pipeline.decode import MovaPipelineOutput
 from phonofilm.pipeline.denoising import Experts, ExpertVelocity, model_text
-from phonofilm.pipeline.guidance import Evaluation, Guidance, Latents, guidance_per_step
+from phonofilm.pipeline.guidance import Latents, guidance_per_step
 from phonofilm.pipeline.request import Defaults, Picture
 from phonofilm.pipeline.sampling import sample
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler, Step
@@ -231,9 +231,11 @@ class MovaPipeline(DiffusionPipeline):
         channels = (self.video_vae.config.z_dim, self.audio_dit.config.in_dim)
         noise = request.start_noise(task.geometry, channels, generators, latents, audio_latents, device)
 
-        text = self._texts(
-            prompt_embeds if prompt is None else prompt,
-            negative_prompt_embeds if negative_prompt is None and negative_prompt_embeds else negative_prompt,
+        negative = self.defaults.negative_prompt if negative_prompt is None else negative_prompt
+        text = conditions.texts_needed(
+            self.encode_prompt,
+            (prompt or "") if prompt_embeds is None else prompt_embeds,
+            negative if negative_prompt_embeds is None else negative_prompt_embeds,
             guidance,
             clips,
         )
@@ -279,29 +281,6 @@ class MovaPipeline(DiffusionPipeline):
             )
         ids, mask = conditions.tokenize(self.tokenizer, prompts, what)
         return conditions.encode_text(self.text_encoder, ids, mask, self._execution_device)
-
-    def _texts(
-        self,
-        prompt: str | Sequence[str] | conditions.Text | None,
-        negative: str | conditions.Text | None,
-        guidance: Sequence[Guidance],
-        clips: int,
-    ) -> dict[Evaluation, conditions.Text]:
-        """The text of every evaluation that some step needs, one row per clip."""
-
-        def rows(told: str | Sequence[str] | conditions.Text, what: str) -> conditions.Text:
-            prompts = [told] if isinstance(told, str) else told
-            text = prompts if isinstance(prompts, conditions.Text) else self.encode_prompt(prompts, what)
-            return text.repeated(clips // text.embeds.shape[0])
-
-        needed = {evaluation for scales in guidance for evaluation in scales.evaluations}
-        texts = {}
-        if Evaluation.PROMPT in needed:
-            texts[Evaluation.PROMPT] = rows(prompt or "", "prompt")
-        if needed - {Evaluation.PROMPT}:
-            away = rows(self.defaults.negative_prompt if negative is None else negative, "negative prompt")
-            texts |= dict.fromkeys(needed - {Evaluation.PROMPT}, away)
-        return texts
 
     def _experts(self, boundary_ratio: float | None, remove_video_dit: bool) -> Experts:
         ratio = self.config.boundary_ratio if boundary_ratio is None else boundary_ratio
