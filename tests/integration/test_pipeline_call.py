@@ -14,6 +14,7 @@ from tests.conftest import load_golden, relative_error
 
 from phonofilm import Clip, MovaPipeline
 from phonofilm.errors import InputError
+from phonofilm.pipeline.request import Defaults
 
 SMALL: dict[str, Any] = {"height": 32, "width": 48, "num_frames": 9, "num_inference_steps": 2, "output_type": "pt"}
 PROMPT = "a red ball bounces"
@@ -94,6 +95,12 @@ def test_every_setting_changes_the_clip(pipe: MovaPipeline, change: dict[str, An
     changed = pipe(PROMPT, generator=seeded(1), **(SMALL | change))
     same_sound = changed.audio.shape == plain.audio.shape and torch.equal(changed.audio, plain.audio)
     assert not (same_sound and torch.equal(changed.frames, plain.frames))
+
+
+def test_what_is_not_asked_for_is_the_checkpoints_default(pipe: MovaPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = pipe(PROMPT, generator=seeded(1), guidance_scale=2.0, modality_scale=3.0, **SMALL)
+    monkeypatch.setattr(pipe, "defaults", Defaults(guidance_scale=2.0, modality_scale=3.0))
+    assert torch.equal(pipe(PROMPT, generator=seeded(1), **SMALL).frames, asked.frames)
 
 
 def test_text_only_is_a_white_first_frame(pipe: MovaPipeline) -> None:

@@ -162,7 +162,7 @@ def _sampling(asked: Asked, checkpoint: Checkpoint) -> Sampling:
         num_inference_steps=steps,
         guidance_scale=guidance,
         audio_guidance_scale=guidance if asked.audio_guidance_scale is None else asked.audio_guidance_scale,
-        modality_scale=1.0 if asked.modality_scale is None else parse_scales(asked.modality_scale),
+        modality_scale=defaults.modality_scale if asked.modality_scale is None else parse_scales(asked.modality_scale),
         video_shift=shift if asked.video_shift is None else asked.video_shift,
         audio_shift=shift if asked.audio_shift is None else asked.audio_shift,
         boundary_ratio=boundary,

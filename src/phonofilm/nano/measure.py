@@ -146,7 +146,7 @@ def _sampling(pipeline: MovaPipeline, plan: Plan) -> dict[str, float]:
         "steps": defaults.num_inference_steps if plan.steps is None else plan.steps,
         "guidance_scale": guidance,
         "audio_guidance_scale": guidance if plan.audio_guidance_scale is None else plan.audio_guidance_scale,
-        "modality_scale": 1.0 if plan.modality_scale is None else plan.modality_scale,
+        "modality_scale": defaults.modality_scale if plan.modality_scale is None else plan.modality_scale,
     }
 
 

@@ -148,7 +148,8 @@ class ClipMaker:
         plan = self.plan
         decides = {
             "model": self.fingerprint,
-            "task": dataclasses.asdict(task) | {"modality_scale": self._modality_scale(task) or 1.0},
+            "task": dataclasses.asdict(task)
+            | {"modality_scale": self._modality_scale(task) or self.pipeline.defaults.modality_scale},
             "sampling": [plan.steps, plan.guidance_scale, plan.audio_guidance_scale, plan.noise_seed + index],
             "defaults": dataclasses.asdict(self.pipeline.defaults),
             "truth": [truth.caption, zlib.crc32(truth.frames.tobytes()), zlib.crc32(truth.audio.tobytes())],

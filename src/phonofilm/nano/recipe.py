@@ -99,6 +99,7 @@ class Recipe:
             "num_frames": 49,
             "num_inference_steps": 25,
             "guidance_scale": 3.0,
+            "modality_scale": 3.0,
             "negative_prompt": "",
         }
     )

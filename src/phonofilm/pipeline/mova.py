@@ -220,7 +220,7 @@ class MovaPipeline(DiffusionPipeline):
             len(steps),
             self.defaults.guidance_scale if guidance_scale is None else guidance_scale,
             audio_guidance_scale,
-            modality_scale,
+            self.defaults.modality_scale if modality_scale is None else modality_scale,
         )
         prompts = request.count_prompts(prompt, prompt_embeds)
         clips = prompts * request.positive(num_videos_per_prompt, "num_videos_per_prompt")

@@ -39,6 +39,7 @@ class Defaults:
     frame_rate: float = 24.0
     num_inference_steps: int = 50
     guidance_scale: float = 5.0
+    modality_scale: float = 1.0
     negative_prompt: str = NEGATIVE_PROMPT
 
 
