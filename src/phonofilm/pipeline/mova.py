@@ -188,10 +188,10 @@ class MovaPipeline(DiffusionPipeline):
             bridge_scale: factor on what the bridge adds to either track; 0 cuts it, so that each is made without the other.
             video_shift, audio_shift: shift of each modality's schedule; the checkpoint's by default.
             boundary_ratio: video timesteps from here (x 1000) up use the high-noise expert.
-            generator: one seed, one clip. Clip i of a single generator uses its initial seed + i; a sequence gives each its own.
+            generator: one seed, one clip. Clip i of a single generator has its initial seed + i; a sequence gives each one.
             latents, audio_latents: start noise [b,c,f,h,w] and [b,c,t] instead of drawn noise.
             output_type: "pil", "np", "pt" or "latent".
-            callback_on_step_end: called after each step as (pipeline, index, video timestep, latents by name), and may change them.
+            callback_on_step_end: called after a step as (pipeline, index, timestep, latents by name); may change them.
             remove_video_dit: drop the high-noise expert from memory once the low-noise one takes over.
 
         Returns MovaPipelineOutput, or (frames, audio) with return_dict=False.
