@@ -33,7 +33,7 @@ def test_formula_per_modality() -> None:
         e: Latents(*(torch.randn(1, 2, 3, generator=generator, dtype=torch.float64) for _ in range(2)))
         for e in Evaluation
     }
-    out = guided(lambda e: velocities[e], Guidance(video_text=5, audio_text=2, modality=3.5))
+    out = guided(lambda asked: [velocities[e] for e in asked], Guidance(video_text=5, audio_text=2, modality=3.5))
     for modality, text in (("video", 5), ("audio", 2)):
         v = {e: getattr(velocities[e], modality) for e in Evaluation}
         expected = v[A] + 3.5 * (v[N] - v[A]) + text * (v[P] - v[N])
@@ -46,7 +46,7 @@ def test_dual_guidance_agrees_with_the_golden_numbers(golden: Golden) -> None:
     def evaluate(e: Evaluation) -> Latents:
         return Latents(golden[f"joint/video_out{names[e]}"], golden[f"joint/audio_out{names[e]}"])
 
-    out = guided(evaluate, Guidance(5, 5, 3.5))
+    out = guided(lambda asked: [evaluate(e) for e in asked], Guidance(5, 5, 3.5))
     assert relative_error(out.video, golden["joint/video_dual_cfg_T5_B3.5"]) <= 1e-5
     assert relative_error(out.audio, golden["joint/audio_dual_cfg_T5_B3.5"]) <= 1e-5
 

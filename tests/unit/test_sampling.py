@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from phonofilm.pipeline.guidance import Evaluation, Latents, guidance_per_step
@@ -20,7 +22,7 @@ def noise() -> Latents:
 
 def straight_to(target: Latents, start: Latents):
     """The exact velocity of straight paths from `start` to `target`: Euler must land on the target."""
-    return lambda step, now, evaluation: Latents(start.video - target.video, start.audio - target.audio)
+    return lambda step, now, asked: [Latents(start.video - target.video, start.audio - target.audio) for _ in asked]
 
 
 def test_straight_paths_end_on_their_target() -> None:
@@ -36,10 +38,10 @@ def test_a_track_held_whole_is_clean_at_timestep_zero_throughout() -> None:
     clean = torch.full_like(start.audio, 0.25)
     seen: list[tuple[float, float]] = []
 
-    def velocity(step: Step, now: Latents, evaluation: Evaluation) -> Latents:
+    def velocity(step: Step, now: Latents, asked: Sequence[Evaluation]) -> list[Latents]:
         seen.append((step.video.timestep, step.audio.timestep))
         assert torch.equal(now.audio, clean)
-        return Latents(torch.ones_like(now.video), torch.full_like(now.audio, 9.0))
+        return [Latents(torch.ones_like(now.video), torch.full_like(now.audio, 9.0)) for _ in asked]
 
     out = sample(velocity, start, STEPS, PLAIN, held_audio=Held(clean, torch.ones(7, dtype=torch.bool)))
     assert torch.equal(out.audio, clean)
@@ -53,11 +55,11 @@ def test_a_held_prefix_follows_its_own_noise_and_ends_exact() -> None:
     where = torch.tensor([True, True, False, False])
     levels: list[float] = []
 
-    def velocity(step: Step, now: Latents, evaluation: Evaluation) -> Latents:
+    def velocity(step: Step, now: Latents, asked: Sequence[Evaluation]) -> list[Latents]:
         expected = (1 - step.video.sigma) * clean + step.video.sigma * start.video
         assert torch.allclose(now.video[:, :, :2], expected[:, :, :2])
         levels.append(step.video.sigma)
-        return Latents(torch.zeros_like(now.video), torch.zeros_like(now.audio))
+        return [Latents(torch.zeros_like(now.video), torch.zeros_like(now.audio)) for _ in asked]
 
     out = sample(velocity, start, STEPS, PLAIN, held_video=Held(clean, where))
     assert levels == [s.video.sigma for s in STEPS]

@@ -16,9 +16,9 @@ from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.models.audio import WanAudioModel
 from phonofilm.models.bridge import DualTowerConditionalBridge
 from phonofilm.models.joint import JointDenoiser, JointOutput
+from phonofilm.models.layerwise import Moment, Variant
 from phonofilm.models.video import WanModel
 from phonofilm.runtime.backends import CudaBackend, HostBackend, Queue
-from phonofilm.runtime.layerwise import Moment, Variant
 from phonofilm.runtime.slabs import ALIGNMENT
 from phonofilm.runtime.streaming import LayerStreamer, spread
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +18,26 @@ from phonofilm.errors import InputError
 from phonofilm.geometry import ClipGeometry
 from phonofilm.models.audio import WanAudioModel
 from phonofilm.models.bridge import DualTowerConditionalBridge
-from phonofilm.models.joint import JointDenoiser, Positions
+from phonofilm.models.joint import JointDenoiser, JointOutput, Positions
+from phonofilm.models.layerwise import Moment, Variant, forward_one
 from phonofilm.models.video import WanModel
 from phonofilm.pipeline.conditions import Text
 from phonofilm.pipeline.guidance import Evaluation, Latents
 from phonofilm.pipeline.schedule import Step
+
+ExpertName = Literal["high", "low"]
+
+
+class Engine(Protocol):
+    """Who runs the forwards of one step: whatever holds the weights where they are needed.
+
+    Called with the expert that is asked, what all evaluations share, what each has for itself, and the expert that will
+    be asked next. Returns one output per variant, in order.
+    """
+
+    def __call__(
+        self, expert: ExpertName, moment: Moment, variants: Sequence[Variant], following: ExpertName
+    ) -> list[JointOutput]: ...
 
 
 @dataclass
@@ -39,55 +55,80 @@ class Experts:
     boundary: float
     release_high: Callable[[], None] | None = None
 
-    def at(self, video_timestep: float) -> JointDenoiser:
-        wants_high = video_timestep >= self.boundary or self.low is None
-        if not wants_high and self.release_high is not None:
+    def name_at(self, video_timestep: float) -> ExpertName:
+        return "high" if video_timestep >= self.boundary or self.low is None else "low"
+
+    def denoiser(self, name: ExpertName) -> JointDenoiser:
+        """The expert with what it shares. Raises InputError if it was given up."""
+        if name == "low" and self.release_high is not None:
             self.high = None
             self.release_high()
             gc.collect()
             self.release_high = None
-        expert = self.high if wants_high else self.low
+        expert = self.high if name == "high" else self.low
         if expert is None:
             raise InputError(
                 "the high-noise expert was removed from memory by an earlier call; load the pipeline again"
             )
-        for module in (expert, self.audio, self.bridge):
-            wake(module)
         return JointDenoiser(expert, self.audio, self.bridge)
+
+
+@dataclass
+class Resident:
+    """The engine for weights that are where they compute, or that accelerate's hooks bring there: one forward after the other."""
+
+    experts: Experts
+
+    def __call__(
+        self, expert: ExpertName, moment: Moment, variants: Sequence[Variant], following: ExpertName
+    ) -> list[JointOutput]:
+        denoiser = self.experts.denoiser(expert)
+        for module in (denoiser.video, denoiser.audio, denoiser.bridge):
+            wake(module)
+        return [forward_one(denoiser, moment, variant) for variant in variants]
 
 
 @dataclass
 class ExpertVelocity:
     """What the sampler calls. condition [b,4+c,f,h,w]; text per evaluation, embeddings on `device`.
 
-    `bridge_scale` multiplies the bridge in the evaluations that have it.
+    `bridge_scale` multiplies the bridge in the evaluations that have it. `steps` are the sampler's, to know which expert
+    comes next.
     """
 
     experts: Experts
+    engine: Engine
+    steps: Sequence[Step]
     geometry: ClipGeometry
     condition: Tensor
     text: dict[Evaluation, tuple[Tensor, Tensor | None]]
     bridge_scale: float = 1.0
     _positions: Positions | None = field(default=None, init=False)
 
-    def __call__(self, step: Step, latents: Latents, evaluation: Evaluation) -> Latents:
-        denoiser = self.experts.at(step.video.timestep)
-        embeds, bias = self.text[evaluation]
-        out = denoiser(
+    def __call__(self, step: Step, latents: Latents, evaluations: Sequence[Evaluation]) -> list[Latents]:
+        name = self.experts.name_at(step.video.timestep)
+        moment = Moment(
             torch.cat([latents.video, self.condition], dim=1),
             latents.audio,
             torch.tensor(step.video.timestep),
             torch.tensor(step.audio.timestep),
-            embeds,
             float(self.geometry.frame_rate),
-            text_bias=bias,
-            bridge_scale=0.0 if evaluation is Evaluation.NEGATIVE_ALONE else self.bridge_scale,
-            positions=self._where(denoiser, latents),
+            self._where(name, latents),
         )
-        return Latents(out.video.float(), out.audio.float())
+        outputs = self.engine(name, moment, [self._variant(one) for one in evaluations], self._following(step))
+        return [Latents(out.video.float(), out.audio.float()) for out in outputs]
 
-    def _where(self, denoiser: JointDenoiser, latents: Latents) -> Positions:
+    def _variant(self, evaluation: Evaluation) -> Variant:
+        alone = evaluation is Evaluation.NEGATIVE_ALONE
+        return Variant(*self.text[evaluation], bridge_scale=0.0 if alone else self.bridge_scale)
+
+    def _following(self, step: Step) -> ExpertName:
+        """After the last step comes the next clip's first."""
+        return self.experts.name_at(self.steps[(step.index + 1) % len(self.steps)].video.timestep)
+
+    def _where(self, name: ExpertName, latents: Latents) -> Positions:
         if self._positions is None:
+            denoiser = self.experts.denoiser(name)
             frames, rows, columns = (
                 size // patch for size, patch in zip(latents.video.shape[2:], denoiser.video.patch_size, strict=True)
             )

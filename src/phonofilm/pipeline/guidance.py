@@ -57,12 +57,12 @@ class Guidance:
         return tuple(e for e in Evaluation if any(self.weights(e)))
 
 
-def guided(evaluate: Callable[[Evaluation], Latents], guidance: Guidance) -> Latents:
-    """Run what `guidance` needs and add it up."""
+def guided(evaluate: Callable[[Sequence[Evaluation]], Sequence[Latents]], guidance: Guidance) -> Latents:
+    """Run what `guidance` needs, all of it in one call, and add it up. What `evaluate` returns is overwritten."""
     video: Tensor | None = None
     audio: Tensor | None = None
-    for evaluation in guidance.evaluations:
-        velocity = evaluate(evaluation)
+    evaluations = guidance.evaluations
+    for evaluation, velocity in zip(evaluations, evaluate(evaluations), strict=True):
         video_weight, audio_weight = guidance.weights(evaluation)
         video = velocity.video * video_weight if video is None else video.add_(velocity.video, alpha=video_weight)
         audio = velocity.audio * audio_weight if audio is None else audio.add_(velocity.audio, alpha=audio_weight)

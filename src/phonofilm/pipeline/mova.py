@@ -24,7 +24,7 @@ from phonofilm.models.loading import Dtypes, Progress
 from phonofilm.models.video import WanModel
 from phonofilm.pipeline import checkpoint, conditions, decode, given, request
 from phonofilm.pipeline.decode import MovaPipelineOutput
-from phonofilm.pipeline.denoising import Experts, ExpertVelocity, model_text
+from phonofilm.pipeline.denoising import Engine, Experts, ExpertVelocity, Resident, model_text
 from phonofilm.pipeline.guidance import Latents, guidance_per_step
 from phonofilm.pipeline.request import Defaults, Picture
 from phonofilm.pipeline.sampling import sample
@@ -73,6 +73,8 @@ class MovaPipeline(DiffusionPipeline):
             dual_tower_bridge=dual_tower_bridge,
         )
         self.defaults = Defaults(**(defaults or {}))
+        # Who runs the forwards; None: this pipeline's own modules, where they are. A streamer takes this place.
+        self.engine: Engine | None = None
         self._interrupt = False
 
     @classmethod
@@ -238,8 +240,11 @@ class MovaPipeline(DiffusionPipeline):
             [conditions.frame_condition(self.video_vae, task.geometry, device, first, last) for first in pictures]
         )
         condition = condition.repeat_interleave(clips // len(pictures), 0)
+        experts = self._experts(boundary_ratio, remove_video_dit)
         velocity = ExpertVelocity(
-            self._experts(boundary_ratio, remove_video_dit),
+            experts,
+            self.engine or Resident(experts),
+            steps,
             task.geometry,
             condition,
             {evaluation: model_text(told, device) for evaluation, told in text.items()},

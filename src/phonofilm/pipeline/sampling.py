@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from torch import Tensor
 from phonofilm.pipeline.guidance import Evaluation, Guidance, Latents, guided
 from phonofilm.pipeline.schedule import Step, TrackStep, euler_step
 
-Velocity = Callable[[Step, Latents, Evaluation], Latents]
+Velocity = Callable[[Step, Latents, Sequence[Evaluation]], Sequence[Latents]]
 OnStep = Callable[[Step, Latents], tuple[Latents, bool]]
 CLEAN = TrackStep(timestep=0.0, sigma=0.0, sigma_next=0.0)
 
@@ -54,7 +55,7 @@ def sample(
     """Integrate both latents from `noise` to sigma 0.
 
     Args:
-        velocity: gives both velocities for a step, the latents and one way of running the model.
+        velocity: gives both velocities for a step and the latents, once for each way of running the model.
         noise: start latents, float32; they stay float32 between steps.
         steps, guidance: one entry per step.
         held_video, held_audio: what is given of a track.
@@ -70,7 +71,7 @@ def sample(
             _known(held_video, latents.video, noise.video, step.video.sigma),
             _known(held_audio, latents.audio, noise.audio, step.audio.sigma),
         )
-        pushed = guided(lambda e, step=step, now=latents: velocity(step, now, e), scales)  # type: ignore[misc]
+        pushed = guided(partial(velocity, step, latents), scales)
         latents = Latents(
             euler_step(latents.video, pushed.video, step.video),
             euler_step(latents.audio, pushed.audio, step.audio),

@@ -1,6 +1,6 @@
 """Layer streaming: weights wait in host memory and pass through a few slots on the device, while it computes.
 
-For sampling; gradients do not flow through it. What a slot holds when, is ring.py's; what runs, layerwise.py's.
+For sampling; gradients do not flow through it. What a slot holds when, is ring.py's; what runs, models.layerwise's.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.models.joint import JointDenoiser, JointOutput
+from phonofilm.models.layerwise import Moment, Variant, forward_many
 from phonofilm.runtime.backends import Backend
-from phonofilm.runtime.layerwise import Moment, Variant, forward_many
 from phonofilm.runtime.ring import Ring
 from phonofilm.runtime.slabs import HostSlab
 

@@ -40,6 +40,22 @@ class Variant:
     bridge_scale: float | Tensor | BridgeScale = 1.0
 
 
+def forward_one(denoiser: JointDenoiser, moment: Moment, variant: Variant) -> JointOutput:
+    """One evaluation, all its layers in one go."""
+    output: JointOutput = denoiser(
+        moment.video_latents,
+        moment.audio_latents,
+        moment.video_timestep,
+        moment.audio_timestep,
+        variant.text,
+        moment.frame_rate,
+        text_bias=variant.text_bias,
+        bridge_scale=variant.bridge_scale,
+        positions=moment.positions,
+    )
+    return output
+
+
 def forward_many(
     denoiser: JointDenoiser,
     moment: Moment,
