@@ -86,7 +86,7 @@ class CrossAttention(Attention):
         q, k = self.norm_q(self.q(x)), self.norm_k(self.k(y))
         if x_turn is not None and y_turn is not None:
             q, k = rotate_halves(q, *x_turn), rotate_halves(k, *y_turn)
-        return self.o(attention(q, k, self.v(y), self.heads))
+        return self.o(self.attend(q, k, self.v(y), self.heads))
 
 
 class PooledAttention(nn.Module):

@@ -81,6 +81,18 @@ class JointDenoiser(nn.Module):
             None if clock is None else clock.to(device),
         )
 
+    def embed(self, video_latents: Tensor, audio_latents: Tensor) -> tuple[Tensor, Tensor, Grid]:
+        """video_latents [b,in_dim,f,h,w], audio_latents [b,c,t] -> both states before the first layer, and the video's grid."""
+        video, grid = self.video.embed(video_latents)
+        return video, self.audio.embed(audio_latents), grid
+
+    def unembed(self, video: Tensor, audio: Tensor, told: JointCondition) -> JointOutput:
+        """Both states after the last layer -> both velocities."""
+        return JointOutput(
+            self.video.unembed(video, told.video.time, told.positions.grid),
+            self.audio.unembed(audio, told.audio.time),
+        )
+
     def layer(self, index: int, video: Tensor, audio: Tensor, told: JointCondition) -> tuple[Tensor, Tensor]:
         """The fused layer. video [b,n,dv], audio [b,m,da] -> the same shapes. Past the audio tower's end video runs alone."""
         positions = told.positions
@@ -131,8 +143,7 @@ class JointDenoiser(nn.Module):
             gradient_checkpointing: recompute each fused layer in the backward pass instead of keeping it.
         """
         batch, device = video_latents.shape[0], video_latents.device
-        video, grid = self.video.embed(video_latents)
-        audio = self.audio.embed(audio_latents)
+        video, audio, grid = self.embed(video_latents, audio_latents)
         if positions is None:
             positions = self.positions(grid, audio.shape[1], frame_rate, device)
         scale = bridge_scale if isinstance(bridge_scale, BridgeScale) else BridgeScale(bridge_scale, bridge_scale)
@@ -147,7 +158,7 @@ class JointDenoiser(nn.Module):
                 video, audio = checkpoint(self.layer, index, video, audio, told, use_reentrant=False)
             else:
                 video, audio = self.layer(index, video, audio, told)
-        return JointOutput(self.video.unembed(video, told.video.time, grid), self.audio.unembed(audio, told.audio.time))
+        return self.unembed(video, audio, told)
 
 
 def fold_text_padding(text: Tensor, lengths: Tensor, total: int = TEXT_LENGTH) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ Shapes: b batch, n tokens, l text tokens, d width, h heads, e head width (d = h*
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -77,6 +77,9 @@ class Attention(nn.Module):
     q and k are RMS-normalised over the whole width (not per head) before positions are applied.
     """
 
+    # A runtime that deals the tokens over several devices gives the modules it concerns an `attend` of its own.
+    attend: Callable[[Tensor, Tensor, Tensor, int], Tensor] = staticmethod(attention)
+
     def __init__(self, dim: int, heads: int, eps: float, kv_dim: int | None = None) -> None:
         super().__init__()
         self.heads = heads
@@ -95,7 +98,7 @@ class SelfAttention(Attention):
     def forward(self, x: Tensor, rope: Tensor) -> Tensor:
         q = rotate_pairs(self.norm_q(self.q(x)), rope)
         k = rotate_pairs(self.norm_k(self.k(x)), rope)
-        return self.o(attention(q, k, self.v(x), self.heads))
+        return self.o(self.attend(q, k, self.v(x), self.heads))
 
 
 class TextAttention(Attention):

@@ -67,8 +67,7 @@ def forward_many(
     `weights(index)` is entered around everything fused layer `index` computes; its weights must be in place inside.
     """
     batch, device = moment.video_latents.shape[0], moment.video_latents.device
-    video, grid = denoiser.video.embed(moment.video_latents)
-    audio = denoiser.audio.embed(moment.audio_latents)
+    video, audio, grid = denoiser.embed(moment.video_latents, moment.audio_latents)
     positions = moment.positions
     if positions is None:
         positions = denoiser.positions(grid, audio.shape[1], moment.frame_rate, device)
@@ -89,10 +88,7 @@ def forward_many(
     for index in range(denoiser.num_layers):
         with weights(index):
             states = [denoiser.layer(index, *state, one) for state, one in zip(states, told, strict=True)]
-    return [
-        JointOutput(denoiser.video.unembed(seen, one.video.time, grid), denoiser.audio.unembed(heard, one.audio.time))
-        for (seen, heard), one in zip(states, told, strict=True)
-    ]
+    return [denoiser.unembed(*state, one) for state, one in zip(states, told, strict=True)]
 
 
 def _scale(given: float | Tensor | BridgeScale) -> BridgeScale:

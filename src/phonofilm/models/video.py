@@ -67,8 +67,12 @@ class WanModel(Tower):
 
     def unembed(self, tokens: Tensor, time: Tensor, grid: Grid) -> Tensor:
         """tokens [b,n,d], time [b,d] -> velocity [b,out_dim,f,h,w]. The head's channels are ordered (pt, ph, pw, c)."""
+        return self.unpatchify(self.head(tokens, time), grid)
+
+    def unpatchify(self, patches: Tensor, grid: Grid) -> Tensor:
+        """What the head says of every token, [b,n,out_dim*prod(patch)] -> [b,out_dim,f,h,w]."""
         (f, h, w), (pt, ph, pw) = grid, self.patch_size
-        patches = self.head(tokens, time).reshape(-1, f, h, w, pt, ph, pw, self.config["out_dim"])
+        patches = patches.reshape(-1, f, h, w, pt, ph, pw, self.config["out_dim"])
         return patches.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
 
     def forward(self, latents: Tensor, timestep: Tensor, text: Tensor) -> Tensor:
