@@ -30,21 +30,57 @@ def flash_from(at: int, rate: Fraction | int, seconds: int = 3, sampling_rate: i
     return clip
 
 
-@pytest.mark.parametrize(
-    ("rate", "sampling_rate"),
-    [(16, 44100), ("24000/1001", 48000), (25, 22050), (30, 48000), ("30000/1001", 44100), (60, 48000)],
-)
-def test_a_flash_and_its_beep_stay_together_at_any_rate(tmp_path: Path, rate: int | str, sampling_rate: int) -> None:
+RATES = [(16, 44100), ("24000/1001", 48000), (25, 22050), ("30000/1001", 44100), (30, 48000), (60, 48000)]
+WITHIN = 1e-3  # seconds between a frame's timestamp and its sound
+
+
+@pytest.mark.parametrize(("rate", "sampling_rate"), RATES)
+@pytest.mark.parametrize("start", [Fraction(0), Fraction(5, 2)])
+def test_a_flash_and_its_beep_stay_together_at_any_rate(
+    tmp_path: Path, rate: int | str, sampling_rate: int, start: Fraction
+) -> None:
     exact = Fraction(rate)
-    at = int(exact * 2)
-    path = save_clip(flash_from(at, exact, sampling_rate=sampling_rate), tmp_path / "a.mp4")
-    (window,) = windows_of(Item(path, "", start=Fraction(3, 2)), probe(path), Plan((SMALL,)))
+    at = int(exact * start) + 8
+    path = save_clip(flash_from(at, exact, 4, sampling_rate), tmp_path / "a.mp4")
+    for plan in (Plan((SMALL,)), Plan((Bucket(16, 16, 13),), exact)):
+        (window,) = windows_of(Item(path, "", start=start), probe(path), plan)
+        clip = read_window(window, 48000)
+        assert clip.audio is not None
+        assert (clip.num_frames, clip.frame_rate) == (window.bucket.frames, plan.frame_rate)
+        assert clip.audio.shape == (1, int(48000 * clip.seconds))
+        (beep,) = beeps(clip.audio, 48000)
+        assert abs(beep / 48000 - float(at / exact - window.start)) < WITHIN
+        seen = flashes(clip.frames)[0] / plan.frame_rate
+        # At its own rate a frame keeps its timestamp; at another it moves to the nearest place of the grid.
+        assert abs(beep / 48000 - float(seen)) < (WITHIN if plan.frame_rate == exact else 1 / 48 + WITHIN)
+
+
+@pytest.mark.parametrize("rate", [rate for rate, _ in RATES])
+@pytest.mark.parametrize("turned", [False, True])
+def test_sound_that_starts_late_and_a_turned_picture_stay_together(
+    tmp_path: Path, rate: int | str, turned: bool
+) -> None:
+    exact, late = Fraction(rate), Fraction(3, 10)
+    at = int(exact)
+    wave = np.zeros((1, round(48000 * (Fraction(2) - late))), np.float32)
+    beep_at = round(48000 * (at / exact - late))
+    tone = flash_and_beep(1, 24, at=(0,)).audio
+    assert tone is not None
+    wave[:, beep_at : beep_at + 960] = tone[:, :960]
+    frames = np.zeros((int(exact * 2), 16, 32, 3), np.uint8)
+    frames[at:, :, :16] = 255  # the left half; in a clip turned to the right, the upper one
+    times = [i / exact for i in range(len(frames))]
+    path = write_frames_at(tmp_path / "a.mp4", frames, times, wave=wave, wave_start=late)
+    if turned:
+        set_display_matrix(path, 0, 1, -1, 0)
+    bucket = Bucket(32, 16, 13) if turned else Bucket(16, 32, 13)
+    (window,) = windows_of(Item(path, "", start=Fraction(4, 5)), probe(path), Plan((bucket,), exact))
     clip = read_window(window, 48000)
     assert clip.audio is not None
-    assert (clip.frames.shape, clip.audio.shape, clip.frame_rate) == ((25, 16, 16, 3), (1, 50000), 24)
     (beep,) = beeps(clip.audio, 48000)
-    assert abs(beep / 48000 - float(at / exact - window.start)) < 1e-3
-    assert abs(beep / 48000 - flashes(clip.frames)[0] / 24) <= 1 / 24
+    half = clip.frames[:, :16] if turned else clip.frames[:, :, :16]
+    assert abs(beep / 48000 - float(at / exact - window.start)) < WITHIN
+    assert abs(beep / 48000 - float(flashes(half)[0] / exact)) < WITHIN
 
 
 def test_variable_rate_and_late_sound_stay_together(tmp_path: Path) -> None:
@@ -56,7 +92,7 @@ def test_variable_rate_and_late_sound_stay_together(tmp_path: Path) -> None:
     (window,) = windows_of(Item(path, ""), probe(path), Plan((Bucket(16, 16, 49),)))
     clip = read_window(window, 48000)
     assert clip.audio is not None
-    assert abs(beeps(clip.audio, 48000)[0] / 48000 - 1) < 2e-3
+    assert abs(beeps(clip.audio, 48000)[0] / 48000 - 1) < WITHIN
     assert flashes(clip.frames)[0] == 24
 
 

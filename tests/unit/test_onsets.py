@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from phonofilm.evaluation.onsets import onset_times
 from phonofilm.evaluation.sync import match
+from phonofilm.media.onsets import onset_times
 from phonofilm.nano.world import HELD_OUT_SEED, SCENES, make_clip
 
 RATE = 16000

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from phonofilm.evaluation.onsets import onset_times
 from phonofilm.evaluation.sync import LagSummary, Matching, match, shuffled_pairs, summarise
+from phonofilm.media.onsets import onset_times
 from phonofilm.nano.hearing import Hearing, hear
 from phonofilm.nano.measure_clips import Shown
 from phonofilm.nano.sight import Sight, colour_of, see
