@@ -103,8 +103,11 @@ class LateBackend(HostBackend):
 
     def wait(self, event: LateEvent, queue: Queue) -> None:
         if queue is Queue.COMPUTE:
-            while self.given - len(self.waiting) < event.after:
-                self.waiting.popleft()()
+            self.finish(event)
+
+    def finish(self, event: LateEvent) -> None:
+        while self.given - len(self.waiting) < event.after:
+            self.waiting.popleft()()
 
 
 class FailingBackend(HostBackend):

@@ -39,6 +39,9 @@ class Engine(Protocol):
         self, expert: ExpertName, moment: Moment, variants: Sequence[Variant], following: ExpertName
     ) -> list[JointOutput]: ...
 
+    def release(self, expert: ExpertName) -> None:
+        """The expert will not be asked again: let go of its weights."""
+
 
 @dataclass
 class Experts:
@@ -87,6 +90,9 @@ class Resident:
             wake(module)
         return [forward_one(denoiser, moment, variant) for variant in variants]
 
+    def release(self, expert: ExpertName) -> None:
+        """Nothing to do: `experts` holds the weights."""
+
 
 @dataclass
 class ExpertVelocity:
@@ -107,13 +113,14 @@ class ExpertVelocity:
 
     def __call__(self, step: Step, latents: Latents, evaluations: Sequence[Evaluation]) -> list[Latents]:
         name = self.experts.name_at(step.video.timestep)
+        denoiser = self.experts.denoiser(name)
         moment = Moment(
             torch.cat([latents.video, self.condition], dim=1),
             latents.audio,
             torch.tensor(step.video.timestep),
             torch.tensor(step.audio.timestep),
             float(self.geometry.frame_rate),
-            self._where(name, latents),
+            self._where(denoiser, latents),
         )
         outputs = self.engine(name, moment, [self._variant(one) for one in evaluations], self._following(step))
         return [Latents(out.video.float(), out.audio.float()) for out in outputs]
@@ -123,12 +130,12 @@ class ExpertVelocity:
         return Variant(*self.text[evaluation], bridge_scale=0.0 if alone else self.bridge_scale)
 
     def _following(self, step: Step) -> ExpertName:
-        """After the last step comes the next clip's first."""
-        return self.experts.name_at(self.steps[(step.index + 1) % len(self.steps)].video.timestep)
+        """After the last step comes the next clip's first, unless its expert was given up."""
+        following = self.experts.name_at(self.steps[(step.index + 1) % len(self.steps)].video.timestep)
+        return "low" if self.experts.high is None else following
 
-    def _where(self, name: ExpertName, latents: Latents) -> Positions:
+    def _where(self, denoiser: JointDenoiser, latents: Latents) -> Positions:
         if self._positions is None:
-            denoiser = self.experts.denoiser(name)
             frames, rows, columns = (
                 size // patch for size, patch in zip(latents.video.shape[2:], denoiser.video.patch_size, strict=True)
             )

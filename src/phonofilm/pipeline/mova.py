@@ -26,6 +26,7 @@ from phonofilm.pipeline import checkpoint, conditions, decode, given, request
 from phonofilm.pipeline.decode import MovaPipelineOutput
 from phonofilm.pipeline.denoising import Engine, Experts, ExpertVelocity, Resident, model_text
 from phonofilm.pipeline.guidance import Latents, guidance_per_step
+from phonofilm.pipeline.loras import LoraMethods
 from phonofilm.pipeline.request import Defaults, Picture
 from phonofilm.pipeline.sampling import sample
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler, Step
@@ -33,7 +34,7 @@ from phonofilm.pipeline.schedule import FlowMatchPairScheduler, Step
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 
 
-class MovaPipeline(DiffusionPipeline):
+class MovaPipeline(LoraMethods, DiffusionPipeline):
     """MOVA: picture and sound of a clip, generated together.
 
     `video_dit` is the high-noise expert and `video_dit_2` the low-noise one (None for a single-expert checkpoint).
@@ -288,6 +289,9 @@ class MovaPipeline(DiffusionPipeline):
 
         def release() -> None:
             self.video_dit = None
+            self.forget_component("video_dit")
+            if self.engine is not None:
+                self.engine.release("high")
 
         high, low = self.video_dit, self.video_dit_2
         removes = release if remove_video_dit and low is not None else None

@@ -31,7 +31,7 @@ class Queues(Protocol):
 
 
 class Backend(Queues, Protocol):
-    """A device with memory. Nothing but `synchronize` makes the host wait."""
+    """A device with memory. Nothing but `finish` and `synchronize` makes the host wait."""
 
     device: torch.device
 
@@ -45,6 +45,9 @@ class Backend(Queues, Protocol):
         """Make host memory one the device can copy from by itself."""
 
     def unpin(self, host: Tensor) -> None: ...
+
+    def finish(self, event: Any) -> None:
+        """Wait until `event`, as last recorded, has happened."""
 
     def synchronize(self) -> None:
         """Wait until both queues are empty."""
@@ -81,6 +84,8 @@ class HostBackend:
     def pin(self, host: Tensor) -> None: ...
 
     def unpin(self, host: Tensor) -> None: ...
+
+    def finish(self, event: object) -> None: ...
 
     def synchronize(self) -> None:
         self.synchronizations += 1
@@ -122,6 +127,9 @@ class CudaBackend:
 
     def unpin(self, host: Tensor) -> None:
         torch.cuda.cudart().cudaHostUnregister(host.data_ptr())
+
+    def finish(self, event: torch.cuda.Event) -> None:
+        event.synchronize()
 
     def synchronize(self) -> None:
         torch.cuda.synchronize(self.device)

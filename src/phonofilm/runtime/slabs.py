@@ -59,13 +59,18 @@ class SlabLayout:
 
 
 class HostSlab:
-    """Parameters moved into one slab of host memory; each becomes a view of it, so changing one changes what is streamed.
+    """Parameters that live in one slab of host memory, each a view of it, so changing one changes what is streamed.
 
-    The memory is an anonymous map of the exact size: PyTorch's pinned allocator would round it up to a power of two. It
-    lives as long as a parameter or `buffer` uses it.
+    The memory lives as long as a parameter or `buffer` uses it.
+
+    Args:
+        buffer: memory in which the parameters lie already, by `SlabLayout.of(parameters)`; None moves them into some.
+        on_disk: `buffer` is a map of a file, which no device can copy from by itself.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+    def __init__(
+        self, parameters: Sequence[nn.Parameter], buffer: Tensor | None = None, *, on_disk: bool = False
+    ) -> None:
         for parameter in parameters:
             if type(parameter.data) is not Tensor or parameter.device.type != "cpu":
                 raise InputError(
@@ -74,8 +79,11 @@ class HostSlab:
                 )
         self.parameters = tuple(parameters)
         self.layout = SlabLayout.of(parameter.data for parameter in parameters)
-        private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-        self.buffer = torch.frombuffer(mmap.mmap(-1, max(1, self.nbytes), flags=private), dtype=torch.uint8)
+        self.on_disk = on_disk
+        if buffer is not None:
+            self.buffer = buffer
+            return
+        self.buffer = host_memory(self.nbytes)
         for parameter, view in zip(parameters, self.layout.views(self.buffer), strict=True):
             view.copy_(parameter.data)
             parameter.data = view
@@ -88,6 +96,15 @@ class HostSlab:
         """Point the parameters into `buffer`: a slot that holds a copy, or the slab's own `buffer`."""
         for parameter, view in zip(self.parameters, self.layout.views(buffer), strict=True):
             parameter.data = view
+
+
+def host_memory(nbytes: int) -> Tensor:
+    """uint8 [nbytes], zeros, page-aligned: an anonymous map of the exact size.
+
+    PyTorch's pinned allocator would round the size up to a power of two.
+    """
+    private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    return torch.frombuffer(mmap.mmap(-1, max(1, nbytes), flags=private), dtype=torch.uint8)
 
 
 def aligned(nbytes: int, alignment: int = ALIGNMENT) -> int:

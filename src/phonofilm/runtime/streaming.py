@@ -5,7 +5,7 @@ For sampling; gradients do not flow through it. What a slot holds when, is ring.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -17,9 +17,12 @@ from phonofilm.models.layerwise import Moment, Variant, forward_many
 from phonofilm.runtime.backends import Backend
 from phonofilm.runtime.ring import Ring
 from phonofilm.runtime.slabs import HostSlab
+from phonofilm.runtime.staging import Staging
 
 Key = tuple[int, int]
 """(expert, layer)."""
+Group = tuple[nn.Module, ...]
+"""Modules that share a slab."""
 
 
 class LayerStreamer:
@@ -33,33 +36,43 @@ class LayerStreamer:
         experts: in host memory; JointDenoisers that share audio tower and bridge.
         slots: layers on the device at once. 2 suffice to copy while computing.
         resident: layers of each expert that stay on the device, spread evenly.
+        slabs: of `layer_groups`, where the weights lie in slabs already; the others are moved into new ones. Slabs that
+            are maps of files go through two pieces of pinned memory, and the host waits for them: see staging.py.
     """
 
     def __init__(
-        self, experts: Sequence[JointDenoiser], backend: Backend, *, slots: int = 2, resident: int = 0
+        self,
+        experts: Sequence[JointDenoiser],
+        backend: Backend,
+        *,
+        slots: int = 2,
+        resident: int = 0,
+        slabs: Mapping[Group, HostSlab] | None = None,
     ) -> None:
-        self._experts = tuple(experts)
+        self._experts: list[JointDenoiser | None] = list(experts)
         self._backend = backend
         self._ring = Ring(slots, backend, self._fetch)
         self._slabs: dict[Key, tuple[HostSlab, ...]] = {}
         self._pinned: list[HostSlab] = []
         self._slots: list[Tensor] = []
-        kept = [spread(resident, expert.num_layers) for expert in self._experts]
-        on_device = dict.fromkeys(_parameters(self._experts))
-        made: dict[tuple[nn.Module, ...], HostSlab] = {}
-        for number, expert in enumerate(self._experts):
+        self._staging: Staging | None = None
+        made = dict(slabs or {})
+        for number, expert in enumerate(experts):
             for index in range(expert.num_layers):
-                if index not in kept[number]:
+                if index not in spread(resident, expert.num_layers):
                     self._slabs[number, index] = tuple(_slabs_of(expert, index, made))
-        for slab in made.values():
-            for parameter in slab.parameters:
-                del on_device[parameter]
-        self._on_device = tuple(on_device)
+        streamed = {parameter for slab in self._used() for parameter in slab.parameters}
+        self._on_device = [parameter for parameter in parameters_of(experts) if parameter not in streamed]
         try:
-            self._acquire(slots, made.values())
+            self._acquire(slots, self._used())
         except (PhonofilmError, RuntimeError):
             self.close()
             raise
+
+    @property
+    def host_bytes(self) -> int:
+        """Bytes of host memory that the slabs take; those in files take none of their own."""
+        return sum(slab.nbytes for slab in self._used() if not slab.on_disk)
 
     @property
     def streamed_bytes(self) -> tuple[int, ...]:
@@ -81,11 +94,14 @@ class LayerStreamer:
         Raises PhonofilmError when a copy fails; the next call starts anew.
         """
         following = expert if following is None else following
+        denoiser = self._experts[expert] if 0 <= expert < len(self._experts) else None
         for asked in (expert, following):
             if not 0 <= asked < len(self._experts):
                 raise InputError(
                     f"expert {asked} does not exist; this streamer has {len(self._experts)}, counted from 0"
                 )
+        if denoiser is None:
+            raise InputError(f"expert {expert} was released; make a new streamer to run it again")
         if self._slabs and not self._slots:
             raise InputError("this streamer was closed; make a new one to stream again")
         self._ring.expect(self._order(expert), self._order(following))
@@ -105,11 +121,29 @@ class LayerStreamer:
                     for slab in slabs:
                         slab.bind(slab.buffer)
 
-        return forward_many(self._experts[expert], moment, variants, weights)
+        return forward_many(denoiser, moment, variants, weights)
 
     def weights_changed(self) -> None:
         """Forget what was fetched ahead: the weights in host memory were changed in place."""
         self._ring.expect(())
+
+    def release(self, expert: int) -> None:
+        """Let go of the weights that only this expert has; whoever else drops it gives their memory back.
+
+        It cannot run again. Waits for the device once. Releasing an expert twice does nothing.
+        """
+        self._ring.expect(())
+        self._backend.synchronize()
+        self._experts[expert] = None
+        before = self._used()
+        for key in self._order(expert):
+            del self._slabs[key]
+        for slab in set(before) - set(self._used()):
+            if slab in self._pinned:
+                self._backend.unpin(slab.buffer)
+                self._pinned.remove(slab)
+        still_there = set(parameters_of([one for one in self._experts if one is not None]))
+        self._on_device = [parameter for parameter in self._on_device if parameter in still_there]
 
     def close(self) -> None:
         """Bring every weight back to host memory and give up the device's. The experts can be used as before."""
@@ -120,16 +154,27 @@ class LayerStreamer:
             self._backend.unpin(slab.buffer)
         self._pinned.clear()
         self._slots.clear()
+        if self._staging is not None:
+            self._staging.close()
+            self._staging = None
 
     def _acquire(self, slots: int, slabs: Collection[HostSlab]) -> None:
         for parameter in self._on_device:
             parameter.data = parameter.data.to(self._backend.device)
         for slab in slabs:
-            self._backend.pin(slab.buffer)
-            self._pinned.append(slab)
+            if not slab.on_disk:
+                self._backend.pin(slab.buffer)
+                self._pinned.append(slab)
+        on_disk = [slab.nbytes for slab in slabs if slab.on_disk]
+        if on_disk:
+            self._staging = Staging(self._backend, max(on_disk))
         if self._slabs:
             largest = max(sum(slab.nbytes for slab in parts) for parts in self._slabs.values())
             self._slots = [self._backend.allocate(largest) for _ in range(slots)]
+
+    def _used(self) -> tuple[HostSlab, ...]:
+        """Every slab once."""
+        return tuple(dict.fromkeys(slab for slabs in self._slabs.values() for slab in slabs))
 
     def _order(self, expert: int) -> list[Key]:
         return [key for key in self._slabs if key[0] == expert]
@@ -138,7 +183,11 @@ class LayerStreamer:
         slabs = self._slabs[key]
         try:
             for slab, place in self._places(slabs, slot):
-                self._backend.copy(slab.buffer[: slab.nbytes], place)
+                source = slab.buffer[: slab.nbytes]
+                if slab.on_disk and self._staging is not None:
+                    self._staging.copy(source, place)
+                else:
+                    self._backend.copy(source, place)
         except (RuntimeError, OSError) as error:
             raise PhonofilmError(
                 f"copying layer {key[1]} of expert {key[0]} ({sum(slab.nbytes for slab in slabs) / 1e6:.0f} MB) to "
@@ -160,15 +209,21 @@ def spread(count: int, layers: int) -> frozenset[int]:
     return frozenset((2 * i + 1) * layers // (2 * count) for i in range(count))
 
 
-def _slabs_of(expert: JointDenoiser, index: int, made: dict[tuple[nn.Module, ...], HostSlab]) -> Iterator[HostSlab]:
-    """A layer's slabs: the expert's own block, and what its layers share with the other expert, which is `made` once."""
+def layer_groups(expert: JointDenoiser, index: int) -> Iterator[Group]:
+    """The modules of fused layer `index` by slab: the expert's own block, and what it shares with the other expert."""
     own, *shared = expert.layer_modules(index)
-    for group in ((own,), tuple(shared)):
-        if group and group not in made:
-            made[group] = HostSlab(_parameters(group))
-        if group:
-            yield made[group]
+    yield (own,)
+    if shared:
+        yield tuple(shared)
 
 
-def _parameters(modules: Sequence[nn.Module]) -> list[nn.Parameter]:
+def parameters_of(modules: Sequence[nn.Module]) -> list[nn.Parameter]:
+    """Every parameter once, in order."""
     return list(dict.fromkeys(parameter for module in modules for parameter in module.parameters()))
+
+
+def _slabs_of(expert: JointDenoiser, index: int, made: dict[Group, HostSlab]) -> Iterator[HostSlab]:
+    for group in layer_groups(expert, index):
+        if group not in made:
+            made[group] = HostSlab(parameters_of(group))
+        yield made[group]
