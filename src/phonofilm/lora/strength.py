@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from phonofilm.errors import InputError
-from phonofilm.lora.adapter import COMPONENTS
+from phonofilm.lora.adapter import COMPONENTS, component_named
 
 Strength = float | Mapping[str, float]
 
@@ -19,6 +21,16 @@ NAMES = {
     "dual_tower_bridge": ("bridge",),
 }
 KNOWN = ("video", "high", "low", "audio", "bridge", "a2v", "v2a", *COMPONENTS)
+EXPERT = "expert"
+
+
+@dataclass(frozen=True)
+class LoraChoice:
+    """What `--lora` says: a file, how strongly it works, and what it is for if it does not say so itself."""
+
+    path: Path
+    strength: Strength = 1.0
+    expert: str | None = None
 
 
 def strength_of(strength: Strength, component: str, path: str) -> float:
@@ -31,35 +43,54 @@ def strength_of(strength: Strength, component: str, path: str) -> float:
 
 
 def check_strength(strength: Strength) -> None:
-    """Raises InputError when a mapping names no part of a model."""
+    """Raises InputError when a mapping names no part of a model, or a strength is no finite number."""
     if isinstance(strength, Mapping) and (unknown := [name for name in strength if name not in KNOWN]):
         raise InputError(f"strength is given for {unknown[0]!r}; expected one of {', '.join(KNOWN)}")
+    for value in strength.values() if isinstance(strength, Mapping) else (strength,):
+        if not math.isfinite(value):
+            raise InputError(f"strength {value} is not a finite number; use for example 0.8")
 
 
-def parse_lora_option(text: str) -> tuple[Path, Strength]:
-    """`FILE`, `FILE:0.8` or `FILE:video=1,audio=0.5,bridge=0` as a path and a strength (1 by default).
+def parse_lora_option(text: str) -> LoraChoice:
+    """`FILE`, `FILE:0.8` or `FILE:video=1,audio=0.5,bridge=0`, also with `expert=low` (strength 1 by default).
 
     Raises InputError when what follows the last colon starts like a strength and is none.
     """
     file, colon, tail = text.rpartition(":")
     if not colon or Path(text).exists():
-        return Path(text), 1.0
+        return LoraChoice(Path(text))
     if "=" not in tail:
-        return Path(file), _number(tail, text)
+        return LoraChoice(Path(file), _number(tail, text))
     strength: dict[str, float] = {}
+    expert = None
     for item in tail.split(","):
-        name, equals, value = item.partition("=")
+        name, equals, value = (part.strip() for part in item.partition("="))
         if not equals:
             raise InputError(f"{item!r} in {text!r} is no strength; expected NAME=NUMBER, such as audio=0.5")
-        strength[name.strip()] = _number(value, text)
+        if name == EXPERT:
+            component_named(value)
+            expert = value
+        else:
+            strength[name] = _number(value, text)
     check_strength(strength)
-    return Path(file), strength
+    return LoraChoice(Path(file), strength or 1.0, expert)
+
+
+def tell_strength(strength: Strength, expert: str | None = None) -> str:
+    """What `parse_lora_option` reads after the colon, to the last digit: "0.8", or "video=1,audio=0.5,expert=low"."""
+    if not isinstance(strength, Mapping) and expert is None:
+        return repr(float(strength))
+    parts = strength if isinstance(strength, Mapping) else dict.fromkeys(("video", "audio", "bridge"), strength)
+    told = [f"{name}={float(value)!r}" for name, value in parts.items()]
+    return ",".join([*told, *([] if expert is None else [f"{EXPERT}={expert}"])])
 
 
 def _number(value: str, text: str) -> float:
     try:
-        return float(value)
+        number = float(value)
     except ValueError as error:
         raise InputError(
             f"{value!r} in {text!r} is no strength; expected FILE, FILE:0.8 or FILE:video=1,audio=0.5,bridge=0"
         ) from error
+    check_strength(number)
+    return number
