@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,9 +48,9 @@ def save_snapshot(folder: Path, snapshot: Snapshot, keep_last: int) -> Path:
     fresh = home / f".writing-{target.name}-{os.getpid()}"
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()
-    _save_tensors(fresh / "model.safetensors", snapshot.weights)
+    save_weights(fresh / "model.safetensors", snapshot.weights)
     if snapshot.average is not None:
-        _save_tensors(fresh / "average.safetensors", snapshot.average)
+        save_weights(fresh / "average.safetensors", snapshot.average)
     with (fresh / "state.pt").open("wb") as file:
         torch.save({"step": snapshot.step, **snapshot.state}, file)
         file.flush()
@@ -74,6 +75,17 @@ def load_snapshot(path: Path) -> Snapshot:
     except (OSError, SafetensorError, RuntimeError, EOFError, KeyError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}); delete it to resume from the one before") from error
     return Snapshot(state.pop("step"), weights, averaged, state)
+
+
+def refuse_changes(before: dict[str, Any], now: dict[str, Any], allowed: Collection[str]) -> None:
+    """Raises CheckpointError when two configs differ in a key that is not among those `allowed` to."""
+    changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    refused = [key for key in changed if key not in allowed]
+    if refused:
+        raise CheckpointError(
+            f"the config changed since the checkpoint in {', '.join(refused)}; "
+            "restore it, name these keys as allowed to change, or start a new run folder"
+        )
 
 
 def checkpoint_folders(folder: Path) -> list[Path]:
@@ -133,7 +145,8 @@ def _feed(hasher: Any, value: Any) -> None:
         hasher.update(repr(value).encode())
 
 
-def _save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+def save_weights(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a safetensors file and read it back. Raises CheckpointError when it differs from memory."""
     on_host = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_file(on_host, path)
     with path.open("rb") as file:

@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Component = Literal["video", "audio", "bridge", "text"]
+Modality = Literal["video", "audio"]
+MODALITIES: tuple[Modality, ...] = ("video", "audio")
+Precision = Literal["auto", "no", "bf16", "fp16", "bf16-products"]
 ExpertMode = Literal["both-as-one", "high", "low", "alternate"]
 COMPONENTS: tuple[Component, ...] = ("video", "audio", "bridge", "text")
 
@@ -95,7 +98,10 @@ class LoopConfig(Strict):
     A run ends at `max_steps` optimizer updates or after `budget_seconds` of training time (kept over resumes),
     whichever comes first; the schedule follows the nearer of the two. `batch_size` is per process and per
     micro-step, `accumulate` the micro-steps in one update. All `*_every` count updates, 0 = never. `precision` is
-    autocast's, for a GPU; `bf16-products` is for a CPU with bfloat16 instructions. Weights are float32 in any case.
+    autocast's, for a GPU; `bf16-products` is for a CPU with bfloat16 instructions (without them it is 70 times slower than
+    float32); `auto` takes the one that is fast on the device. Weights are float32 in any case.
+    `patience`: after so many validations in a row without a new best, a modality stops learning: its loss no longer
+    counts and its tower rests. The run ends when none is left.
     """
 
     seed: int = 0
@@ -106,17 +112,24 @@ class LoopConfig(Strict):
     optimizer: OptimizerConfig = OptimizerConfig()
     ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     device: Literal["auto", "cpu"] = "auto"
-    precision: Literal["no", "bf16", "fp16", "bf16-products"] = "no"
+    precision: Precision = "no"
     log_every: Annotated[int, Field(ge=1)] = 20
     checkpoint_every: Annotated[int, Field(ge=0)] = 200
     keep_last: Annotated[int, Field(ge=1)] = 2
     tensorboard: bool = False
+    wandb: Literal["off", "offline", "online"] = "off"
+    patience: dict[Modality, Annotated[int, Field(ge=1)]] = {}
 
     @model_validator(mode="after")
     def _ends(self) -> Self:
         if self.max_steps is None and self.budget_seconds is None:
             raise ValueError("a run needs an end: set max_steps, budget_seconds or both")
         return self
+
+    @property
+    def modalities(self) -> frozenset[Modality]:
+        """Those whose loss counts at the start of the run."""
+        return frozenset(MODALITIES)
 
 
 class JointConfig(LoopConfig):
@@ -130,6 +143,11 @@ class JointConfig(LoopConfig):
     train: tuple[Component, ...] = COMPONENTS
     objective: ObjectiveConfig = ObjectiveConfig()
     gradient_checkpointing: bool = False
+
+    @property
+    def modalities(self) -> frozenset[Modality]:
+        weights = (self.objective.video_weight, self.objective.audio_weight)
+        return frozenset(name for name, weight in zip(MODALITIES, weights, strict=True) if weight)
 
     @model_validator(mode="after")
     def _something_to_train(self) -> Self:

@@ -1,18 +1,31 @@
-"""Where a run's numbers go: always `metrics.csv` (step, seconds, name, value), and TensorBoard when asked for."""
+"""Where a run's numbers go: always `metrics.csv` (step, seconds, name, value), and the boards that are given."""
 
 from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from phonofilm.errors import MissingExtraError
+from phonofilm.media.atomic import replacing
+from phonofilm.media.clip import Clip
+from phonofilm.training.boards import Board
 
 HEADER = ("step", "seconds", "name", "value")
 SumAndCount = tuple[float, float]
 Report = Callable[[], Mapping[str, SumAndCount]]
+# What can be told about a moment of a run: numbers, and clips to look at and listen to.
+Told = Mapping[str, float | Clip]
+
+
+def merged(reports: Sequence[Report], numbers: Mapping[str, float]) -> dict[str, SumAndCount]:
+    """The reports of an update's micro-steps as one, with further `numbers` of the update."""
+    values = {name: (value, 1.0) for name, value in numbers.items()}
+    for report in reports:
+        for name, (total, count) in report().items():
+            before = values.get(name, (0.0, 0.0))
+            values[name] = (before[0] + total, before[1] + count)
+    return values
 
 
 class Meter:
@@ -38,30 +51,35 @@ class Meter:
 class MetricsLog:
     """Appends to a run's curves. Rows past `step`, of a run that went on after its last checkpoint, are dropped first."""
 
-    def __init__(self, folder: Path, step: int, tensorboard: bool) -> None:
+    def __init__(self, folder: Path, step: int, boards: Sequence[Board] = ()) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / "metrics.csv"
+        self._boards = boards
         kept = [row for row in read_metrics(folder) if row[0] <= step] if step else []
-        with self._path.open("w", newline="") as file:
+        with replacing(self._path) as fresh, fresh.open("w", newline="") as file:
             csv.writer(file).writerows([HEADER, *kept])
-        self._board: Any = None
-        if tensorboard:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError as error:
-                raise MissingExtraError("tensorboard", "train") from error
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
 
-    def write(self, step: int, seconds: float, values: Mapping[str, float]) -> None:
+    def write(self, step: int, seconds: float, told: Told) -> None:
+        """Numbers go everywhere, clips to the boards."""
+        numbers = {name: value for name, value in told.items() if not isinstance(value, Clip)}
         with self._path.open("a", newline="") as file:
-            csv.writer(file).writerows((step, f"{seconds:.2f}", name, f"{value:.6g}") for name, value in values.items())
-        if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(name, value, step)
+            csv.writer(file).writerows(
+                (step, f"{seconds:.2f}", name, as_written(value)) for name, value in numbers.items()
+            )
+        for board in self._boards:
+            board.numbers(step, numbers)
+            for name, value in told.items():
+                if isinstance(value, Clip):
+                    board.clip(step, name, value)
 
     def close(self) -> None:
-        if self._board is not None:
-            self._board.close()
+        for board in self._boards:
+            board.close()
+
+
+def as_written(value: float) -> str:
+    """A value as `metrics.csv` keeps it: six digits."""
+    return f"{value:.6g}"
 
 
 def read_metrics(folder: Path) -> list[tuple[int, float, str, float]]:

@@ -6,6 +6,7 @@ x_t = (1 - sigma) x_0 + sigma noise, velocity = noise - x_0. All randomness come
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
@@ -66,6 +67,11 @@ class VelocityLoss:
     video: Tensor
     audio: Tensor
     total: Tensor
+
+
+def still_learnt(config: ObjectiveConfig, halted: Collection[str]) -> ObjectiveConfig:
+    """The objective without the losses of the modalities that no longer learn."""
+    return config.model_copy(update={f"{modality}_weight": 0.0 for modality in halted})
 
 
 def add_noise(clean: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:

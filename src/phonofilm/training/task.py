@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from phonofilm.training.logs import Report
+from phonofilm.training.logs import Report, Told
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,7 @@ class Turn:
     """One micro-step of one process: where it stands, and the randomness and data that belong to it alone.
 
     Both are pure functions of these numbers, so a resumed run draws what an uninterrupted one would have drawn.
+    `halted`: the modalities that no longer learn, whose loss must not count.
     """
 
     step: int
@@ -25,6 +26,7 @@ class Turn:
     rank: int
     processes: int
     seed: int
+    halted: frozenset[str] = frozenset()
 
     def generator(self, purpose: int, device: torch.device | None = None) -> torch.Generator:
         """A generator of its own for each `purpose`, on the host unless a device is given."""
@@ -72,7 +74,7 @@ class Moment:
 
 
 class Hook(Protocol):
-    """Looks at the model now and then: at step 0, every `every` updates, and at the end. Returns numbers to log.
+    """Looks at the model now and then: at step 0, every `every` updates, and at the end. Returns what to log.
 
     It runs with the averaged weights in place. Whatever it does, or if it fails, training goes on unchanged.
     """
@@ -80,4 +82,4 @@ class Hook(Protocol):
     name: str
     every: int
 
-    def __call__(self, moment: Moment) -> dict[str, float]: ...
+    def __call__(self, moment: Moment) -> Told: ...

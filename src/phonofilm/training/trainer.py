@@ -4,37 +4,42 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from accelerate import Accelerator
-from torch import Tensor
+from accelerate import Accelerator, PartialState
+from accelerate.utils import broadcast_object_list
 
 from phonofilm.errors import CheckpointError, InputError, PhonofilmError
+from phonofilm.training.best import Validations, keep_best
+from phonofilm.training.boards import open_boards
 from phonofilm.training.checkpoints import (
     Snapshot,
     checkpoint_folders,
     copy_weights,
     latest_checkpoint,
     load_snapshot,
+    refuse_changes,
     save_snapshot,
+    save_weights,
 )
 from phonofilm.training.config import LoopConfig
-from phonofilm.training.ema import WeightAverage, borrowed_weights
-from phonofilm.training.logs import Meter, MetricsLog, Report
-from phonofilm.training.optimizers import build_optimizers, progress, rate_factor, set_rate
-from phonofilm.training.precision import bfloat16_products
+from phonofilm.training.ema import WeightAverage
+from phonofilm.training.logs import Meter, MetricsLog, Report, Told, merged, read_metrics
+from phonofilm.training.optimizers import build_optimizers, component_of, progress, rate_factor, set_rate
+from phonofilm.training.precision import bfloat16_products, resolve_precision
 from phonofilm.training.signals import StopRequest, stop_on_signals
 from phonofilm.training.task import Hook, Moment, Task, Turn
+from phonofilm.training.watching import Pace, Progress, Watch, undisturbed
 
 logger = logging.getLogger(__name__)
 
 HOOK_ERRORS = (PhonofilmError, RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, OSError, MemoryError)
-FREE_TO_CHANGE = frozenset({"log_every", "checkpoint_every", "keep_last", "tensorboard"})
+FREE_TO_CHANGE = frozenset({"log_every", "checkpoint_every", "keep_last", "tensorboard", "wandb"})
 
 
 @dataclass(frozen=True)
@@ -56,19 +61,23 @@ class Trainer:
         folder: Path,
         hooks: Sequence[Hook] = (),
         clock: Callable[[], float] = time.monotonic,
+        watch: Watch | None = None,
     ) -> None:
         self.task = task
         self.config = config
         self.folder = folder
         self.hooks = hooks
         self.step = 0
+        self.halted: frozenset[str] = frozenset()
         self._clock = clock
+        self._watch = watch
+        self._pace = Pace()
+        self._losses: dict[str, float] = {}
         self._spent = 0.0
         self._since: float | None = None
-        rounded = config.precision == "bf16-products"
-        self.accelerator = Accelerator(
-            cpu=config.device == "cpu", mixed_precision="no" if rounded else config.precision
-        )
+        precision = resolve_precision(config.precision, PartialState(cpu=config.device == "cpu").device)
+        rounded = precision == "bf16-products"
+        self.accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision="no" if rounded else precision)
         self._arithmetic = bfloat16_products if rounded else nullcontext
         task.model.to(self.accelerator.device)
         task.prepare(self.accelerator.device)
@@ -87,12 +96,20 @@ class Trainer:
     def done(self) -> float:
         return progress(self.step, self.elapsed, self.config.max_steps, self.config.budget_seconds)
 
+    @property
+    def _finished(self) -> bool:
+        return self.done >= 1 or self.halted >= self.config.modalities
+
     def run(self, until: int | None = None) -> RunEnd:
         """Train to the configured end, to a total of `until` updates, or until SIGINT/SIGTERM; save; return why."""
         if self.step == 0 and checkpoint_folders(self.folder):
             raise InputError(f"{self.folder} already holds checkpoints; resume that run or name another folder")
         main = self.accelerator.is_main_process
-        log = MetricsLog(self.folder, self.step, self.config.tensorboard) if main else None
+        config = self.config
+        boards = open_boards(self.folder, self.step, config.tensorboard, config.wandb) if main else []
+        log = MetricsLog(self.folder, self.step, boards) if main else None
+        self._validations = Validations(read_metrics(self.folder) if main else (), config.patience)
+        self._agree_on_halts()
         self._since = self._clock()
         try:
             with stop_on_signals() as stop, self._arithmetic(self.task.model):
@@ -105,20 +122,24 @@ class Trainer:
         return end
 
     def _loop(self, log: MetricsLog | None, until: int | None, stop: StopRequest) -> RunEnd:
-        meter, saved, looked, marked = Meter(), -1, -1, (self.step, self.elapsed)
+        meter, saved, looked = Meter(), -1, -1
         if self.step == 0:
             looked = self._run_hooks(log, self.hooks)
-        while self.done < 1 and not stop.requested and (until is None or self.step < until):
+        while not self._finished and not stop.requested and (until is None or self.step < until):
+            began = self._clock()
             meter.add(self._update())
+            self._pace.add(self._clock() - began)
             self.step += 1
-            if self.step % self.config.log_every == 0 and log is not None:
-                marked = self._log_progress(log, meter, marked)
+            fresh = self.step % self.config.log_every == 0 and log is not None
+            if fresh and log is not None:
+                self._log_progress(log, meter)
+            self._show_progress(fresh)
             due = [hook for hook in self.hooks if hook.every and self.step % hook.every == 0]
             if due:
                 looked = self._run_hooks(log, due)
             if self.config.checkpoint_every and self.step % self.config.checkpoint_every == 0:
                 saved = self.save()
-        finished = self.done >= 1
+        finished = self._finished
         if saved != self.step:
             self.save()
         if finished and looked != self.step:
@@ -132,7 +153,7 @@ class Trainer:
         """This process's micro-step `micro` of the update that comes next."""
         accelerator, config = self.accelerator, self.config
         rank, processes = accelerator.process_index, accelerator.num_processes
-        return Turn(self.step, micro, config.accumulate, rank, processes, config.seed)
+        return Turn(self.step, micro, config.accumulate, rank, processes, config.seed, self.halted)
 
     def accumulate_gradients(self) -> list[Report]:
         """Add up the gradient of the next update over its micro-steps. Returns their reports, not yet evaluated."""
@@ -149,6 +170,10 @@ class Trainer:
         factor = rate_factor(self.config.optimizer, self.step, self.done)
         set_rate(self._optimizers, factor)
         reports = self.accumulate_gradients()
+        if self.halted:
+            for name, parameter in self.parameters.items():
+                if component_of(name) in self.halted:
+                    parameter.grad = None
         limit = self.config.optimizer.clip_norm or float("inf")
         norm = self.accelerator.clip_grad_norm_(self.parameters.values(), limit)
         for optimizer in self._optimizers:
@@ -156,30 +181,35 @@ class Trainer:
             optimizer.zero_grad()
         if self.average is not None:
             self.average.update(self.step)
-        return lambda: _merged(reports, norm, factor)
+        return lambda: merged(reports, {"update/gradient_norm": float(norm), "update/rate": factor})
 
-    def _log_progress(self, log: MetricsLog, meter: Meter, marked: tuple[int, float]) -> tuple[int, float]:
-        values, elapsed = meter.take(), self.elapsed
-        values["time/ms_per_update"] = (elapsed - marked[1]) / max(1, self.step - marked[0]) * 1000
-        log.write(self.step, elapsed, values)
-        left = elapsed / self.done * (1 - self.done) if self.done else 0.0
-        losses = "  ".join(
-            f"{name[5:]} {value:.4f}" for name, value in values.items() if name.count("/") == 1 and "loss/" in name
-        )
-        logger.info("step %d  %s  %.0f ms  %.0f s left", self.step, losses, values["time/ms_per_update"], left)
+    def _log_progress(self, log: MetricsLog, meter: Meter) -> None:
+        values = meter.take()
+        values["time/ms_per_update"] = self._pace.seconds * 1000
+        log.write(self.step, self.elapsed, values)
+        self._losses = {name[5:]: value for name, value in values.items() if name in ("loss/video", "loss/audio")}
+        losses = "  ".join(f"{name} {value:.4f}" for name, value in self._losses.items())
+        logger.info("step %d  %s  %.0f ms", self.step, losses, values["time/ms_per_update"])
         if not all(torch.isfinite(torch.tensor(list(values.values())))):
             raise PhonofilmError(f"training diverged before update {self.step}: {losses}; lower the learning rate")
-        return self.step, self.elapsed
+
+    def _show_progress(self, fresh: bool) -> None:
+        if self._watch is not None:
+            done = self.done
+            left = self.elapsed / done * (1 - done) if done else 0.0
+            pace = self._pace.seconds
+            self._watch(Progress(self.step, self.config.max_steps, done, pace, left, self._losses, fresh))
 
     def _run_hooks(self, log: MetricsLog | None, hooks: Sequence[Hook]) -> int:
         if log is not None:
             for hook in hooks:
-                values = self._run_hook(hook)
-                log.write(self.step, self.elapsed, values)
-        self.accelerator.wait_for_everyone()
+                told = self._run_hook(hook)
+                log.write(self.step, self.elapsed, told)
+                keep_best(self.folder, self.step, self._validations.add(self.step, told), self.save_weights)
+        self._agree_on_halts()
         return self.step
 
-    def _run_hook(self, hook: Hook) -> dict[str, float]:
+    def _run_hook(self, hook: Hook) -> Told:
         with self.undisturbed():
             try:
                 return hook(Moment(self.step, self.elapsed, self.folder))
@@ -187,18 +217,23 @@ class Trainer:
                 logger.exception("%s failed at update %d; training goes on", hook.name, self.step)
                 return {f"failed/{hook.name}": 1.0}
 
-    @contextmanager
-    def undisturbed(self) -> Iterator[None]:
-        """A block in which the averaged weights are in place; weights, module modes and random state come back after it."""
-        modes = {module: module.training for module in self.task.model.modules()}
-        devices = [self.accelerator.device] if self.accelerator.device.type == "cuda" else []
+    def _agree_on_halts(self) -> None:
+        """Every process waits for the main one, which alone validates, and learns what it decided."""
+        before, told = self.halted, [self._validations.halted]
+        self.halted = broadcast_object_list(told)[0]
+        self.accelerator.wait_for_everyone()
+        for modality in sorted(self.halted - before):
+            logger.info("update %d: %s no longer gets better and stops learning", self.step, modality)
+
+    def undisturbed(self) -> AbstractContextManager[None]:
+        """A block in which the averaged weights are in place, and which leaves no trace."""
         average = self.average.state_dict() if self.average is not None else None
-        try:
-            with torch.random.fork_rng(devices), borrowed_weights(self.parameters, average), torch.no_grad():
-                yield
-        finally:
-            for module, mode in modes.items():
-                module.training = mode
+        return undisturbed(self.task.model, self.parameters, average, self.accelerator.device)
+
+    def save_weights(self, folder: Path) -> None:
+        """Write the trained weights, averaged if an average is kept, as `folder`/model.safetensors, and read them back."""
+        average = None if self.average is None else self.average.state_dict()
+        save_weights(folder / "model.safetensors", average or self.parameters)
 
     def adopt_average(self) -> None:
         """Put the averaged weights into the model for good, if an average is kept."""
@@ -235,7 +270,12 @@ class Trainer:
         path = latest_checkpoint(self.folder)
         snapshot = load_snapshot(path)
         state = snapshot.state
-        self._refuse_changes(state, FREE_TO_CHANGE | set(allow))
+        # Keys that are newer than the checkpoint take their defaults.
+        before = type(self.config).model_validate(state["config"]).model_dump(mode="json")
+        refuse_changes(before, self.config.model_dump(mode="json"), FREE_TO_CHANGE | set(allow))
+        if state["processes"] != self.accelerator.num_processes:
+            now = self.accelerator.num_processes
+            raise CheckpointError(f"the run used {state['processes']} processes and now has {now}; use as many")
         if set(snapshot.weights) != set(self.parameters):
             raise CheckpointError(f"{path} trains other parameters than this run; expected {len(self.parameters)}")
         copy_weights(self.parameters, snapshot.weights)
@@ -253,26 +293,3 @@ class Trainer:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.step, self._spent = snapshot.step, state["elapsed"]
         logger.info("resumed %s at update %d", self.folder, self.step)
-
-    def _refuse_changes(self, state: dict[str, Any], allowed: frozenset[str] | set[str]) -> None:
-        before, now = state["config"], self.config.model_dump(mode="json")
-        changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
-        refused = [key for key in changed if key not in allowed]
-        if refused:
-            raise CheckpointError(
-                f"the config changed since the checkpoint in {', '.join(refused)}; "
-                "restore it, name these keys as allowed to change, or start a new run folder"
-            )
-        if state["processes"] != self.accelerator.num_processes:
-            raise CheckpointError(
-                f"the run used {state['processes']} processes and now has {self.accelerator.num_processes}; use as many"
-            )
-
-
-def _merged(reports: Sequence[Report], norm: Tensor | float, factor: float) -> dict[str, tuple[float, float]]:
-    values: dict[str, tuple[float, float]] = {"update/gradient_norm": (float(norm), 1.0), "update/rate": (factor, 1.0)}
-    for report in reports:
-        for name, (total, count) in report().items():
-            before = values.get(name, (0.0, 0.0))
-            values[name] = (before[0] + total, before[1] + count)
-    return values
