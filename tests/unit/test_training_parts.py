@@ -17,7 +17,7 @@ from phonofilm.training.joint import JointInputs, clone_expert, hidden_prompts
 from phonofilm.training.latents import LatentDataset, LatentMeta, LatentWriter, Prompts, ShuffledOrder
 from phonofilm.training.muon import BatchedMuon
 from phonofilm.training.optimizers import build_optimizers, component_of, is_block_matrix, set_rate
-from phonofilm.training.precision import bfloat16_products
+from phonofilm.training.precision import bfloat16_products, resolve_precision
 
 CPU = torch.device("cpu")
 
@@ -240,3 +240,15 @@ def test_bfloat16_products_round_the_block_matrices_and_leave_no_trace(tmp_path:
         assert float((ours - theirs).norm() / theirs.norm()) < 5e-2
     assert torch.equal(gradients()[0], exact)
     assert "forward" not in vars(model.high.video.blocks[0].ffn[0])
+
+
+@pytest.mark.parametrize(
+    ("device", "fast", "expected"), [("cpu", True, "bf16-products"), ("cpu", False, "no"), ("cuda", False, "bf16")]
+)
+def test_auto_precision_never_picks_bfloat16_on_a_cpu_without_it(
+    monkeypatch: pytest.MonkeyPatch, device: str, fast: bool, expected: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: fast)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert resolve_precision("auto", torch.device(device)) == expected
+    assert resolve_precision("bf16-products", torch.device(device)) == "bf16-products"

@@ -22,6 +22,7 @@ from phonofilm.nano.wan_forward import OnePass, channels_last
 from phonofilm.nano.world import WorldClip, make_clip
 from phonofilm.pipeline.conditions import clean_prompt, normalize
 from phonofilm.training.latents import LatentMeta, LatentWriter
+from phonofilm.training.precision import has_fast_bfloat16
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class LatentConfig:
     frame_rate: Fraction = Fraction(24)
     batch: int = 4
     prompt_tokens: int = 64
-    autocast: bool = True
+    autocast: bool | None = None  # None: where bfloat16 is fast
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ class _Encode:
         channels_last(encoders.video)
         self.one_pass = OnePass(encoders.video)
         self.device = encoders.video.device
+        asked = config.autocast
+        self.autocast = has_fast_bfloat16(self.device) if asked is None else asked
 
     @torch.no_grad()
     def __call__(self, clips: list[WorldClip]) -> tuple[Tensor, Tensor, Tensor]:
@@ -102,7 +105,7 @@ class _Encode:
         return self.video(torch.cat((first, grey), dim=2))
 
     def video(self, pixels: Tensor) -> Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.autocast):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             mean, _ = self.one_pass.encode(pixels)
         return normalize(self.encoders.video, mean)
 

@@ -52,7 +52,7 @@ JOINT = JointConfig(
     optimizer=OptimizerConfig(name="muon", lr=1.5e-3, warmup=100),
     budget_seconds=3300,
     ema_decay=0.998,
-    precision="bf16-products",
+    precision="auto",
     log_every=50,
     checkpoint_every=500,
 )
@@ -61,7 +61,7 @@ EXPERTS = JointConfig(
     optimizer=OptimizerConfig(name="muon", lr=3e-4, muon_lr=0.004),
     budget_seconds=300,
     ema_decay=0.998,
-    precision="bf16-products",
+    precision="auto",
     log_every=50,
     checkpoint_every=500,
     experts="alternate",

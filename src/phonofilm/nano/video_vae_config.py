@@ -48,7 +48,7 @@ class VideoVaeConfig:
     busy_weight: float = 4.0
     condition_share: float = 0.12
     clip_norm: float = 10.0
-    autocast: bool = True
+    autocast: bool | None = None  # None: where bfloat16 is fast
     compile: bool = False  # fuses the norms: 1.6 times faster on CPUs, needs a C++ compiler
     threads: int | None = None
     seed: int = 0

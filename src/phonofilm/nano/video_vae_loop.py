@@ -20,6 +20,7 @@ from phonofilm.nano.muon import Muon, split_parameters
 from phonofilm.nano.video_vae_config import Phase, VideoVaeConfig, build_video_vae
 from phonofilm.nano.video_vae_eval import held_out_clips, measure, save_sheet, to_pixels
 from phonofilm.nano.wan_forward import OnePass, channels_last
+from phonofilm.training.precision import has_fast_bfloat16
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class VideoVaeTrainer:
         self.adamw = torch.optim.AdamW(rest, config.adamw_rate, betas=(0.9, 0.99), weight_decay=0.0)
         self.random = np.random.default_rng(config.seed)
         self.noise = torch.Generator(device).manual_seed(config.seed)
+        self.autocast = has_fast_bfloat16(self.device) if config.autocast is None else config.autocast
         self.steps, self.elapsed = 0, 0.0
         self.measured = self.saved = 0.0
         self.clock = time.monotonic()
@@ -76,7 +78,7 @@ class VideoVaeTrainer:
         for optimizer, rate in ((self.muon, self.config.muon_rate), (self.adamw, self.config.adamw_rate)):
             optimizer.param_groups[0]["lr"] = rate * factor
         frames = self._batch(phase)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.autocast):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             loss, parts = self._loss(frames)
         loss.backward()
         norm = float(nn.utils.clip_grad_norm_(self.vae.parameters(), self.config.clip_norm))
@@ -100,7 +102,7 @@ class VideoVaeTrainer:
 
     def observe(self) -> None:
         """Measure on held-out clips and save the sheet."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.autocast):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             result = measure(self.vae, self.clips)
             save_sheet(self.vae, self.clips[:6], self.run_dir / f"sheet_{round(self.elapsed):05d}.png")
         logger.info("video VAE %.0f s, step %d: %s", self.elapsed, self.steps, result)

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from phonofilm.training.config import Precision
+
 INSIDE_A_BLOCK = re.compile(r"(^|\.)(blocks?|\w+_conditioners)\.\d+\.")
 
 
@@ -21,6 +23,15 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     if device.type != "cpu":
         return True
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def resolve_precision(wanted: Precision, device: torch.device) -> Precision:
+    """What `auto` means on `device`; every other precision is itself."""
+    if wanted != "auto":
+        return wanted
+    if device.type != "cpu":
+        return "bf16"
+    return "bf16-products" if has_fast_bfloat16(device) else "no"
 
 
 class _RoundedLinear(torch.autograd.Function):
