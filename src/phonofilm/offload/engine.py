@@ -1,0 +1,78 @@
+"""The pipeline's engine that streams: the sampler asks it for a step, and it passes the experts' layers through the device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from phonofilm.models.joint import JointOutput
+from phonofilm.models.layerwise import Moment, Variant
+from phonofilm.offload.guests import Guest, keep_on_host
+from phonofilm.offload.loading import denoisers
+from phonofilm.pipeline.denoising import ExpertName
+from phonofilm.pipeline.mova import MovaPipeline
+from phonofilm.runtime.backends import Backend
+from phonofilm.runtime.slabs import HostSlab
+from phonofilm.runtime.streaming import Group, LayerStreamer
+
+
+class LayerEngine:
+    """Streams the experts of a pipeline in host memory; the rest of it is on the device only while it works.
+
+    Making one makes it the pipeline's engine. The autoencoders come to the device when they are called and leave before
+    the next step; the text encoder runs on the host.
+
+    Args:
+        slots, resident: as LayerStreamer takes them.
+        slabs: from `load_for_streaming`; None moves the weights into slabs.
+    """
+
+    def __init__(
+        self,
+        pipe: MovaPipeline,
+        backend: Backend,
+        *,
+        slots: int = 2,
+        resident: int = 0,
+        slabs: Mapping[Group, HostSlab] | None = None,
+    ) -> None:
+        self._pipe = pipe
+        names: list[ExpertName] = [] if pipe.video_dit is None else ["high"]
+        names += [] if pipe.video_dit_2 is None else ["low"]
+        self._number = {name: number for number, name in enumerate(names)}
+        self._streamer = LayerStreamer(denoisers(pipe), backend, slots=slots, resident=resident, slabs=slabs)
+        self._guests = [Guest(module, backend.device) for module in (pipe.video_vae, pipe.audio_vae)]
+        self._hooks = [] if pipe.text_encoder is None else [keep_on_host(pipe.text_encoder)]
+        pipe.engine = self
+
+    def __call__(
+        self, expert: ExpertName, moment: Moment, variants: Sequence[Variant], following: ExpertName
+    ) -> list[JointOutput]:
+        """One step's forwards. Raises PhonofilmError when a copy fails."""
+        for guest in self._guests:
+            guest.leave()
+        return self._streamer.forward_many(
+            moment, variants, expert=self._number[expert], following=self._number[following]
+        )
+
+    @property
+    def host_bytes(self) -> int:
+        """Bytes of host memory that the waiting layers take."""
+        return self._streamer.host_bytes
+
+    def release(self, expert: ExpertName) -> None:
+        """Let go of an expert that the pipeline has dropped: what only it has leaves host and device."""
+        if expert in self._number:
+            self._streamer.release(self._number[expert])
+
+    def weights_changed(self) -> None:
+        """The weights in host memory were changed in place (a LoRA, say)."""
+        self._streamer.weights_changed()
+
+    def close(self) -> None:
+        """Bring every weight back to host memory; the pipeline runs there without an engine."""
+        self._streamer.close()
+        for guest in self._guests:
+            guest.dismiss()
+        for hook in self._hooks:
+            hook.remove()
+        self._pipe.engine = None
