@@ -5,20 +5,22 @@ from __future__ import annotations
 import copy
 import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import save_on_cpu
 from transformers import UMT5EncoderModel
 
 from phonofilm.errors import InputError
 from phonofilm.models.joint import JointDenoiser, JointOutput, Positions, fold_text_padding
-from phonofilm.training.config import ExpertMode, JointConfig
-from phonofilm.training.latents import LatentDataset, Prompts, ShuffledOrder
+from phonofilm.training.config import ExpertMode, JointConfig, ObjectiveConfig
+from phonofilm.training.latents import EncodedPrompts, LatentDataset, Prompts, ShuffledOrder
 from phonofilm.training.logs import SumAndCount
-from phonofilm.training.objective import draw, noised, velocity_loss
+from phonofilm.training.objective import Sample, draw, noised, still_learnt, velocity_loss
 from phonofilm.training.optimizers import component_of
 from phonofilm.training.task import Hook, TaskLoss, Turn
 from phonofilm.training.timesteps import Expert
@@ -38,15 +40,18 @@ class JointInputs:
     video_sigma: Tensor
     audio_sigma: Tensor
     bridge_scale: Tensor
-    prompts: Prompts
+    prompts: Prompts | EncodedPrompts
     frame_rate: float
 
 
 class JointModel(nn.Module):
-    """The modules trained together. With two experts, both denoisers hold the same audio tower and bridge."""
+    """The modules trained together. With two experts, both denoisers hold the same audio tower and bridge.
+
+    Without a text encoder it takes prompts that are encoded already.
+    """
 
     def __init__(
-        self, high: JointDenoiser, low: JointDenoiser | None, text: UMT5EncoderModel, text_length: int = 512
+        self, high: JointDenoiser, low: JointDenoiser | None, text: UMT5EncoderModel | None, text_length: int = 512
     ) -> None:
         super().__init__()
         if low is not None and (low.audio is not high.audio or low.bridge is not high.bridge):
@@ -56,17 +61,23 @@ class JointModel(nn.Module):
         self.text = text
         self.text_length = text_length
         self.gradient_checkpointing = False
+        self.activation_offload = False
         self._positions: dict[tuple[object, ...], Positions] = {}
         self.train()
 
     def train(self, mode: bool = True) -> JointModel:
         """As ever, but the text encoder stays in eval mode: its dropout would corrupt the prompts. It still learns."""
         super().train(mode)
-        self.text.eval()
+        if self.text is not None:
+            self.text.eval()
         return self
 
-    def encode(self, prompts: Prompts) -> tuple[Tensor, Tensor]:
+    def encode(self, prompts: Prompts | EncodedPrompts) -> tuple[Tensor, Tensor]:
         """Text embeddings [b,l,d] and the bias [b,l] that makes l positions weigh as `text_length` zero-padded ones."""
+        if isinstance(prompts, EncodedPrompts):
+            return fold_text_padding(prompts.embeds, prompts.lengths, self.text_length)
+        if self.text is None:
+            raise InputError("this model has no text encoder; give it prompts that are encoded already")
         mask = (torch.arange(prompts.tokens.shape[1]) < prompts.lengths[:, None]).to(prompts.tokens.device)
         hidden = self.text(input_ids=prompts.tokens, attention_mask=mask.long()).last_hidden_state
         return fold_text_padding(hidden * mask[..., None], prompts.lengths, self.text_length)
@@ -75,18 +86,22 @@ class JointModel(nn.Module):
         denoiser = self.high if expert != "low" or self.low is None else self.low
         text, bias = self.encode(inputs.prompts)
         whole = bool((inputs.bridge_scale == 1).all())
-        output: JointOutput = denoiser(
-            inputs.video,
-            inputs.audio,
-            1000 * inputs.video_sigma,
-            1000 * inputs.audio_sigma,
-            text,
-            inputs.frame_rate,
-            text_bias=bias,
-            bridge_scale=1.0 if whole else inputs.bridge_scale.to(inputs.video.device),
-            positions=self._places(inputs, denoiser),
-            gradient_checkpointing=self.gradient_checkpointing and torch.is_grad_enabled(),
-        )
+        learning = torch.is_grad_enabled()
+        offloading = self.activation_offload and learning
+        kept = save_on_cpu(pin_memory=inputs.video.is_cuda) if offloading else nullcontext()
+        with kept:
+            output: JointOutput = denoiser(
+                inputs.video,
+                inputs.audio,
+                1000 * inputs.video_sigma,
+                1000 * inputs.audio_sigma,
+                text,
+                inputs.frame_rate,
+                text_bias=bias,
+                bridge_scale=1.0 if whole else inputs.bridge_scale.to(inputs.video.device),
+                positions=self._places(inputs, denoiser),
+                gradient_checkpointing=self.gradient_checkpointing and learning,
+            )
         return output
 
     def _places(self, inputs: JointInputs, denoiser: JointDenoiser) -> Positions:
@@ -139,34 +154,51 @@ class JointTask:
 
     def prepare(self, device: torch.device) -> None:
         self._device = device
+        self.model.to(device)
         if device.type != "cpu":
             self.dataset.to(device)
 
     def loss(self, model: nn.Module, turn: Turn) -> TaskLoss:
         count = self.config.batch_size
         rows = self._order.rows(turn.first_draw(count), count)
-        sample = self.dataset.sample(rows, self._device)
-        expert = expert_for(self.config.experts, turn.step)
-        drawn = draw(
-            self.config.objective, sample, expert, turn.generator(purpose=0), turn.generator(1, device=self._device)
-        )
-        target = noised(sample, drawn)
-        inputs = JointInputs(
-            target.video,
-            target.audio,
-            drawn.video_sigma,
-            drawn.audio_sigma,
-            drawn.bridge_scale,
-            hidden_prompts(self.dataset, rows, drawn.keep_caption, self._device),
+        batch = Batch(
+            self.dataset.sample(rows, self._device),
+            lambda keep: hidden_prompts(self.dataset, rows, keep, self._device),
             self.dataset.meta.frame_rate,
         )
-        output = model(inputs, expert)
-        losses = velocity_loss(self.config.objective, output.video, output.audio, target, drawn)
-        tracks = {
-            "video": TrackErrors(losses.video, drawn.video_sigma, drawn.learn_video),
-            "audio": TrackErrors(losses.audio, drawn.audio_sigma, drawn.learn_audio),
-        }
-        return TaskLoss(losses.total, lambda: loss_report(expert, tracks))
+        return joint_loss(model, self.config.objective, batch, expert_for(self.config.experts, turn.step), turn)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One micro-batch of clips. `prompts(keep)`: their prompts, those not in `keep` [b] replaced by the empty one."""
+
+    sample: Sample
+    prompts: Callable[[Tensor], Prompts | EncodedPrompts]
+    frame_rate: float
+
+
+def joint_loss(model: nn.Module, objective: ObjectiveConfig, batch: Batch, expert: Expert, turn: Turn) -> TaskLoss:
+    """The joint objective over one micro-batch, with all its randomness from the turn."""
+    sample = batch.sample
+    drawn = draw(objective, sample, expert, turn.generator(purpose=0), turn.generator(1, device=sample.video.device))
+    target = noised(sample, drawn)
+    inputs = JointInputs(
+        target.video,
+        target.audio,
+        drawn.video_sigma,
+        drawn.audio_sigma,
+        drawn.bridge_scale,
+        batch.prompts(drawn.keep_caption),
+        batch.frame_rate,
+    )
+    output = model(inputs, expert)
+    losses = velocity_loss(still_learnt(objective, turn.halted), output.video, output.audio, target, drawn)
+    tracks = {
+        "video": TrackErrors(losses.video, drawn.video_sigma, drawn.learn_video),
+        "audio": TrackErrors(losses.audio, drawn.audio_sigma, drawn.learn_audio),
+    }
+    return TaskLoss(losses.total, lambda: loss_report(expert, tracks))
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,14 @@ class Prompts:
     lengths: Tensor
 
 
+@dataclass(frozen=True)
+class EncodedPrompts:
+    """Prompts that went through the text encoder already: embeds [b,l,d], zero past each one's length [b] (on the host)."""
+
+    embeds: Tensor
+    lengths: Tensor
+
+
 class LatentDataset:
     """One such folder, opened lazily: rows are read when they are asked for."""
 

@@ -1,0 +1,61 @@
+"""`phonofilm train`: fine-tune a checkpoint on a folder of clips. Only glue; docs/training.md explains it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from phonofilm.training.adapters import AdaptedPart
+
+
+def train(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")],
+    config: Annotated[
+        str, typer.Option("--config", "-c", help="low_resource, accelerate, fsdp, bridge_only, nano, or a YAML file.")
+    ] = "accelerate",
+    data: Annotated[
+        list[Path] | None,
+        typer.Option("--data", help="Folder or manifest of clips; may be repeated. Weights: data.sets in the YAML."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's latest checkpoint.")] = False,
+    allow: Annotated[
+        list[str] | None, typer.Option("--allow", help="A key that may differ from the run that is resumed.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Settings over the config's: optimizer.lr=2e-4 lora.audio=null ...")
+    ] = None,
+) -> None:
+    """Fine-tune a model on clips: a LoRA file that lies in the run's folder when it ends, or whole weights."""
+    import logging
+
+    from phonofilm.training.config_files import read_config
+    from phonofilm.training.tune_run import prepare, tune
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    task = prepare(read_config(config, overrides or (), data or ()), output)
+    if task.adapted:
+        _print_adapted(task.adapted)
+    end = tune(task, output, resume=resume, allow=allow or ())
+    typer.echo(f"{end.run.reason} after {end.run.step} updates" + (f": {end.lora}" if end.lora else ""))
+
+
+def _print_adapted(parts: tuple[AdaptedPart, ...]) -> None:
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    table = Table("part", Column("layers", justify="right"), "targets", "rank", "alpha", "lr", "parameters")
+    for part in parts:
+        targets = sorted({_target(layer) for layer in part.layers})
+        rate = "optimizer.lr" if part.config.lr is None else f"{part.config.lr:g}"
+        about = (str(part.config.rank), f"{part.config.alpha:g}", rate, f"{part.parameters:,}")
+        table.add_row(part.part, str(len(part.layers)), ", ".join(targets), *about)
+    Console().print(table)
+
+
+def _target(layer: str) -> str:
+    """The end of a layer's name: q, or ffn.0."""
+    parts = layer.split(".")
+    return ".".join(parts[-2:]) if parts[-1].isdigit() else parts[-1]

@@ -1,0 +1,142 @@
+"""Fine-tuning as a task for the loop: the joint objective over cached clips, on adapters or whole parts of a checkpoint."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from phonofilm.errors import CheckpointError, InputError
+from phonofilm.lora.adapter import SHORT_NAMES
+from phonofilm.lora.writing import save_lora
+from phonofilm.models.layout import CheckpointLayout
+from phonofilm.pipeline.schedule import FlowMatchPairScheduler
+from phonofilm.training.adapters import AdaptedPart, add_adapters, lora_file, part_of, parts_of
+from phonofilm.training.checkpoints import digest
+from phonofilm.training.clips import CachedClips
+from phonofilm.training.config import ObjectiveConfig
+from phonofilm.training.joint import JointModel, joint_loss
+from phonofilm.training.residency import Residency
+from phonofilm.training.task import TaskLoss, Turn
+from phonofilm.training.timesteps import Expert, expert_positions
+from phonofilm.training.tune_config import TuneConfig, as_plain
+
+logger = logging.getLogger(__name__)
+
+LORA_FILE = "lora.safetensors"
+
+
+class TuneTask:
+    """The parts that are trained, the clips, and whose turn it is. `adapted` says which layers got adapters.
+
+    Raises InputError when the parts and the model, or the parts and the clips, do not go together.
+    """
+
+    def __init__(
+        self,
+        model: JointModel,
+        clips: CachedClips,
+        config: TuneConfig,
+        objective: ObjectiveConfig,
+        residency: Residency,
+    ) -> None:
+        self.model, self.clips, self.config, self.residency = model, clips, config, residency
+        self.objective = objective
+        self._device = torch.device("cpu")
+        self._check()
+        model.gradient_checkpointing = config.gradient_checkpointing
+        model.activation_offload = config.activation_offload
+        self.adapted: tuple[AdaptedPart, ...] = ()
+        if config.lora is not None:
+            self.adapted = add_adapters(model, config.lora, config.seed)
+        else:
+            model.requires_grad_(False)
+            for part, network in parts_of(model).items():
+                if part in config.parts:
+                    network.float().requires_grad_(True)
+
+    def rate_scales(self) -> dict[str, float]:
+        parts, full = self.config.parts, self.config.optimizer.lr
+        rates = {part: told.lr or full for part, told in parts.items()}
+        trained = [name for name, parameter in self.model.named_parameters() if parameter.requires_grad]
+        return {name: rates[part_of(name)] / full for name in trained}
+
+    def prepare(self, device: torch.device) -> None:
+        self._device = device
+        self.residency.place(self.model, device)
+
+    def loss(self, model: nn.Module, turn: Turn) -> TaskLoss:
+        size = self.config.batch_size
+        expert = self.expert(turn.step)
+        self.residency.activate(expert)
+        batch = self.clips.batch(turn.first_draw(size) // size, size, self._device)
+        return joint_loss(model, self.objective, batch, expert, turn)
+
+    def expert(self, step: int) -> Expert:
+        """Whose turn update `step` is: a pure function of the config, the same in every process."""
+        config, turn = self.config, step // self.config.turn_updates
+        if config.experts == "both-as-one":
+            return "both"
+        if config.experts == "alternate":
+            return "high" if turn % 2 == 0 else "low"
+        if config.experts == "weighted":
+            share = config.high_share
+            if share is None:
+                share = expert_positions(self.objective.timesteps, "high")[1]
+            generator = torch.Generator().manual_seed((config.seed * 1_000_003 + turn) % 2**61)
+            return "high" if float(torch.rand((), generator=generator)) < share else "low"
+        return config.experts
+
+    def save_adapters(self, weights: Mapping[str, Tensor], step: int, path: Path) -> None:
+        """Write these trained weights as a LoRA file that is read back before it counts.
+
+        A part that has not changed yet (its expert had no turn) is left out with a warning. Raises CheckpointError when
+        none is left, and for numbers that are not finite.
+        """
+        assert self.config.lora is not None
+        lora = lora_file(weights, self.config.lora, self.metadata(step))
+        if not lora.adapters:
+            raise CheckpointError(f"nothing was learnt by update {step}: every lora_B is zero, so no file is written")
+        if idle := [part.part for part in self.adapted if SHORT_NAMES[part.part] not in lora.adapters]:
+            logger.warning("%s: nothing learnt yet for %s, which is left out", path.name, ", ".join(idle))
+        save_lora(lora, path, overwrite=True)
+
+    def metadata(self, step: int) -> dict[str, str]:
+        """What the LoRA file says about how it was made."""
+        told = {"base_model": self.config.model, "steps": str(step), "config_hash": digest(as_plain(self.config))}
+        return told if self.config.trigger_word is None else told | {"trigger_word": self.config.trigger_word}
+
+    def _check(self) -> None:
+        two = self.model.low is not None
+        if two == (self.config.experts == "both-as-one"):
+            raise InputError(
+                f"experts is {self.config.experts} and the checkpoint has {'two experts' if two else 'one expert'}; "
+                + ("use alternate, weighted, high or low" if two else "set experts=both-as-one")
+            )
+        deaf = [part for part in ("audio", "bridge") if part in self.config.parts]
+        if deaf and not self.clips.any_sound:
+            raise InputError(f"no clip has sound, so {' and '.join(deaf)} would learn nothing; train video parts alone")
+        if self.config.objective.audio_weight == 0 and "audio" in self.config.parts:
+            raise InputError("objective.audio_weight is 0 and the audio part is to be trained; drop one of the two")
+
+
+def checkpoint_objective(config: TuneConfig, layout: CheckpointLayout) -> ObjectiveConfig:
+    """The objective with the checkpoint's own table of timesteps and boundary; shifts are its own unless given."""
+    scheduler, given = FlowMatchPairScheduler(**layout.scheduler_config).config, config.objective.timesteps
+    shifts = {
+        name: getattr(given, name) if name in given.model_fields_set else scheduler["shift"]
+        for name in ("video_shift", "audio_shift")
+    }
+    timesteps = given.model_copy(
+        update={
+            **shifts,
+            "train_steps": scheduler["num_train_timesteps"],
+            "sigma_min": scheduler["sigma_min"],
+            "extra_one_step": scheduler["extra_one_step"],
+            "boundary_ratio": layout.scalars.boundary_ratio,
+        }
+    )
+    return config.objective.model_copy(update={"timesteps": timesteps})

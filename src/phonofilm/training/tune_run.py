@@ -1,0 +1,136 @@
+"""A fine-tuning from its config: clips cached if they are not, networks loaded without encoders, trained, exported."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+
+from phonofilm.data.cache import update_cache
+from phonofilm.data.encoders import Encoders
+from phonofilm.data.keys import autoencoder_hash
+from phonofilm.data.sets import Source, gather
+from phonofilm.data.windows import Bucket, Plan, parse_bucket
+from phonofilm.errors import InputError
+from phonofilm.geometry import parse_frame_rate
+from phonofilm.models.hub import resolve_model
+from phonofilm.models.joint import JointDenoiser
+from phonofilm.models.layout import CheckpointLayout, read_layout
+from phonofilm.models.loading import load_components
+from phonofilm.pipeline.request import Defaults
+from phonofilm.training.checkpoints import checkpoint_folders
+from phonofilm.training.clips import CachedClips
+from phonofilm.training.config_files import write_config
+from phonofilm.training.joint import JointModel
+from phonofilm.training.residency import Residency, Resident
+from phonofilm.training.task import Hook
+from phonofilm.training.trainer import RunEnd, Trainer
+from phonofilm.training.tune import LORA_FILE, TuneTask, checkpoint_objective
+from phonofilm.training.tune_config import TuneConfig, as_plain
+
+logger = logging.getLogger(__name__)
+
+ENCODERS = ("video_vae", "audio_vae", "text_encoder")
+# What looks on while it trains; made once the task exists.
+HooksFor = Callable[[TuneTask], Sequence[Hook]]
+
+
+@dataclass(frozen=True)
+class TuneEnd:
+    """How the run ended, and the LoRA file of its last checkpoint (None for full training)."""
+
+    run: RunEnd
+    lora: Path | None
+
+
+def prepare(config: TuneConfig, output: Path) -> TuneTask:
+    """Everything a training needs, on the host: clips in the cache, networks loaded, adapters put in."""
+    residency = residency_for(config)
+    layout = read_layout(resolve_model(config.model))
+    clips = cached_clips(config, layout, output)
+    return TuneTask(load_model(config, layout), clips, config, checkpoint_objective(config, layout), residency)
+
+
+def tune(
+    task: TuneTask,
+    output: Path,
+    hooks: Sequence[Hook] = (),
+    *,
+    resume: bool = False,
+    allow: Sequence[str] = (),
+    until: int | None = None,
+) -> TuneEnd:
+    """Train into the run folder. `resume` goes on from its latest checkpoint, or starts when it has none yet."""
+    trainer = Trainer(task, task.config, output, hooks)
+    if resume and checkpoint_folders(output):
+        trainer.resume(allow)
+    if trainer.accelerator.is_main_process:
+        output.mkdir(parents=True, exist_ok=True)
+        write_config(as_plain(task.config), output / "config.yaml")
+    end = trainer.run(until)
+    if task.config.lora is None:
+        return TuneEnd(end, None)
+    file = output / LORA_FILE
+    if trainer.accelerator.is_main_process:
+        snapshot = trainer.snapshot()
+        task.save_adapters(snapshot.average or snapshot.weights, end.step, file)
+    return TuneEnd(end, file)
+
+
+def residency_for(config: TuneConfig) -> Residency:
+    """Who holds the base weights in the config's mode. Raises InputError for a mode that is not there."""
+    if config.mode != "accelerate":
+        raise InputError(f"mode {config.mode} needs an engine that is not there yet; use mode=accelerate")
+    return Resident()
+
+
+def cached_clips(config: TuneConfig, layout: CheckpointLayout, output: Path) -> CachedClips:
+    """The clips as latents and text: the cache is brought up to date first if the config names clips.
+
+    In several processes the first does so and the others wait. Raises InputError for a cache of other autoencoders.
+    """
+    folder = config.data.cache or output / "cache"
+    state = PartialState(cpu=config.device == "cpu")
+    if config.data.sets and state.is_local_main_process:
+        _update(folder, config, layout, state.device)
+    state.wait_for_everyone()
+    clips = CachedClips(folder, config.seed)
+    if not config.data.sets and clips.index.autoencoders != autoencoder_hash(layout):
+        raise InputError(f"{folder} was made with other autoencoders than those of {config.model}; make it again")
+    return clips
+
+
+def load_model(config: TuneConfig, layout: CheckpointLayout) -> JointModel:
+    """Towers and bridge on the host, in evaluation mode until they train; encoders are not loaded."""
+    on_gpu = config.device != "cpu" and torch.cuda.is_available()
+    usual = "bfloat16" if on_gpu and config.full is None else "float32"
+    dtype = getattr(torch, usual if config.base_dtype == "auto" else config.base_dtype)
+    networks = load_components(layout, dtype, skip=ENCODERS)
+    shared = networks["audio_dit"], networks["dual_tower_bridge"]
+    second = networks.get("video_dit_2")
+    low = None if second is None else JointDenoiser(second, *shared)
+    return JointModel(JointDenoiser(networks["video_dit"], *shared), low, None)
+
+
+def _update(folder: Path, config: TuneConfig, layout: CheckpointLayout, device: torch.device) -> None:
+    data = config.data
+    buckets = tuple(map(parse_bucket, data.buckets)) or (_default_bucket(layout),)
+    plan = Plan(buckets, parse_frame_rate(data.frame_rate), data.windows, data.count, data.seed)
+    sources = [Source(told.path, told.weight) for told in data.sets]
+    entries = gather(sources, plan, refuse_silent=data.silent == "refuse")
+    built = update_cache(folder, entries, config.model, Encoders(layout, device))
+    logger.info("cache %s: %d windows encoded, %d kept", folder, built.latents_made, built.latents_kept)
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def _default_bucket(layout: CheckpointLayout) -> Bucket:
+    """The size that the checkpoint makes when it is told none."""
+    usual = Defaults(**(layout.scalars.defaults or {}))
+    return Bucket(usual.height, usual.width, usual.num_frames)
