@@ -10,6 +10,21 @@ WORKING_WIDTHS = 9.6
 """Peak live bytes of one forward, in units of one state (video tokens x width): counted, see docs/performance.md."""
 
 
+DECODER_VALUES = 5065
+TILE_PIXELS = 256 * 256
+DECODED_BYTES = 30
+"""The picture's decoder (the released one, of base width 96): values alive per pixel of a frame while one latent frame is
+decoded, counted at the true shapes; the tile it decodes at most at once; and bytes per pixel of all frames that are alive
+while they are put together and turned into float32."""
+DECODER_WIDTH = 96
+
+
+def decoding_bytes(pixels: int, frames: int, itemsize: int, width: int = DECODER_WIDTH, *, tiled: bool = False) -> int:
+    """Peak bytes of decoding a clip beside the decoder's weights. pixels: of one frame. width: the decoder's base_dim."""
+    at_once = min(pixels, TILE_PIXELS) if tiled else pixels
+    return at_once * DECODER_VALUES * itemsize * width // DECODER_WIDTH + DECODED_BYTES * pixels * frames
+
+
 @dataclass(frozen=True)
 class Footprint:
     """Bytes of a model's weights.

@@ -1,18 +1,18 @@
 """The memory planner: where the weights should wait, from sizes alone. Loads nothing, asks no device.
 
 Bytes are exact for weights and counted for the forward; what a driver and the libraries take is RESERVE, an assumption.
-Seconds are lower bounds: all FLOPs at the device's peak. Decoding the latents is not planned for.
+Seconds are lower bounds: all FLOPs at the device's peak.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from phonofilm.errors import InputError
 from phonofilm.runtime.clock import simulate
 from phonofilm.runtime.footprint import Footprint
+from phonofilm.runtime.staging import PIECES
 from phonofilm.runtime.streaming import spread
 
 Offload = Literal["none", "model", "layer"]
@@ -36,19 +36,39 @@ class Budget:
 
 @dataclass(frozen=True)
 class Work:
-    """What is asked: video tokens of the clip, FLOPs of one evaluation of the model, evaluations per step, steps."""
+    """What is asked: video tokens of the clip, FLOPs of one evaluation of the model, evaluations per step, steps.
+
+    `decoding`, `decoding_tiled`: bytes that the picture's decoder takes, whole and in tiles; 0 leaves it out of the plan.
+    """
 
     video_tokens: int
     flops: int
     evaluations: int = 2
     steps: int = 50
+    decoding: int = 0
+    decoding_tiled: int = 0
+
+
+@dataclass(frozen=True)
+class Streaming:
+    """What is asked of streaming. `resident`: layers that stay on the device; None is as many as fit.
+
+    `on_disk`: the layers wait in files. `text_encoder_mapped`: the text encoder is a map of the checkpoint's files, which
+    takes no memory that the system cannot take back; only then is it left out of what must fit beside layers on disk.
+    """
+
+    slots: int = SLOTS
+    resident: int | None = None
+    on_disk: bool = False
+    text_encoder_mapped: bool = True
 
 
 @dataclass(frozen=True)
 class Plan:
     """Where weights wait, and what comes of it.
 
-    `resident`: layers of each expert that stay on the device; with "layer" the others pass through `slots` slots.
+    `resident`: layers of each expert that stay on the device; with "layer" the others pass through `slots` slots, from
+    files if `on_disk`. `tiled`: the picture is decoded in tiles, because the decoder would not fit otherwise.
     `seconds_per_step`: no step can be faster; None when the device's speed is unknown.
     """
 
@@ -60,6 +80,8 @@ class Plan:
     host_bytes: int
     seconds_per_step: float | None
     steps: int
+    on_disk: bool = False
+    tiled: bool = False
 
     def line(self, budget: Budget) -> str:
         """The plan in one line."""
@@ -68,8 +90,9 @@ class Plan:
             if self.seconds_per_step is None
             else f"at least {self.seconds_per_step:.3g} s/step x {self.steps} (estimate: FLOPs at peak)"
         )
+        how = self.how + (", decoding in tiles (not bit-identical to decoding whole)" if self.tiled else "")
         return (
-            f"{_gb(budget.device)} free: {self.how}, {time}, peak {_gb(self.device_bytes)} device memory, "
+            f"{_gb(budget.device)} free: {how}, {time}, peak {_gb(self.device_bytes)} device memory, "
             f"{_gb(self.host_bytes)} host memory"
         )
 
@@ -83,64 +106,79 @@ class Plan:
             case "layer":
                 streamed = f"streaming {self.layers - self.resident} layers through {self.slots} slots"
                 kept = f", {self.resident} resident" if self.resident else ""
-                return f"{streamed}{kept}, text encoder on the host"
+                return f"{streamed}{kept}{' from disk' if self.on_disk else ''}, text encoder on the host"
 
 
-def choose(budget: Budget, model: Footprint, work: Work, offload: Offload | None = None) -> Plan:
+def choose(
+    budget: Budget, model: Footprint, work: Work, offload: Offload | None = None, streaming: Streaming | None = None
+) -> Plan:
     """The first of none, model and layer that fits, or `offload` if it does.
 
     Raises InputError, saying what would fit, when nothing does.
     """
     asked = OFFLOADS if offload is None else (offload,)
-    fitting = [plan for kind in OFFLOADS if _fits(plan := PLANNERS[kind](budget, model, work), budget)]
+    plans = {kind: _plan(kind, budget, model, work, streaming or Streaming()) for kind in OFFLOADS}
+    fitting = [plan for plan in plans.values() if _fits(plan, budget)]
     for plan in fitting:
         if plan.offload in asked:
             return plan
-    needed = PLANNERS[asked[-1]](budget, model, work)
+    needed = plans[asked[-1]]
     host = "as much host memory as it takes" if budget.host is None else f"{_gb(budget.host)} of host memory"
     raise InputError(
         f"offload {needed.offload} needs {_gb(needed.device_bytes)} of device memory and {_gb(needed.host_bytes)} of host "
-        f"memory for this clip; there are {_gb(budget.device)} and {host}. {_what_would_fit(fitting, budget, model, work)}"
+        f"memory for this clip; there are {_gb(budget.device)} and {host}. "
+        f"{_what_would_fit(fitting, plans['layer'], budget, model, work)}"
     )
 
 
-def _none(budget: Budget, model: Footprint, work: Work) -> Plan:
-    device = model.total + model.working(work.video_tokens, 1) + RESERVE
-    return Plan("none", len(model.layers), 0, len(model.layers), device, 0, _compute_seconds(budget, work), work.steps)
+def _plan(offload: Offload, budget: Budget, model: Footprint, work: Work, streaming: Streaming) -> Plan:
+    if offload == "layer":
+        return _layer(budget, model, work, streaming)
+    layers, seconds = len(model.layers), _compute_seconds(budget, work)
+    working = model.working(work.video_tokens, 1) + RESERVE
+    if offload == "none":
+        staying, sampling, host = model.total + RESERVE, model.total + working, 0
+    else:
+        staying = model.decoders + RESERVE
+        sampling, host = max(model.active + working, model.text_encoder + RESERVE), model.total
+    device, tiled = _with_decoding(sampling, staying, budget, work)
+    return Plan(offload, layers, 0, layers, device, host, seconds, work.steps, tiled=tiled)
 
 
-def _model(budget: Budget, model: Footprint, work: Work) -> Plan:
-    sampling = model.active + model.working(work.video_tokens, 1)
-    device = max(sampling, model.text_encoder, model.decoders) + RESERVE
-    seconds = _compute_seconds(budget, work)
-    return Plan("model", len(model.layers), 0, len(model.layers), device, model.total, seconds, work.steps)
+def _layer(budget: Budget, model: Footprint, work: Work, streaming: Streaming) -> Plan:
+    layers, slots = len(model.layers), streaming.slots
+    working = model.working(work.video_tokens, work.evaluations)
+
+    def device(kept: int) -> tuple[int, bool]:
+        staying = _least_streaming(model, slots) + _resident_bytes(model, kept)
+        return _with_decoding(staying + working, staying, budget, work)
+
+    fewest_tiled = device(0)[1]
+    kept = streaming.resident
+    if kept is None:
+        # A layer that stays saves no time where copies hide; a tiled picture differs. So tiles only where nothing else fits.
+        fit = (n for n in range(layers) if device(n)[0] <= budget.device and device(n)[1] == fewest_tiled)
+        kept = max(fit, default=0)
+    waiting = model.total - model.around - _resident_bytes(model, kept)
+    if streaming.on_disk:
+        waiting = PIECES * max(*model.own_layers, *model.shared_layers) + model.decoders
+        waiting += 0 if streaming.text_encoder_mapped else model.text_encoder
+    needed, tiled = device(kept)
+    seconds = _streamed_seconds(budget, model, work, kept, slots)
+    return Plan("layer", layers, slots, kept, needed, waiting, seconds, work.steps, streaming.on_disk, tiled)
 
 
-def _layer(budget: Budget, model: Footprint, work: Work) -> Plan:
-    least = _least_streaming(model) + model.working(work.video_tokens, work.evaluations)
-    layers = len(model.layers)
-    kept = max(
-        (count for count in range(layers) if least + _resident_bytes(model, count) <= budget.device),
-        default=0,
-    )
-    resident = _resident_bytes(model, kept)
-    return Plan(
-        "layer",
-        layers,
-        SLOTS,
-        kept,
-        least + resident,
-        model.total - model.around - resident,
-        _streamed_seconds(budget, model, work, kept),
-        work.steps,
-    )
+def _with_decoding(sampling: int, staying: int, budget: Budget, work: Work) -> tuple[int, bool]:
+    """Peak bytes of sampling and of decoding beside what stays, and whether decoding is in tiles to fit."""
+    whole = max(sampling, staying + work.decoding)
+    if whole <= budget.device or not work.decoding_tiled:
+        return whole, False
+    in_tiles = max(sampling, staying + work.decoding_tiled)
+    return (in_tiles, True) if in_tiles < whole else (whole, False)
 
 
-PLANNERS: dict[Offload, Callable[[Budget, Footprint, Work], Plan]] = {"none": _none, "model": _model, "layer": _layer}
-
-
-def _least_streaming(model: Footprint) -> int:
-    return model.around + SLOTS * max(model.layers) + RESERVE
+def _least_streaming(model: Footprint, slots: int) -> int:
+    return model.around + slots * max(model.layers) + RESERVE
 
 
 def _resident_bytes(model: Footprint, count: int) -> int:
@@ -151,7 +189,7 @@ def _compute_seconds(budget: Budget, work: Work) -> float | None:
     return None if budget.flops is None else work.evaluations * work.flops / budget.flops
 
 
-def _streamed_seconds(budget: Budget, model: Footprint, work: Work, resident: int) -> float | None:
+def _streamed_seconds(budget: Budget, model: Footprint, work: Work, resident: int, slots: int) -> float | None:
     """A step in the long run, by the simulated ring: copies hide behind the computation as far as they can."""
     seconds = _compute_seconds(budget, work)
     if seconds is None:
@@ -159,22 +197,23 @@ def _streamed_seconds(budget: Budget, model: Footprint, work: Work, resident: in
     kept = spread(resident, len(model.layers))
     compute = [seconds / len(model.layers)] * len(model.layers)
     copies = [None if index in kept else nbytes / budget.link for index, nbytes in enumerate(model.layers)]
-    return simulate(compute, copies, SLOTS, forwards=3).makespan - simulate(compute, copies, SLOTS, forwards=2).makespan
+    return simulate(compute, copies, slots, forwards=3).makespan - simulate(compute, copies, slots, forwards=2).makespan
 
 
 def _fits(plan: Plan, budget: Budget) -> bool:
     return plan.device_bytes <= budget.device and (budget.host is None or plan.host_bytes <= budget.host)
 
 
-def _what_would_fit(fitting: list[Plan], budget: Budget, model: Footprint, work: Work) -> str:
+def _what_would_fit(fitting: list[Plan], streamed: Plan, budget: Budget, model: Footprint, work: Work) -> str:
     if fitting:
         return f"What fits: offload {' or '.join(plan.offload for plan in fitting)}"
-    streamed = _layer(budget, model, work)
     if budget.host is not None and streamed.host_bytes > budget.host:
-        return f"What would fit: {_gb(streamed.host_bytes)} of free host memory, with offload layer"
-    room = budget.device - _least_streaming(model)
+        return f"What would fit: {_gb(streamed.host_bytes)} of free host memory, with offload layer" + (
+            "" if streamed.on_disk else "; or --offload-to-disk, with a folder on a fast disk"
+        )
+    room = budget.device - _least_streaming(model, streamed.slots) - _resident_bytes(model, streamed.resident)
     tokens = room // model.working(1, work.evaluations)
-    if tokens < 1:
+    if not 1 <= tokens < work.video_tokens:
         return f"What would fit: {_gb(streamed.device_bytes)} of free device memory, with offload layer"
     return (
         f"What would fit with offload layer: a clip of at most {tokens} video tokens (this one has {work.video_tokens}), "
