@@ -45,7 +45,7 @@ def clip(frames: np.ndarray | None = None, wave: np.ndarray | None = None, rate:
 
 def kinds(path: Path, caption: str | None = "a square", **options: object) -> list[tuple[str, str]]:
     (found,) = examine([Item(path, caption)], PLAN, **options)  # type: ignore[arg-type]
-    return [(finding.severity, finding.kind) for finding in found]
+    return [(finding.severity, finding.kind) for finding in found if finding.severity != "note"]
 
 
 def saved(made: Clip, tmp_path: Path) -> Path:

@@ -165,19 +165,28 @@ def _print_findings(findings: Sequence[Finding], clips: int) -> None:
     from rich.table import Column, Table
     from rich.text import Text
 
+    from phonofilm.data.lag import KIND
+
     console = Console()
     table = Table("", Column("clip", overflow="fold"), "what", Column("", overflow="fold"), "fix")
-    for finding in findings:
+    faults = [finding for finding in findings if finding.severity != "note"]
+    for finding in faults:
         colour = "red" if finding.severity == "error" else "yellow"
         fix = "--fix" if finding.fixable else ""
         table.add_row(
             f"[{colour}]{finding.severity}[/{colour}]", Text(finding.clip), finding.kind, Text(finding.message), fix
         )
-    if findings:
+    if faults:
         console.print(table)
-    errors = sum(finding.severity == "error" for finding in findings)
+    known = [finding.value for finding in findings if finding.kind == KIND and finding.value is not None]
+    if known:
+        far = max(known, key=abs) * 1000
+        console.print(f"sound against picture: told for {len(known)} of {clips} clips, at most {far:+.0f} ms apart")
+    else:
+        console.print("sound against picture: unknown; look and listen")
+    errors = sum(finding.severity == "error" for finding in faults)
     verdict = "[red]unfit[/red]" if errors else "[green]fit[/green]"
-    console.print(f"{clips} clips, {errors} errors, {len(findings) - errors} warnings: {verdict}")
+    console.print(f"{clips} clips, {errors} errors, {len(faults) - errors} warnings: {verdict}")
 
 
 def _plan(bucket: list[str] | None, windows: str, count: int, frame_rate: str, seed: int) -> Plan:

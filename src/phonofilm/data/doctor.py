@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from phonofilm.data.captions import caption_findings
 from phonofilm.data.cuts import cuts, thumbnails
 from phonofilm.data.findings import Finding
 from phonofilm.data.hearing import Trouble, drift_trouble, sound_troubles
+from phonofilm.data.lag import measured_offset, offset_findings
 from phonofilm.data.manifest import Item
 from phonofilm.data.probe import Facts, probe
 from phonofilm.data.windows import ClipWindow, Plan, windows_of
@@ -27,17 +30,21 @@ def examine(items: Sequence[Item], plan: Plan, *, refuse_silent: bool = False) -
 
 
 def _clip_findings(item: Item, plan: Plan, refuse_silent: bool) -> list[Finding]:
+    lags: list[Finding] = []
     try:
         facts, report = probe(item.file), check_container(item.file)
         troubles = [*_picture(report), *_sound(item, report, refuse_silent)]
-        troubles += _windows(item, facts, plan)
+        times, frames = thumbnails(item.file)
+        troubles += _windows(item, facts, plan, times, frames)
+        if all(trouble.kind != "no_sound" for trouble in troubles):
+            lags = offset_findings(item.name, measured_offset(item, facts, times, frames), facts.rate)
     except (MediaError, InputError) as error:
         troubles = [Trouble(True, "unreadable", str(error))]
-    fixable = ("start_gap",)
-    return [
-        Finding("error" if t.severe else "warning", item.name, t.kind, t.message, t.value, t.kind in fixable)
+    found = [
+        Finding("error" if t.severe else "warning", item.name, t.kind, t.message, t.value, t.kind == "start_gap")
         for t in troubles
     ]
+    return found + lags
 
 
 def _picture(report: ContainerReport) -> Iterator[Trouble]:
@@ -75,23 +82,25 @@ def _lengths(picture: PictureReport, seconds: Fraction) -> list[Trouble]:
     return [] if trouble is None else [trouble]
 
 
-def _windows(item: Item, facts: Facts, plan: Plan) -> list[Trouble]:
+def _windows(
+    item: Item, facts: Facts, plan: Plan, times: Sequence[Fraction], frames: NDArray[np.float32]
+) -> list[Trouble]:
     try:
         windows = windows_of(item, facts, plan)
     except InputError as error:
         return [Trouble(True, "too_short", str(error).removeprefix(f"{item.origin}: "), float(facts.seconds))]
-    return _cuts(item.file, windows)
-
-
-def _cuts(path: Path, windows: Sequence[ClipWindow]) -> list[Trouble]:
-    times, frames = thumbnails(path)
-    inside = [float(times[i]) for i in cuts(frames) if any(w.start < times[i] < w.start + w.seconds for w in windows)]
+    inside = [float(times[i]) for i in cuts(frames) if any(_shows(window, times[i]) for window in windows)]
     if not inside:
         return []
     places = ", ".join(f"{time:.2f} s" for time in inside)
-    return [
-        Trouble(False, "cut", f"cut to another scene at {places}, inside a window; split the clip there", inside[0])
-    ]
+    message = f"cut to another scene at {places}, inside a window; split the clip there (phonofilm data split)"
+    return [Trouble(False, "cut", message, inside[0])]
+
+
+def _shows(window: ClipWindow, cut: Fraction) -> bool:
+    """Whether a frame from `cut` on is in the window, whose frames are those nearest to its grid."""
+    half = 1 / (2 * window.frame_rate)
+    return window.start < cut < window.start + window.seconds - half
 
 
 def _ms(seconds: Fraction) -> str:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-Severity = Literal["warning", "error"]
+Severity = Literal["note", "warning", "error"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing about one clip. kind: a stable word for programs. fixable: `--fix` makes a copy without it.
+    """One thing about one clip; a note is a measurement and no fault. kind: a stable word for programs. fixable: `--fix`
+    makes a copy without it.
 
     value: the measured number behind the message, in the unit that the message names; None where there is none.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 
@@ -42,22 +43,20 @@ def read_window(window: ClipWindow, sampling_rate: int) -> Clip:
         # The last frame is shown a little longer: its end fell just short of the grid.
         clip = replace(clip, frames=np.concatenate([clip.frames, clip.frames[-1:]]))
     if item.audio is not None:
-        wave = _other_sound(window, sampling_rate)
+        wave, rate = separate_sound(item.audio, window.start, window.seconds)
+        samples = picture_samples(Fraction(window.seconds), sampling_rate)
+        wave = fit_length(resample(wave, rate, sampling_rate), samples)
         clip = replace(clip, audio=wave, sampling_rate=sampling_rate)
     return clip.trimmed_to_picture()
 
 
-def _other_sound(window: ClipWindow, sampling_rate: int) -> np.ndarray:
-    """The window's stretch of the separate sound file, whose first sample belongs to the clip's first frame."""
-    path = window.item.audio
-    assert path is not None
+def separate_sound(path: Path, start: Fraction, seconds: Fraction) -> tuple[np.ndarray, int]:
+    """(mono wave [1, samples], rate) of a separate sound file, whose first sample belongs to the clip's first frame."""
     with opened(path) as container:
         stream = sound_stream(container)
         if stream is None:
             raise MediaError(f"{path} has no sound")
-        origin = start_of(stream) + window.start
-    read = read_sound(path, origin=origin, seconds=window.seconds, mono=True)
+        origin = start_of(stream) + start
+    read = read_sound(path, origin=origin, seconds=seconds, mono=True)
     assert read is not None
-    wave, rate = read
-    samples = picture_samples(Fraction(window.seconds), sampling_rate)
-    return fit_length(resample(wave, rate, sampling_rate), samples)
+    return read
