@@ -34,12 +34,15 @@ from benchmarks.released import (
 from phonofilm.evaluation.counters import Counts, count
 from phonofilm.evaluation.flops import forward_flops
 from phonofilm.geometry import ClipGeometry
+from phonofilm.kernels.choice import kernels
 from phonofilm.models.joint import JointDenoiser
 from phonofilm.models.layers import Block
 
 RESULTS = Path(__file__).parent / "results"
 ELEMENTWISE_GOAL = 24e9
 PEAK_GOAL = 4e9
+FUSED_ELEMENTWISE_GOAL = 10.8e9
+FUSED_PEAK_GOAL = 2.8e9
 
 
 @dataclass(frozen=True)
@@ -53,21 +56,23 @@ class Row:
     ours: float
 
 
-def count_block(block_class: type[Block], rope_dtype: torch.dtype, tokens: int) -> Counts:
-    """One video block of the released sizes in bfloat16 over `tokens` tokens."""
+def count_block(block_class: type[Block], rope_dtype: torch.dtype, tokens: int, kernels_name: str = "eager") -> Counts:
+    """One video block of the released sizes in bfloat16 over `tokens` tokens, with kernels "eager" or "triton"."""
     with META:
         block = block_class(5120, 40, 13824, 1e-6).to(torch.bfloat16)
     given = block_inputs(tokens, 5120, 128, rope_dtype, torch.bfloat16)
-    return count(
-        lambda: block(given.x, given.modulation, given.rope, given.text, None),
-        inputs=given.all,
-        weights=block.parameters(),
-    )
+    with kernels(kernels_name):
+        return count(
+            lambda: block(given.x, given.modulation, given.rope, given.text, None),
+            inputs=given.all,
+            weights=block.parameters(),
+        )
 
 
-def count_forward(denoiser: JointDenoiser, clip: ClipGeometry) -> Counts:
+def count_forward(denoiser: JointDenoiser, clip: ClipGeometry, kernels_name: str = "eager") -> Counts:
     given = forward_inputs(clip)
-    return count(given.forward(denoiser), inputs=given.on_device, weights=denoiser.parameters())
+    with kernels(kernels_name):
+        return count(given.forward(denoiser), inputs=given.on_device, weights=denoiser.parameters())
 
 
 def analytic_flops(denoiser: JointDenoiser, clip: ClipGeometry) -> int:
@@ -78,9 +83,11 @@ def measure() -> tuple[list[Row], dict[str, Any]]:
     """The table's rows, and the details behind them."""
     tokens = CLIP_360P.video_tokens
     ours = count_block(Block, torch.complex64, tokens)
+    fused = count_block(Block, torch.complex64, tokens, "triton")
     original = count_block(OriginalBlock, torch.complex128, tokens)
     denoiser = released_denoiser()
     small, large = count_forward(denoiser, CLIP_360P), count_forward(denoiser, CLIP_720P)
+    small_fused = count_forward(denoiser, CLIP_360P, "triton")
     small_formula, large_formula = analytic_flops(denoiser, CLIP_360P), analytic_flops(denoiser, CLIP_720P)
     rows = [
         Row("FLOPs per forward, 352x640 (original: the formula)", "PF", small_formula, small_formula, small.flops),
@@ -95,14 +102,31 @@ def measure() -> tuple[list[Row], dict[str, Any]]:
             ours.elementwise_bytes,
         ),
         Row("peak live bytes in a video block", "GB", original.peak_live_bytes, PEAK_GOAL, ours.peak_live_bytes),
+        Row(
+            "elementwise bytes per video block, fused kernels",
+            "GB",
+            original.elementwise_bytes,
+            FUSED_ELEMENTWISE_GOAL,
+            fused.elementwise_bytes,
+        ),
+        Row(
+            "peak live bytes in a video block, fused kernels",
+            "GB",
+            original.peak_live_bytes,
+            FUSED_PEAK_GOAL,
+            fused.peak_live_bytes,
+        ),
         Row("elementwise bytes per forward, 352x640", "GB", None, None, small.elementwise_bytes),
+        Row("the same with fused kernels", "GB", None, None, small_fused.elementwise_bytes),
         Row("peak live bytes in a forward, 352x640", "GB", None, None, small.peak_live_bytes),
         Row("peak live bytes in a forward, 720x1280", "GB", None, None, large.peak_live_bytes),
     ]
     details = {
         "block_ours": asdict(ours),
+        "block_fused": asdict(fused),
         "block_original": asdict(original),
         "forward_352x640": asdict(small),
+        "forward_352x640_fused": asdict(small_fused),
         "forward_720x1280": asdict(large),
         "formula_352x640": asdict(
             forward_flops(denoiser, CLIP_360P.video_tokens, CLIP_360P.audio_latents, TEXT_TOKENS)

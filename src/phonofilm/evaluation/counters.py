@@ -8,6 +8,7 @@ Shapes: b batch, h heads, n queries, m keys, e head width.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -20,7 +21,9 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry, sdpa_flop_count
+from torch.utils.flop_counter import flop_registry, register_flop_formula, sdpa_flop_count
+
+import phonofilm.kernels.ops  # noqa: F401 - defines the operators of the formula below
 
 FLOAT64 = (torch.float64, torch.complex128)
 ALLOCATIONS = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided")
@@ -55,6 +58,11 @@ def count(call: Callable[[], object], *, inputs: Iterable[Tensor], weights: Iter
         call()
     traffic = dict(counter.traffic.most_common())
     return Counts(counter.flops, sum(traffic.values()), traffic, counter.float64_tensors, counter.live.peak)
+
+
+@register_flop_formula(torch.ops.phonofilm.linear_gelu)
+def _linear_gelu_flops(x: torch.Size, weight: torch.Size, *_: object, **__: object) -> int:
+    return 2 * math.prod(x) * weight[0]
 
 
 class _LiveBytes:
