@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from phonofilm.pipeline.guidance import Evaluation, Latents, guidance_per_step
-from phonofilm.pipeline.sampling import Held, sample
+from phonofilm.pipeline.sampling import Held, clean_where_held, sample
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler, Step
 
 SCHEDULER = FlowMatchPairScheduler(shift=5.0, extra_one_step=True)
@@ -43,7 +43,8 @@ def test_a_track_held_whole_is_clean_at_timestep_zero_throughout() -> None:
         assert torch.equal(now.audio, clean)
         return [Latents(torch.ones_like(now.video), torch.full_like(now.audio, 9.0)) for _ in asked]
 
-    out = sample(velocity, start, STEPS, PLAIN, held_audio=Held(clean, torch.ones(7, dtype=torch.bool)))
+    held = Held(clean, torch.ones(7, dtype=torch.bool))
+    out = sample(velocity, start, clean_where_held(STEPS, None, held), PLAIN, held_audio=held)
     assert torch.equal(out.audio, clean)
     assert {audio for _, audio in seen} == {0.0}
     assert [video for video, _ in seen] == [s.video.timestep for s in STEPS]

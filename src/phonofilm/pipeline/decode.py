@@ -61,13 +61,16 @@ def to_uint8(frames: np.ndarray) -> np.ndarray:
 class MovaPipelineOutput(BaseOutput):
     """frames and audio in the format asked for, one entry per clip; audio is [channels, samples] at `sampling_rate`.
 
-    With output_type "latent" they are the normalised video latents and the audio latents.
+    With output_type "latent" they are the normalised video latents and the audio latents. `forwards`: how often the model
+    was run for them; `steps_skipped`: how many steps a step cache answered without it.
     """
 
     frames: Any
     audio: Any
     sampling_rate: int
     frame_rate: Fraction
+    forwards: int = 0
+    steps_skipped: int = 0
 
     def clips(self, metadata: Sequence[dict[str, Any]] | None = None) -> list[Clip]:
         """The clips, ready for `save_clip`. For output types "pil", "np" and "pt"."""

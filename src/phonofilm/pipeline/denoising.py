@@ -99,7 +99,7 @@ class ExpertVelocity:
     """What the sampler calls. condition [b,4+c,f,h,w]; text per evaluation, embeddings on `device`.
 
     `bridge_scale` multiplies the bridge in the evaluations that have it. `steps` are the sampler's, to know which expert
-    comes next.
+    comes next. `forwards` counts those that were run.
     """
 
     experts: Experts
@@ -109,9 +109,11 @@ class ExpertVelocity:
     condition: Tensor
     text: dict[Evaluation, tuple[Tensor, Tensor | None]]
     bridge_scale: float = 1.0
+    forwards: int = field(default=0, init=False)
     _positions: Positions | None = field(default=None, init=False)
 
     def __call__(self, step: Step, latents: Latents, evaluations: Sequence[Evaluation]) -> list[Latents]:
+        self.forwards += len(evaluations)
         name = self.experts.name_at(step.video.timestep)
         denoiser = self.experts.denoiser(name)
         moment = Moment(

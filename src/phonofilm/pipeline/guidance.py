@@ -15,6 +15,8 @@ from torch import Tensor
 
 from phonofilm.errors import InputError
 
+EVERY_STEP = (0.0, 1.0)
+
 
 @dataclass(frozen=True)
 class Latents:
@@ -76,8 +78,18 @@ def guidance_per_step(
     guidance_scale: float,
     audio_guidance_scale: float | None,
     modality_scale: float | Sequence[float] | None,
+    interval: tuple[float, float] = EVERY_STEP,
 ) -> list[Guidance]:
-    """The scales of every step. A `modality_scale` with several values is a schedule: spread evenly, linear in between."""
+    """The scales of every step. A `modality_scale` with several values is a schedule: spread evenly, linear in between.
+
+    `interval`: the steps that are guided, as fractions of all: those with start <= index/steps < end. At the others one
+    evaluation, prompt and bridge as they are, makes the velocity.
+    """
+    start, end = interval
+    if not 0 <= start < end <= 1:
+        raise InputError(
+            f"guidance_interval {start:g}:{end:g} is not within 0:1; use for example 0:0.6 for the first 60 %"
+        )
     values = [1.0] if modality_scale is None else np.atleast_1d(np.asarray(modality_scale, dtype=float)).tolist()
     audio = guidance_scale if audio_guidance_scale is None else audio_guidance_scale
     named = {"guidance_scale": [guidance_scale], "audio_guidance_scale": [audio], "modality_scale": values}
@@ -89,4 +101,7 @@ def guidance_per_step(
         if len(values) > 1
         else values * steps
     )
-    return [Guidance(guidance_scale, audio, float(scale)) for scale in schedule]
+    return [
+        Guidance(guidance_scale, audio, float(scale)) if start <= index / steps < end else Guidance()
+        for index, scale in enumerate(schedule)
+    ]

@@ -25,11 +25,13 @@ from phonofilm.models.video import WanModel
 from phonofilm.pipeline import checkpoint, conditions, decode, given, request
 from phonofilm.pipeline.decode import MovaPipelineOutput
 from phonofilm.pipeline.denoising import Engine, Experts, ExpertVelocity, Resident, model_text
-from phonofilm.pipeline.guidance import Latents, guidance_per_step
+from phonofilm.pipeline.guidance import EVERY_STEP, Latents, guidance_per_step
 from phonofilm.pipeline.loras import LoraMethods
 from phonofilm.pipeline.request import Defaults, Picture
-from phonofilm.pipeline.sampling import sample
+from phonofilm.pipeline.sampling import clean_where_held, sample
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler, Step
+from phonofilm.pipeline.solvers import DEFAULT_SOLVER, PairSolver
+from phonofilm.pipeline.stepcache import NO_CACHE, StepCache, parse_cache
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 
@@ -158,6 +160,9 @@ class MovaPipeline(LoraMethods, DiffusionPipeline):
         guidance_scale: float | None = None,
         audio_guidance_scale: float | None = None,
         modality_scale: float | Sequence[float] | None = None,
+        guidance_interval: tuple[float, float] = EVERY_STEP,
+        solver: str = DEFAULT_SOLVER,
+        cache: str = NO_CACHE,
         bridge_scale: float = 1.0,
         video_shift: float | None = None,
         audio_shift: float | None = None,
@@ -188,6 +193,9 @@ class MovaPipeline(LoraMethods, DiffusionPipeline):
             height, width: pixels, multiples of 16. num_frames: 1 + a multiple of 4. frame_rate: per second, 1 to 240.
             guidance_scale, audio_guidance_scale: s_T per modality (audio follows video when not given); 1 is off.
             modality_scale: s_B, how strongly each track follows the other; a number or values spread over the steps.
+            guidance_interval: (start, end), fractions of the steps: only those are guided, the others take one forward.
+            solver: "euler", "ab2", "dpmpp_2m" or "unipc"; one velocity a step each (`phonofilm.pipeline.solvers`).
+            cache: "easy:0.05" skips steps at which neither track's velocity should change by more than that share.
             bridge_scale: factor on what the bridge adds to either track; 0 cuts it, so that each is made without the other.
             video_shift, audio_shift: shift of each modality's schedule; the checkpoint's by default.
             boundary_ratio: video timesteps from here (x 1000) up use the high-noise expert.
@@ -219,7 +227,9 @@ class MovaPipeline(LoraMethods, DiffusionPipeline):
             self.defaults.guidance_scale if guidance_scale is None else guidance_scale,
             audio_guidance_scale,
             self.defaults.modality_scale if modality_scale is None else modality_scale,
+            guidance_interval,
         )
+        integrator, threshold = PairSolver(solver), parse_cache(cache)
         prompts = request.count_prompts(prompt, prompt_embeds)
         clips = prompts * request.positive(num_videos_per_prompt, "num_videos_per_prompt")
         pictures = request.first_frames(image, task, image_fit, prompts)
@@ -241,7 +251,11 @@ class MovaPipeline(LoraMethods, DiffusionPipeline):
             [conditions.frame_condition(self.video_vae, task.geometry, device, first, last) for first in pictures]
         )
         condition = condition.repeat_interleave(clips // len(pictures), 0)
+        held_video = conditions.held_video(self.video_vae, task, clips, device)
+        held_audio = conditions.held_audio(self.audio_vae, task, clips, device)
+        steps = clean_where_held(steps, held_video, held_audio)
         experts = self._experts(boundary_ratio, remove_video_dit)
+        phases = [experts.name_at(step.video.timestep) for step in steps]
         velocity = ExpertVelocity(
             experts,
             self.engine or Resident(experts),
@@ -251,6 +265,7 @@ class MovaPipeline(LoraMethods, DiffusionPipeline):
             {evaluation: model_text(told, device) for evaluation, told in text.items()},
             bridge_scale,
         )
+        cached = None if threshold is None else StepCache(velocity, threshold, phases)
         with self.progress_bar(total=len(steps)) as bar:
 
             def on_step(step: Step, now: Latents) -> tuple[Latents, bool]:
@@ -262,15 +277,18 @@ class MovaPipeline(LoraMethods, DiffusionPipeline):
                 return now, self._interrupt
 
             clean = sample(
-                velocity,
+                velocity if cached is None else cached,
                 noise,
                 steps,
                 guidance,
-                held_video=conditions.held_video(self.video_vae, task, clips, device),
-                held_audio=conditions.held_audio(self.audio_vae, task, clips, device),
+                held_video=held_video,
+                held_audio=held_audio,
+                solver=integrator,
+                phases=phases,
                 on_step=on_step,
             )
         out = self._finish(task, clean, output_type)
+        out.forwards, out.steps_skipped = velocity.forwards, 0 if cached is None else cached.skipped
         self.maybe_free_model_hooks()
         return out if return_dict else (out.frames, out.audio)  # type: ignore[return-value] # diffusers' convention
 

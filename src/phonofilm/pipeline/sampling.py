@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from phonofilm.pipeline.guidance import Evaluation, Guidance, Latents, guided
-from phonofilm.pipeline.schedule import Step, TrackStep, euler_step
+from phonofilm.pipeline.schedule import Step, TrackStep
+from phonofilm.pipeline.solvers import PairSolver
 
 Velocity = Callable[[Step, Latents, Sequence[Evaluation]], Sequence[Latents]]
 OnStep = Callable[[Step, Latents], tuple[Latents, bool]]
@@ -50,39 +51,58 @@ def sample(
     *,
     held_video: Held | None = None,
     held_audio: Held | None = None,
+    solver: PairSolver | None = None,
+    phases: Sequence[object] | None = None,
     on_step: OnStep | None = None,
 ) -> Latents:
     """Integrate both latents from `noise` to sigma 0.
 
+    The solver starts anew where its memory would mislead it: where the phase or the evaluations change, since another
+    model or another guidance is another velocity; and where `on_step` gave other latents than it was given.
+
     Args:
         velocity: gives both velocities for a step and the latents, once for each way of running the model.
         noise: start latents, float32; they stay float32 between steps.
-        steps, guidance: one entry per step.
+        steps, guidance: one entry per step; the steps as `clean_where_held` leaves them.
         held_video, held_audio: what is given of a track.
+        solver: a new one for this run; Euler's by default.
+        phases: one entry per step, which changes where another model takes over.
         on_step: called after every step; returns the latents to go on with, and whether to stop here.
     """
-    latents = noise
-    for step, scales in zip(steps, guidance, strict=True):
-        if held_video is not None and held_video.whole:
-            step = replace(step, video=CLEAN)
-        if held_audio is not None and held_audio.whole:
-            step = replace(step, audio=CLEAN)
+    solver = PairSolver() if solver is None else solver
+    latents, last = noise, None
+    for position, (step, scales) in enumerate(zip(steps, guidance, strict=True)):
         latents = Latents(
             _known(held_video, latents.video, noise.video, step.video.sigma),
             _known(held_audio, latents.audio, noise.audio, step.audio.sigma),
         )
+        field = (scales.evaluations, None if phases is None else phases[position])
+        if field != last:
+            solver.restart()
+        last = field
         pushed = guided(partial(velocity, step, latents), scales)
-        latents = Latents(
-            euler_step(latents.video, pushed.video, step.video),
-            euler_step(latents.audio, pushed.audio, step.audio),
-        )
+        latents = solver.advance(latents, pushed, step)
         if on_step is not None:
+            before = _identity(latents)
             latents, stop = on_step(step, latents)
             if stop:
                 return latents
+            if _identity(latents) != before:
+                solver.restart()
     return Latents(
         _known(held_video, latents.video, noise.video, 0.0), _known(held_audio, latents.audio, noise.audio, 0.0)
     )
+
+
+def clean_where_held(steps: Sequence[Step], video: Held | None, audio: Held | None) -> list[Step]:
+    """The steps, with a track that is held whole clean at all of them."""
+    clean = {name: CLEAN for name, held in (("video", video), ("audio", audio)) if held is not None and held.whole}
+    return [replace(step, **clean) for step in steps]
+
+
+def _identity(latents: Latents) -> tuple[object, ...]:
+    """Changes when other tensors take the place of these, or their contents change in place (which torch counts)."""
+    return tuple((id(t), 0 if t.is_inference() else t._version) for t in (latents.video, latents.audio))
 
 
 def _known(held: Held | None, latents: Tensor, noise: Tensor, sigma: float) -> Tensor:
