@@ -1,0 +1,78 @@
+"""The engine of a pipeline that runs on several ranks: deals the evaluations of a step, and gathers their outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from phonofilm.models.joint import JointOutput, Positions
+from phonofilm.models.layerwise import Moment, Variant, forward_many
+from phonofilm.parallel.denoiser import SharedDenoiser
+from phonofilm.parallel.mesh import Mesh
+from phonofilm.parallel.weights import ShardedWeights
+from phonofilm.pipeline.denoising import ExpertName, wake
+
+
+class ParallelEngine:
+    """All ranks call it with the same arguments and get the same outputs, to the bit.
+
+    Args:
+        denoisers: the experts by name, made by `denoiser.shared`.
+        weights: whoever gathers the layers' weights, when the ranks have only parts of them.
+    """
+
+    def __init__(
+        self, denoisers: dict[ExpertName, SharedDenoiser], mesh: Mesh, weights: ShardedWeights | None = None
+    ) -> None:
+        self._denoisers = denoisers
+        self._mesh = mesh
+        self._weights = weights
+        self._whole: Positions | None = None
+        self._here: Positions | None = None
+
+    @torch.no_grad()
+    def __call__(
+        self, expert: ExpertName, moment: Moment, variants: Sequence[Variant], following: ExpertName
+    ) -> list[JointOutput]:
+        denoiser = self._denoisers[expert]
+        for module in (denoiser.video, denoiser.audio, denoiser.bridge):
+            wake(module)
+        moment = replace(moment, positions=self._positions(denoiser, moment.positions))
+        mine = self._dealt(variants)
+        if self._weights is None:
+            outputs = forward_many(denoiser, moment, mine, _in_place)
+        else:
+            outputs = self._weights.forward_many(denoiser, moment, mine)
+        return self._gathered(outputs)[: len(variants)]
+
+    def _positions(self, denoiser: SharedDenoiser, whole: Positions | None) -> Positions | None:
+        """This rank's positions, cut once for a clip."""
+        if whole is not None and whole is not self._whole:
+            denoiser.share.divide(whole.grid[0] * whole.grid[1] * whole.grid[2])
+            self._whole, self._here = whole, denoiser.share.positions(whole)
+        return None if whole is None else self._here
+
+    def _dealt(self, variants: Sequence[Variant]) -> list[Variant]:
+        """Every cfg-th variant. All ranks get as many: where none is left, the last is evaluated again and not used."""
+        side = self._mesh.cfg
+        rounds = -(-len(variants) // side.size)
+        return [variants[min(turn * side.size + side.place, len(variants) - 1)] for turn in range(rounds)]
+
+    def _gathered(self, outputs: list[JointOutput]) -> list[JointOutput]:
+        if self._mesh.cfg.size == 1:
+            return outputs
+        video = self._all_of(torch.stack([output.video for output in outputs]))
+        audio = self._all_of(torch.stack([output.audio for output in outputs]))
+        return [JointOutput(*both) for both in zip(video, audio, strict=True)]
+
+    def _all_of(self, mine: Tensor) -> Tensor:
+        """[rounds,...] of every cfg rank -> [rounds*cfg,...] in the order they were dealt."""
+        return torch.stack(self._mesh.cfg.gather(mine), dim=1).flatten(0, 1)
+
+
+def _in_place(layer: int) -> AbstractContextManager[object]:
+    return nullcontext()

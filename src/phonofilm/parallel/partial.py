@@ -1,0 +1,65 @@
+"""Attention over a part of the keys, and how parts become the whole: weighted by their log-sum-exp.
+
+Shapes: b batch, n queries, m keys, h heads, e head width, d = h*e.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend
+
+
+@dataclass(frozen=True)
+class Partial:
+    """Softmax over some of the keys: `out` [b,n,h,e], and the logarithm of its denominator, `weight` [b,n,h] float32."""
+
+    out: Tensor
+    weight: Tensor
+
+    def flat(self, dtype: torch.dtype) -> Tensor:
+        """[b,n,d]."""
+        return self.out.flatten(-2).to(dtype)
+
+
+def attend_part(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Partial:
+    """q [b,n,d], k and v [b,m,d]. By the kernel that PyTorch would choose itself; all but the plain one keep no scores."""
+    q, k, v = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k, v))
+    out, weight = _kernel(q, k, v)
+    return Partial(out.transpose(1, 2), weight.transpose(1, 2))
+
+
+def merge(parts: Iterable[Partial]) -> Partial:
+    """The softmax over the keys of all parts together, accumulated in float32 and in the order given."""
+    remaining = iter(parts)
+    first = next(remaining)
+    out, weight = first.out.float(), first.weight
+    for part in remaining:
+        together = torch.logaddexp(weight, part.weight)
+        ours, theirs = (weight - together).exp(), (part.weight - together).exp()
+        out = out * ours[..., None] + part.out * theirs[..., None]
+        weight = together
+    return Partial(out, weight)
+
+
+def _kernel(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """q [b,h,n,e], k and v [b,h,m,e] -> out [b,h,n,e], log-sum-exp [b,h,n] float32."""
+    ops, n = torch.ops.aten, q.shape[2]
+    match SDPBackend(torch._fused_sdp_choice(q, k, v)):
+        case SDPBackend.FLASH_ATTENTION if q.device.type == "cpu":
+            out, weight = ops._scaled_dot_product_flash_attention_for_cpu(q, k, v)
+        case SDPBackend.FLASH_ATTENTION:
+            out, weight = ops._scaled_dot_product_flash_attention(q, k, v)[:2]
+        case SDPBackend.CUDNN_ATTENTION:
+            out, weight = ops._scaled_dot_product_cudnn_attention(q, k, v, None, True)[:2]
+        case SDPBackend.EFFICIENT_ATTENTION:
+            out, weight = ops._scaled_dot_product_efficient_attention(q, k, v, None, True)[:2]
+        case _:
+            scores = (q.float() @ k.float().transpose(-1, -2)) * q.shape[-1] ** -0.5
+            weight = scores.logsumexp(-1)
+            out = ((scores - weight[..., None]).exp() @ v.float()).to(q.dtype)
+    # cuDNN adds a dimension of one at the end; the memory-efficient kernel rounds the queries up to a multiple of 32.
+    return out, weight.reshape(*q.shape[:2], -1)[..., :n]

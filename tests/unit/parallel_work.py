@@ -1,0 +1,169 @@
+"""What the ranks of the parallel tests do: one process group per world size, many comparisons with one rank inside it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from phonofilm.errors import InputError
+from phonofilm.models.audio import WanAudioModel
+from phonofilm.models.bridge import DualTowerConditionalBridge
+from phonofilm.models.joint import JointDenoiser, JointOutput
+from phonofilm.models.layerwise import Moment, Variant, forward_one
+from phonofilm.models.video import Grid, WanModel
+from phonofilm.parallel.degrees import Degrees
+from phonofilm.parallel.denoiser import shared
+from phonofilm.parallel.engine import ParallelEngine
+from phonofilm.parallel.mesh import Mesh, make_mesh
+from phonofilm.parallel.ranks import Rank, agreed, joined
+from phonofilm.parallel.share import VideoShare
+from phonofilm.parallel.weights import ShardedWeights
+
+CPU = torch.device("cpu")
+# Token counts: two primes, fewer than a run would have rows, and one that no degree divides evenly.
+GRIDS: tuple[Grid, ...] = ((13, 1, 1), (1, 1, 37), (3, 5, 2), (1, 1, 5))
+AUDIO_TOKENS = 11
+
+
+@dataclass(frozen=True)
+class Compared:
+    """How far the ranks' outputs are from one rank's, relative to its largest value, and whether all ranks agree."""
+
+    what: str
+    error: float
+    same_on_all_ranks: bool
+
+
+def experts(pooled: bool = False) -> list[JointDenoiser]:
+    """Two experts around one audio tower and bridge; four heads; the last video layer runs alone."""
+    torch.manual_seed(5)
+    tower = {"ffn_dim": 40, "out_dim": 4, "text_dim": 16, "freq_dim": 16, "eps": 1e-6}
+    video = tower | {"dim": 48, "in_dim": 8, "num_heads": 4, "num_layers": 3, "patch_size": (1, 2, 2)}
+    audio = WanAudioModel(**tower, dim=24, in_dim=4, num_heads=2, num_layers=2, patch_size=(1,), vae_type="dac")
+    bridge = DualTowerConditionalBridge(
+        visual_layers=3,
+        audio_layers=2,
+        visual_hidden_dim=48,
+        audio_hidden_dim=24,
+        audio_fps=50.0,
+        head_dim=12,
+        interaction_strategy="full",
+        apply_cross_rope=True,
+        pooled_adaln=pooled,
+    )
+    both = [JointDenoiser(WanModel(**video), audio, bridge) for _ in range(2)]
+    for one in both:
+        one.eval().requires_grad_(False)
+    return both
+
+
+def moment(grid: Grid) -> Moment:
+    draw = torch.Generator().manual_seed(6)
+    video = torch.randn(1, 8, grid[0], 2 * grid[1], 2 * grid[2], generator=draw)
+    audio = torch.randn(1, 4, AUDIO_TOKENS, generator=draw)
+    return Moment(video, audio, torch.tensor(800.0), torch.tensor(600.0), 24.0)
+
+
+def variants() -> list[Variant]:
+    """The three evaluations of dual guidance: an odd number, so that two halves do not get equal shares."""
+    text = torch.randn(1, 6, 16, generator=torch.Generator().manual_seed(7))
+    return [Variant(text), Variant(text.flip(1), torch.zeros(1, 6)), Variant(text, bridge_scale=0.0)]
+
+
+def on_one_rank(denoiser: JointDenoiser, grid: Grid) -> list[JointOutput]:
+    with torch.no_grad():
+        return [forward_one(denoiser, moment(grid), variant) for variant in variants()]
+
+
+def compare(what: str, ours: list[JointOutput], theirs: list[JointOutput]) -> Compared:
+    flat, expected = _flat(ours), _flat(theirs)
+    error = float((flat - expected).abs().max() / expected.abs().max())
+    every = [torch.empty_like(flat) for _ in range(dist.get_world_size())]
+    dist.all_gather(every, flat)
+    return Compared(what, error, all(torch.equal(one, every[0]) for one in every))
+
+
+def _flat(outputs: list[JointOutput]) -> Tensor:
+    return torch.cat([t.flatten() for output in outputs for t in (output.video, output.audio)])
+
+
+def all_meshes(world: int) -> list[Degrees]:
+    """Every mesh of `world` ranks that four heads allow, CFG-parallel over two halves at most."""
+    sides = product((1, 2), range(1, world + 1), (1, 2, 4))
+    return [degrees for degrees in (Degrees(*side) for side in sides) if degrees.world == world]
+
+
+def engine(mesh: Mesh, pooled: bool = False) -> ParallelEngine:
+    high, low = shared(experts(pooled), VideoShare(mesh))
+    return ParallelEngine({"high": high, "low": low}, mesh)
+
+
+def compare_everything(rank: Rank) -> list[Compared]:
+    """All meshes of this world, all token counts, both kinds of bridge, sharded weights; against one rank's forwards."""
+    torch.set_num_threads(1)
+    with joined(rank, CPU):
+        done: list[Compared] = []
+        alone = {grid: on_one_rank(experts()[0], grid) for grid in GRIDS}
+        for degrees in all_meshes(rank.world):
+            mesh = make_mesh(degrees, CPU)
+            parallel = engine(mesh)
+            done += [
+                compare(f"{degrees}, {grid}", parallel("high", moment(grid), variants(), "low"), alone[grid])
+                for grid in GRIDS
+            ]
+        mesh = make_mesh(all_meshes(rank.world)[0], CPU)
+        pooled = engine(mesh, pooled=True)("low", moment(GRIDS[0]), variants(), "low")
+        done.append(compare("pooled bridge", pooled, on_one_rank(experts(pooled=True)[1], GRIDS[0])))
+        done += _compare_sharded_weights(mesh)
+        return done
+
+
+def _compare_sharded_weights(mesh: Mesh) -> list[Compared]:
+    high, low = shared(experts(), VideoShare(mesh))
+    whole = sum(p.numel() for p in high.video.blocks.parameters())
+    weights = ShardedWeights([high, low], mesh)
+    parallel = ParallelEngine({"high": high, "low": low}, mesh, weights)
+    done = []
+    for name, turn in (("high", 0), ("low", 1), ("high", 0)):
+        ours = parallel(name, moment(GRIDS[0]), variants(), "low")  # type: ignore[arg-type]
+        done.append(compare(f"sharded weights, {name}", ours, on_one_rank(experts()[turn], GRIDS[0])))
+        held = sum(_local_numel(p) for p in high.video.blocks.parameters())
+        done.append(
+            Compared(f"weights held after {name}: {held} of {whole}", held / whole - 1 / mesh.degrees.world, True)
+        )
+    return done
+
+
+def _local_numel(parameter: nn.Parameter) -> int:
+    return parameter.to_local().numel()  # type: ignore[operator]
+
+
+def first_numbers(rank: Rank) -> tuple[int, int]:
+    """The number that ranks agree on, of numbers that differ; and the world."""
+    with joined(rank, CPU):
+        return agreed(100 + rank.number), dist.get_world_size()
+
+
+def one_is_killed(rank: Rank) -> None:
+    """Rank 1 is killed while the others are in an exchange with it."""
+    with joined(rank, CPU):
+        if rank.number == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        dist.all_reduce(torch.ones(1))
+        time.sleep(60)
+
+
+def one_refuses(rank: Rank) -> None:
+    """Rank 1 finds its input wrong; the others sit in an exchange."""
+    with joined(rank, CPU):
+        if rank.number == 1:
+            raise InputError("this clip is not for me")
+        dist.all_reduce(torch.ones(1))
+        time.sleep(60)

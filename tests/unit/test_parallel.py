@@ -1,0 +1,131 @@
+"""Several ranks give one rank's numbers, whatever the mesh and the token count; a rank that goes takes the others along."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+from tests.unit import parallel_work as work
+
+from phonofilm.errors import InputError
+from phonofilm.models.layers import attention
+from phonofilm.parallel.degrees import Degrees, choose_degrees
+from phonofilm.parallel.partial import attend_part, merge
+from phonofilm.parallel.ranks import Rank, RankError, device_of, launch, rank_of_launcher
+from phonofilm.parallel.shards import Shards
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_ranks_give_the_numbers_of_one_rank_for_every_mesh_and_token_count(world: int) -> None:
+    compared = launch(world, work.compare_everything)
+    assert len(compared) > 10
+    assert [one for one in compared if one.error > 1e-5] == []
+    assert [one for one in compared if not one.same_on_all_ranks] == []
+
+
+def test_meshes_compared_have_ring_ulysses_both_and_cfg() -> None:
+    assert set(work.all_meshes(4)) == {
+        Degrees(1, 4, 1),
+        Degrees(1, 2, 2),
+        Degrees(1, 1, 4),
+        Degrees(2, 2, 1),
+        Degrees(2, 1, 2),
+    }
+
+
+def test_a_rank_that_is_killed_ends_the_others_and_is_named() -> None:
+    start = time.monotonic()
+    with pytest.raises(RankError, match=r"rank 1 was ended by signal 9 \(SIGKILL\); the machine may be out of memory"):
+        launch(2, work.one_is_killed)
+    assert time.monotonic() - start < 40  # most of it is starting Python on a busy machine; the sleep is 60
+
+
+def test_an_error_of_one_rank_is_raised_as_it_is() -> None:
+    with pytest.raises(InputError, match="this clip is not for me"):
+        launch(2, work.one_refuses)
+
+
+def test_ranks_take_the_first_ones_seed() -> None:
+    assert launch(2, work.first_numbers) == (100, 2)
+
+
+@pytest.mark.parametrize("parts", [(7,), (1, 6), (3, 1, 3), (1,) * 7])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_partial_attentions_merge_to_the_whole(parts: tuple[int, ...], dtype: torch.dtype) -> None:
+    draw = torch.Generator().manual_seed(1)
+    q, k, v = (torch.randn(2, n, 24, generator=draw).to(dtype) for n in (5, 7, 7))
+    split = zip(k.split(parts, 1), v.split(parts, 1), strict=True)
+    merged = merge(attend_part(q, *both, heads=3) for both in split).flat(dtype)
+    whole = attention(q, k, v, 3)
+    assert merged.dtype == dtype
+    assert float((merged - whole).abs().max()) < (1e-6 if dtype == torch.float32 else 0.02)
+
+
+@pytest.mark.parametrize(("total", "parts"), [(1, 1), (7, 2), (8, 4), (43_120, 7), (13, 13)])
+def test_shards_are_consecutive_and_differ_by_one_at_most(total: int, parts: int) -> None:
+    shards = Shards(total, parts)
+    assert [i for part in range(parts) for i in range(total)[shards.piece(part)]] == list(range(total))
+    sizes = [shards.size(part) for part in range(parts)]
+    assert max(sizes) - min(sizes) <= 1
+    assert shards.longest == max(sizes)
+
+
+def test_fewer_tokens_than_ranks_are_refused() -> None:
+    with pytest.raises(InputError, match="3 video tokens cannot be shared by 4 devices"):
+        Shards(3, 4)
+
+
+@pytest.mark.parametrize(
+    ("world", "heads", "options", "chosen"),
+    [
+        (8, 40, {}, Degrees(1, 1, 8)),
+        (8, 40, {"cfg_parallel": True}, Degrees(2, 1, 4)),
+        (8, 40, {"ring": 2}, Degrees(1, 2, 4)),
+        (8, 40, {"ulysses": 2}, Degrees(1, 4, 2)),
+        (6, 40, {}, Degrees(1, 3, 2)),
+        (3, 40, {}, Degrees(1, 3, 1)),
+        (8, 4, {"cfg_parallel": True, "ring": 2, "ulysses": 2}, Degrees(2, 2, 2)),
+    ],
+)
+def test_the_mesh_is_chosen_ulysses_first(world: int, heads: int, options: dict, chosen: Degrees) -> None:
+    assert choose_degrees(world, heads, **options) == chosen
+
+
+@pytest.mark.parametrize(
+    ("world", "options", "message"),
+    [
+        (3, {"ulysses": 3}, "40 heads cannot be dealt evenly to ulysses degree 3; use ulysses 1 with ring 3"),
+        (8, {"ulysses": 3}, "makes 6 devices, and there are 8; use ulysses 8 with ring 1 or ulysses 4 with ring 2"),
+        (8, {"ring": 16}, "ulysses degree 1 x ring degree 16 makes 16 devices, and there are 8"),
+        (3, {"cfg_parallel": True}, "3 devices have none; use an even number"),
+        (0, {}, "number of devices 0 is less than 1"),
+        (2, {"ring": -1}, "ring degree -1 is less than 1"),
+    ],
+)
+def test_a_mesh_that_cannot_be_is_refused_with_what_can(world: int, options: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        choose_degrees(world, 40, **options)
+
+
+def test_torchruns_variables_make_a_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert rank_of_launcher() is None
+    for name, value in (("WORLD_SIZE", "4"), ("RANK", "3"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    assert rank_of_launcher() == Rank(3, 4, 1, "env://")
+
+
+@pytest.mark.parametrize("name", ["auto", "cuda"])
+def test_more_ranks_than_gpus_are_refused(name: str) -> None:
+    with pytest.raises(InputError, match="99 devices were asked for, and PyTorch sees"):
+        device_of(Rank(98, 99, 98, ""), name)
+
+
+def test_one_named_gpu_is_not_for_several_ranks() -> None:
+    with pytest.raises(InputError, match="device cuda:0 is one device, and 2 ranks need one each"):
+        device_of(Rank(0, 2, 0, ""), "cuda:0")
