@@ -28,7 +28,7 @@ from phonofilm.training.logs import read_metrics
 from phonofilm.training.optimizers import progress, rate_factor
 from phonofilm.training.task import Hook, Moment
 from phonofilm.training.trainer import Trainer
-from phonofilm.training.validation import ValidationLoss
+from phonofilm.training.validation import ValidationLoss, latent_batches
 
 
 @pytest.fixture(scope="module")
@@ -360,11 +360,11 @@ def test_progress_follows_whichever_end_is_nearer() -> None:
 
 def test_validation_is_repeatable_and_says_what_the_bridge_is_worth(latents: LatentDataset, tmp_path: Path) -> None:
     model = tiny_model(two_experts=True)
-    hook = ValidationLoss(model, latents, boundary_ratio=0.9, clips=5, batch_size=2)
+    hook = ValidationLoss(model, latent_batches(latents, clips=5, size=2), boundary_ratio=0.9)
     moment = Moment(0, 0.0, tmp_path)
     values = hook(moment)
     assert values == hook(moment)
-    assert values == pytest.approx(ValidationLoss(model, latents, 0.9, clips=5, batch_size=5)(moment), rel=1e-4)
+    assert values == pytest.approx(ValidationLoss(model, latent_batches(latents, 5, 5), 0.9)(moment), rel=1e-4)
     assert {"val/high/video/0.97", "val/low/audio/0.1", "val/video/no_bridge", "val/audio"} <= set(values)
     assert 1.0 < values["val/video"] < 3.0
 

@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from phonofilm.training.adapters import AdaptedPart
+    from phonofilm.training.estimate import Estimate
 
 
 def train(
@@ -25,21 +26,55 @@ def train(
         list[str] | None, typer.Option("--allow", help="A key that may differ from the run that is resumed.")
     ] = None,
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="Settings over the config's: optimizer.lr=2e-4 lora.audio=null ...")
+        list[str] | None,
+        typer.Argument(help="Settings over the config's: optimizer.lr=2e-4 lora.audio=null ...; plan: only measure."),
     ] = None,
 ) -> None:
-    """Fine-tune a model on clips: a LoRA file that lies in the run's folder when it ends, or whole weights."""
+    """Fine-tune a model on clips: a LoRA file that lies in the run's folder when it ends, or whole weights.
+
+    What the run will take is measured first. `phonofilm train plan ...` stops there.
+    """
     import logging
 
+    from phonofilm.cli.training_curves import check_plotting, draw_curves
+    from phonofilm.cli.training_progress import report_training
     from phonofilm.training.config_files import read_config
+    from phonofilm.training.rehearsal import rehearse
+    from phonofilm.training.trainer import Trainer
+    from phonofilm.training.tune_hooks import bucket_cases, hooks_for
     from phonofilm.training.tune_run import prepare, tune
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    task = prepare(read_config(config, overrides or (), data or ()), output)
+    logging.getLogger("phonofilm").setLevel(logging.INFO)
+    check_plotting()
+    only_plan = (overrides or [""])[0] == "plan"
+    settings = (overrides or [])[1 if only_plan else 0 :]
+    task = prepare(read_config(config, settings, data or ()), output)
     if task.adapted:
         _print_adapted(task.adapted)
-    end = tune(task, output, resume=resume, allow=allow or ())
+    hooks = hooks_for(task, output)
+
+    def plan(trainer: Trainer) -> None:
+        _print_estimate(rehearse(trainer, task.model, bucket_cases(task, trainer)))
+
+    if only_plan:
+        plan(Trainer(task, task.config, output, hooks))
+        return
+    with report_training() as report:
+        end = tune(task, output, hooks, resume=resume, allow=allow or (), watch=report, before=plan)
+    curves = draw_curves(output)
     typer.echo(f"{end.run.reason} after {end.run.step} updates" + (f": {end.lora}" if end.lora else ""))
+    if curves is not None:
+        typer.echo(f"curves: {curves}")
+
+
+def _print_estimate(estimate: Estimate) -> None:
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    table = Table("measured dry run", Column("", justify="right"))
+    for what, much in estimate.lines():
+        table.add_row(what, much)
+    Console(stderr=True).print(table)
 
 
 def _print_adapted(parts: tuple[AdaptedPart, ...]) -> None:

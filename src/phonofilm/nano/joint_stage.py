@@ -21,7 +21,7 @@ from phonofilm.models.video import WanModel
 from phonofilm.pipeline.mova import MovaPipeline
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler
 from phonofilm.training.checkpoints import checkpoint_folders
-from phonofilm.training.config import JointConfig
+from phonofilm.training.config import JointConfig, TimestepConfig
 from phonofilm.training.init import init_from_scratch
 from phonofilm.training.joint import JointModel, clone_expert, train_joint
 from phonofilm.training.latents import LatentDataset
@@ -123,19 +123,23 @@ def package(
 ) -> Path:
     """Write the checkpoint folder of the released layout, weights in `dtype`. Schedule and boundary are the training's."""
     timesteps = config.objective.timesteps
-    scheduler = FlowMatchPairScheduler(
-        shift=timesteps.video_shift, sigma_min=timesteps.sigma_min, extra_one_step=timesteps.extra_one_step
-    )
     modules: dict[str, Any] = {name: module.to(dtype) for name, module in parts.items()}
     pipeline = MovaPipeline(
         tokenizer=tokenizer,
-        scheduler=scheduler,
+        scheduler=scheduler_for(timesteps),
         boundary_ratio=timesteps.boundary_ratio,
         defaults=defaults,
         **modules,
     )
     pipeline.save_pretrained(folder, overwrite=True)
     return folder
+
+
+def scheduler_for(timesteps: TimestepConfig) -> FlowMatchPairScheduler:
+    """The schedule that sampling takes from a training's timesteps."""
+    return FlowMatchPairScheduler(
+        shift=timesteps.video_shift, sigma_min=timesteps.sigma_min, extra_one_step=timesteps.extra_one_step
+    )
 
 
 def _train(

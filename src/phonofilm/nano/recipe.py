@@ -23,17 +23,18 @@ from phonofilm.models.audio_vae import DAC
 from phonofilm.models.bridge import DualTowerConditionalBridge
 from phonofilm.models.video import WanModel
 from phonofilm.nano.audio_vae_stage import AudioVaeConfig, train_audio_vae
-from phonofilm.nano.joint_stage import TowerConfig, package, train_experts, train_towers
+from phonofilm.nano.joint_stage import TowerConfig, package, scheduler_for, train_experts, train_towers
 from phonofilm.nano.latent_stage import Encoders, LatentConfig, write_latents
-from phonofilm.nano.samples import SampleHook
+from phonofilm.nano.samples import held_out_previews
 from phonofilm.nano.text import build_text_encoder, make_tokenizer
 from phonofilm.nano.video_vae import VideoVaeConfig, train_video_vae
 from phonofilm.nano.world import HELD_OUT_SEED, make_clip
 from phonofilm.training.config import JointConfig, ObjectiveConfig, OptimizerConfig, TimestepConfig
 from phonofilm.training.joint import JointModel
 from phonofilm.training.latents import LatentDataset
+from phonofilm.training.previews import SampleHook, Studio
 from phonofilm.training.task import Hook
-from phonofilm.training.validation import ValidationLoss
+from phonofilm.training.validation import ValidationLoss, latent_batches
 
 logger = logging.getLogger(__name__)
 
@@ -217,19 +218,19 @@ def _experts(run: Run) -> None:
 
 def _lookers_on(run: Run, model: JointModel, config: JointConfig) -> tuple[Hook, ...]:
     """Validation losses and samples on held-out clips while the towers train."""
-    timesteps = config.objective.timesteps
-    validation = ValidationLoss(
-        model, LatentDataset(run.held_out), timesteps.boundary_ratio, every=run.recipe.validate_every
-    )
-    samples = SampleHook(
-        model,
+    timesteps, defaults = config.objective.timesteps, run.recipe.defaults
+    held_out = latent_batches(LatentDataset(run.held_out))
+    validation = ValidationLoss(model, held_out, timesteps.boundary_ratio, every=run.recipe.validate_every)
+    studio = Studio(
         AutoencoderKLWan.from_pretrained(run.video_vae),
         DAC.from_pretrained(run.audio_vae),
-        PreTrainedTokenizerFast.from_pretrained(run.text / "tokenizer"),
-        timesteps,
-        run.recipe.defaults,
-        every=run.recipe.sample_every,
+        scheduler_for(timesteps),
+        timesteps.boundary_ratio,
+        defaults,
+        tokenizer=PreTrainedTokenizerFast.from_pretrained(run.text / "tokenizer"),
     )
+    previews = held_out_previews(defaults["height"], defaults["num_frames"])
+    samples = SampleHook(model, studio, previews, every=run.recipe.sample_every)
     return validation, samples
 
 

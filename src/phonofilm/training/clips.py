@@ -75,6 +75,10 @@ class CachedClips:
         facts = [[e.bucket, e.latents, e.text, e.has_audio, e.weight] for e in self.index.entries]
         return digest([facts, self.index.frame_rate, self.index.empty])
 
+    def bucket_at(self, number: int, size: int) -> str:
+        """The bucket of micro-batch `number`."""
+        return list(self.buckets)[self._order.batch(number, size)[0]]
+
     def batch(self, number: int, size: int, device: torch.device) -> Batch:
         """The `size` clips of micro-batch `number`, all of one bucket, on `device`."""
         bucket, rows = self._order.batch(number, size)

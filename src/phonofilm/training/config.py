@@ -71,6 +71,12 @@ class ObjectiveConfig(Strict):
         return self
 
 
+def learnt_modalities(objective: ObjectiveConfig) -> frozenset[Modality]:
+    """Those whose loss has a weight."""
+    weights = (objective.video_weight, objective.audio_weight)
+    return frozenset(name for name, weight in zip(MODALITIES, weights, strict=True) if weight)
+
+
 class OptimizerConfig(Strict):
     """AdamW for everything, or Muon for the matrices inside blocks and AdamW for the rest.
 
@@ -146,8 +152,7 @@ class JointConfig(LoopConfig):
 
     @property
     def modalities(self) -> frozenset[Modality]:
-        weights = (self.objective.video_weight, self.objective.audio_weight)
-        return frozenset(name for name, weight in zip(MODALITIES, weights, strict=True) if weight)
+        return learnt_modalities(self.objective)
 
     @model_validator(mode="after")
     def _something_to_train(self) -> Self:

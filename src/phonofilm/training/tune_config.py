@@ -5,10 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
-from phonofilm.training.config import LoopConfig, ObjectiveConfig, Positive, Probability, Strict
+from phonofilm.training.config import (
+    LoopConfig,
+    Modality,
+    ObjectiveConfig,
+    Positive,
+    Precision,
+    Probability,
+    Strict,
+    learnt_modalities,
+)
 from phonofilm.training.ignored import ignored_keys
+from phonofilm.training.watch_config import SamplesConfig, ValidationConfig
 
 Part = Literal["high", "low", "audio", "bridge"]
 PARTS: tuple[Part, ...] = ("high", "low", "audio", "bridge")
@@ -87,6 +97,7 @@ class TuneConfig(LoopConfig):
         base_dtype: of the frozen weights; auto is bfloat16 on a GPU and float32 on a CPU. Trained weights are float32.
         activation_offload: what gradient checkpointing keeps waits in host memory.
         trigger_word: written into the LoRA file.
+        samples, validation: what is looked at while it trains.
     """
 
     mode: Literal["low_resource", "accelerate", "fsdp"] = "accelerate"
@@ -100,8 +111,15 @@ class TuneConfig(LoopConfig):
     objective: ObjectiveConfig = ObjectiveConfig()
     gradient_checkpointing: bool = True
     activation_offload: bool = False
+    precision: Precision = "auto"
     base_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     trigger_word: str | None = None
+    samples: SamplesConfig = SamplesConfig()
+    validation: ValidationConfig = ValidationConfig()
+
+    @property
+    def modalities(self) -> frozenset[Modality]:
+        return learnt_modalities(self.objective)
 
     @property
     def parts(self) -> dict[Part, AdapterConfig | WholeConfig]:
@@ -124,7 +142,10 @@ class TuneConfig(LoopConfig):
         return self
 
     @model_validator(mode="after")
-    def _nothing_ignored(self) -> Self:
+    def _nothing_ignored(self, info: ValidationInfo) -> Self:
+        # A saved config names every key, so none of them says anything by being there.
+        if info.context and info.context.get("saved"):
+            return self
         if ignored := ignored_keys(self):
             raise ValueError("; ".join(f"{key} would be ignored: {why}" for key, why in ignored.items()))
         return self

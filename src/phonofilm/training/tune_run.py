@@ -32,12 +32,11 @@ from phonofilm.training.task import Hook
 from phonofilm.training.trainer import RunEnd, Trainer
 from phonofilm.training.tune import LORA_FILE, TuneTask, checkpoint_objective
 from phonofilm.training.tune_config import TuneConfig, as_plain
+from phonofilm.training.watching import Watch
 
 logger = logging.getLogger(__name__)
 
 ENCODERS = ("video_vae", "audio_vae", "text_encoder")
-# What looks on while it trains; made once the task exists.
-HooksFor = Callable[[TuneTask], Sequence[Hook]]
 
 
 @dataclass(frozen=True)
@@ -64,14 +63,21 @@ def tune(
     resume: bool = False,
     allow: Sequence[str] = (),
     until: int | None = None,
+    watch: Watch | None = None,
+    before: Callable[[Trainer], None] | None = None,
 ) -> TuneEnd:
-    """Train into the run folder. `resume` goes on from its latest checkpoint, or starts when it has none yet."""
-    trainer = Trainer(task, task.config, output, hooks)
+    """Train into the run folder. `resume` goes on from its latest checkpoint, or starts when it has none yet.
+
+    `before` is called when everything is ready to train, `watch` after every update.
+    """
+    trainer = Trainer(task, task.config, output, hooks, watch=watch)
     if resume and checkpoint_folders(output):
         trainer.resume(allow)
     if trainer.accelerator.is_main_process:
         output.mkdir(parents=True, exist_ok=True)
         write_config(as_plain(task.config), output / "config.yaml")
+    if before is not None:
+        before(trainer)
     end = trainer.run(until)
     if task.config.lora is None:
         return TuneEnd(end, None)

@@ -2,86 +2,142 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from phonofilm.training.joint import JointInputs, JointModel
+from phonofilm.training.clips import CachedClips
+from phonofilm.training.joint import Batch, JointInputs, JointModel
 from phonofilm.training.latents import LatentDataset
 from phonofilm.training.objective import add_noise, velocity, with_condition
 from phonofilm.training.task import Moment
 from phonofilm.training.timesteps import Expert
 
+TRACKS = ("video", "audio")
 SIGMAS = (0.1, 0.3, 0.5, 0.7, 0.9, 0.97)
+# The clips to score, on a device, in batches of one size each; the same at every call.
+Batches = Callable[[torch.device], Iterator[Batch]]
+
+
+def resident(_: Expert) -> None:
+    """Every expert is where it computes already."""
 
 
 @dataclass
 class ValidationLoss:
-    """A hook that scores the first `clips` of a folder of latents, both tracks at the same sigma.
+    """A hook that scores the same clips every time, both tracks at the same sigma.
 
-    Logged per expert, modality and sigma, and their means: `val/video`, `val/audio`. `val/audio/no_bridge` and
-    `val/video/no_bridge` are the means with the bridge off: what the other track is worth is the difference.
+    Logged per expert, modality and sigma, and their means: `val/video`, `val/audio` and of both `val/mean`.
+    `val/audio/no_bridge` and `val/video/no_bridge` are the means with the bridge off: what the other track is worth is
+    the difference. `activate` is called before an expert's forwards.
     """
 
     model: JointModel
-    dataset: LatentDataset
+    batches: Batches
     boundary_ratio: float
     every: int = 500
-    clips: int = 32
-    batch_size: int = 8
     seed: int = 1234
     sigmas: tuple[float, ...] = SIGMAS
+    activate: Callable[[Expert], None] = resident
     name: str = "validation"
 
     def __call__(self, moment: Moment) -> dict[str, float]:
         values: dict[str, float] = {}
-        clips = min(self.clips, len(self.dataset))
-        for bridge, suffix in ((1.0, ""), (0.0, "/no_bridge")):
-            means = torch.stack([self._at(sigma, clips, bridge) for sigma in self.sigmas])
-            values[f"val/video{suffix}"], values[f"val/audio{suffix}"] = means.mean(0).tolist()
-            if not suffix:
-                for sigma, (video, audio) in zip(self.sigmas, means.tolist(), strict=True):
-                    expert = self._expert(sigma)
-                    values[f"val/{expert}/video/{sigma}"] = video
-                    values[f"val/{expert}/audio/{sigma}"] = audio
+        self.model.eval()
+        # Sigma by sigma from the top, so that each expert has to come only once.
+        found = {sigma: [self.errors(sigma, bridge) for bridge in (1.0, 0.0)] for sigma in sorted(self.sigmas)[::-1]}
+        for place, suffix in enumerate(("", "/no_bridge")):
+            means = torch.stack([errors[place] for errors in found.values()]).nanmean(0)
+            values |= _known(
+                {f"val/{track}{suffix}": value for track, value in zip(TRACKS, means.tolist(), strict=True)}
+            )
+        means = [values[name] for name in ("val/video", "val/audio") if name in values]
+        values["val/mean"] = sum(means) / len(means)
+        for sigma in self.sigmas:
+            names = (f"val/{self._expert(sigma)}/{track}/{sigma}" for track in TRACKS)
+            values |= _known(dict(zip(names, found[sigma][0].tolist(), strict=True)))
         return values
+
+    @torch.no_grad()
+    def errors(self, sigma: float, bridge: float, batches: int | None = None) -> Tensor:
+        """Mean squared velocity errors at one sigma: [video, audio]; NaN where no clip has sound."""
+        device = next(self.model.parameters()).device
+        expert = self._expert(sigma)
+        self.activate(expert)
+        sums, counts, first = torch.zeros(2), torch.zeros(2), 0
+        for number, batch in enumerate(self.batches(device)):
+            if number == batches:
+                break
+            size = batch.sample.video.shape[0]
+            errors = self._batch_errors(batch, range(first, first + size), sigma, bridge, expert)
+            has_audio = batch.sample.has_audio.float()
+            sums += torch.stack([errors[0].sum(), (errors[1] * has_audio).sum()])
+            counts += torch.stack([torch.tensor(float(size)), has_audio.sum()])
+            first += size
+        return sums / counts
 
     def _expert(self, sigma: float) -> Expert:
         if self.model.low is None:
             return "both"
         return "high" if sigma >= self.boundary_ratio else "low"
 
-    def _at(self, sigma: float, clips: int, bridge: float) -> Tensor:
-        """Mean squared velocity errors at one sigma: [video, audio]."""
-        device = next(self.model.parameters()).device
-        generator = torch.Generator().manual_seed(self.seed)
-        shapes = [self.dataset.arrays[track].shape[1:] for track in ("video", "audio")]
-        noise = [torch.randn((clips, *shape), generator=generator).to(device) for shape in shapes]
-        sums = torch.zeros(2)
-        heard = 0.0
-        for first in range(0, clips, self.batch_size):
-            rows = torch.arange(first, min(first + self.batch_size, clips))
-            sample = self.dataset.sample(rows, device)
-            sigmas = torch.full((len(rows),), sigma)
-            noises = [track[first : first + len(rows)] for track in noise]
-            inputs = JointInputs(
-                with_condition(add_noise(sample.video, noises[0], sigmas), sample.condition),
-                add_noise(sample.audio, noises[1], sigmas),
-                sigmas,
-                sigmas,
-                torch.full((len(rows),), bridge),
-                self.dataset.prompts(rows, device),
-                self.dataset.meta.frame_rate,
+    def _batch_errors(
+        self, batch: Batch, numbers: Sequence[int], sigma: float, bridge: float, expert: Expert
+    ) -> list[Tensor]:
+        """Errors [b] of video and audio. A clip's noise depends on its number alone, however clips are batched."""
+        sample = batch.sample
+        generators = [torch.Generator().manual_seed(self.seed + number) for number in numbers]
+        clean = (sample.video, sample.audio)
+        noise = [
+            torch.stack([torch.randn(track.shape[1:], generator=g) for g in generators]).to(track) for track in clean
+        ]
+        sigmas = torch.full((len(generators),), sigma)
+        inputs = JointInputs(
+            with_condition(add_noise(sample.video, noise[0], sigmas), sample.condition),
+            add_noise(sample.audio, noise[1], sigmas),
+            sigmas,
+            sigmas,
+            bridge * sample.has_audio.float(),
+            batch.prompts(torch.ones(len(generators), dtype=torch.bool)),
+            batch.frame_rate,
+        )
+        output = self.model(inputs, expert)
+        pairs = zip((output.video, output.audio), clean, noise, strict=True)
+        return [(guess.float() - velocity(x0, eps)).square().flatten(1).mean(1).cpu() for guess, x0, eps in pairs]
+
+
+def _known(values: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if not math.isnan(value)}
+
+
+def latent_batches(dataset: LatentDataset, clips: int = 32, size: int = 8) -> Batches:
+    """The first `clips` of a folder of latents, `size` at a time."""
+    count = min(clips, len(dataset))
+
+    def batches(device: torch.device) -> Iterator[Batch]:
+        for first in range(0, count, size):
+            rows = torch.arange(first, min(first + size, count))
+            yield Batch(
+                dataset.sample(rows, device),
+                lambda _, rows=rows: dataset.prompts(rows, device),
+                dataset.meta.frame_rate,
             )
-            with torch.no_grad():
-                output = self.model(inputs, self._expert(sigma))
-            targets = (velocity(sample.video, noises[0]), velocity(sample.audio, noises[1]))
-            errors = [
-                (guess.float() - target).square().flatten(1).mean(1).cpu()
-                for guess, target in zip((output.video, output.audio), targets, strict=True)
-            ]
-            weight = sample.has_audio.float()
-            sums += torch.stack([errors[0].sum(), (errors[1] * weight).sum()])
-            heard += float(weight.sum())
-        return sums / torch.tensor([clips, max(heard, 1.0)])
+
+    return batches
+
+
+def cached_batches(clips: CachedClips, count: int = 32, size: int = 8) -> Batches:
+    """The first `count` of a cache's clips, `size` of one bucket at a time."""
+
+    def batches(device: torch.device) -> Iterator[Batch]:
+        left = count
+        for bucket, entries in clips.buckets.items():
+            chosen = entries[:left]
+            left -= len(chosen)
+            for first in range(0, len(chosen), size):
+                yield clips.batch_of(bucket, chosen[first : first + size], device)
+
+    return batches

@@ -1,0 +1,87 @@
+"""How far a training is, on standard error: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+import typer
+
+from phonofilm.cli.progress import LogLines, duration
+from phonofilm.training.watching import Progress
+
+
+class TrainingReport(AbstractContextManager["TrainingReport"], Protocol):
+    """Entered before the training and left however it ends; called after every update."""
+
+    def __call__(self, now: Progress) -> None: ...
+
+
+def report_training(terminal: bool | None = None) -> TrainingReport:
+    """A bar when standard error is a terminal, else lines."""
+    return TrainingBar() if (sys.stderr.isatty() if terminal is None else terminal) else TrainingLines()
+
+
+def pace(now: Progress) -> str:
+    """Losses, seconds per update, time left."""
+    losses = "".join(f"{name} {value:.4f}  " for name, value in now.losses.items())
+    return f"{losses}{now.seconds_per_update:.3g} s/step  {duration(now.seconds_left)} left"
+
+
+class TrainingLines:
+    """One line whenever the losses are new."""
+
+    def __init__(self) -> None:
+        self._handler = LogLines(self._say)
+
+    def __enter__(self) -> TrainingLines:
+        self._handler.attach()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._handler.detach()
+
+    def __call__(self, now: Progress) -> None:
+        if now.fresh:
+            of = f"/{now.total}" if now.total else ""
+            self._say(f"step {now.step}{of}  {pace(now)}")
+
+    def _say(self, text: str) -> None:
+        typer.echo(text, err=True)
+
+
+class TrainingBar:
+    """One bar over the run, with warnings above it."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (
+            TextColumn("train"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[about]}"),
+        )
+        self._bars = Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), redirect_stdout=False)
+        self._task = self._bars.add_task("train", total=None, about="")
+        self._handler = LogLines(self._say)
+
+    def __enter__(self) -> TrainingBar:
+        self._handler.attach()
+        self._bars.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bars.stop()
+        self._handler.detach()
+
+    def __call__(self, now: Progress) -> None:
+        total = now.total or (round(now.step / now.done) if now.done else None)
+        self._bars.update(self._task, completed=now.step, total=total, about=pace(now))
+
+    def _say(self, text: str) -> None:
+        from rich.markup import escape
+
+        self._bars.console.print(escape(text), highlight=False, soft_wrap=True)
