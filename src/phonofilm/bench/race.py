@@ -1,0 +1,109 @@
+"""The race: contestants in turn, round after round, so that a machine whose speed swings treats all alike."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from phonofilm.bench.bed import Bed, Limits, largest_difference, measure_limits, timed
+from phonofilm.bench.contestants import Contestant, Running
+from phonofilm.models.joint import JointOutput
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One contestant's figures.
+
+    seconds: of a step, the median over all. ratio: to the first contestant's, the median over rounds. limit_seconds: no
+    step can be faster. peak_bytes: most device memory in use at once (None where the device is the host).
+    difference: of its velocities from the first contestant's; 0.0 is bit-identical. error: why it could not run.
+    """
+
+    name: str
+    what: str
+    ours: bool
+    seconds: float | None = None
+    ratio: float | None = None
+    limit_seconds: float | None = None
+    peak_bytes: int | None = None
+    streamed_bytes: int = 0
+    difference: float | None = None
+    error: str | None = None
+
+
+@dataclass
+class _Tally:
+    rounds: list[float]
+    peak: int | None = None
+    streamed: int = 0
+    output: list[Tensor] | None = None
+    error: str | None = None
+
+
+@torch.no_grad()
+def race(
+    bed: Bed, contestants: Sequence[Contestant], rounds: int, steps: int, progress: Progress
+) -> tuple[Limits, list[Result]]:
+    """Run every contestant `rounds` times for `steps` timed steps after one that warms it up.
+
+    One that runs out of memory, or cannot run here, is listed with its error; the others go on.
+    """
+    limits = measure_limits(bed)
+    tallies = {contestant.name: _Tally([]) for contestant in contestants}
+    for number in range(rounds):
+        for contestant in contestants:
+            tally = tallies[contestant.name]
+            progress(contestant.name, number, rounds)
+            if tally.error is None:
+                _take_turn(bed, contestant, steps, tally)
+        progress("", number + 1, rounds)
+    first = next((tallies[c.name] for c in contestants if tallies[c.name].error is None), None)
+    return limits, [_result(bed, contestant, tallies[contestant.name], first, limits) for contestant in contestants]
+
+
+def _take_turn(bed: Bed, contestant: Contestant, steps: int, tally: _Tally) -> None:
+    on_gpu = bed.device.type == "cuda"
+    try:
+        if on_gpu:
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(bed.device)
+        with contestant.run(bed) as running:
+            tally.output = _velocities(running.step())
+            tally.rounds.append(_median_step(running, steps, bed.device))
+            tally.streamed = running.streamed_bytes
+        if on_gpu:
+            tally.peak = torch.cuda.max_memory_allocated(bed.device)
+    except (RuntimeError, ValueError, ImportError, NotImplementedError) as error:
+        tally.error = str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _median_step(running: Running, steps: int, device: torch.device) -> float:
+    return statistics.median(timed(running.step, device) for _ in range(steps))
+
+
+def _velocities(outputs: list[JointOutput]) -> list[Tensor]:
+    return [tensor.cpu() for output in outputs for tensor in (output.video, output.audio)]
+
+
+def _result(bed: Bed, contestant: Contestant, tally: _Tally, first: _Tally | None, limits: Limits) -> Result:
+    who = contestant.name, contestant.what, contestant.ours
+    if tally.error is not None or first is None:
+        return Result(*who, error=tally.error)
+    assert tally.output is not None
+    assert first.output is not None
+    ratios = [mine / its for mine, its in zip(tally.rounds, first.rounds, strict=True)]
+    return Result(
+        *who,
+        seconds=statistics.median(tally.rounds),
+        ratio=statistics.median(ratios),
+        limit_seconds=limits.seconds(bed.flops, tally.streamed),
+        peak_bytes=tally.peak,
+        streamed_bytes=tally.streamed,
+        difference=largest_difference(tally.output, first.output),
+    )

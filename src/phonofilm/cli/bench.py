@@ -1,0 +1,57 @@
+"""`phonofilm bench`: one guided step on this machine, ours beside a peer's and beside what is possible. Only glue."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def bench(
+    out: Annotated[Path, typer.Option(help="Folder for the figures (JSON) and their plot.")] = Path("outputs/bench"),
+    size: Annotated[
+        str | None, typer.Option(help="tiny, 360p, 360p-17 or 720p; by default tiny on a CPU, 360p on a GPU.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto (as generate), float32, bfloat16 or float16.")] = "auto",
+    only: Annotated[list[str] | None, typer.Option(help="A contestant's name; may be given several times.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each contestant, interleaved.")] = 3,
+    steps: Annotated[int, typer.Option(min=1, help="Timed steps in a turn.")] = 3,
+) -> None:
+    """Time a guided step: resident, streamed, and streamed by diffusers, on random weights of the chosen size."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from phonofilm.bench.bed import make_bed, size_named
+    from phonofilm.bench.contestants import CONTESTANTS
+    from phonofilm.bench.race import race
+    from phonofilm.bench.report import COLUMNS, record, table, write
+    from phonofilm.cli.devices import choose_machine
+    from phonofilm.errors import InputError
+
+    machine = choose_machine(device, dtype)
+    wanted = size_named(size or ("360p" if machine.device.type == "cuda" else "tiny"))
+    known = [contestant.name for contestant in CONTESTANTS]
+    if unknown := [name for name in only or () if name not in known]:
+        raise InputError(f"contestant {', '.join(unknown)} is unknown; use {', '.join(known)}")
+    chosen = [contestant for contestant in CONTESTANTS if not only or contestant.name in only]
+    bed = make_bed(wanted, machine.device, machine.dtype)
+    typer.echo(
+        f"{wanted.what}: {bed.weight_bytes / 1e9:.3g} GB of weights, {bed.flops / 1e12:.3g} TFLOP a step, "
+        f"{len(chosen)} contestants x {rounds} rounds x {steps} steps"
+    )
+    limits, results = race(bed, chosen, rounds, steps, _say)
+    told = record(bed, limits, results, f"phonofilm bench --size {wanted.name} --rounds {rounds} --steps {steps}")
+    shown = Table(*COLUMNS)
+    for row in table(results):
+        shown.add_row(*row)
+    Console().print(shown)
+    link = "" if limits.link is None else f", host to device {limits.link / 1e9:.3g} GB/s"
+    typer.echo(f"measured here: matrix products {limits.flops / 1e12:.3g} TFLOP/s{link}")
+    for path in write(told, out):
+        typer.echo(path)
+
+
+def _say(name: str, done: int, rounds: int) -> None:
+    typer.echo(f"round {done + 1} of {rounds}: {name}" if name else f"round {done} of {rounds} done", err=True)
