@@ -14,9 +14,10 @@ from typer.testing import CliRunner
 from phonofilm.cli.lora import app
 from phonofilm.errors import CheckpointError, InputError
 from phonofilm.lora.adapter import LoraFile
+from phonofilm.lora.exporting import EXPORTS, export_comfyui
 from phonofilm.lora.reading import read_lora
 from phonofilm.lora.report import report_on, suspected_swap
-from phonofilm.lora.writing import export_comfyui, save_lora
+from phonofilm.lora.writing import save_lora
 
 
 def run(*arguments: object) -> str:
@@ -57,10 +58,12 @@ def test_inspect_against_another_model_is_an_error(file: Path) -> None:
         run("inspect", file, "--model", variant)
 
 
-@pytest.mark.parametrize("to", ["original", "peft", "comfyui"])
+@pytest.mark.parametrize("to", EXPORTS)
 def test_convert_writes_each_layout_and_back(file: Path, lora: LoraFile, tmp_path: Path, to: str) -> None:
-    assert "from the phonofilm layout" in run("convert", file, tmp_path / "there", "--to", to)
-    assert f"from the {to} layout" in run("convert", tmp_path / "there", file, "--overwrite", "--model", GOLDEN)
+    there = tmp_path / ("there.pt" if to == "low-resource" else "there")
+    assert "from the phonofilm layout" in run("convert", file, there, "--to", to)
+    layout = {"low-resource": "original low-resource", "diffusers": "peft"}.get(to, to)
+    assert f"from the {layout} layout" in run("convert", there, file, "--overwrite", "--model", GOLDEN)
     assert read_lora(file).equals(lora)
 
 
@@ -78,8 +81,8 @@ def test_convert_takes_expert_and_alpha(lora: LoraFile, tmp_path: Path) -> None:
 
 def test_convert_refuses_what_it_does_not_write(file: Path, tmp_path: Path) -> None:
     for arguments, message in (
-        (["--to", "kohya"], "no layout that is written"),
-        (["--to", "peft", "--overwrite"], "folders are never replaced"),
+        (["--to", "webui"], "no layout that is written"),
+        (["--to", "peft", "--overwrite"], "is never replaced"),
     ):
         with pytest.raises(InputError, match=message):
             run("convert", file, tmp_path / "there", *arguments)

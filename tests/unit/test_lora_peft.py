@@ -12,7 +12,7 @@ from tests.unit.lora_helpers import tiny_components, tiny_lora
 
 from phonofilm.lora.adapter import COMPONENTS
 from phonofilm.lora.apply import MergedLoras, Use
-from phonofilm.lora.writing import export_peft, peft_config
+from phonofilm.lora.exporting import export_peft, peft_config
 from phonofilm.pipeline.mova import MovaPipeline
 
 

@@ -136,6 +136,19 @@ def test_group_offloading_makes_the_clip_that_is_made_without(pipe: MovaPipeline
     assert all(torch.equal(a, b) for a, b in zip(latents(pipe), plain, strict=True))
 
 
+def test_weights_that_were_offloaded_to_disk_are_refused(pipe: MovaPipeline, tmp_path: Path) -> None:
+    apply_group_offloading(
+        pipe.audio_dit,
+        onload_device=torch.device("cpu"),
+        offload_device=torch.device("cpu"),
+        offload_type="leaf_level",
+        offload_to_disk_path=str(tmp_path / "layers"),
+    )
+    with pytest.raises(InputError, match="load LoRAs before offloading"):
+        pipe.load_lora_weights(lora_for(pipe))
+    assert pipe.get_active_adapters() == []
+
+
 @dataclass
 class Streamed:
     """The simplest engine that streams: every forward through two slots in host memory."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from diffusers import WanTransformer3DModel
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tests.unit.lora_helpers import tiny_components, tiny_lora
@@ -16,10 +19,21 @@ from torch import nn
 
 from phonofilm.errors import CheckpointError, InputError
 from phonofilm.lora.adapter import Layout, LoraFile
+from phonofilm.lora.exporting import (
+    EXPORTS,
+    export_comfyui,
+    export_diffusers,
+    export_low_resource,
+    export_original,
+    export_peft,
+)
+from phonofilm.lora.keys import to_diffusers
 from phonofilm.lora.reading import read_lora
-from phonofilm.lora.writing import export_comfyui, export_original, export_peft, save_lora, write_checked
+from phonofilm.lora.writing import save_lora, write_checked
 
-EXPORTS = {"original": export_original, "peft": export_peft, "comfyui": export_comfyui}
+# Where a scale is multiplied into lora_B, all is exact for powers of two, as alpha / rank usually is.
+FOLDED = ("diffsynth", "videox-fun")
+LAYOUTS = {"low-resource": Layout.LOW_RESOURCE, "diffusers": Layout.PEFT}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +51,7 @@ def lora(model: dict[str, nn.Module]) -> LoraFile:
 def mixed(lora: LoraFile) -> LoraFile:
     """The same with other ranks in the audio tower and another alpha for every second layer of the first expert."""
     video = {
-        p: replace(a, alpha=0.2) if number % 2 else a
+        p: replace(a, alpha=2 * a.alpha) if number % 2 else a
         for number, (p, a) in enumerate(lora.adapters["video_dit"].items())
     }
     audio = {p: replace(a, down=a.down[:2], up=a.up[:, :2]) for p, a in lora.adapters["audio_dit"].items()}
@@ -67,9 +81,11 @@ def test_there_and_back_is_the_identity(
     layout: str,
     change: Callable[[LoraFile], LoraFile],
 ) -> None:
-    lora = change(lora)
-    read = read_lora(EXPORTS[layout](lora, tmp_path / "there"), model)
-    assert read.layout == layout
+    lora = change(lora.with_alpha(2.0) if layout in FOLDED else lora)
+    written = EXPORTS[layout](lora, tmp_path / ("there.pt" if layout == "low-resource" else "there"))
+    assert stat.S_IMODE(written.stat().st_mode) & 0o444 == 0o444
+    read = read_lora(written, model)
+    assert read.layout == LAYOUTS.get(layout, layout)
     back = save_lora(read, tmp_path / "back.safetensors")
     assert read_lora(back).equals(lora)
 
@@ -157,3 +173,82 @@ def test_a_file_of_ours_whose_ranks_or_version_are_false_is_refused(lora: LoraFi
         save_file(load_file(file), tmp_path / "y.safetensors", {**header, **change})
         with pytest.raises(CheckpointError, match=message):
             read_lora(tmp_path / "y.safetensors")
+
+
+@pytest.mark.parametrize("layout", EXPORTS)
+def test_a_file_of_another_tool_comes_back_as_its_own_layout_key_by_key(
+    model: dict[str, nn.Module], lora: LoraFile, tmp_path: Path, layout: str
+) -> None:
+    """There and back from the other side: their layout, ours, theirs again."""
+    suffix = ".pt" if layout == "low-resource" else ""
+    lora = lora.with_alpha(2.0) if layout in FOLDED else lora
+    theirs = EXPORTS[layout](lora, tmp_path / f"theirs{suffix}")
+    ours = save_lora(read_lora(theirs, model), tmp_path / "ours.safetensors")
+    again = EXPORTS[layout](read_lora(ours), tmp_path / f"again{suffix}")
+    files = [theirs] if suffix else sorted(file for file in theirs.rglob("*") if file.is_file())
+    assert files
+    for file in files:
+        other = again if suffix else again / file.relative_to(theirs)
+        if file.suffix == ".safetensors":
+            one, two = load_file(file), load_file(other)
+            assert one.keys() == two.keys()
+            assert all(torch.equal(one[key], two[key]) for key in one)
+        elif file.suffix == ".pt":
+            assert_equal(torch.load(file, weights_only=True), torch.load(other, weights_only=True))
+        else:
+            assert file.read_bytes() == other.read_bytes()
+
+
+def assert_equal(one: Any, two: Any) -> None:
+    if isinstance(one, dict):
+        assert one.keys() == two.keys()
+        for key, value in one.items():
+            assert_equal(value, two[key])
+    else:
+        assert torch.equal(one, two) if isinstance(one, torch.Tensor) else one == two
+
+
+def test_diffusers_itself_loads_what_is_written_for_it(
+    model: dict[str, nn.Module], lora: LoraFile, tmp_path: Path
+) -> None:
+    lora = mixed(lora)
+    file = export_diffusers(lora, tmp_path / "there") / "high_noise.safetensors"
+    video = model["video_dit"]
+    config = video.config
+    theirs = WanTransformer3DModel(
+        patch_size=tuple(config.patch_size),
+        num_attention_heads=config.num_heads,
+        attention_head_dim=config.dim // config.num_heads,
+        in_channels=config.in_dim,
+        out_channels=config.out_dim,
+        text_dim=config.text_dim,
+        freq_dim=config.freq_dim,
+        ffn_dim=config.ffn_dim,
+        num_layers=config.num_layers,
+    )
+    theirs.load_lora_adapter(str(file), prefix="transformer", adapter_name="x", use_safetensors=True)
+    found = {name: module for name, module in theirs.named_modules() if hasattr(module, "lora_A")}
+    assert len(found) == len(lora.adapters["video_dit"])
+    for path, adapter in lora.adapters["video_dit"].items():
+        layer = found[to_diffusers(path)]
+        assert torch.equal(layer.lora_B["x"].weight, adapter.up)
+        assert layer.scaling["x"] == adapter.scale
+
+
+def test_a_scale_without_a_name_in_the_layout_is_in_the_tensors(lora: LoraFile, tmp_path: Path) -> None:
+    for layout, name, key in (
+        ("diffsynth", "audio", "{path}.lora_{half}.default.weight"),
+        ("videox-fun", "checkpoint-200-transformer_audio", "base_model.model.{path}.lora_{half}.weight"),
+    ):
+        tensors = load_file(EXPORTS[layout](lora, tmp_path / layout) / f"{name}.safetensors")
+        for path, adapter in lora.adapters["audio_dit"].items():
+            up, down = (tensors[key.format(path=path, half=half)] for half in "BA")
+            assert (up @ down - adapter.delta()).abs().max() < 1e-6
+
+
+def test_low_resource_is_one_pt_file(lora: LoraFile, tmp_path: Path) -> None:
+    content = torch.load(export_low_resource(lora, tmp_path / "x.pt"), weights_only=True)
+    assert (content["rank"], content["alpha"]) == (4, 0.1)
+    assert "audio_dit.blocks.0.self_attn.q.lora_A" in content["lora_state_dict"]
+    with pytest.raises(InputError, match=r"should end in \.pt"):
+        export_low_resource(lora, tmp_path / "folder")

@@ -17,7 +17,8 @@ EXCLUSIVE = (("seconds", "num_frames"), ("video", "audio", "continue_from"))
 class Asked:
     """Options as they were given; None where nothing was said. The names are the command's options and a JSONL line's keys.
 
-    Several-part values are text: size "640x352", retake "1.5:2.5" (seconds), modality_scale "3.5,1", fps "24000/1001".
+    Several-part values are text: size "640x352", retake "1.5:2.5" (seconds), modality_scale "3.5,1", fps "24000/1001",
+    guidance_interval "0:0.6" (of the steps), each lora "file", "file:0.8" or "file:video=1,audio=0.5"; no LoRA at all is "none".
     """
 
     prompt: str | None = None
@@ -39,9 +40,13 @@ class Asked:
     guidance_scale: float | None = None
     audio_guidance_scale: float | None = None
     modality_scale: str | None = None
+    guidance_interval: str | None = None
+    solver: str | None = None
+    cache: str | None = None
     video_shift: float | None = None
     audio_shift: float | None = None
     boundary_ratio: float | None = None
+    lora: tuple[str, ...] | None = None
     seed: int | None = None
     num_clips: int | None = None
     output: Path | None = None
@@ -68,8 +73,12 @@ def asked_from_json(content: Any, where: str) -> Asked:
 
 def _converted(key: str, value: Any, kind: type, where: str) -> Any:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if kind is str and isinstance(value, list) and key in ("retake", "modality_scale"):
-        return (":" if key == "retake" else ",").join(str(part) for part in value)
+    if kind is str and isinstance(value, list) and key in ("retake", "modality_scale", "guidance_interval"):
+        return ("," if key == "modality_scale" else ":").join(str(part) for part in value)
+    if key == "lora" and (
+        isinstance(value, str) or (isinstance(value, list) and all(isinstance(v, str) for v in value))
+    ):
+        return (value,) if isinstance(value, str) else tuple(value)
     if kind is str and number and key in ("fps", "modality_scale"):
         return str(value)
     if kind is float and number:
@@ -78,7 +87,8 @@ def _converted(key: str, value: Any, kind: type, where: str) -> Any:
         return Path(value)
     if kind in (int, str) and isinstance(value, kind) and not isinstance(value, bool):
         return value
-    expected = {int: "a whole number", float: "a number", str: "text", Path: "a path as text"}[kind]
+    words = {int: "a whole number", float: "a number", str: "text", Path: "a path as text"}
+    expected = words.get(kind, "text such as file.safetensors:0.8, or a list of such")
     raise InputError(f"{where}: {key} is {value!r}; expected {expected}")
 
 
@@ -88,6 +98,15 @@ def parse_retake(text: str) -> tuple[float, float]:
         start, end = (float(part) for part in text.split(":"))
     except ValueError:
         raise InputError(f"retake {text!r} is not START:END in seconds; use for example 1.5:2.5") from None
+    return start, end
+
+
+def parse_interval(text: str) -> tuple[float, float]:
+    """ "0:0.6" -> (0.0, 0.6), fractions of the steps."""
+    try:
+        start, end = (float(part) for part in text.split(":"))
+    except ValueError:
+        raise InputError(f"guidance_interval {text!r} is not START:END in parts of the steps; use 0:0.6") from None
     return start, end
 
 

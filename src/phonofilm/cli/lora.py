@@ -36,7 +36,7 @@ def inspect(
     from phonofilm.lora.reading import read_lora
     from phonofilm.lora.report import report_on
 
-    components = None if model is None else empty_components(model)
+    components = None if model is None else components_of(model)
     report = report_on(read_lora(file, components, expert=expert, alpha=alpha), file, components)
     if as_json:
         import json
@@ -50,43 +50,46 @@ def inspect(
 @app.command()
 def convert(
     file: Annotated[Path, typer.Argument(help="A LoRA in any layout: a file, or a folder of them.")],
-    out: Annotated[Path, typer.Argument(help="A .safetensors file for phonofilm, a new folder for the others.")],
-    to: Annotated[str, typer.Option(help="phonofilm, original, peft or comfyui.")] = "phonofilm",
+    out: Annotated[
+        Path, typer.Argument(help="A .safetensors file for phonofilm, .pt for low-resource, else a new folder.")
+    ],
+    to: Annotated[
+        str,
+        typer.Option(
+            help="phonofilm, original, low-resource, peft, diffusers, comfyui, kohya, diffsynth or videox-fun."
+        ),
+    ] = "phonofilm",
     model: ModelOption = None,
     expert: ExpertOption = None,
     alpha: AlphaOption = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace a file that exists. Folders are never replaced.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace a file of ours that exists.")] = False,
 ) -> None:
     """Write a LoRA in another layout; what is written is read back and compared before it counts."""
     from phonofilm.errors import InputError
+    from phonofilm.lora.exporting import EXPORTS
     from phonofilm.lora.reading import read_lora
-    from phonofilm.lora.writing import export_comfyui, export_original, export_peft, save_lora
+    from phonofilm.lora.writing import save_lora
 
-    folders = {"original": export_original, "peft": export_peft, "comfyui": export_comfyui}
-    if to != "phonofilm" and to not in folders:
-        raise InputError(f"--to {to} is no layout that is written; expected phonofilm, {', '.join(folders)}")
+    if to != "phonofilm" and to not in EXPORTS:
+        raise InputError(f"--to {to} is no layout that is written; expected phonofilm, {', '.join(EXPORTS)}")
     if overwrite and to != "phonofilm":
-        raise InputError(f"--overwrite goes with --to phonofilm: {to} writes a folder, and folders are never replaced")
-    components = None if model is None else empty_components(model)
+        raise InputError("--overwrite goes with --to phonofilm; what other tools read is never replaced")
+    components = None if model is None else components_of(model)
     lora = read_lora(file, components, expert=expert, alpha=alpha)
-    written = save_lora(lora, out, overwrite=overwrite) if to == "phonofilm" else folders[to](lora, out)
+    written = save_lora(lora, out, overwrite=overwrite) if to == "phonofilm" else EXPORTS[to](lora, out)
     parts = ", ".join(f"{len(layers)} layers of {component}" for component, layers in lora.adapters.items())
     typer.echo(f"{written}: {parts}, from the {lora.layout} layout")
 
 
-def empty_components(model: str) -> dict[str, nn.Module | None]:
-    """The towers and the bridge of a checkpoint without their weights."""
+def components_of(model: str) -> dict[str, nn.Module | None]:
+    """The towers and the bridge of a checkpoint without their weights; its other parts need not be there."""
     from phonofilm.lora.adapter import COMPONENTS
-    from phonofilm.models.building import empty_module
+    from phonofilm.lora.layers import empty_components
     from phonofilm.models.hub import resolve_model
     from phonofilm.models.layout import NETWORKS, read_layout
 
     others = ("tokenizer", *(name for name in NETWORKS if name not in COMPONENTS))
-    layout = read_layout(resolve_model(model), others)
-    return {
-        name: empty_module(component.class_name, component.config, str(component.folder / "config.json"))
-        for name, component in layout.components.items()
-    }
+    return empty_components(read_layout(resolve_model(model), others))
 
 
 def _print(file: Path, report: LoraReport) -> None:

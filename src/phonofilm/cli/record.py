@@ -20,6 +20,7 @@ INPUTS = ("image", "last_image", "video", "audio", "continue_from")
 SETTINGS = (
     *("prompt", "negative_prompt", "seed", "size", "num_frames", "fps", "steps", "guidance_scale"),
     *("audio_guidance_scale", "modality_scale", "video_shift", "audio_shift", "boundary_ratio", "image_fit"),
+    *("guidance_interval", "solver", "cache"),
     *("overlap_frames", "retake", "retake_tracks"),
 )
 # Settings that a given clip decides, which must then not be asked for again.
@@ -52,11 +53,11 @@ def input_file(option: str, path: Path) -> InputFile:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file, or of the names and contents of a folder's files."""
+    """SHA-256 of a file, or of the names and contents of all files in a folder."""
     digest = hashlib.sha256()
-    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+    for file in sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]:
         if path.is_dir():
-            digest.update(file.name.encode())
+            digest.update(file.relative_to(path).as_posix().encode())
         try:
             with file.open("rb") as stream:
                 while block := stream.read(1 << 20):
@@ -93,6 +94,9 @@ def read_record(metadata: Mapping[str, Any], clip: Path, again: Asked) -> Record
     """
     try:
         files = [InputFile(str(f["option"]), str(f["path"]), str(f["sha256"])) for f in metadata["inputs"]]
+        loras = [
+            (InputFile("lora", str(f["path"]), str(f["sha256"])), f["strength"]) for f in metadata.get("loras", ())
+        ]
         about = {key: str(metadata[key]) for key in ("model", "fingerprint", "dtype")}
     except (KeyError, TypeError) as error:
         raise MediaError(f"{clip} carries no settings of phonofilm generate, so it cannot be repeated") from error
@@ -106,6 +110,8 @@ def read_record(metadata: Mapping[str, Any], clip: Path, again: Asked) -> Record
             options[file.option] = str(_found(file, clip))
         elif given is not None and given.exists() and file_hash(given) != file.sha256:
             logger.warning("%s is not the %s %s was made with; the clip will differ", given, file.path, clip)
+    if loras and again.lora is None:
+        options["lora"] = [f"{_found(file, clip)}:{strength}" for file, strength in loras]
     if "video" in options:
         options = {key: value for key, value in options.items() if key not in FOLLOWS_VIDEO}
     return Record(clip, asked_from_json(options, str(clip)), **about)

@@ -11,6 +11,9 @@ from phonofilm.cli.checkpoint import Checkpoint
 from phonofilm.cli.devices import Machine
 from phonofilm.cli.plan import ClipPlan
 from phonofilm.cli.progress import size
+from phonofilm.pipeline.guidance import EVERY_STEP
+from phonofilm.pipeline.solvers import DEFAULT_SOLVER
+from phonofilm.pipeline.stepcache import NO_CACHE
 
 
 def plan_line(plan: ClipPlan, checkpoint: Checkpoint, machine: Machine) -> str:
@@ -26,7 +29,8 @@ def plan_line(plan: ClipPlan, checkpoint: Checkpoint, machine: Machine) -> str:
         f"{plan.frames_in_all} frames, {seconds:.3f} s at {float(geometry.frame_rate):g} fps",
         _task(plan),
         f"{len(plan.steps)} steps ({' + '.join(f'{experts[name]} {name}-noise' for name in experts)})",
-        f"{'-'.join(map(str, forwards))} forward{'s' if forwards[-1] > 1 else ''} a step, {_guidance(plan)}",
+        f"{'-'.join(map(str, forwards))} forward{'s' if forwards[-1] > 1 else ''} a step, {_in_all(plan)}, {_guidance(plan)}",
+        *(f"LoRA {use.told}" for use in plan.loras),
         f"{machine.device} {machine.dtype_name}"
         + (f", offload {machine.offload}" if machine.offload != "none" else "")
         + (f", attention {machine.attention}" if machine.attention != "native" else ""),
@@ -66,10 +70,20 @@ def _task(plan: ClipPlan) -> str:
     return f"{' and '.join(frames)} frame given" if frames else "text only (no first frame)"
 
 
+def _in_all(plan: ClipPlan) -> str:
+    sampling = plan.sampling
+    cached = sampling.cache != NO_CACHE
+    text = f"{'at most ' if cached else ''}{plan.forwards} in all"
+    text += "" if sampling.solver == DEFAULT_SOLVER else f", solver {sampling.solver}"
+    return f"{text}, cache {sampling.cache}" if cached else text
+
+
 def _guidance(plan: ClipPlan) -> str:
     sampling = plan.sampling
     text = f"guidance {sampling.guidance_scale:g}"
     if sampling.audio_guidance_scale != sampling.guidance_scale:
         text += f", audio {sampling.audio_guidance_scale:g}"
+    if sampling.guidance_interval != EVERY_STEP:
+        text += " from {:g} to {:g} of the steps".format(*sampling.guidance_interval)
     scales = sampling.modality_scale if isinstance(sampling.modality_scale, tuple) else (sampling.modality_scale,)
     return text if scales == (1.0,) else f"{text}, modality {' to '.join(f'{s:g}' for s in scales)}"

@@ -41,7 +41,7 @@ VIDEOX_COMPONENTS = {
     "transformer_audio": "audio_dit",
     "dual_tower_bridge": "dual_tower_bridge",
 }
-# diffusers renames Wan's layers; here is what they are called in the towers.
+# diffusers renames Wan's layers; here is what they are called in the towers, and the way back.
 FROM_DIFFUSERS = (
     (re.compile(r"^(blocks\.\d+)\.attn1\.to_(q|k|v)$"), r"\1.self_attn.\2"),
     (re.compile(r"^(blocks\.\d+)\.attn1\.to_out\.0$"), r"\1.self_attn.o"),
@@ -55,6 +55,21 @@ FROM_DIFFUSERS = (
     (re.compile(r"^condition_embedder\.time_embedder\.linear_2$"), "time_embedding.2"),
     (re.compile(r"^condition_embedder\.time_proj$"), "time_projection.1"),
     (re.compile(r"^proj_out$"), "head.head"),
+)
+
+TO_DIFFUSERS = (
+    (re.compile(r"^(blocks\.\d+)\.self_attn\.(q|k|v)$"), r"\1.attn1.to_\2"),
+    (re.compile(r"^(blocks\.\d+)\.self_attn\.o$"), r"\1.attn1.to_out.0"),
+    (re.compile(r"^(blocks\.\d+)\.cross_attn\.(q|k|v)$"), r"\1.attn2.to_\2"),
+    (re.compile(r"^(blocks\.\d+)\.cross_attn\.o$"), r"\1.attn2.to_out.0"),
+    (re.compile(r"^(blocks\.\d+)\.ffn\.0$"), r"\1.ffn.net.0.proj"),
+    (re.compile(r"^(blocks\.\d+)\.ffn\.2$"), r"\1.ffn.net.2"),
+    (re.compile(r"^text_embedding\.0$"), "condition_embedder.text_embedder.linear_1"),
+    (re.compile(r"^text_embedding\.2$"), "condition_embedder.text_embedder.linear_2"),
+    (re.compile(r"^time_embedding\.0$"), "condition_embedder.time_embedder.linear_1"),
+    (re.compile(r"^time_embedding\.2$"), "condition_embedder.time_embedder.linear_2"),
+    (re.compile(r"^time_projection\.1$"), "condition_embedder.time_proj"),
+    (re.compile(r"^head\.head$"), "proj_out"),
 )
 
 
@@ -151,9 +166,8 @@ def flatten(paths: Collection[str]) -> dict[str, str]:
 
 
 def to_diffusers(path: str) -> str:
-    """What diffusers calls a block's layer; other paths stay as they are."""
-    for ours, theirs in (("self_attn", "attn1"), ("cross_attn", "attn2")):
-        path = re.sub(rf"^(blocks\.\d+)\.{ours}\.(q|k|v)$", rf"\1.{theirs}.to_\2", path)
-        path = re.sub(rf"^(blocks\.\d+)\.{ours}\.o$", rf"\1.{theirs}.to_out.0", path)
-    path = re.sub(r"^(blocks\.\d+)\.ffn\.0$", r"\1.ffn.net.0.proj", path)
-    return re.sub(r"^(blocks\.\d+)\.ffn\.2$", r"\1.ffn.net.2", path)
+    """What diffusers calls a layer of a Wan tower; paths that it does not have stay as they are."""
+    for pattern, replacement in TO_DIFFUSERS:
+        if pattern.match(path):
+            return pattern.sub(replacement, path)
+    return path

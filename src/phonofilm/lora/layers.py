@@ -8,6 +8,8 @@ from torch import nn
 
 from phonofilm.errors import InputError
 from phonofilm.lora.adapter import COMPONENTS
+from phonofilm.models.building import empty_module
+from phonofilm.models.layout import CheckpointLayout
 
 ATTENTION_TARGETS = ("q", "k", "v", "o")
 ALL_TARGETS = (*ATTENTION_TARGETS, "ffn.0", "ffn.2")
@@ -25,6 +27,15 @@ def linear_layers(components: Mapping[str, nn.Module | None]) -> dict[str, dict[
         }
         for name in COMPONENTS
         if (module := components.get(name)) is not None
+    }
+
+
+def empty_components(layout: CheckpointLayout) -> dict[str, nn.Module | None]:
+    """The towers and the bridge of a checkpoint without their weights, on the meta device."""
+    return {
+        name: empty_module(part.class_name, part.config, str(part.folder / "config.json"))
+        for name, part in layout.components.items()
+        if name in COMPONENTS
     }
 
 

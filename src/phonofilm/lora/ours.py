@@ -19,7 +19,8 @@ from phonofilm.models.files import listed
 FORMAT_NAME, FORMAT_VERSION = "phonofilm-lora", "1"
 COMPONENT_KEY = "phonofilm_component"  # in files that hold one component and cannot name it otherwise
 SPOKEN_KEY = "phonofilm_metadata"  # in the other layouts: the LoraFile's metadata, as JSON
-ALPHAS_KEY = "phonofilm_alphas"  # in lora_config.pt: every layer's alpha; the original reads one for all
+# Every layer's alpha, where the layout has one for all (lora_config.pt) or none (then it is the rank; as JSON in a header).
+ALPHAS_KEY = "phonofilm_alphas"
 STRUCTURE = ("format", "format_version", "rank", "alpha", "rank_exceptions", "alpha_exceptions")
 
 
@@ -63,10 +64,13 @@ def check_format(source: Source) -> None:
 
 
 def stated_alphas(source: Source) -> dict[str, float]:
-    """Alpha by `component.path`, where the file is ours or one we exported to the original's layout."""
+    """Alpha by `component.path`, where the file is ours or one that we exported to a layout without alphas of layers."""
     if source.header.get("format") == FORMAT_NAME:
         return _stated(source, "alpha")
-    alphas = source.config.get(ALPHAS_KEY, {})
+    if ALPHAS_KEY in source.header:
+        alphas: Any = _object(source, ALPHAS_KEY, source.header[ALPHAS_KEY])
+    else:
+        alphas = source.config.get(ALPHAS_KEY, {})
     return {str(key): float(value) for key, value in alphas.items()} if isinstance(alphas, dict) else {}
 
 
@@ -82,7 +86,7 @@ def spoken(source: Source) -> dict[str, str]:
 
 def said_by(lora: LoraFile) -> dict[str, str]:
     """The entry that carries the LoRA's metadata in other layouts; none when it has none."""
-    return {SPOKEN_KEY: json.dumps(dict(lora.metadata), ensure_ascii=False)} if lora.metadata else {}
+    return {SPOKEN_KEY: json.dumps(dict(lora.metadata), ensure_ascii=False, sort_keys=True)} if lora.metadata else {}
 
 
 def _stated(source: Source, what: str) -> dict[str, float]:
@@ -120,7 +124,9 @@ def folded(adapter: Adapter, scale: float) -> Adapter:
 
 
 def unfolded(adapter: Adapter, source: Source) -> Adapter:
-    """`folded` undone, where we wrote the file for the original: exactly for powers of two, else up to rounding."""
+    """`folded` undone, where it was we who folded: exactly for powers of two, else up to rounding."""
+    if ALPHAS_KEY in source.header:
+        return folded_back(adapter, 1.0)
     if ALPHAS_KEY not in source.config:
         return adapter
     alpha, rank = source.config.get("alpha"), source.config.get("rank")
@@ -128,5 +134,9 @@ def unfolded(adapter: Adapter, source: Source) -> Adapter:
         raise CheckpointError(
             f"{source.path} has alpha {alpha!r} and rank {rank!r} beside it; expected numbers above 0"
         )
-    scale = alpha / rank
+    return folded_back(adapter, alpha / rank)
+
+
+def folded_back(adapter: Adapter, scale: float) -> Adapter:
+    """The adapter that `folded` made another of, for `scale`."""
     return adapter if adapter.scale == scale else replace(adapter, up=adapter.up / (adapter.scale / scale))

@@ -12,7 +12,16 @@ from torch import nn
 
 from phonofilm.errors import CheckpointError, InputError
 from phonofilm.lora.adapter import COMPONENTS, Adapter, Layout, LoraFile, check_numbers, check_shapes, component_named
-from phonofilm.lora.keys import Parts, component_in_name, component_of, detect, flatten, group, module_path
+from phonofilm.lora.keys import (
+    Parts,
+    component_in_name,
+    component_of,
+    detect,
+    flatten,
+    group,
+    module_path,
+    to_diffusers,
+)
 from phonofilm.lora.layers import Shape, linear_layers
 from phonofilm.lora.ours import COMPONENT_KEY, FORMAT_NAME, check_format, spoken, stated_alphas, unfolded
 from phonofilm.lora.sources import PEFT_WEIGHTS, Source, open_sources
@@ -51,11 +60,14 @@ def read_lora(
     Raises InputError when there is no LoRA, or the file contradicts `expert`; CheckpointError when any tensor is left over:
     an unknown layer or component, a wrong shape, a missing partner, NaN.
     """
-    told = _Question(
-        None if components is None else linear_layers(components),
-        None if expert is None else component_named(expert),
-        alpha,
-    )
+    return read_for_layers(path, None if components is None else linear_layers(components), expert=expert, alpha=alpha)
+
+
+def read_for_layers(
+    path: str | Path, layers: Layers | None, *, expert: str | None = None, alpha: float | None = None
+) -> LoraFile:
+    """`read_lora` for a model of which only the linear layers' (out, in) are known, by component and path."""
+    told = _Question(layers, None if expert is None else component_named(expert), alpha)
     merged: dict[str, dict[str, Adapter]] = {}
     metadata: dict[str, str] = {}
     layouts: list[Layout] = []
@@ -155,7 +167,8 @@ def _alpha(source: Source, layout: Layout, component: str, path: str, alphas: Ma
         return stated
     config = source.config
     pattern = config.get("alpha_pattern")
-    value = (pattern.get(path) if isinstance(pattern, dict) else None) or config.get("lora_alpha", config.get("alpha"))
+    named = (pattern.get(path), pattern.get(to_diffusers(path))) if isinstance(pattern, dict) else ()
+    value = next((value for value in named if value is not None), config.get("lora_alpha", config.get("alpha")))
     if value is None:
         return ORIGINAL_ALPHA if layout is Layout.ORIGINAL and source.path.suffix == ".pt" else None
     if not isinstance(value, int | float):

@@ -1,8 +1,7 @@
-"""Writing a LoRA in our layout or another's: to a temporary name, read back and compared, then renamed."""
+"""Writing a LoRA: to a temporary name, read back and compared, then renamed. Our own layout; the others are in exporting.py."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import secrets
@@ -15,19 +14,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from phonofilm.errors import CheckpointError, InputError
-from phonofilm.lora.adapter import Adapter, LoraFile, check_numbers, check_trained, most_common
-from phonofilm.lora.ours import ALPHAS_KEY, COMPONENT_KEY, folded, header_of, said_by, tensors_of
-from phonofilm.lora.reading import read_lora
-from phonofilm.lora.sources import ORIGINAL_CONFIG, ORIGINAL_WEIGHTS, PEFT_CONFIG, PEFT_WEIGHTS
+from phonofilm.lora.adapter import Adapter, LoraFile, check_numbers, check_trained
+from phonofilm.lora.ours import header_of, tensors_of
+from phonofilm.lora.reading import read_for_layers
 
 logger = logging.getLogger(__name__)
-
-COMFYUI_NAMES = {
-    "video_dit": "high_noise",
-    "video_dit_2": "low_noise",
-    "audio_dit": "audio",
-    "dual_tower_bridge": "bridge",
-}
 
 
 def save_lora(lora: LoraFile, path: str | Path, *, overwrite: bool = False) -> Path:
@@ -40,90 +31,9 @@ def save_lora(lora: LoraFile, path: str | Path, *, overwrite: bool = False) -> P
         tensors: dict[str, Tensor] = {}
         for component, adapters in lora.adapters.items():
             tensors |= tensors_of(adapters, f"{component}.", ".lora_A.weight", ".lora_B.weight")
-        _save(tensors, temporary, header_of(lora))
+        save_tensors(tensors, temporary, header_of(lora))
 
     return write_checked(lora, target, write, overwrite)
-
-
-def export_original(lora: LoraFile, folder: str | Path) -> Path:
-    """Writes a folder that the original's inference reads: lora_weights.pt and lora_config.pt.
-
-    The original knows one alpha and one rank for all layers; where a layer's alpha / rank differs, the difference is
-    multiplied into its lora_B, and taken out again when the file is read here.
-    """
-    ranks = {f"{c}.{p}": float(a.rank) for c, p, a in lora.items()}
-    alphas = {f"{c}.{p}": a.alpha for c, p, a in lora.items()}
-    if not alphas or 0 in alphas.values():
-        raise CheckpointError(f"{folder}: the original's layout holds no LoRA that is empty or has an alpha of 0")
-    rank, alpha = most_common(ranks), most_common(alphas)
-    config = {
-        "rank": int(rank),
-        "alpha": alpha,
-        "target_modules": list(lora.adapters),
-        ALPHAS_KEY: alphas,
-        **said_by(lora),
-    }
-
-    def write(temporary: Path) -> None:
-        temporary.mkdir()
-        tensors: dict[str, Tensor] = {}
-        for component, adapters in lora.adapters.items():
-            scaled = {path: folded(adapter, alpha / rank) for path, adapter in adapters.items()}
-            tensors |= tensors_of(scaled, f"{component}.", ".lora_A.weight", ".lora_B.weight")
-        torch.save(tensors, temporary / ORIGINAL_WEIGHTS)
-        torch.save(config, temporary / ORIGINAL_CONFIG)
-
-    return write_checked(lora, Path(folder), write)
-
-
-def export_peft(lora: LoraFile, folder: str | Path) -> Path:
-    """Writes a folder with one PEFT adapter per component, each readable by `PeftModel.from_pretrained(component, ...)`."""
-
-    def write(temporary: Path) -> None:
-        temporary.mkdir()
-        for component, adapters in lora.adapters.items():
-            part = temporary / component
-            part.mkdir()
-            tensors = tensors_of(adapters, "base_model.model.", ".lora_A.weight", ".lora_B.weight")
-            _save(tensors, part / PEFT_WEIGHTS, {COMPONENT_KEY: component, **said_by(lora)})
-            text = json.dumps(peft_config(adapters), indent=2)
-            (part / PEFT_CONFIG).write_text(text + "\n", encoding="utf-8")
-
-    return write_checked(lora, Path(folder), write)
-
-
-def peft_config(adapters: Mapping[str, Adapter]) -> dict[str, object]:
-    """adapter_config.json of one component: the rank and alpha most layers have, and patterns for the others."""
-    ranks = {path: adapter.rank for path, adapter in adapters.items()}
-    alphas = {path: adapter.alpha for path, adapter in adapters.items()}
-    rank, alpha = int(most_common(ranks)), most_common(alphas)
-    return {
-        "peft_type": "LORA",
-        "task_type": None,
-        "base_model_name_or_path": None,
-        "inference_mode": True,
-        "r": rank,
-        "lora_alpha": alpha,
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "target_modules": sorted(adapters),
-        "rank_pattern": {path: value for path, value in ranks.items() if value != rank},
-        "alpha_pattern": {path: value for path, value in alphas.items() if value != alpha},
-    }
-
-
-def export_comfyui(lora: LoraFile, folder: str | Path) -> Path:
-    """Writes a folder with one file per component: high_noise, low_noise, audio, bridge (.safetensors)."""
-
-    def write(temporary: Path) -> None:
-        temporary.mkdir()
-        for component, adapters in lora.adapters.items():
-            tensors = tensors_of(adapters, "diffusion_model.", ".lora_down.weight", ".lora_up.weight")
-            tensors |= {f"diffusion_model.{path}.alpha": _number(a.alpha) for path, a in adapters.items()}
-            header = {COMPONENT_KEY: component, **said_by(lora)}
-            _save(tensors, temporary / f"{COMFYUI_NAMES[component]}.safetensors", header)
-
-    return write_checked(lora, Path(folder), write)
 
 
 def write_checked(lora: LoraFile, target: Path, write: Callable[[Path], None], overwrite: bool = False) -> Path:
@@ -141,7 +51,7 @@ def write_checked(lora: LoraFile, target: Path, write: Callable[[Path], None], o
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
-        if not _came_back(lora, read_lora(temporary)):
+        if not _came_back(lora, read_for_layers(temporary, _layers_of(lora))):
             raise CheckpointError(
                 f"{target} was not kept: what was written does not read back as it was; is the disk full?"
             )
@@ -153,6 +63,14 @@ def write_checked(lora: LoraFile, target: Path, write: Callable[[Path], None], o
         _remove(temporary)
     logger.info("%s: %d adapters written and read back", target, sum(1 for _ in lora.items()))
     return target
+
+
+def _layers_of(lora: LoraFile) -> dict[str, dict[str, tuple[int, int]]]:
+    """The layers that `lora` adapts, with their sizes: enough of a model to read kohya's names back."""
+    return {
+        component: {path: (adapter.up.shape[0], adapter.down.shape[1]) for path, adapter in adapters.items()}
+        for component, adapters in lora.adapters.items()
+    }
 
 
 def _came_back(lora: LoraFile, read: LoraFile) -> bool:
@@ -174,17 +92,11 @@ def _same(one: Adapter, other: Adapter) -> bool:
     return one.alpha == other.alpha and torch.equal(one.down, other.down) and bool(near)
 
 
-def _save(tensors: Mapping[str, Tensor], path: Path, header: Mapping[str, str]) -> None:
+def save_tensors(tensors: Mapping[str, Tensor], path: Path, header: Mapping[str, str]) -> None:
     # A copy of each: tensors that share memory are refused by the format.
     copies = {key: tensor.detach().cpu().clone().contiguous() for key, tensor in tensors.items()}
     save_file(copies, path, {**header})
     path.chmod(0o644)  # safetensors makes files that only their owner can read; a LoRA is made to be passed on
-
-
-def _number(value: float) -> Tensor:
-    """A scalar tensor, in float32 as other tools write it unless that would round it."""
-    single = torch.tensor(value, dtype=torch.float32)
-    return single if single.item() == value else torch.tensor(value, dtype=torch.float64)
 
 
 def _sync(path: Path) -> None:

@@ -119,6 +119,10 @@ class LoraMethods:
         self._merged.forget(component)
 
     def _merge(self, loaded: Mapping[str, LoraFile], active: Mapping[str, Strength]) -> None:
+        at_work = [(name, loaded[name], strength) for name, strength in active.items()]
+        if at_work == [(name, self._loaded[name], strength) for name, strength in self._active.items()]:
+            self._loaded = dict(loaded)
+            return
         parts = self._lora_parts()
         uses = [Use(loaded[name], strength) for name, strength in active.items()]
         self._merged.set(parts, uses, in_place=self.engine is not None or any(map(_offloaded_by_layer, parts.values())))
@@ -136,5 +140,13 @@ class LoraMethods:
 
 
 def _offloaded_by_layer(module: nn.Module | None) -> bool:
-    """diffusers' group offloading keeps the host's copy of every weight for itself."""
-    return getattr(module, "_diffusers_hook", None) is not None
+    """diffusers' group offloading keeps the host's copy of every weight for itself. Raises InputError if on disk."""
+    hooks = [
+        one._diffusers_hook for one in (() if module is None else module.modules()) if hasattr(one, "_diffusers_hook")
+    ]
+    groups = [hook.get_hook("group_offloading") for hook in hooks]
+    if any(group is not None and group.group.offload_to_disk_path is not None for group in groups):
+        raise InputError(
+            "weights wait in files of group offloading, which LoRAs do not reach; load LoRAs before offloading"
+        )
+    return bool(hooks)

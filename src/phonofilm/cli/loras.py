@@ -1,0 +1,95 @@
+"""`--lora` on its way from the command line to the weights: files found, read and checked before any weight is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from phonofilm.cli.record import file_hash, told_path
+from phonofilm.errors import InputError
+from phonofilm.lora.adapter import LoraFile
+from phonofilm.lora.layers import empty_components
+from phonofilm.lora.strength import LoraChoice, Strength, parse_lora_option, tell_strength
+from phonofilm.models.layout import CheckpointLayout
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from phonofilm.pipeline.mova import MovaPipeline
+
+NONE = "none"
+
+
+@dataclass(frozen=True, eq=False)
+class LoraUse:
+    """A LoRA that goes into a clip: where it is, what it holds, how strongly it works."""
+
+    path: Path
+    sha256: str
+    lora: LoraFile
+    strength: Strength
+    expert: str | None
+
+    def account(self) -> dict[str, str]:
+        """What a clip's file says of it."""
+        return {
+            "path": told_path(self.path),
+            "sha256": self.sha256,
+            "strength": tell_strength(self.strength, self.expert),
+        }
+
+    @property
+    def told(self) -> str:
+        """For the plan's line: the file's name and strength."""
+        return f"{self.path.name} ({tell_strength(self.strength, self.expert)})"
+
+
+@dataclass
+class LoraShelf:
+    """The LoRA files a run has read for one checkpoint, each once."""
+
+    layout: CheckpointLayout
+    _read: dict[tuple[Path, str | None], tuple[str, LoraFile]] = field(default_factory=dict)
+
+    def take(self, texts: Sequence[str] | None) -> tuple[LoraUse, ...]:
+        """The LoRAs that `--lora` options name. Raises InputError and CheckpointError as `read_lora`, and for one named twice."""
+        choices = [parse_lora_option(text) for text in texts or () if text != NONE]
+        if texts and NONE in texts and choices:
+            raise InputError(
+                f"--lora {NONE} takes all LoRAs away, and {choices[0].path} was given too; give one of them"
+            )
+        paths = [choice.path for choice in choices]
+        if twice := [path for path in paths if paths.count(path) > 1]:
+            raise InputError(
+                f"the LoRA {twice[0]} was given twice; give it once, with the strength that it should have"
+            )
+        return tuple(self._use(choice) for choice in choices)
+
+    def _use(self, choice: LoraChoice) -> LoraUse:
+        from phonofilm.lora.reading import read_lora
+
+        key = (choice.path, choice.expert)
+        if key not in self._read:
+            lora = read_lora(choice.path, self._components, expert=choice.expert)
+            self._read[key] = (file_hash(choice.path), lora)
+        return LoraUse(choice.path, *self._read[key], choice.strength, choice.expert)
+
+    @cached_property
+    def _components(self) -> dict[str, nn.Module | None]:
+        return empty_components(self.layout)
+
+
+def put_on(pipe: MovaPipeline, uses: Sequence[LoraUse]) -> None:
+    """Make the pipeline's LoRAs these and no others; weights that stay as they are are not touched."""
+    wanted = {f"{use.path}|{use.expert}": use for use in uses}
+    loaded = {name for names in pipe.get_list_adapters().values() for name in names}
+    if gone := [name for name in loaded if name not in wanted]:
+        pipe.delete_adapters(gone)
+    for name, use in wanted.items():
+        if name not in loaded:
+            pipe.load_lora_weights(use.lora, name, weight=use.strength)
+    if wanted:
+        pipe.set_adapters(list(wanted), [use.strength for use in wanted.values()])
