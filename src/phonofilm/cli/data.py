@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from phonofilm.cli import caption, split
+
 if TYPE_CHECKING:
     from phonofilm.data.encoders import Encoders
     from phonofilm.data.findings import Finding
@@ -17,11 +19,15 @@ app = typer.Typer(
     help="Clips for training: examine them, cache them as latents, look at what is cached.", no_args_is_help=True
 )
 
+app.command()(split.split)
+app.command()(caption.caption)
+
 SETS = "sets"
 DEFAULT_BUCKET = "64x64x49"
 
 Data = Annotated[
-    Path, typer.Argument(help="Folder of clips with captions beside them, or a manifest (json, jsonl, csv).")
+    Path,
+    typer.Argument(help="Folder of clips with captions beside them, manifest (json, jsonl, csv), or YAML of sets."),
 ]
 Buckets = Annotated[
     list[str] | None,
@@ -61,12 +67,12 @@ def doctor(
     from phonofilm.data.doctor import examine
     from phonofilm.data.findings import as_json as plain
     from phonofilm.data.findings import is_fit
-    from phonofilm.data.manifest import read_manifest
     from phonofilm.data.repair import check_empty, repair
+    from phonofilm.data.sets import read_items
 
     if fix is not None:
         check_empty(fix)
-    items = read_manifest(data)
+    items = read_items(data)
     plan = _plan(bucket, windows, count, frame_rate, seed)
     progress = Console(stderr=True)
     examined = examine(items, plan, refuse_silent=refuse_silent)
@@ -86,7 +92,8 @@ def doctor(
 @app.command()
 def cache(
     data: Annotated[
-        list[Path], typer.Argument(help="Folders or manifests (json, jsonl, csv); several are put together.")
+        list[Path],
+        typer.Argument(help="Folders, manifests (json, jsonl, csv), YAMLs of sets; several are put together."),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the cache; what is still valid in it is kept.")],
     model: Model = "nano",
@@ -105,7 +112,7 @@ def cache(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from phonofilm.data.cache import update_cache
-    from phonofilm.data.sets import Source, gather
+    from phonofilm.data.sets import Source, gather, read_sources
     from phonofilm.errors import InputError
     from phonofilm.training.packing import pack_cache
 
@@ -113,7 +120,11 @@ def cache(
     if len(weights) != len(data):
         raise InputError(f"{len(weights)} weights were given for {len(data)} sets; give one for each")
     plan = _plan(bucket, windows, count, frame_rate, seed)
-    sources = [Source(path, share) for path, share in zip(data, weights, strict=True)]
+    sources = [
+        Source(source.path, source.weight * share)
+        for path, share in zip(data, weights, strict=True)
+        for source in read_sources(path)
+    ]
     entries = gather(sources, plan, refuse_silent=refuse_silent)
     encoders = _encoders(model, device)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 from phonofilm.data.findings import Finding
-from phonofilm.data.manifest import Item
+from phonofilm.data.manifest import Item, sidecar
 
 TAG = re.compile(r"\[([A-Z][A-Z0-9_ ]*)\]:")
 # What was probably meant as a tag: another case, or the colon missing.
@@ -24,19 +24,20 @@ def caption_findings(items: Sequence[Item]) -> list[list[Finding]]:
     found = []
     for item, has_tags in zip(items, tagged, strict=True):
         if item.caption is None:
-            text = f"no caption; write one into {item.file.with_suffix('.txt').name}, or into the manifest"
+            text = f"no caption; write one into {sidecar(item).name}, or into the manifest"
             found.append([Finding("error", item.name, "caption_missing", text)])
         elif not item.caption:
             found.append([Finding("error", item.name, "caption_empty", "the caption is empty")])
         else:
-            about = [Finding("warning", item.name, "caption_tags", text) for text in _broken_tags(item.caption)]
+            about = [Finding("warning", item.name, "caption_tags", text) for text in broken_tags(item.caption)]
             if any(tagged) and not has_tags:
                 about.append(Finding("warning", item.name, "caption_mixed", mixed))
             found.append(about)
     return found
 
 
-def _broken_tags(caption: str) -> list[str]:
+def broken_tags(caption: str) -> list[str]:
+    """What breaks the convention in one caption; nothing in one without tags."""
     problems = [
         f"[{match[1]}] is not a tag as the others are; write [{match[1].upper().replace(' ', '_')}]:"
         for match in NEAR_TAG.finditer(caption)

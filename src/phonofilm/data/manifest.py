@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -48,11 +48,20 @@ class Item:
         return f"{self.file.name}[{float(self.start or 0):g}-{end}]"
 
 
+def sidecar(item: Item) -> Path:
+    """Where the caption of an item without one in its manifest stands: a.txt beside a.mp4, a@2.500-8.000.txt of a stretch."""
+    if item.start is None and item.end is None:
+        return item.file.with_suffix(".txt")
+    end = "end" if item.end is None else f"{float(item.end):.3f}"
+    return item.file.with_name(f"{item.file.stem}@{float(item.start or 0):.3f}-{end}.txt")
+
+
 def read_manifest(path: str | Path) -> tuple[Item, ...]:
     """The clips of a folder or of a manifest file, in its order (a folder's: by name).
 
     In a folder, metadata.json (.jsonl, .csv) or manifest.json (.jsonl, .csv) decides; without one every clip in it and in
-    its sub-folders belongs, captioned by the .txt file of the same name. Paths in a manifest start from its folder.
+    its sub-folders belongs, captioned by the .txt file of the same name (see `sidecar`), as is a row without a caption. Paths in
+    a manifest start from its folder.
     Raises InputError, with the line, for what cannot be read or names no file.
     """
     path = Path(path)
@@ -74,12 +83,15 @@ def _from_folder(folder: Path) -> tuple[Item, ...]:
     )
     if not clips:
         raise InputError(f"{folder} holds no clips and no manifest; expected clip.mp4 with clip.txt, or metadata.json")
-    return tuple(Item(clip, _sidecar(clip), origin=str(clip)) for clip in clips)
+    return tuple(_written(Item(clip, None, origin=str(clip))) for clip in clips)
 
 
-def _sidecar(clip: Path) -> str | None:
-    text = clip.with_suffix(".txt")
-    return _text(text).strip() if text.is_file() else None
+def _written(item: Item) -> Item:
+    """The item with the caption from the text file beside its clip, where it has none of its own."""
+    text = sidecar(item)
+    if item.caption or not text.is_file():
+        return item
+    return replace(item, caption=_text(text).strip())
 
 
 def _from_file(path: Path) -> tuple[Item, ...]:
@@ -144,7 +156,7 @@ def _item(row: Any, folder: Path, where: str) -> Item:
     file = _path(values.get("file"), "file", folder, where)
     if file is None:
         raise InputError(f"{where}: no file is named; expected a column file (or video_path)")
-    return Item(
+    item = Item(
         file=file,
         caption=_caption(values.get("caption"), where),
         audio=_path(values.get("audio"), "audio", folder, where),
@@ -153,6 +165,7 @@ def _item(row: Any, folder: Path, where: str) -> Item:
         repeats=_repeats(values.get("repeats", 1), where),
         origin=where,
     )
+    return _written(item)
 
 
 def _caption(value: Any, where: str) -> str | None:

@@ -10,9 +10,11 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from phonofilm.data.manifest import read_manifest
+from phonofilm.data.manifest import Item, read_manifest
 from phonofilm.data.probe import probe
+from phonofilm.data.prompts import read_yaml
 from phonofilm.data.windows import ClipWindow, Plan, windows_of
 from phonofilm.errors import InputError
 
@@ -29,6 +31,35 @@ class Source:
     def __post_init__(self) -> None:
         if not 0 < self.weight <= 1000:
             raise InputError(f"{self.path}: weight {self.weight:g} is outside 0 to 1000; leave the set out for 0")
+
+
+def read_sources(path: Path) -> tuple[Source, ...]:
+    """The data sets that a path names: itself, or those of a YAML file.
+
+    The YAML is a list of paths (from its own folder), or of path with weight: `- {path: clips, weight: 2}`. Raises
+    InputError for anything else.
+    """
+    if path.suffix.lower() not in (".yaml", ".yml"):
+        return (Source(path),)
+    rows = read_yaml(path)
+    if not isinstance(rows, list) or not rows:
+        raise InputError(f"{path}: expected a list of data sets, for example - {{path: clips, weight: 2}}")
+    return tuple(_source(row, path, number) for number, row in enumerate(rows, start=1))
+
+
+def read_items(path: Path) -> tuple[Item, ...]:
+    """The clips of a folder, of a manifest, or of all sets that a YAML file names."""
+    return tuple(item for source in read_sources(path) for item in read_manifest(source.path))
+
+
+def _source(row: Any, path: Path, number: int) -> Source:
+    told = {"path": row} if isinstance(row, str) else row
+    if not isinstance(told, dict) or not isinstance(told.get("path"), str) or not set(told) <= {"path", "weight"}:
+        raise InputError(f"{path}, entry {number}: {row!r} is not a path, or a path with a weight")
+    weight = told.get("weight", 1)
+    if isinstance(weight, bool) or not isinstance(weight, int | float):
+        raise InputError(f"{path}, entry {number}: weight {weight!r} is not a number")
+    return Source(path.parent / told["path"], weight)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,151 @@
+"""Asking an OpenAI-compatible endpoint: one request at a time per caller, tried again where that can help. No prompts here.
+
+The key goes into one header and nowhere else; redirects are not followed, so that it stays with the host it is for.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Sequence
+from http.client import HTTPException
+from typing import Any
+from urllib.parse import urlsplit
+
+from phonofilm.data.pace import Pace
+from phonofilm.errors import InputError, PhonofilmError
+
+logger = logging.getLogger(__name__)
+
+WORTH_ANOTHER_TRY = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+_HOPELESS = {401: "the key is not accepted", 403: "the key may not do this", 404: "no such address or model"}
+LONGEST_WAIT = 600.0  # seconds
+LONGEST_BACK_OFF = 60.0
+TOLD = 300  # characters of a server's message
+
+
+class EndpointError(PhonofilmError):
+    """One request failed for good; others may succeed."""
+
+
+class Hopeless(InputError):
+    """No request can succeed with this address, key or model."""
+
+
+class Endpoint:
+    """Where a model is asked. Threads may share one.
+
+    base_url: up to and with /v1. key: None for servers that want none. timeout: seconds without an answer. retries: how
+    often a request is tried again after a timeout, a lost connection, status 429 or 5xx: after 1, 2, 4, ... seconds, give
+    or take a half, or when the server says. Raises InputError for an address that is none.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        key: str | None = None,
+        *,
+        timeout: float = 120.0,
+        retries: int = 5,
+        pace: Pace | None = None,
+        first_delay: float = 1.0,
+    ) -> None:
+        parts = urlsplit(base_url)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise InputError(f"{base_url!r} is no address of an endpoint; give for example http://localhost:8000/v1")
+        self.base_url, self.model, self._key = base_url.rstrip("/"), model, key
+        self.timeout, self.retries, self.first_delay = timeout, retries, first_delay
+        self.pace = pace or Pace()
+        self._opener = urllib.request.build_opener(_NoRedirects)
+
+    def chat(self, content: str | Sequence[dict[str, Any]]) -> str:
+        """The model's answer to one user message. Raises EndpointError for none, Hopeless where any would fail."""
+        message = {"role": "user", "content": content if isinstance(content, str) else list(content)}
+        body = json.dumps({"model": self.model, "messages": [message]}).encode()
+        answer = self._ask("chat/completions", body, "application/json")
+        try:
+            choice = answer["choices"][0]
+            text, reason = choice["message"]["content"], choice.get("finish_reason")
+        except (KeyError, IndexError, TypeError, AttributeError):
+            raise EndpointError(f"the answer is no chat completion: {json.dumps(answer)[:TOLD]}") from None
+        if reason == "length":
+            raise EndpointError("the answer was cut off at the server's limit of tokens; raise that limit")
+        if not isinstance(text, str) or not text.strip():
+            raise EndpointError(f"the model answered nothing (finish reason {reason!r})")
+        return text.strip()
+
+    def transcribe(self, wav: bytes, model: str) -> str:
+        """The words in a wav file, "" for none; `model` is the one for speech. Raises as `chat` does."""
+        boundary = uuid.uuid4().hex
+        fields = (("model", model), ("response_format", "json"))
+        head = "".join(
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+            for name, value in fields
+        )
+        file = (
+            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="sound.wav"\r\n'
+            "Content-Type: audio/wav\r\n\r\n"
+        )
+        body = (head + file).encode() + wav + f"\r\n--{boundary}--\r\n".encode()
+        answer = self._ask("audio/transcriptions", body, f"multipart/form-data; boundary={boundary}")
+        if not isinstance(answer, dict) or not isinstance(answer.get("text"), str):
+            raise EndpointError(f"the answer is no transcription: {json.dumps(answer)[:TOLD]}")
+        return answer["text"].strip()
+
+    def _ask(self, path: str, body: bytes, kind: str) -> Any:
+        headers = {"Content-Type": kind, "Accept": "application/json"}
+        if self._key is not None:
+            headers["Authorization"] = f"Bearer {self._key}"
+        request = urllib.request.Request(f"{self.base_url}/{path}", body, headers, method="POST")
+        for attempt in range(self.retries + 1):
+            self.pace.wait()
+            try:
+                with self._opener.open(request, timeout=self.timeout) as response:
+                    return json.load(response)
+            except urllib.error.HTTPError as error:
+                reason, wait = self._refused(error), _asked_to_wait(error)
+            except (OSError, HTTPException) as error:
+                reason, wait = str(getattr(error, "reason", error)) or type(error).__name__, None
+            except ValueError as error:
+                raise EndpointError(f"{self.base_url}/{path} answered what is not JSON: {error}") from error
+            if attempt == self.retries:
+                break
+            delay = wait if wait is not None else min(LONGEST_BACK_OFF, self.first_delay * 2**attempt)
+            if delay > LONGEST_WAIT:
+                raise EndpointError(f"{reason}; the server asks to wait {delay:.0f} s")
+            logger.info("%s; trying again in about %.1f s", reason, delay)
+            if wait is not None:
+                self.pace.hold(wait)
+            else:
+                self.pace.sleep(delay * random.uniform(0.5, 1.5))
+        raise EndpointError(f"{reason}; given up after {self.retries + 1} tries")
+
+    def _refused(self, error: urllib.error.HTTPError) -> str:
+        """Why a request was refused, where another try may help; raises otherwise."""
+        with error:
+            said = error.read(4096).decode(errors="replace").strip()[:TOLD]
+        if error.code in _HOPELESS:
+            raise Hopeless(f"{error.url}: {_HOPELESS[error.code]} (status {error.code}, model {self.model!r}): {said}")
+        message = f"status {error.code}: {said or error.reason}"
+        if error.code not in WORTH_ANOTHER_TRY:
+            raise EndpointError(message)
+        return message
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+        return None
+
+
+def _asked_to_wait(error: urllib.error.HTTPError) -> float | None:
+    """Seconds that the server asks for; None where it does not say, or gives a date (then we back off as usual)."""
+    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        text = error.headers.get(name, "")
+        if text.replace(".", "", 1).isdecimal():
+            return float(text) / unit
+    return None

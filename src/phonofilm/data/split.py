@@ -1,0 +1,183 @@
+"""Cutting long clips into scenes of a useful length: a manifest of stretches, or clips of their own. Detection: scenes.py.
+
+The folder that is written holds scenes/KEY.json (what was found in one clip under one setting, so that an interrupted
+run goes on), clips/ when clips are asked for, and manifest.jsonl, which is written last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from phonofilm.data.manifest import Item
+from phonofilm.data.probe import Facts, probe
+from phonofilm.data.reading import separate_sound
+from phonofilm.data.scenes import Stretch, pauses, scene_starts
+from phonofilm.data.windows import stretch
+from phonofilm.errors import InputError, MediaError
+from phonofilm.media import read_clip, save_clip
+from phonofilm.media.atomic import replacing
+
+MANIFEST = "manifest.jsonl"
+FORMAT = 1  # to be raised whenever the same settings would give other scenes
+INTO_PAUSE = Fraction(1, 10)  # seconds; a pause lasts at least twice as long
+REACH = Fraction(1)  # seconds that a scene's edge may move to a pause
+CRF = 10
+
+
+@dataclass(frozen=True)
+class Settings:
+    """shortest, longest: seconds of a scene; shorter ones are left out, longer ones divided (None: never). threshold: see
+    `scene_starts`. at_pauses: edges move into pauses of the sound, inwards by at most a second, and divisions lie there.
+    """
+
+    shortest: Fraction = Fraction(2)
+    longest: Fraction | None = Fraction(10)
+    threshold: float = 3.0
+    at_pauses: bool = False
+
+    def __post_init__(self) -> None:
+        if self.shortest <= 0 or (self.longest is not None and self.longest < 2 * self.shortest):
+            raise InputError(
+                f"scenes of {float(self.shortest):g} to {float(self.longest or 0):g} s cannot be made; the shortest must "
+                "be above 0 and the longest at least twice as long"
+            )
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """What one item became: its stretches, or why it failed."""
+
+    item: Item
+    rows: tuple[dict[str, Any], ...]
+    failure: str | None = None
+    found_before: bool = False
+
+
+def split(items: Sequence[Item], settings: Settings, folder: Path, *, clips: bool = False) -> Iterator[Scenes]:
+    """Find each item's scenes, yielding them as they are done; after the last one manifest.jsonl is written.
+
+    A clip that cannot be read is yielded with its reason and is not in the manifest. With `clips` every scene is encoded
+    anew (H.264, AAC) as a clip of its own, otherwise the rows name stretches of the clips that are there.
+    """
+    rows: list[dict[str, Any]] = []
+    for item in items:
+        try:
+            done = _scenes(item, settings, folder, clips)
+        except (MediaError, InputError) as error:
+            done = Scenes(item, (), str(error))
+        rows += done.rows
+        yield done
+    with replacing(folder / MANIFEST) as temporary:
+        lines = (json.dumps(row, ensure_ascii=False) for row in rows)
+        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def pieces(
+    first: Fraction, last: Fraction, starts: Sequence[Fraction], quiet: Sequence[Stretch], to: Settings
+) -> list[Stretch]:
+    """The scenes between `first` and `last` that begin at `starts`, as long as asked for; `quiet` are the pauses."""
+    edges = [first, *starts, last]
+    found: list[Stretch] = []
+    for begin, end in pairwise(edges):
+        if to.at_pauses:
+            found += _divided(_later(begin, quiet), _earlier(end, quiet), quiet, to)
+        else:
+            found += _divided(begin, end, quiet, to)
+    return [(begin, end) for begin, end in found if end - begin >= to.shortest]
+
+
+def _later(edge: Fraction, quiet: Sequence[Stretch]) -> Fraction:
+    """The first moment of quiet from `edge` on; the edge itself when none is in reach."""
+    ahead = [edge if a <= edge else a + INTO_PAUSE for a, b in quiet if b > edge]
+    return min((time for time in ahead if time - edge <= REACH), default=edge)
+
+
+def _earlier(edge: Fraction, quiet: Sequence[Stretch]) -> Fraction:
+    behind = [edge if b >= edge else b - INTO_PAUSE for a, b in quiet if a < edge]
+    return max((time for time in behind if edge - time <= REACH), default=edge)
+
+
+def _divided(begin: Fraction, end: Fraction, quiet: Sequence[Stretch], to: Settings) -> Iterator[Stretch]:
+    """The stretch in parts no longer than `longest`: equal ones, or each as long as a pause allows."""
+    while to.longest is not None and end - begin > to.longest:
+        parts = math.ceil((end - begin) / to.longest)
+        cut = begin + (end - begin) / parts
+        if to.at_pauses:
+            limit = min(begin + to.longest, end - to.shortest)
+            allowed = [min(b - INTO_PAUSE, limit) for a, b in quiet if a + INTO_PAUSE <= limit]
+            cut = max((time for time in allowed if time - begin >= to.shortest), default=cut)
+        yield begin, cut
+        begin = cut
+    yield begin, end
+
+
+def _scenes(item: Item, settings: Settings, folder: Path, clips: bool) -> Scenes:
+    key = _key(item, settings)
+    record = folder / "scenes" / f"{key}.json"
+    facts = probe(item.file)
+    first, last = stretch(item, facts)
+    before = record.is_file()
+    if before:
+        told = json.loads(record.read_text(encoding="utf-8"))
+        found = [(Fraction(begin), Fraction(end)) for begin, end in told]
+    else:
+        starts = scene_starts(item.file, facts, first, last, settings.threshold)
+        quiet = pauses(item, facts, first, last) if settings.at_pauses else ()
+        found = pieces(first, last, starts, quiet, settings)
+        with replacing(record) as temporary:
+            temporary.write_text(json.dumps([[str(begin), str(end)] for begin, end in found]), encoding="utf-8")
+    whole = found == [(first, last)]
+    if clips and not whole:
+        files = [folder / "clips" / f"{item.file.stem}-{key[:6]}-{i:04d}.mp4" for i in range(1, len(found) + 1)]
+        for file, part in zip(files, found, strict=True):
+            if not file.is_file():
+                _write_clip(item, facts, part, file)
+        parts = [Item(file, None, repeats=item.repeats) for file in files]
+    else:
+        parts = [item] if whole else [replace(item, caption=None, start=begin, end=end) for begin, end in found]
+    return Scenes(item, tuple(_row(part, folder) for part in parts), found_before=before)
+
+
+def _write_clip(item: Item, facts: Facts, part: Stretch, file: Path) -> None:
+    begin, end = part
+    size = facts.height - facts.height % 2, facts.width - facts.width % 2
+    clip = read_clip(item.file, start=begin, end=end, size=size)
+    if item.audio is not None:
+        wave, rate = separate_sound(item.audio, begin, clip.seconds)
+        clip = replace(clip, audio=wave, sampling_rate=rate)
+    save_clip(clip, file, crf=CRF)
+
+
+def _row(item: Item, folder: Path) -> dict[str, Any]:
+    row: dict[str, Any] = {"file": os.path.relpath(item.file, folder)}
+    if item.caption is not None:
+        row["caption"] = item.caption
+    if item.audio is not None:
+        row["audio"] = os.path.relpath(item.audio, folder)
+    for name, seconds in (("start", item.start), ("end", item.end)):
+        if seconds is not None:
+            row[name] = round(float(seconds), 6)
+    if item.repeats != 1:
+        row["repeats"] = item.repeats
+    return row
+
+
+def _key(item: Item, settings: Settings) -> str:
+    """Hash of the clip (name, size, date), its stretch, its sound and the settings."""
+    files = [path for path in (item.file, item.audio) if path is not None]
+    about = [
+        FORMAT,
+        [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files],
+        [item.start, item.end],
+        asdict(settings),
+    ]
+    return hashlib.sha256(json.dumps(about, default=str).encode()).hexdigest()[:16]
