@@ -1,24 +1,27 @@
 """MOVA's own command, with the flags its users know: one prompt and one first frame to one mp4.
 
-Runs with `torchrun --nproc_per_node=1` and without it. `phonofilm generate` does the same and more.
+Runs with torchrun and without it; `--cp_size N` takes N GPUs either way. `phonofilm generate` does the same and more.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
+import torch
+
 from phonofilm.cli.asked import Asked
 from phonofilm.cli.checkpoint import open_checkpoint
-from phonofilm.cli.devices import OFFLOADS, choose_machine
+from phonofilm.cli.devices import choose_machine
 from phonofilm.cli.plan import plan
 from phonofilm.cli.prepare import prepare
-from phonofilm.cli.progress import Report, report_to
+from phonofilm.cli.progress import Report
+from phonofilm.cli.several import is_shared, on_ranks, report_of
 from phonofilm.cli.studio import Studio
 from phonofilm.cli.summary import plan_line
 from phonofilm.errors import InputError, PhonofilmError
+from phonofilm.parallel.team import Several, Team
 from phonofilm.pipeline.request import NEGATIVE_PROMPT
 
 # The original's names of attention kernels, and ours. What has no counterpart is refused.
@@ -53,7 +56,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--num_inference_steps", type=int, default=50)
     parser.add_argument("--cfg_scale", type=float, default=5.0)
     parser.add_argument("--sigma_shift", type=float, default=5.0, help="shift of both schedules, picture and sound")
-    parser.add_argument("--cp_size", type=int, default=1, help="GPUs for one clip; only 1 so far")
+    parser.add_argument("--cp_size", type=int, default=1, help="GPUs that share the clip")
     parser.add_argument(
         "--attn_type",
         choices=tuple(ATTENTION),
@@ -61,7 +64,10 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         help="attention kernel; by default PyTorch's own, which picks the best it has",
     )
     parser.add_argument(
-        "--offload", choices=OFFLOADS, default="none", help="cpu: components wait in host RAM; group: layers do"
+        "--offload",
+        choices=("none", "cpu", "group"),
+        default="none",
+        help="cpu: components wait in host RAM; group: layers do",
     )
     parser.add_argument("--offload_to_disk_path", type=Path, default=None, help="with --offload group: wait there")
     parser.add_argument(
@@ -70,19 +76,22 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def check_processes(cp_size: int) -> None:
-    """Raises InputError, in every process alike, when there is more than one GPU or process to share the work."""
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    if cp_size != 1:
-        raise InputError(f"--cp_size {cp_size}: context parallel is not available yet; run with --cp_size 1")
-    if processes != 1:
-        raise InputError(
-            f"torchrun started {processes} processes: context parallel is not available yet; use --nproc_per_node=1"
-        )
+def run(args: argparse.Namespace) -> Path | None:
+    """The file that was written, if it was by this process: alone, or as the first of the ranks that share the work."""
+    several = Several(gpus=args.cp_size)
+    if not is_shared(several):
+        return generate(None, args)
+    if args.remove_video_dit:
+        raise InputError("--remove_video_dit is for one GPU; leave it out with --cp_size")
+    return on_ranks(several, "cuda" if torch.cuda.is_available() else "cpu", generate, args)
 
 
-def generate(args: argparse.Namespace, report: Report) -> Path:
-    check_processes(args.cp_size)
+def generate(team: Team | None, args: argparse.Namespace) -> Path | None:
+    with report_of(team) as report:
+        return make(team, args, report)
+
+
+def make(team: Team | None, args: argparse.Namespace, report: Report) -> Path | None:
     attention = None if args.attn_type is None else ATTENTION[args.attn_type]
     if args.attn_type is not None and attention is None:
         raise InputError(f"--attn_type {args.attn_type} is not available here; use torch, fa, fa3 or a sage kernel")
@@ -101,22 +110,28 @@ def generate(args: argparse.Namespace, report: Report) -> Path:
         output=args.output_path,
     )
     prepared = prepare(asked, overwrite=True)
-    machine = choose_machine(offload=args.offload, attention=attention, disk=args.offload_to_disk_path)
+    machine = choose_machine(
+        "auto" if team is None else str(team.device),
+        offload=args.offload,
+        attention=attention,
+        disk=args.offload_to_disk_path,
+    )
     if args.offload == "cpu" and not machine.offloads:
         report.say("--offload cpu: there is no GPU, so the weights are in host memory already")
     checkpoint = open_checkpoint(args.ckpt_path)
     planned = plan(prepared, checkpoint)
     report.say(plan_line(planned, checkpoint, machine))
-    studio = Studio(checkpoint, machine, report, remove_video_dit=args.remove_video_dit)
-    return studio.make(planned, overwrite=True)[0]
+    studio = Studio(checkpoint, machine, report, remove_video_dit=args.remove_video_dit, team=team)
+    return next(iter(studio.make(planned, overwrite=True)), None)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code: 0, 2 for bad input, 1 for a failure, 130 after Ctrl-C."""
     args = parse_args(arguments)
     try:
-        with report_to() as report:
-            print(f"Saved to {generate(args, report)}")
+        written = run(args)
+        if written is not None:
+            print(f"Saved to {written}")
     except PhonofilmError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1

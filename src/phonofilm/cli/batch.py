@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ from phonofilm.cli.targets import FRAMES, LATENT, SUFFIXES, Target
 from phonofilm.errors import InputError, MediaError, PhonofilmError
 from phonofilm.media import read_metadata
 from phonofilm.media.check import check_container
+from phonofilm.parallel.ranks import RankError
 
 # What a finished clip's account may differ in and still be the clip that is asked for.
-NOT_COMPARED = ("seed", "phonofilm", "offload", "device")
+NOT_COMPARED = ("seed", "phonofilm", "offload", "device", "forwards", "steps_skipped")
 
 
 @dataclass(frozen=True)
@@ -107,10 +109,21 @@ def make_all(lines: list[Line], studio: Studio, overwrite: bool) -> Done:
             written = studio.make(planned, overwrite)
             report.say(f"wrote {', '.join(map(str, written))}")
             paths += written
+        except RankError:
+            raise  # the other ranks are in the middle of this clip, and cannot be told to go on to the next
         except PhonofilmError as error:
             failures.append(f"{line.where}: {error}")
             report.say(f"error: {failures[-1]}")
     return Done(paths, failures)
+
+
+def plans_of(lines: list[Line], checkpoint: Checkpoint) -> list[ClipPlan]:
+    """The plans of the lines that are right; what is wrong with the others is said when they come."""
+    planned = []
+    for line in lines:
+        with suppress(PhonofilmError):
+            planned.append(_plan(line, checkpoint, overwrite=True))
+    return planned
 
 
 def _plan(line: Line, checkpoint: Checkpoint, overwrite: bool) -> ClipPlan:

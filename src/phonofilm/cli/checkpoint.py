@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from phonofilm.cli.loras import LoraShelf
 from phonofilm.cli.record import told_path
 from phonofilm.geometry import ClipGeometry, parse_frame_rate
 from phonofilm.models.building import empty_module
@@ -53,6 +54,10 @@ class Checkpoint:
     def tokenizer(self) -> Any:
         return load_tokenizer(self.layout)
 
+    @cached_property
+    def loras(self) -> LoraShelf:
+        return LoraShelf(self.layout)
+
     @property
     def boundary_ratio(self) -> float:
         return self.layout.scalars.boundary_ratio
@@ -82,12 +87,13 @@ class Checkpoint:
         )
 
     def weight_bytes(self, bytes_per_value: int) -> int:
-        """Bytes of all weights at that precision; the sound's decoder always runs in float32."""
-        return sum(
-            math.prod(entry.shape) * (4 if name == "audio_vae" else bytes_per_value)
-            for name, component in self.layout.components.items()
-            for entry in component.entries.values()
-        )
+        """Bytes of all weights at that precision."""
+        return sum(self.component_bytes(name, bytes_per_value) for name in self.layout.components)
+
+    def component_bytes(self, name: str, bytes_per_value: int) -> int:
+        """Bytes of one network's weights at that precision; the sound's decoder always runs in float32."""
+        values = sum(math.prod(entry.shape) for entry in self.layout.components[name].entries.values())
+        return values * (4 if name == "audio_vae" else bytes_per_value)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -19,18 +19,25 @@ if TYPE_CHECKING:
     from phonofilm.pipeline.mova import MovaPipeline
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-OFFLOADS = ("none", "cpu", "group")
+OFFLOADS = ("auto", "none", "model", "layer", "cpu", "group")
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a run uses. `attention` is a backend by diffusers' name; `disk` a folder for group offloading to use."""
+    """What a run uses. `attention` is a backend by diffusers' name; `disk` a folder for layers that wait in files.
+
+    offload: "auto" until offloading.settle has decided; "cpu" is another word for "model", and "group" is diffusers' own.
+    slots, resident: layers on the device with "layer": those that pass through, and those of each expert that stay.
+    """
 
     device: torch.device
     dtype: torch.dtype
     offload: str = "none"
     attention: str = "native"
     disk: Path | None = None
+    slots: int = 2
+    resident: int = 0
+    vae_tiling: bool = False
 
     @property
     def dtype_name(self) -> str:
@@ -38,8 +45,12 @@ class Machine:
 
     @property
     def offloads(self) -> bool:
-        """Whether weights wait in host memory. On a CPU with "cpu" they are there already."""
-        return self.offload == "group" or (self.offload == "cpu" and self.device.type != "cpu")
+        """Whether weights wait in host memory. On a CPU, one component at a time, they are there already."""
+        return self.offload in ("group", "layer") or (self.by_component and self.device.type != "cpu")
+
+    @property
+    def by_component(self) -> bool:
+        return self.offload in ("model", "cpu")
 
 
 def choose_machine(
@@ -56,11 +67,13 @@ def choose_machine(
         raise InputError(f"dtype {dtype!r} is unknown; use one of {', '.join(DTYPES)}")
     if offload not in OFFLOADS:
         raise InputError(f"offload {offload!r} is unknown; use one of {', '.join(OFFLOADS)}")
-    if disk is not None and offload != "group":
-        raise InputError(f"a folder to offload to was given, but offload is {offload}; use offload group")
+    if disk is not None and offload not in ("group", "layer", "auto"):
+        raise InputError(f"a folder to offload to was given, but offload is {offload}; use offload layer or group")
     if disk is not None:
         check_writable(disk / "layers", overwrite=True)
     chosen = choose_device(device)
+    if offload == "layer" and chosen.type not in ("cuda", "cpu"):
+        raise InputError(f"offload layer needs a CUDA device, or the CPU to see it work; {chosen} is neither")
     usual = torch.float32 if chosen.type == "cpu" else torch.bfloat16
     precision = usual if dtype == "auto" else getattr(torch, dtype)
     backend = "native" if attention is None else attention_backend_name(attention, chosen, precision)
@@ -153,19 +166,19 @@ def explaining_memory(machine: Machine) -> Iterator[None]:
         if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
         advice = "a smaller --size, fewer frames" + (
-            ", --offload cpu or group" if machine.device.type == "cuda" else ""
+            ", --offload layer, a lower --vram-limit" if machine.device.type == "cuda" else ""
         )
         raise PhonofilmError(f"out of memory on {machine.device}; try {advice}") from error
 
 
 def place(pipe: MovaPipeline, machine: Machine) -> TemporaryDirectory[str] | None:
-    """Set up offloading; without any, the weights were loaded where they run.
+    """Set up offloading by component or diffusers' by group; without any, the weights were loaded where they run.
 
     Returns the folder in which offloaded layers lie, if any: it must live as long as the pipeline.
     """
     if machine.offload == "group":
         return _offload_by_layer(pipe, machine)
-    if machine.offloads:
+    if machine.by_component and machine.device.type != "cpu":
         pipe.enable_model_cpu_offload(device=machine.device)
     return None
 

@@ -45,11 +45,25 @@ def generate(
     modality_scale: Annotated[
         str | None, typer.Option(help='How strongly picture and sound follow each other: 2, or "3.5,1" over the steps.')
     ] = None,
+    guidance_interval: Annotated[
+        str | None, typer.Option(metavar="START:END", help="Part of the steps that is guided: 0:0.6 is the first 60 %.")
+    ] = None,
+    solver: Annotated[str | None, typer.Option(help="euler (default), ab2, dpmpp_2m or unipc.")] = None,
+    cache: Annotated[
+        str | None,
+        typer.Option(
+            metavar="easy:THRESHOLD", help="Skip steps that change little; the clip changes. none by default."
+        ),
+    ] = None,
     negative_prompt: Annotated[str | None, typer.Option(help="What guidance leads away from.")] = None,
     video_shift: Annotated[float | None, typer.Option(help="Shift of the picture's noise schedule.")] = None,
     audio_shift: Annotated[float | None, typer.Option(help="Shift of the sound's noise schedule.")] = None,
     boundary_ratio: Annotated[
         float | None, typer.Option(help="Noise (0 to 1) down to which the first expert works.")
+    ] = None,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE[:STRENGTH]", help="A LoRA; :0.8, or :video=1,audio=0.5,bridge=0. May be repeated."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="One seed, one clip. Random, and printed, by default.")] = None,
     num_clips: Annotated[
@@ -63,8 +77,43 @@ def generate(
         str | None, typer.Option(help="mp4, webm, gif, frames or latent; what the name says by default.")
     ] = None,
     offload: Annotated[
-        str, typer.Option(help="Where weights wait: none, cpu (by component) or group (by layer).")
-    ] = "none",
+        str, typer.Option(help="Where weights wait: auto, none, model, layer; cpu (is model), group (diffusers').")
+    ] = "auto",
+    offload_to_disk: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="With layers: let them wait in files here, written once.")
+    ] = None,
+    vram_limit: Annotated[
+        str | None, typer.Option(metavar="12GB", help="Device memory to plan with, instead of what is free.")
+    ] = None,
+    ram_limit: Annotated[
+        str | None, typer.Option(metavar="64GB", help="Host memory to plan with, instead of what is available.")
+    ] = None,
+    slots: Annotated[
+        int | None, typer.Option(min=1, help="Layers that stream through the device.  [default: 2]")
+    ] = None,
+    resident_layers: Annotated[
+        int | None,
+        typer.Option(min=0, help="Layers of each expert that stay on the device; as many as fit by default."),
+    ] = None,
+    remove_video_dit: Annotated[
+        bool, typer.Option("--remove-video-dit", help="Give the first expert's memory back once it is done.")
+    ] = False,
+    vae_tiling: Annotated[
+        bool | None, typer.Option(help="Decode in tiles (differs slightly); by default only where it must be.")
+    ] = None,
+    gpus: Annotated[int, typer.Option(min=1, help="GPUs that share each clip. With torchrun, its own number.")] = 1,
+    ulysses_degree: Annotated[
+        int | None, typer.Option(min=1, help="Of them, how many share the attention heads; as many as can by default.")
+    ] = None,
+    ring_degree: Annotated[
+        int | None, typer.Option(min=1, help="How many pass keys and values on; the rest by default.")
+    ] = None,
+    cfg_parallel: Annotated[
+        bool, typer.Option("--cfg-parallel", help="Half of them takes every other evaluation of a step.")
+    ] = False,
+    shard_weights: Annotated[
+        bool, typer.Option("--shard-weights", help="Each keeps a part of the weights, when they do not fit on one.")
+    ] = False,
     attn_backend: Annotated[str | None, typer.Option(help="Attention backend; phonofilm doctor lists them.")] = None,
     like: Annotated[Path | None, typer.Option(help="A clip to repeat; other options change what they say.")] = None,
     prompts: Annotated[
@@ -77,7 +126,9 @@ def generate(
 ) -> None:
     """Make a clip: picture and sound together, from a prompt and a first frame."""
     from phonofilm.cli.asked import Asked
+    from phonofilm.cli.offloading import limits
     from phonofilm.cli.order import Order, carry_out
+    from phonofilm.parallel.team import Several
 
     asked = Asked(
         prompt=prompt,
@@ -99,15 +150,34 @@ def generate(
         guidance_scale=guidance_scale,
         audio_guidance_scale=audio_guidance_scale,
         modality_scale=modality_scale,
+        guidance_interval=guidance_interval,
+        solver=solver,
+        cache=cache,
         video_shift=video_shift,
         audio_shift=audio_shift,
         boundary_ratio=boundary_ratio,
+        lora=tuple(lora) if lora else None,
         seed=seed,
         num_clips=num_clips,
         output=output,
         output_type=output_type,
         contact_sheet=contact_sheet,
     )
-    order = Order(asked, model, device, dtype, offload, attn_backend, like, prompts, overwrite)
+    memory = limits(vram_limit, ram_limit, slots, resident_layers, vae_tiling)
+    order = Order(
+        asked,
+        model,
+        device,
+        dtype,
+        offload,
+        attn_backend,
+        like,
+        prompts,
+        overwrite,
+        disk=offload_to_disk,
+        limits=memory,
+        remove_video_dit=remove_video_dit,
+        several=Several(gpus, ulysses_degree, ring_degree, cfg_parallel, shard_weights),
+    )
     for path in carry_out(order):
         typer.echo(path)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from phonofilm.cli.asked import Asked
-from phonofilm.cli.batch import make_all, read_lines
+from phonofilm.cli.batch import make_all, plans_of, read_lines
 from phonofilm.cli.checkpoint import Checkpoint, open_checkpoint
 from phonofilm.cli.devices import Machine, choose_machine
 from phonofilm.cli.latents import is_latents, read_latent_metadata
+from phonofilm.cli.offloading import Limits, settle
 from phonofilm.cli.plan import plan
 from phonofilm.cli.prepare import prepare
-from phonofilm.cli.progress import Report, report_to, size
+from phonofilm.cli.progress import Report, size
 from phonofilm.cli.record import Record, read_record
+from phonofilm.cli.several import is_shared, on_ranks, report_of
 from phonofilm.cli.studio import Studio
 from phonofilm.cli.summary import memory_warning, plan_line
 from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.media import read_metadata
 from phonofilm.models.hub import KNOWN_MODELS, local_state
+from phonofilm.parallel.team import Several, Team
 
 DEFAULT_MODEL = "nano"
 
@@ -31,41 +34,64 @@ class Order:
     model: str | None = None
     device: str = "auto"
     dtype: str | None = None
-    offload: str = "none"
+    offload: str = "auto"
     attention: str | None = None
     like: Path | None = None
     prompts: Path | None = None
     overwrite: bool = False
+    disk: Path | None = None
+    limits: Limits = field(default_factory=Limits)
+    remove_video_dit: bool = False
+    several: Several = field(default_factory=Several)
 
 
 def carry_out(order: Order) -> list[Path]:
     """Make what was ordered; returns the files written. Raises PhonofilmError when something could not be made."""
-    with report_to() as report:
+    if is_shared(order.several):
+        if order.remove_video_dit:
+            raise InputError("--remove-video-dit is for one device; with several, --shard-weights saves more")
+        return on_ranks(order.several, order.device, _carry_out, order)
+    return _carry_out(None, order)
+
+
+def _carry_out(team: Team | None, order: Order) -> list[Path]:
+    """In this process: alone, or as one of the ranks that all do so."""
+    if team is not None:
+        order = replace(order, device=str(team.device), offload=team.offload(order.offload))
+    with report_of(team) as report:
         record = None if order.like is None else _read_record(order.like, order.asked)
         asked = order.asked if record is None else order.asked.over(record.asked)
         dtype = order.dtype or (record.dtype if record is not None else "auto")
         if order.prompts is not None:
-            return _batch(order, replace(asked, prompt=order.asked.prompt), record, dtype, report)
+            return _batch(order, replace(asked, prompt=order.asked.prompt), record, dtype, report, team)
         prepared = prepare(asked, order.overwrite)
-        machine = choose_machine(order.device, dtype, order.offload, order.attention)
+        if order.remove_video_dit and len(prepared.targets) > 1:
+            raise InputError("--remove-video-dit leaves nothing to begin a second clip with; ask for one clip")
+        machine = choose_machine(order.device, dtype, order.offload, order.attention, order.disk)
         checkpoint = _checkpoint(order.model, record, report)
         planned = plan(prepared, checkpoint)
+        machine = settle(machine, order.limits, checkpoint, [planned], report)
         report.say(plan_line(planned, checkpoint, machine))
         _warn(checkpoint, machine, report)
-        return Studio(checkpoint, machine, report).make(planned, order.overwrite)
+        return Studio(checkpoint, machine, report, order.remove_video_dit, team).make(planned, order.overwrite)
 
 
-def _batch(order: Order, common: Asked, record: Record | None, dtype: str, report: Report) -> list[Path]:
+def _batch(
+    order: Order, common: Asked, record: Record | None, dtype: str, report: Report, team: Team | None
+) -> list[Path]:
     assert order.prompts is not None
     if common.prompt is not None:
         raise InputError("a prompt and --prompts were both given; give one")
     if common.contact_sheet is not None:
         raise InputError("with --prompts, ask for contact sheets line by line: contact_sheet in a JSONL file")
+    if order.remove_video_dit:
+        raise InputError("--remove-video-dit leaves nothing to begin a second clip with; leave it out with --prompts")
     lines = read_lines(order.prompts, common)
-    machine = choose_machine(order.device, dtype, order.offload, order.attention)
+    machine = choose_machine(order.device, dtype, order.offload, order.attention, order.disk)
     checkpoint = _checkpoint(order.model, record, report)
+    machine = settle(machine, order.limits, checkpoint, plans_of(lines, checkpoint), report)
     _warn(checkpoint, machine, report)
-    done = make_all(lines, Studio(checkpoint, machine, report), order.overwrite)
+    done = make_all(lines, Studio(checkpoint, machine, report, team=team), order.overwrite)
     if done.failures:
         told = "\n  ".join(done.failures)
         raise PhonofilmError(f"{len(done.failures)} of {len(lines)} lines failed; run it again to go on:\n  {told}")
@@ -101,5 +127,7 @@ def _warn(checkpoint: Checkpoint, machine: Machine, report: Report) -> None:
     warning = memory_warning(checkpoint, machine)
     if warning is not None:
         report.say(f"warning: {warning}")
-    if machine.offload == "cpu" and not machine.offloads:
-        report.say("offload cpu: the weights are in host memory already, nothing needs to wait elsewhere")
+    if machine.by_component and not machine.offloads:
+        report.say(
+            f"offload {machine.offload}: the weights are in host memory already, nothing needs to wait elsewhere"
+        )

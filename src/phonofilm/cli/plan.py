@@ -11,18 +11,21 @@ from typing import Any
 from PIL import Image
 
 import phonofilm
-from phonofilm.cli.asked import Asked, parse_scales
+from phonofilm.cli.asked import Asked, parse_interval, parse_scales
 from phonofilm.cli.checkpoint import NAMED_SIZES, Checkpoint
 from phonofilm.cli.devices import Machine
+from phonofilm.cli.loras import LoraUse
 from phonofilm.cli.prepare import Prepared
 from phonofilm.cli.targets import CONTAINERS
 from phonofilm.errors import InputError
 from phonofilm.geometry import frames_for_seconds, nearest_multiple, parse_frame_rate
 from phonofilm.pipeline.conditions import tokenize
 from phonofilm.pipeline.given import Given
-from phonofilm.pipeline.guidance import Guidance, guidance_per_step
+from phonofilm.pipeline.guidance import EVERY_STEP, Guidance, guidance_per_step
 from phonofilm.pipeline.request import Sizes, plan_clip
 from phonofilm.pipeline.schedule import Step
+from phonofilm.pipeline.solvers import DEFAULT_SOLVER, check_solver
+from phonofilm.pipeline.stepcache import NO_CACHE, cache_name, parse_cache
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,9 @@ class Sampling:
     video_shift: float
     audio_shift: float
     boundary_ratio: float
+    guidance_interval: tuple[float, float]
+    solver: str
+    cache: str
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,12 @@ class ClipPlan:
     steps: tuple[Step, ...]
     experts: tuple[str, ...]
     guidance: tuple[Guidance, ...]
+    loras: tuple[LoraUse, ...] = ()
+
+    @property
+    def forwards(self) -> int:
+        """How often the model is run for a clip; a step cache may run it less."""
+        return sum(len(scales.evaluations) for scales in self.guidance)
 
     @property
     def keeps_video_of(self) -> Path | None:
@@ -93,6 +105,9 @@ class ClipPlan:
             "video_shift": sampling.video_shift,
             "audio_shift": sampling.audio_shift,
             "boundary_ratio": sampling.boundary_ratio,
+            "guidance_interval": ":".join(str(part).removesuffix(".0") for part in sampling.guidance_interval),
+            "solver": sampling.solver,
+            "cache": sampling.cache,
         }
         if self.prepared.image is not None or self.prepared.last_image is not None:
             used["image_fit"] = self.prepared.image_fit
@@ -108,11 +123,13 @@ class ClipPlan:
             **self.settings(),
             "seed": self.prepared.seeds[index],
             "inputs": [{"option": f.option, "path": f.path, "sha256": f.sha256} for f in self.prepared.inputs],
+            **({"loras": [use.account() for use in self.loras]} if self.loras else {}),
             "model": checkpoint.told_name,
             "fingerprint": checkpoint.fingerprint,
             "dtype": machine.dtype_name,
             "device": machine.device.type,
             "offload": machine.offload,
+            **({"vae_tiling": True} if machine.vae_tiling else {}),
             "attention": machine.attention,
             "phonofilm": phonofilm.__version__,
         }
@@ -140,9 +157,14 @@ def plan(prepared: Prepared, checkpoint: Checkpoint) -> ClipPlan:
         experts=_experts(steps, sampling.boundary_ratio, checkpoint, task),
         guidance=tuple(
             guidance_per_step(
-                len(steps), sampling.guidance_scale, sampling.audio_guidance_scale, sampling.modality_scale
+                len(steps),
+                sampling.guidance_scale,
+                sampling.audio_guidance_scale,
+                sampling.modality_scale,
+                sampling.guidance_interval,
             )
         ),
+        loras=checkpoint.loras.take(asked.lora),
     )
 
 
@@ -166,6 +188,9 @@ def _sampling(asked: Asked, checkpoint: Checkpoint) -> Sampling:
         video_shift=shift if asked.video_shift is None else asked.video_shift,
         audio_shift=shift if asked.audio_shift is None else asked.audio_shift,
         boundary_ratio=boundary,
+        guidance_interval=EVERY_STEP if asked.guidance_interval is None else parse_interval(asked.guidance_interval),
+        solver=DEFAULT_SOLVER if asked.solver is None else check_solver(asked.solver),
+        cache=NO_CACHE if asked.cache is None else cache_name(parse_cache(asked.cache)),
     )
 
 

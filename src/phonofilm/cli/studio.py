@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,14 +15,20 @@ from torch import Tensor
 from phonofilm.cli.checkpoint import Checkpoint
 from phonofilm.cli.devices import Machine, attention_of, explaining_memory, place
 from phonofilm.cli.latents import save_latents
+from phonofilm.cli.loras import LoraUse, put_on
 from phonofilm.cli.plan import ClipPlan
 from phonofilm.cli.progress import Report
+from phonofilm.cli.streamed import load_streamed
 from phonofilm.cli.targets import LATENT, Target
+from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.media import save_clip
 from phonofilm.media.atomic import replacing
 from phonofilm.media.sheet import contact_sheet
+from phonofilm.parallel.ranks import RankError
+from phonofilm.parallel.team import Team
 from phonofilm.pipeline.decode import MovaPipelineOutput
 from phonofilm.pipeline.mova import MovaPipeline
+from phonofilm.pipeline.stepcache import NO_CACHE
 
 # Weights of fewer bytes (the embedded model's) run on one thread: steps of a few milliseconds gain little from a second
 # one, and lose a hundredfold when other work holds its core.
@@ -30,12 +37,17 @@ SMALL = 10**8
 
 @dataclass
 class Studio:
-    """One checkpoint on one machine. `remove_video_dit`: give the high-noise expert's memory back once it is done."""
+    """One checkpoint on one machine. `remove_video_dit`: give the high-noise expert's memory back once it is done.
+
+    `team`: the ranks this process shares the work with; only the first of them decodes and writes.
+    """
 
     checkpoint: Checkpoint
     machine: Machine
     report: Report
     remove_video_dit: bool = False
+    team: Team | None = None
+    _worn: tuple[LoraUse, ...] = field(default=(), init=False)
     _pipe: MovaPipeline | None = field(default=None, init=False)
     _layers_on_disk: TemporaryDirectory[str] | None = field(default=None, init=False)
 
@@ -43,8 +55,10 @@ class Studio:
         """Make and write the clips of a plan one by one; each is written before the next begins."""
         written = []
         for index, target in enumerate(plan.prepared.targets):
-            metadata = plan.metadata(index, self.checkpoint, self.machine)
             out = self._run(plan, index)
+            metadata = plan.metadata(index, self.checkpoint, self.machine) | self._counted(plan, out)
+            if not self._finishes:
+                continue
             self.report.stage(f"write {target.path}")
             if target.kind == LATENT:
                 save_latents(out.frames, out.audio, metadata, target.path)
@@ -54,12 +68,33 @@ class Studio:
         return written
 
     def _run(self, plan: ClipPlan, index: int) -> MovaPipelineOutput:
-        with explaining_memory(self.machine):
-            return self._call(plan, index)
+        try:
+            with explaining_memory(self.machine):
+                return self._call(plan, index)
+        except PhonofilmError as error:
+            if self.team is None:
+                raise
+            raise RankError(str(error)) from error
+
+    @property
+    def _finishes(self) -> bool:
+        """Whether this process decodes and writes what it makes."""
+        return self.team is None or self.team.is_first
+
+    def _counted(self, plan: ClipPlan, out: MovaPipelineOutput) -> dict[str, int]:
+        """What the clip took, said aloud where a cache decided it."""
+        if plan.sampling.cache == NO_CACHE:
+            return {"forwards": out.forwards}
+        skipped = f"{out.steps_skipped} of {len(plan.steps)} steps skipped"
+        self.report.say(f"cache {plan.sampling.cache}: {skipped}, {out.forwards} of {plan.forwards} forwards")
+        return {"forwards": out.forwards, "steps_skipped": out.steps_skipped}
 
     def _call(self, plan: ClipPlan, index: int) -> MovaPipelineOutput:
-        pipe, prepared, sampling = self.pipeline(), plan.prepared, plan.sampling
+        pipe, prepared, sampling = self.pipeline(plan.loras), plan.prepared, plan.sampling
         tracks, sizes = prepared.tracks, plan.sizes
+        seed, kind = prepared.seeds[index], prepared.targets[index].kind
+        if self.team is not None:
+            seed = self.team.agree(seed)
         self.report.start_steps(plan.experts)
         with attention_of(self.machine):
             out = pipe(
@@ -85,8 +120,11 @@ class Studio:
                 video_shift=sampling.video_shift,
                 audio_shift=sampling.audio_shift,
                 boundary_ratio=sampling.boundary_ratio,
-                generator=torch.Generator().manual_seed(prepared.seeds[index]),
-                output_type=LATENT if prepared.targets[index].kind == LATENT else "pil",
+                guidance_interval=sampling.guidance_interval,
+                solver=sampling.solver,
+                cache=sampling.cache,
+                generator=torch.Generator().manual_seed(seed),
+                output_type=LATENT if kind == LATENT or not self._finishes else "pil",
                 callback_on_step_end=partial(self._on_step, len(plan.steps)),
                 remove_video_dit=self.remove_video_dit,
             )
@@ -101,21 +139,48 @@ class Studio:
             self.report.stage("decode picture and sound")
         return tensors
 
-    def pipeline(self) -> MovaPipeline:
-        """The pipeline, loaded when it is asked for first."""
+    def pipeline(self, loras: Sequence[LoraUse] = ()) -> MovaPipeline:
+        """The pipeline with exactly these LoRAs, loaded when it is asked for first."""
         if self._pipe is None:
-            pipe = MovaPipeline.from_pretrained(
-                self.checkpoint.layout.folder,
-                torch_dtype=self.machine.dtype,
-                device="cpu" if self.machine.offloads else self.machine.device,
-                progress=self.report.loading,
+            self._pipe = self._set_up(loras) if self.team is None else self._set_up_in(self.team, loras)
+        elif self.team is None or not self.team.asked.shard_weights:
+            put_on(self._pipe, loras)
+        elif tuple(loras) != self._worn:
+            raise InputError(
+                "weights in parts cannot change their LoRAs; leave --shard-weights out, or make one run for each"
             )
-            pipe.set_progress_bar_config(disable=True)
-            if sum(part.nbytes for part in self.checkpoint.layout.components.values()) < SMALL:
-                torch.set_num_threads(1)
-            self._layers_on_disk = place(pipe, self.machine)
-            self._pipe = pipe
         return self._pipe
+
+    def _set_up(self, loras: Sequence[LoraUse]) -> MovaPipeline:
+        pipe = self._load()
+        if self.machine.vae_tiling:
+            pipe.video_vae.enable_tiling()
+        pipe.set_progress_bar_config(disable=True)
+        if sum(part.nbytes for part in self.checkpoint.layout.components.values()) < SMALL:
+            torch.set_num_threads(1)
+        put_on(pipe, loras)  # before weights are moved or changed in kind
+        self._worn = tuple(loras)
+        self._layers_on_disk = place(pipe, self.machine)
+        return pipe
+
+    def _set_up_in(self, team: Team, loras: Sequence[LoraUse]) -> MovaPipeline:
+        heads = self.checkpoint.layout.components["video_dit"].config["num_heads"]
+        self.report.say(team.meet(heads, self.machine.attention))
+        with team.loading():
+            pipe = self._set_up(loras)
+            team.share(pipe)
+        return pipe
+
+    def _load(self) -> MovaPipeline:
+        if self.machine.offload == "layer":
+            return load_streamed(self.checkpoint, self.machine, self.report)
+        parts = self.team is not None and self.team.asked.shard_weights
+        return MovaPipeline.from_pretrained(
+            self.checkpoint.layout.folder,
+            torch_dtype=self.machine.dtype,
+            device="cpu" if self.machine.offloads or parts else self.machine.device,
+            progress=self.report.loading,
+        )
 
     def _save(
         self, plan: ClipPlan, out: MovaPipelineOutput, metadata: dict[str, Any], target: Target, overwrite: bool
