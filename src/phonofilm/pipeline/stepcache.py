@@ -41,6 +41,11 @@ def parse_cache(text: str) -> float | None:
     return threshold
 
 
+def cache_name(threshold: float | None) -> str:
+    """The text that `parse_cache` reads as `threshold`."""
+    return NO_CACHE if threshold is None else f"easy:{threshold:g}"
+
+
 def always_computed(phases: Sequence[object]) -> frozenset[int]:
     """Steps that are never skipped: the first tenth (3 at least), the last eighth, and both sides of a change of phase."""
     total = len(phases)
