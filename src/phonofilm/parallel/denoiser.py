@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from phonofilm.models.bridge import Conditioner
 from phonofilm.models.joint import JointCondition, JointDenoiser, JointOutput, Positions
+from phonofilm.models.layers import Block
 from phonofilm.models.video import Grid
 from phonofilm.parallel.share import VideoShare
 
@@ -43,10 +45,12 @@ def shared(denoisers: Sequence[JointDenoiser], share: VideoShare) -> list[Shared
         one = SharedDenoiser(denoiser.video, denoiser.audio, denoiser.bridge)
         one.share = share
         for block in one.video.blocks:
+            assert isinstance(block, Block)
             block.self_attn.attend = share.self_attention
         made.append(one)
     for bridge in {one.bridge for one in made}:
         for conditioner in bridge.video_to_audio_conditioners.values():
+            assert isinstance(conditioner, Conditioner)
             conditioner.inner.attend = share.bridge_attention
             if conditioner.per_frame_pooling is not None:
                 # A run of tokens ends in the middle of a frame: pooling by frame needs them all.

@@ -15,10 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing import connection, get_all_start_methods, get_context, parent_process
-from multiprocessing.context import BaseContext
+from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import FunctionType
 from typing import Any, TypeVar
 
 import torch
@@ -107,7 +108,7 @@ def launch(world: int, work: Callable[..., Result], *told: Any) -> Result:
     `work` is a module's function; it and `told` are pickled. Raises what failed first: the error of a rank that raised a
     PhonofilmError, or RankError for one that died. All processes have ended when this returns or raises.
     """
-    context = _processes(work.__module__)
+    context = _processes([part.__module__ for part in (work, *told) if isinstance(part, FunctionType)])
     with TemporaryDirectory(prefix="phonofilm-ranks-") as folder:
         rendezvous = (Path(folder) / "rendezvous").as_uri()
         ranks, ears = [], []
@@ -125,12 +126,12 @@ def launch(world: int, work: Callable[..., Result], *told: Any) -> Result:
             _end(ranks)
 
 
-def _processes(module: str) -> BaseContext:
-    """Processes that have imported `module` once for all, where forking a server is possible; else one import each."""
+def _processes(modules: list[str]) -> ForkServerContext | SpawnContext:
+    """Processes that have imported `modules` once for all, where forking a server is possible; else one import each."""
     if "forkserver" not in get_all_start_methods():
         return get_context("spawn")
     context = get_context("forkserver")
-    context.set_forkserver_preload([module])
+    context.set_forkserver_preload(modules)
     return context
 
 

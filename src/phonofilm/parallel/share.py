@@ -107,7 +107,7 @@ class VideoShare:
 
     def _ring(self, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
         """Keys and values go round; each turn attends to those that are here while the next are on their way."""
-        return merge(attend_part(q, *held, heads) for held in self._rotating(k, v)).flat(q.dtype)
+        return merge(attend_part(q, held[0], held[1], heads) for held in self._rotating(k, v)).flat(q.dtype)
 
     def _rotating(self, k: Tensor, v: Tensor) -> Iterator[Tensor]:
         """Every ring member's keys and values, [2,b,N,d], beginning with our own."""

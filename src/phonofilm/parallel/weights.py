@@ -32,8 +32,9 @@ class ShardedWeights(nn.Module):
         fully_shard(self, mesh=mesh.world, ignored_params=whole)
         for expert in layers:
             for (block, *_), following in pairwise(expert):
+                assert isinstance(block, FSDPModule)
                 # The video block computes longest, and belongs to one expert: the next layer arrives meanwhile.
-                block.set_modules_to_forward_prefetch(following)
+                block.set_modules_to_forward_prefetch([m for m in following if isinstance(m, FSDPModule)])
 
     def forward(self, evaluate: Callable[[], list[JointOutput]]) -> list[JointOutput]:
         return evaluate()

@@ -1,0 +1,87 @@
+"""Several devices from the command line: who starts the ranks, what each is told, and who is silent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+
+from phonofilm.cli.progress import Report, report_to
+from phonofilm.errors import InputError
+from phonofilm.parallel.ranks import Rank, device_of, joined, launch, rank_of_launcher
+from phonofilm.parallel.team import Several, Team
+
+Result = TypeVar("Result")
+
+
+def is_shared(several: Several) -> bool:
+    """Whether more than one rank works. Raises InputError for options that would change nothing."""
+    if several.gpus < 1:
+        raise InputError(f"--gpus {several.gpus} is less than 1")
+    if several.gpus > 1 or rank_of_launcher() is not None:
+        return True
+    asked = {
+        "--ulysses-degree": several.ulysses_degree,
+        "--ring-degree": several.ring_degree,
+        "--cfg-parallel": several.cfg_parallel,
+        "--shard-weights": several.shard_weights,
+    }
+    if useless := [name for name, value in asked.items() if value not in (None, False, 1)]:
+        raise InputError(f"{' and '.join(useless)} would change nothing on one device; use --gpus N")
+    return False
+
+
+def on_ranks(several: Several, device: str, work: Callable[..., Result], *told: Any) -> Result:
+    """`work(team, *told)` on every rank: as the rank that torchrun made this process, else in processes of our own.
+
+    Returns what it returned here, or on the first of our own ranks.
+    """
+    rank = rank_of_launcher()
+    if rank is None:
+        # The last one's device: if it is there, all are.
+        device_of(Rank(several.gpus - 1, several.gpus, several.gpus - 1, ""), device)
+        return launch(several.gpus, _as_rank, several, device, work, *told)
+    if several.gpus not in (1, rank.world):
+        raise InputError(
+            f"{several.gpus} devices were asked for, and {rank.world} ranks were started; leave --gpus out"
+        )
+    return _as_rank(rank, several, device, work, *told)
+
+
+def _as_rank(rank: Rank, several: Several, device: str, work: Callable[..., Result], *told: Any) -> Result:
+    here = device_of(rank, device)
+    if here.type == "cpu":
+        torch.set_num_threads(max(1, torch.get_num_threads() // rank.world))
+    with joined(rank, here):
+        return work(Team(rank, here, several), *told)
+
+
+def report_of(team: Team | None) -> Report:
+    """The usual report, or silence on all ranks but the first."""
+    return report_to() if team is None or team.is_first else Silence()
+
+
+class Silence:
+    """The report of a rank that another one speaks for."""
+
+    def __enter__(self) -> Silence:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Nothing was shown."""
+
+    def say(self, text: str) -> None:
+        """Said by the first rank."""
+
+    def loading(self, component: str, done: int, total: int) -> None:
+        """Shown by the first rank."""
+
+    def start_steps(self, experts: tuple[str, ...]) -> None:
+        """Shown by the first rank."""
+
+    def step(self, done: int) -> None:
+        """Shown by the first rank."""
+
+    def stage(self, name: str) -> None:
+        """Shown by the first rank."""

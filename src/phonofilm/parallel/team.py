@@ -1,0 +1,113 @@
+"""A rank's part in making clips: what it agrees on with the others, and how its pipeline is made to share the work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+import torch.distributed as dist
+
+from phonofilm.errors import InputError
+from phonofilm.models.joint import JointDenoiser
+from phonofilm.parallel.degrees import choose_degrees
+from phonofilm.parallel.denoiser import shared
+from phonofilm.parallel.engine import ParallelEngine
+from phonofilm.parallel.mesh import Mesh, make_mesh
+from phonofilm.parallel.ranks import Rank, agreed
+from phonofilm.parallel.share import VideoShare
+from phonofilm.parallel.weights import ShardedWeights
+from phonofilm.pipeline.denoising import ExpertName
+from phonofilm.pipeline.mova import MovaPipeline
+
+# What a rank may do with weights that wait: a streamer's place in the pipeline is taken here.
+OFFLOADS = ("none", "model", "cpu", "group")
+
+
+@dataclass(frozen=True)
+class Several:
+    """How many devices were asked for, and how they share; None is chosen by `choose_degrees`."""
+
+    gpus: int = 1
+    ulysses_degree: int | None = None
+    ring_degree: int | None = None
+    cfg_parallel: bool = False
+    shard_weights: bool = False
+
+
+@dataclass
+class Team:
+    """This process as one of the ranks that make the same clips. Inside `ranks.joined` only."""
+
+    rank: Rank
+    device: torch.device
+    asked: Several
+    _mesh: Mesh | None = field(default=None, init=False)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this rank reports, decodes and writes."""
+        return self.rank.is_first
+
+    def offload(self, asked: str) -> str:
+        """Where weights wait, for a word of --offload. Raises InputError for one that does not go with several devices."""
+        chosen = "none" if asked == "auto" else asked
+        if chosen not in OFFLOADS:
+            raise InputError(
+                f"--offload {asked} is for one device; with several use --offload {', '.join(OFFLOADS)}, or --shard-weights"
+            )
+        if self.asked.shard_weights and chosen != "none":
+            raise InputError(f"--shard-weights keeps weights on the devices, and --offload {asked} off them; give one")
+        return chosen
+
+    def meet(self, heads: int, attention: str) -> str:
+        """Make the mesh for a video tower of so many heads; all ranks call it, before weights are read. Returns it in words.
+
+        Raises InputError if heads or attention backend do not fit.
+        """
+        degrees = choose_degrees(
+            self.rank.world,
+            heads,
+            ulysses=self.asked.ulysses_degree,
+            ring=self.asked.ring_degree,
+            cfg_parallel=self.asked.cfg_parallel,
+        )
+        if degrees.ring > 1 and attention != "native":
+            raise InputError(
+                f"attention {attention} cannot be merged over a ring; use --ring-degree 1, or leave --attn-backend out"
+            )
+        self._mesh = make_mesh(degrees, self.device)
+        parts = ", weights in parts" if self.asked.shard_weights else ""
+        return f"{self.rank.world} devices: {degrees}{parts}"
+
+    def agree(self, seed: int) -> int:
+        """The first rank's seed."""
+        return agreed(seed)
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """Around loading and `share`: one rank after the other when all weights go through host memory."""
+        if not self.asked.shard_weights:
+            yield
+            return
+        for _ in range(self.rank.number):
+            dist.barrier()
+        yield
+        for _ in range(self.rank.world - self.rank.number):
+            dist.barrier()
+
+    def share(self, pipe: MovaPipeline) -> None:
+        """Give the pipeline the engine that shares its forwards. After `meet`."""
+        assert self._mesh is not None
+        experts: dict[ExpertName, JointDenoiser] = {
+            name: JointDenoiser(expert, pipe.audio_dit, pipe.dual_tower_bridge)
+            for name, expert in (("high", pipe.video_dit), ("low", pipe.video_dit_2))
+            if expert is not None
+        }
+        members = shared(list(experts.values()), VideoShare(self._mesh))
+        weights = None
+        if self.asked.shard_weights:
+            weights = ShardedWeights(members, self._mesh)
+            pipe.to(self.device)
+        pipe.engine = ParallelEngine(dict(zip(experts, members, strict=True)), self._mesh, weights)
