@@ -39,9 +39,8 @@ def train(
     from phonofilm.cli.training_curves import check_plotting, draw_curves
     from phonofilm.cli.training_progress import report_training
     from phonofilm.training.config_files import read_config
-    from phonofilm.training.rehearsal import rehearse
     from phonofilm.training.trainer import Trainer
-    from phonofilm.training.tune_hooks import bucket_cases, hooks_for
+    from phonofilm.training.tune_hooks import hooks_for, rehearse_tuning
     from phonofilm.training.tune_run import prepare, tune
 
     logging.getLogger("phonofilm").setLevel(logging.INFO)
@@ -54,7 +53,9 @@ def train(
     hooks = hooks_for(task, output)
 
     def plan(trainer: Trainer) -> None:
-        _print_estimate(rehearse(trainer, task.model, bucket_cases(task, trainer)))
+        estimate = rehearse_tuning(task, trainer)
+        if trainer.accelerator.is_main_process:
+            _print_estimate(estimate)
 
     if only_plan:
         plan(Trainer(task, task.config, output, hooks))
@@ -62,7 +63,7 @@ def train(
     with report_training() as report:
         end = tune(task, output, hooks, resume=resume, allow=allow or (), watch=report, before=plan)
     curves = draw_curves(output)
-    typer.echo(f"{end.run.reason} after {end.run.step} updates" + (f": {end.lora}" if end.lora else ""))
+    typer.echo(f"{end.run.reason} after {end.run.step} updates" + (f": {end.result}" if end.result else ""))
     if curves is not None:
         typer.echo(f"curves: {curves}")
 

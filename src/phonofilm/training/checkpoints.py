@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,13 @@ class Snapshot:
     state: dict[str, Any]
 
 
-def save_snapshot(folder: Path, snapshot: Snapshot, keep_last: int) -> Path:
+Export = Callable[[Path, Snapshot], None]
+
+
+def save_snapshot(folder: Path, snapshot: Snapshot, keep_last: int, export: Export | None = None) -> Path:
     """Write to a temporary name, read back, compare, rename; then drop all but the `keep_last` newest.
 
+    `export(folder, snapshot)` may put more files into the folder before it is renamed.
     Raises CheckpointError, leaving older ones alone, when a weight is not finite or the file differs from memory.
     """
     home = folder / "checkpoints"
@@ -55,6 +59,8 @@ def save_snapshot(folder: Path, snapshot: Snapshot, keep_last: int) -> Path:
         torch.save({"step": snapshot.step, **snapshot.state}, file)
         file.flush()
         os.fsync(file.fileno())
+    if export is not None:
+        export(fresh, snapshot)
     if target.exists():
         shutil.rmtree(target)
     fresh.rename(target)
@@ -78,14 +84,22 @@ def load_snapshot(path: Path) -> Snapshot:
 
 
 def refuse_changes(before: dict[str, Any], now: dict[str, Any], allowed: Collection[str]) -> None:
-    """Raises CheckpointError when two configs differ in a key that is not among those `allowed` to."""
-    changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
-    refused = [key for key in changed if key not in allowed]
+    """Raises CheckpointError when two configs differ in a dotted key that is neither `allowed` to nor below one that is."""
+    old, new = _flat(before), _flat(now)
+    changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    refused = [key for key in changed if not any(key == name or key.startswith(f"{name}.") for name in allowed)]
     if refused:
         raise CheckpointError(
             f"the config changed since the checkpoint in {', '.join(refused)}; "
             "restore it, name these keys as allowed to change, or start a new run folder"
         )
+
+
+def _flat(told: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested sections by dotted keys."""
+    if not isinstance(told, dict) or not told:
+        return {prefix.removesuffix("."): told}
+    return {key: value for name, inner in told.items() for key, value in _flat(inner, f"{prefix}{name}.").items()}
 
 
 def checkpoint_folders(folder: Path) -> list[Path]:

@@ -17,14 +17,15 @@ from transformers import UMT5EncoderModel
 
 from phonofilm.errors import InputError
 from phonofilm.models.joint import JointDenoiser, JointOutput, Positions, fold_text_padding
+from phonofilm.training.checkpoints import Snapshot, digest
 from phonofilm.training.config import ExpertMode, JointConfig, ObjectiveConfig
 from phonofilm.training.latents import EncodedPrompts, LatentDataset, Prompts, ShuffledOrder
 from phonofilm.training.logs import SumAndCount
 from phonofilm.training.objective import Sample, draw, noised, still_learnt, velocity_loss
 from phonofilm.training.optimizers import component_of
-from phonofilm.training.task import Hook, TaskLoss, Turn
+from phonofilm.training.task import Hook, RunEnd, TaskLoss, Turn
 from phonofilm.training.timesteps import Expert
-from phonofilm.training.trainer import RunEnd, Trainer
+from phonofilm.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -157,6 +158,14 @@ class JointTask:
         self.model.to(device)
         if device.type != "cpu":
             self.dataset.to(device)
+
+    @property
+    def content(self) -> str:
+        arrays = self.dataset.arrays
+        return digest([arrays["tokens"], arrays["lengths"], arrays["has_audio"], list(arrays["video"].shape)])
+
+    def export(self, folder: Path, snapshot: Snapshot) -> None:
+        """Nothing: the trained weights are the whole of it."""
 
     def loss(self, model: nn.Module, turn: Turn) -> TaskLoss:
         count = self.config.batch_size

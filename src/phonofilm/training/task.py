@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from phonofilm.training.checkpoints import Snapshot
 from phonofilm.training.logs import Report, Told
 
 
@@ -48,6 +49,15 @@ class TaskLoss:
     report: Report
 
 
+@dataclass(frozen=True)
+class RunEnd:
+    """Why and where a run returned."""
+
+    reason: Literal["finished", "paused", "interrupted"]
+    step: int
+    elapsed: float
+
+
 class Task(Protocol):
     """What is trained: a module, of which the parameters that require a gradient are updated and saved, and its loss."""
 
@@ -57,11 +67,18 @@ class Task(Protocol):
     def rate_scales(self) -> dict[str, float]:
         """Multipliers of the learning rate by parameter name; absent = 1."""
 
+    @property
+    def content(self) -> str:
+        """A hash of the data that is learnt: a run is not resumed on other data unless that is allowed."""
+
     def prepare(self, device: torch.device) -> None:
-        """Called once, when the model has been moved to `device`."""
+        """Called once: put the model where it trains."""
 
     def loss(self, model: nn.Module, turn: Turn) -> TaskLoss:
-        """The loss of one micro-batch. `model` is the task's own, wrapped for this run; call it, not the bare one."""
+        """The loss of one micro-batch. `model` is the task's own."""
+
+    def export(self, folder: Path, snapshot: Snapshot) -> None:
+        """Put into a checkpoint that is being written whatever its user wants besides the run's own state."""
 
 
 @dataclass(frozen=True)

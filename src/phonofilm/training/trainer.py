@@ -6,9 +6,8 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -23,7 +22,6 @@ from phonofilm.training.checkpoints import (
     copy_weights,
     latest_checkpoint,
     load_snapshot,
-    refuse_changes,
     save_snapshot,
     save_weights,
 )
@@ -32,23 +30,15 @@ from phonofilm.training.ema import WeightAverage
 from phonofilm.training.logs import Meter, MetricsLog, Report, Told, merged, read_metrics
 from phonofilm.training.optimizers import build_optimizers, component_of, progress, rate_factor, set_rate
 from phonofilm.training.precision import bfloat16_products, resolve_precision
+from phonofilm.training.processes import Asked, answered, ask, average_gradients
+from phonofilm.training.resuming import refuse_another_run, restore, run_state
 from phonofilm.training.signals import StopRequest, stop_on_signals
-from phonofilm.training.task import Hook, Moment, Task, Turn
+from phonofilm.training.task import Hook, Moment, RunEnd, Task, Turn
 from phonofilm.training.watching import Pace, Progress, Watch, undisturbed
 
 logger = logging.getLogger(__name__)
 
 HOOK_ERRORS = (PhonofilmError, RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, OSError, MemoryError)
-FREE_TO_CHANGE = frozenset({"log_every", "checkpoint_every", "keep_last", "tensorboard", "wandb"})
-
-
-@dataclass(frozen=True)
-class RunEnd:
-    """Why and where `run` returned."""
-
-    reason: Literal["finished", "paused", "interrupted"]
-    step: int
-    elapsed: float
 
 
 class Trainer:
@@ -74,16 +64,15 @@ class Trainer:
         self._pace = Pace()
         self._losses: dict[str, float] = {}
         self._spent = 0.0
+        self._agreed = 0.0
         self._since: float | None = None
         precision = resolve_precision(config.precision, PartialState(cpu=config.device == "cpu").device)
         rounded = precision == "bf16-products"
         self.accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision="no" if rounded else precision)
-        self._arithmetic = bfloat16_products if rounded else nullcontext
-        task.model.to(self.accelerator.device)
+        self._rounded = rounded
         task.prepare(self.accelerator.device)
         self.parameters = {name: p for name, p in task.model.named_parameters() if p.requires_grad}
         optimizers = build_optimizers(self.parameters.items(), config.optimizer, task.rate_scales())
-        self._model = self.accelerator.prepare(task.model)
         self._optimizers = [self.accelerator.prepare(optimizer) for optimizer in optimizers]
         self.average = WeightAverage(self.parameters, config.ema_decay) if config.ema_decay else None
 
@@ -94,7 +83,7 @@ class Trainer:
 
     @property
     def done(self) -> float:
-        return progress(self.step, self.elapsed, self.config.max_steps, self.config.budget_seconds)
+        return progress(self.step, self._agreed, self.config.max_steps, self.config.budget_seconds)
 
     @property
     def _finished(self) -> bool:
@@ -112,7 +101,7 @@ class Trainer:
         self._agree_on_halts()
         self._since = self._clock()
         try:
-            with stop_on_signals() as stop, self._arithmetic(self.task.model):
+            with stop_on_signals() as stop, self.arithmetic():
                 end = self._loop(log, until, stop)
         finally:
             self._spent, self._since = self.elapsed, None
@@ -125,7 +114,8 @@ class Trainer:
         meter, saved, looked = Meter(), -1, -1
         if self.step == 0:
             looked = self._run_hooks(log, self.hooks)
-        while not self._finished and not stop.requested and (until is None or self.step < until):
+        asked = self._ask(stop)
+        while not self._finished and not asked.stop and (until is None or self.step < until):
             began = self._clock()
             meter.add(self._update())
             self._pace.add(self._clock() - began)
@@ -137,7 +127,8 @@ class Trainer:
             due = [hook for hook in self.hooks if hook.every and self.step % hook.every == 0]
             if due:
                 looked = self._run_hooks(log, due)
-            if self.config.checkpoint_every and self.step % self.config.checkpoint_every == 0:
+            asked = self._ask(stop)
+            if asked.save or (self.config.checkpoint_every and self.step % self.config.checkpoint_every == 0):
                 saved = self.save()
         finished = self._finished
         if saved != self.step:
@@ -145,9 +136,14 @@ class Trainer:
         if finished and looked != self.step:
             self._run_hooks(log, self.hooks)
         reason: Literal["finished", "paused", "interrupted"] = (
-            "finished" if finished else "interrupted" if stop.requested else "paused"
+            "finished" if finished else "interrupted" if asked.stop else "paused"
         )
         return RunEnd(reason, self.step, self.elapsed)
+
+    def _ask(self, stop: StopRequest) -> Asked:
+        asked = ask(self.accelerator, self.folder, self.elapsed, stop)
+        self._agreed = asked.elapsed
+        return asked
 
     def turn(self, micro: int) -> Turn:
         """This process's micro-step `micro` of the update that comes next."""
@@ -159,11 +155,11 @@ class Trainer:
         """Add up the gradient of the next update over its micro-steps. Returns their reports, not yet evaluated."""
         reports, count = [], self.config.accumulate
         for micro in range(count):
-            last = micro == count - 1
-            with nullcontext() if last else self.accelerator.no_sync(self._model):
-                loss = self.task.loss(self._model, self.turn(micro))
-                self.accelerator.backward(loss.total / count)
+            with self.accelerator.autocast():
+                loss = self.task.loss(self.task.model, self.turn(micro))
+            self.accelerator.backward(loss.total / count)
             reports.append(loss.report)
+        average_gradients(self.parameters.values(), self.accelerator)
         return reports
 
     def _update(self) -> Report:
@@ -194,7 +190,7 @@ class Trainer:
             raise PhonofilmError(f"training diverged before update {self.step}: {losses}; lower the learning rate")
 
     def _show_progress(self, fresh: bool) -> None:
-        if self._watch is not None:
+        if self._watch is not None and self.accelerator.is_main_process:
             done = self.done
             left = self.elapsed / done * (1 - done) if done else 0.0
             pace = self._pace.seconds
@@ -225,15 +221,20 @@ class Trainer:
         for modality in sorted(self.halted - before):
             logger.info("update %d: %s no longer gets better and stops learning", self.step, modality)
 
+    def arithmetic(self) -> AbstractContextManager[None]:
+        """A block in which the model multiplies as the config's precision says, where autocast does not see to it."""
+        return bfloat16_products(self.task.model) if self._rounded else nullcontext()
+
     def undisturbed(self) -> AbstractContextManager[None]:
         """A block in which the averaged weights are in place, and which leaves no trace."""
         average = self.average.state_dict() if self.average is not None else None
         return undisturbed(self.task.model, self.parameters, average, self.accelerator.device)
 
     def save_weights(self, folder: Path) -> None:
-        """Write the trained weights, averaged if an average is kept, as `folder`/model.safetensors, and read them back."""
+        """Write the trained weights, averaged if an average is kept, into `folder`, with what the task exports of them."""
         average = None if self.average is None else self.average.state_dict()
         save_weights(folder / "model.safetensors", average or self.parameters)
+        self.task.export(folder, self.snapshot())
 
     def adopt_average(self) -> None:
         """Put the averaged weights into the model for good, if an average is kept."""
@@ -242,23 +243,15 @@ class Trainer:
 
     def snapshot(self) -> Snapshot:
         """The whole state of the run, as saved."""
-        cuda = self.accelerator.device.type == "cuda"
-        state: dict[str, Any] = {
-            "elapsed": self.elapsed,
-            "config": self.config.model_dump(mode="json"),
-            "processes": self.accelerator.num_processes,
-            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
-            "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state() if cuda else None,
-            "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,
-        }
+        state = run_state(self.accelerator, self.config, self.task.content, self._optimizers, self.elapsed)
         weights = {name: parameter.detach() for name, parameter in self.parameters.items()}
         return Snapshot(self.step, weights, self.average.state_dict() if self.average else None, state)
 
     def save(self) -> int:
         """Write a checkpoint, on the main process. Returns the step it is of."""
         if self.accelerator.is_main_process:
-            save_snapshot(self.folder, self.snapshot(), self.config.keep_last)
+            save_snapshot(self.folder, self.snapshot(), self.config.keep_last, self.task.export)
+        answered(self.accelerator, self.folder)
         self.accelerator.wait_for_everyone()
         return self.step
 
@@ -269,27 +262,13 @@ class Trainer:
         """
         path = latest_checkpoint(self.folder)
         snapshot = load_snapshot(path)
-        state = snapshot.state
-        # Keys that are newer than the checkpoint take their defaults.
-        before = type(self.config).model_validate(state["config"]).model_dump(mode="json")
-        refuse_changes(before, self.config.model_dump(mode="json"), FREE_TO_CHANGE | set(allow))
-        if state["processes"] != self.accelerator.num_processes:
-            now = self.accelerator.num_processes
-            raise CheckpointError(f"the run used {state['processes']} processes and now has {now}; use as many")
+        state, accelerator = snapshot.state, self.accelerator
+        refuse_another_run(state, self.config, self.task.content, accelerator.num_processes, allow)
         if set(snapshot.weights) != set(self.parameters):
             raise CheckpointError(f"{path} trains other parameters than this run; expected {len(self.parameters)}")
         copy_weights(self.parameters, snapshot.weights)
         if self.average is not None and snapshot.average is not None:
             self.average.load_state_dict(snapshot.average)
-        for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
-            settings = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
-            optimizer.load_state_dict(saved)
-            for group, setting in zip(optimizer.param_groups, settings, strict=True):
-                group.update(setting)
-        torch.set_rng_state(state["random"])
-        if state["random_cuda"] is not None and self.accelerator.device.type == "cuda":
-            torch.cuda.set_rng_state(state["random_cuda"])
-        if state["scaler"] is not None and self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
+        restore(accelerator, state, self._optimizers)
         self.step, self._spent = snapshot.step, state["elapsed"]
         logger.info("resumed %s at update %d", self.folder, self.step)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -14,19 +15,20 @@ from phonofilm.lora.adapter import SHORT_NAMES
 from phonofilm.lora.writing import save_lora
 from phonofilm.models.layout import CheckpointLayout
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler
-from phonofilm.training.adapters import AdaptedPart, add_adapters, lora_file, part_of, parts_of
-from phonofilm.training.checkpoints import digest
+from phonofilm.training.adapters import PREFIXES, UP, AdaptedPart, add_adapters, lora_file, part_of, parts_of
+from phonofilm.training.checkpoints import Snapshot, copy_weights, digest
 from phonofilm.training.clips import CachedClips
 from phonofilm.training.config import ObjectiveConfig
 from phonofilm.training.joint import JointModel, joint_loss
 from phonofilm.training.residency import Residency
-from phonofilm.training.task import TaskLoss, Turn
+from phonofilm.training.task import RunEnd, TaskLoss, Turn
 from phonofilm.training.timesteps import Expert, expert_positions
-from phonofilm.training.tune_config import TuneConfig, as_plain
+from phonofilm.training.tune_config import Part, TuneConfig, as_plain
+from phonofilm.training.whole import save_trained
 
 logger = logging.getLogger(__name__)
 
-LORA_FILE = "lora.safetensors"
+LORA_FILE, MODEL_FOLDER = "lora.safetensors", "checkpoint"
 
 
 class TuneTask:
@@ -42,8 +44,10 @@ class TuneTask:
         config: TuneConfig,
         objective: ObjectiveConfig,
         residency: Residency,
+        layout: CheckpointLayout,
     ) -> None:
         self.model, self.clips, self.config, self.residency = model, clips, config, residency
+        self.layout = layout
         self.objective = objective
         self._device = torch.device("cpu")
         self._check()
@@ -73,7 +77,15 @@ class TuneTask:
         expert = self.expert(turn.step)
         self.residency.activate(expert)
         batch = self.clips.batch(turn.first_draw(size) // size, size, self._device)
-        return joint_loss(model, self.objective, batch, expert, turn)
+        with self._dropout(turn):
+            return joint_loss(model, self.objective, batch, expert, turn)
+
+    @contextmanager
+    def _dropout(self, turn: Turn) -> Iterator[None]:
+        """Adapters' dropout draws from torch's global state: for one forward, that becomes a function of the turn too."""
+        with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
+            torch.manual_seed(turn.generator(purpose=2).initial_seed())
+            yield
 
     def expert(self, step: int) -> Expert:
         """Whose turn update `step` is: a pure function of the config, the same in every process."""
@@ -90,19 +102,62 @@ class TuneTask:
             return "high" if float(torch.rand((), generator=generator)) < share else "low"
         return config.experts
 
-    def save_adapters(self, weights: Mapping[str, Tensor], step: int, path: Path) -> None:
-        """Write these trained weights as a LoRA file that is read back before it counts.
+    @property
+    def content(self) -> str:
+        return self.clips.content
 
-        A part that has not changed yet (its expert had no turn) is left out with a warning. Raises CheckpointError when
-        none is left, and for numbers that are not finite.
+    def export(self, folder: Path, snapshot: Snapshot) -> None:
+        """A LoRA file beside the run's state, in every checkpoint; with a warning for parts that learnt nothing yet."""
+        if self.config.lora is None:
+            return
+        weights = snapshot.average or snapshot.weights
+        if idle := self.untrained(weights):
+            logger.warning("update %d: nothing learnt yet for %s: not in the LoRA file", snapshot.step, ", ".join(idle))
+        if len(idle) < len(self.adapted):
+            self.save_adapters(weights, snapshot.step, folder / LORA_FILE)
+
+    def untrained(self, weights: Mapping[str, Tensor]) -> list[Part]:
+        """The parts whose every lora_B is still zero: the file would change nothing in them."""
+        return [
+            told.part
+            for told in self.adapted
+            if not any(bool(weights[f"{PREFIXES[told.part]}.{layer}{UP}"].any()) for layer in told.layers)
+        ]
+
+    def save_adapters(self, weights: Mapping[str, Tensor], step: int, path: Path) -> Path:
+        """Write these trained weights as a LoRA file that is read back before it counts, without untrained parts.
+
+        Raises CheckpointError when no part is left, and for numbers that are not finite.
         """
         assert self.config.lora is not None
-        lora = lora_file(weights, self.config.lora, self.metadata(step))
-        if not lora.adapters:
-            raise CheckpointError(f"nothing was learnt by update {step}: every lora_B is zero, so no file is written")
-        if idle := [part.part for part in self.adapted if SHORT_NAMES[part.part] not in lora.adapters]:
-            logger.warning("%s: nothing learnt yet for %s, which is left out", path.name, ", ".join(idle))
-        save_lora(lora, path, overwrite=True)
+        return save_lora(lora_file(weights, self.config.lora, self.metadata(step)), path, overwrite=True)
+
+    def result(self, weights: Mapping[str, Tensor], end: RunEnd, output: Path) -> Path | None:
+        """What the user wanted, in the run's folder: a LoRA file, or a whole checkpoint once the run has finished.
+
+        Raises CheckpointError when a run finished and a part that was to be trained learnt nothing.
+        """
+        if self.config.lora is None:
+            return self._save_checkpoint(weights, output / MODEL_FOLDER) if end.reason == "finished" else None
+        idle = self.untrained(weights)
+        if idle and end.reason == "finished":
+            raise CheckpointError(
+                f"{' and '.join(idle)} learnt nothing in {end.step} updates: every lora_B is zero, so no {LORA_FILE} is "
+                "written; leave these parts out, train longer, or check that clips have sound"
+            )
+        return self.save_adapters(weights, end.step, output / LORA_FILE) if len(idle) < len(self.adapted) else None
+
+    def _save_checkpoint(self, weights: Mapping[str, Tensor], folder: Path) -> Path:
+        networks = {}
+        for part, network in parts_of(self.model).items():
+            if part in self.config.parts:
+                prefix = f"{PREFIXES[part]}."
+                mine = {
+                    name.removeprefix(prefix): weight for name, weight in weights.items() if name.startswith(prefix)
+                }
+                copy_weights(dict(network.named_parameters()), mine)
+                networks[SHORT_NAMES[part]] = network
+        return save_trained(self.layout, networks, folder)
 
     def metadata(self, step: int) -> dict[str, str]:
         """What the LoRA file says about how it was made."""

@@ -27,10 +27,10 @@ from phonofilm.training.checkpoints import checkpoint_folders
 from phonofilm.training.clips import CachedClips
 from phonofilm.training.config_files import write_config
 from phonofilm.training.joint import JointModel
-from phonofilm.training.residency import Residency, Resident
-from phonofilm.training.task import Hook
-from phonofilm.training.trainer import RunEnd, Trainer
-from phonofilm.training.tune import LORA_FILE, TuneTask, checkpoint_objective
+from phonofilm.training.residency import Residency, Resident, Streamed
+from phonofilm.training.task import Hook, RunEnd
+from phonofilm.training.trainer import Trainer
+from phonofilm.training.tune import TuneTask, checkpoint_objective
 from phonofilm.training.tune_config import TuneConfig, as_plain
 from phonofilm.training.watching import Watch
 
@@ -41,10 +41,10 @@ ENCODERS = ("video_vae", "audio_vae", "text_encoder")
 
 @dataclass(frozen=True)
 class TuneEnd:
-    """How the run ended, and the LoRA file of its last checkpoint (None for full training)."""
+    """How the run ended, and what it made: a LoRA file or a checkpoint folder. None where there is nothing yet."""
 
     run: RunEnd
-    lora: Path | None
+    result: Path | None
 
 
 def prepare(config: TuneConfig, output: Path) -> TuneTask:
@@ -52,7 +52,7 @@ def prepare(config: TuneConfig, output: Path) -> TuneTask:
     residency = residency_for(config)
     layout = read_layout(resolve_model(config.model))
     clips = cached_clips(config, layout, output)
-    return TuneTask(load_model(config, layout), clips, config, checkpoint_objective(config, layout), residency)
+    return TuneTask(load_model(config, layout), clips, config, checkpoint_objective(config, layout), residency, layout)
 
 
 def tune(
@@ -79,17 +79,18 @@ def tune(
     if before is not None:
         before(trainer)
     end = trainer.run(until)
-    if task.config.lora is None:
-        return TuneEnd(end, None)
-    file = output / LORA_FILE
+    result = None
     if trainer.accelerator.is_main_process:
         snapshot = trainer.snapshot()
-        task.save_adapters(snapshot.average or snapshot.weights, end.step, file)
-    return TuneEnd(end, file)
+        result = task.result(snapshot.average or snapshot.weights, end, output)
+    trainer.accelerator.wait_for_everyone()
+    return TuneEnd(end, result)
 
 
 def residency_for(config: TuneConfig) -> Residency:
     """Who holds the base weights in the config's mode. Raises InputError for a mode that is not there."""
+    if config.mode == "low_resource":
+        return Streamed()
     if config.mode != "accelerate":
         raise InputError(f"mode {config.mode} needs an engine that is not there yet; use mode=accelerate")
     return Resident()
