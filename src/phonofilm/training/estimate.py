@@ -42,6 +42,7 @@ class Estimate:
         base, host_base: bytes held on the device and in host memory once everything is loaded.
         trained, persistent: bytes of the trained weights, and of optimizer state and average.
         updates, shares: cost and relative frequency of each kind of micro-batch (bucket).
+        around_seconds: of every update beside them: the running average, and bringing the other expert.
     """
 
     device: str
@@ -51,7 +52,7 @@ class Estimate:
     persistent: int
     updates: Mapping[str, UpdateCost]
     shares: Mapping[str, float]
-    average_seconds: float
+    around_seconds: float
     accumulate: int
     looks: tuple[Looking, ...]
     config: LoopConfig
@@ -92,7 +93,7 @@ class Estimate:
     def seconds_of(self, name: str) -> float:
         """An update of micro-batches of one kind."""
         cost = self.updates[name]
-        return self.accumulate * cost.micro_seconds + cost.step_seconds + self.average_seconds
+        return self.accumulate * cost.micro_seconds + cost.step_seconds + self.around_seconds
 
     def count_updates(self) -> int:
         """How many updates the run will make: `max_steps`, or fewer if its time is over before."""

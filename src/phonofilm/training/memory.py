@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import resource
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -28,7 +28,11 @@ class Peak:
 
 @contextmanager
 def peak_of(device: torch.device) -> Iterator[Peak]:
-    """Measure the block inside. On a CPU every operation is looked at, so nothing should be timed in it."""
+    """Measure the block inside. On a CPU every operation is looked at, so nothing should be timed in it.
+
+    There it is the larger of what tensors take and of what the process grew by, where the system tells that (Linux):
+    libraries need room too.
+    """
     peak = Peak()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -37,13 +41,16 @@ def peak_of(device: torch.device) -> Iterator[Peak]:
         yield peak
         peak.nbytes = torch.cuda.max_memory_allocated(device) - before
         return
-    counter = _LiveBytes(device)
+    before = held(device)
+    told = _forget_peak()
+    counter = LiveBytes(device)
     with counter:
         yield peak
-    peak.nbytes = counter.peak
+    grown = _peak_since() - before if told else 0
+    peak.nbytes = max(counter.peak, grown)
 
 
-class _LiveBytes(TorchDispatchMode):
+class LiveBytes(TorchDispatchMode):
     """Notes the storages that operations make, forward and backward, until they die."""
 
     def __init__(self, device: torch.device) -> None:
@@ -84,7 +91,15 @@ def resident_bytes() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
-def peak_resident_bytes() -> int:
-    """The most resident memory this process ever had."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+def _forget_peak() -> bool:
+    """Start the system's record of this process's peak anew. Whether it keeps one that can be."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _peak_since() -> int:
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024

@@ -139,11 +139,11 @@ class SampleHook:
             defaults=dict(studio.defaults),
         )
         pipe.device_of_training = device
-        pipe.engine = self._forwards
+        pipe.engine = self.forwards
         pipe.set_progress_bar_config(disable=True)
         return pipe
 
-    def _forwards(
+    def forwards(
         self, expert: ExpertName, moment: Evaluated, variants: Sequence[Variant], following: ExpertName
     ) -> list[JointOutput]:
         """The pipeline's engine: one forward after the other, with the expert brought as training brings it."""

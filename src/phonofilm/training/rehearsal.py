@@ -5,6 +5,7 @@ What is measured is the run's own code on its own data, device and settings; aft
 
 from __future__ import annotations
 
+import copy
 import gc
 import statistics
 import tempfile
@@ -12,10 +13,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from phonofilm.training.depth import ByDepth, Depth, by_depth, depth_of, depths_to_measure, shallow
+from phonofilm.models.joint import JointOutput
+from phonofilm.training.depth import Depth, by_depth, depth_of, depths_to_measure, shallow
 from phonofilm.training.ema import WeightAverage
 from phonofilm.training.estimate import Estimate, Looking, UpdateCost
 from phonofilm.training.joint import JointModel
@@ -37,8 +40,20 @@ class Case:
     share: float = 1.0
 
 
+@dataclass(frozen=True)
+class Switching:
+    """Bringing the other expert, and the first one back, is `there_and_back`; it happens `per_update` times half of that."""
+
+    there_and_back: Callable[[], None]
+    per_update: float
+
+
 def rehearse(
-    trainer: Trainer, model: JointModel, cases: Mapping[str, Case], clock: Callable[[], float] = time.perf_counter
+    trainer: Trainer,
+    model: JointModel,
+    cases: Mapping[str, Case],
+    switching: Switching | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Estimate:
     """Measure a few updates, a validation batch and a sample of `trainer`, whose task trains `model`; training is not disturbed.
 
@@ -49,6 +64,7 @@ def rehearse(
     with trainer.undisturbed(), trainer.arithmetic():
         average = _average_seconds(trainer, watch)
         updates = {name: _update(trainer, model, case.turn, watch) for name, case in cases.items()}
+        switch = 0.0 if switching is None else watch(switching.there_and_back) / 2 * switching.per_update
         looks = [_look(hook, model, watch) for hook in trainer.hooks if hook.every]
     gc.collect()
     state = max(cost.state_per_weight for cost in updates.values()) * trained
@@ -60,7 +76,7 @@ def rehearse(
         persistent=int(state) + (0 if trainer.average is None else trained),
         updates=updates,
         shares={name: case.share for name, case in cases.items()},
-        average_seconds=average,
+        around_seconds=average + switch,
         accumulate=trainer.config.accumulate,
         looks=tuple(look for look in looks if look is not None),
         config=trainer.config,
@@ -114,8 +130,9 @@ def _update_at_depth(trainer: Trainer, model: JointModel, turn: Turn, watch: _St
     optimizers = build_optimizers(trainer.parameters.items(), trainer.config.optimizer, trainer.task.rate_scales())
 
     def backward() -> None:
-        with torch.enable_grad():
-            trainer.task.loss(model, turn).total.backward()
+        with torch.enable_grad(), trainer.accelerator.autocast():
+            total = trainer.task.loss(model, turn).total
+        total.backward()
 
     def clip_and_step() -> None:
         limit = trainer.config.optimizer.clip_norm or float("inf")
@@ -166,24 +183,37 @@ def _validation(hook: ValidationLoss, model: JointModel, watch: _Stopwatch) -> L
 
 
 def _samples(hook: SampleHook, model: JointModel, watch: _Stopwatch) -> Looking:
-    """From one clip of one step, one of two steps, and one of one step at another depth; and from writing it."""
-    full, preview = depth_of(model.high), hook.previews[0]
-
-    def seconds(steps: int, depth: Depth) -> float:
-        with shallow(model, depth):
-            return watch(lambda: hook.make(preview, {}, num_inference_steps=steps), repeats=1)
-
-    with shallow(model, Depth(1)), peak_of(watch.device) as peak:
-        clip = hook.make(preview, {}, num_inference_steps=1)
-    law = by_depth({depth: seconds(1, depth) for depth in depths_to_measure(full)})
-    step = max(0.0, seconds(2, Depth(1)) - law.first)
-    around = max(0.0, law.first - step)
+    """From one short clip per depth: the median of its forwards, and all around them, which depth does not change."""
+    full, preview, forward, around = depth_of(model.high), hook.previews[0], {}, []
     with tempfile.TemporaryDirectory() as folder:
-        writing = watch(lambda: hook.write(clip, preview, Path(folder)), repeats=1)
+
+        def make(by: SampleHook) -> None:
+            by.write(by.make(preview, {}, num_inference_steps=REPEATS), preview, Path(folder))
+
+        with shallow(model, Depth(1)), peak_of(watch.device) as peak:
+            make(hook)
+        for depth in depths_to_measure(full):
+            timed, calls = _timed(hook, watch)
+            with shallow(model, depth):
+                around.append(watch(lambda by=timed: make(by), repeats=1) - sum(calls))
+            forward[depth] = statistics.median(calls)
         files = sum(path.stat().st_size for path in Path(folder).rglob("*"))
-    each = around + hook.steps * ByDepth(step, law.fused, law.alone).at(full) + writing
+    each = statistics.median(around) + hook.steps * by_depth(forward).at(full)
     count = len(hook.previews)
     return Looking(hook.name, hook.every, count * each, peak.nbytes, count * files)
+
+
+def _timed(hook: SampleHook, watch: _Stopwatch) -> tuple[SampleHook, list[float]]:
+    """A copy of the hook that notes how long the forwards of each step take."""
+    timed, calls = copy.copy(hook), []
+
+    def forwards(*told: Any) -> list[JointOutput]:
+        outputs: list[JointOutput] = []
+        calls.append(watch(lambda: outputs.extend(hook.forwards(*told)), repeats=1))
+        return outputs
+
+    timed.forwards = forwards  # type: ignore[method-assign]
+    return timed, calls
 
 
 def _average_seconds(trainer: Trainer, watch: _Stopwatch) -> float:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,11 @@ from phonofilm.models.loading import load_component
 from phonofilm.pipeline.conditions import Text
 from phonofilm.pipeline.request import Defaults
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler
+from phonofilm.training.estimate import Estimate
 from phonofilm.training.previews import Preview, SampleHook, Studio
-from phonofilm.training.rehearsal import Case
+from phonofilm.training.rehearsal import Case, Switching, rehearse
 from phonofilm.training.task import Hook
+from phonofilm.training.timesteps import Expert
 from phonofilm.training.trainer import Trainer
 from phonofilm.training.tune import TuneTask
 from phonofilm.training.tune_config import SetConfig
@@ -48,8 +52,13 @@ def hooks_for(task: TuneTask, output: Path) -> tuple[Hook, ...]:
     return tuple(hooks)
 
 
-def bucket_cases(task: TuneTask, trainer: Trainer) -> dict[str, Case]:
-    """For the dry run: the first turn of each bucket, and the share of micro-batches that are of it."""
+def rehearse_tuning(task: TuneTask, trainer: Trainer, clock: Callable[[], float] = time.perf_counter) -> Estimate:
+    """The dry run of a fine-tuning: an update of each bucket, its change of experts, its validation and its samples."""
+    return rehearse(trainer, task.model, _cases(task, trainer), _switching(task), clock)
+
+
+def _cases(task: TuneTask, trainer: Trainer) -> dict[str, Case]:
+    """The first turn of each bucket, and the share of micro-batches that are of it."""
     size, first = task.config.batch_size, trainer.turn(0)
     shares = {name: sum(entry.weight for entry in rows) for name, rows in task.clips.buckets.items()}
     found: dict[str, Case] = {}
@@ -60,6 +69,21 @@ def bucket_cases(task: TuneTask, trainer: Trainer) -> dict[str, Case]:
         if len(found) == len(shares):
             break
     return found
+
+
+def _switching(task: TuneTask) -> Switching | None:
+    if task.config.experts not in ("alternate", "weighted"):
+        return None
+    steps = range(task.config.max_steps or 1000)
+    turns = [task.expert(step) for step in steps]
+    changes = sum(before != after for before, after in pairwise(turns))
+
+    def there_and_back() -> None:
+        other: Expert = "low" if turns[0] == "high" else "high"
+        for expert in (other, turns[0]):
+            task.residency.activate(expert)
+
+    return Switching(there_and_back, changes / len(steps))
 
 
 def _validation(task: TuneTask, layout: CheckpointLayout, output: Path) -> ValidationLoss:
