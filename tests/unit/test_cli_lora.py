@@ -6,18 +6,23 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 from tests.unit.checkpoints import GOLDEN
-from tests.unit.lora_helpers import tiny_components, tiny_lora
+from tests.unit.lora_helpers import OTHERS, tiny_components, tiny_lora
 from typer.testing import CliRunner
 
 from phonofilm.cli.lora import app
+from phonofilm.cli.record import file_hash
 from phonofilm.errors import CheckpointError, InputError
 from phonofilm.lora.adapter import LoraFile
+from phonofilm.lora.apply import MergedLoras, Use
 from phonofilm.lora.exporting import EXPORTS, export_comfyui
 from phonofilm.lora.reading import read_lora
 from phonofilm.lora.report import report_on, suspected_swap
 from phonofilm.lora.writing import save_lora
+from phonofilm.models.layout import read_layout
+from phonofilm.models.loading import load_components
 
 
 def run(*arguments: object) -> str:
@@ -111,3 +116,31 @@ def test_adapters_that_were_never_trained_are_counted(lora: LoraFile) -> None:
     report = report_on(LoraFile(lora.layout, {"audio_dit": layers}), Path("x.safetensors"))
     assert report.components[0].untrained == 1
     assert report.suspicions == ("1 of 30 adapters of audio_dit are zero: never trained",)
+
+
+def test_merge_writes_a_checkpoint_that_does_what_the_lora_does(tmp_path: Path) -> None:
+    model = tiny_components()
+    lora = tiny_lora(model, rank=2, alpha=0.5, only=["video_dit_2", "audio_dit"])
+    file = save_lora(lora, tmp_path / "x.safetensors")
+    out = tmp_path / "merged"
+    told = run("merge", GOLDEN, f"{file}:video=0.5", out)
+    assert "merged into video_dit_2, audio_dit" in told
+    merged = MergedLoras()
+    merged.set(model, [Use(lora, {"video": 0.5})])
+    written = load_components(read_layout(out, OTHERS), None, skip=OTHERS)
+    for name, module in model.items():
+        for key, tensor in module.state_dict().items():
+            assert torch.equal(tensor, written[name].state_dict()[key]), f"{name}.{key}"
+    for copied in ("video_dit", "text_encoder"):
+        for source in (GOLDEN / copied).iterdir():
+            assert source.read_bytes() == (out / copied / source.name).read_bytes()
+    account = json.loads((out / "merged_loras.json").read_text())
+    assert account == [{"path": "x.safetensors", "sha256": file_hash(file), "strength": "video=0.5"}]
+    for arguments, message in (
+        ((GOLDEN, file, out), "exists already"),
+        ((GOLDEN, f"{file}:0", tmp_path / "y"), "nothing to merge"),
+        ((GOLDEN, tmp_path / "y"), "at least one LoRA"),
+    ):
+        with pytest.raises(InputError, match=message):
+            run("merge", *arguments)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["merged", "x.safetensors"]

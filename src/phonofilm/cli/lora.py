@@ -1,4 +1,4 @@
-"""`phonofilm lora`: what is in a LoRA file, and the same in another tool's layout. Only glue; docs/lora.md explains it."""
+"""`phonofilm lora`: what is in a LoRA file, the same for another tool or in a checkpoint, what it does. docs/lora.md explains."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from phonofilm.cli import lora_report
+
 if TYPE_CHECKING:
     from torch import nn
 
     from phonofilm.lora.report import LoraReport
 
-app = typer.Typer(help="LoRA files: look into one, convert it between tools.", no_args_is_help=True)
+app = typer.Typer(
+    help="LoRA files: look into one, convert it, merge it into a checkpoint, see what it learned.", no_args_is_help=True
+)
 
+app.command()(lora_report.report)
 ModelOption = Annotated[
     str | None,
     typer.Option("--model", "-m", help="Check names and shapes against this model; only its configuration is read."),
@@ -79,6 +84,36 @@ def convert(
     written = save_lora(lora, out, overwrite=overwrite) if to == "phonofilm" else EXPORTS[to](lora, out)
     parts = ", ".join(f"{len(layers)} layers of {component}" for component, layers in lora.adapters.items())
     typer.echo(f"{written}: {parts}, from the {lora.layout} layout")
+
+
+@app.command()
+def merge(
+    checkpoint: Annotated[str, typer.Argument(help="The model: a folder, a hub id, nano, 360p or 720p.")],
+    loras: Annotated[
+        list[str],
+        typer.Argument(metavar="LORA[:STRENGTH]... OUT", help="LoRAs as --lora takes them; last, a new folder."),
+    ],
+    max_shard_size: Annotated[str, typer.Option(help="Largest weight file.")] = "5GB",
+) -> None:
+    """Write a checkpoint with LoRAs baked in; it needs no --lora and costs nothing per step."""
+    from phonofilm.cli.loras import LoraShelf
+    from phonofilm.errors import InputError
+    from phonofilm.lora.apply import Use
+    from phonofilm.lora.baking import bake
+    from phonofilm.models.hub import resolve_model
+    from phonofilm.models.layout import read_layout
+
+    *files, out = loras
+    if not files:
+        raise InputError(
+            "give at least one LoRA, and last the folder to write: phonofilm lora merge nano x.safetensors OUT"
+        )
+    layout = read_layout(resolve_model(checkpoint))
+    taken = LoraShelf(layout).take(files)
+    account = [use.account() for use in taken]
+    uses = [Use(use.lora, use.strength) for use in taken]
+    parts = bake(layout, uses, Path(out), account, max_shard_size=max_shard_size)
+    typer.echo(f"{out}: {', '.join(use.told for use in taken)} merged into {', '.join(parts)}")
 
 
 def components_of(model: str) -> dict[str, nn.Module | None]:

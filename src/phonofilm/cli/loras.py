@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from phonofilm.cli.record import file_hash, told_path
 from phonofilm.errors import InputError
 from phonofilm.lora.adapter import LoraFile
-from phonofilm.lora.layers import empty_components
+from phonofilm.lora.layers import check_plain, empty_components
 from phonofilm.lora.strength import LoraChoice, Strength, parse_lora_option, tell_strength
 from phonofilm.models.layout import CheckpointLayout
 
@@ -73,6 +73,7 @@ class LoraShelf:
 
         key = (choice.path, choice.expert)
         if key not in self._read:
+            check_plain(self.layout)
             lora = read_lora(choice.path, self._components, expert=choice.expert)
             self._read[key] = (file_hash(choice.path), lora)
         return LoraUse(choice.path, *self._read[key], choice.strength, choice.expert)

@@ -14,6 +14,9 @@ from phonofilm.models.layout import CheckpointLayout
 ATTENTION_TARGETS = ("q", "k", "v", "o")
 ALL_TARGETS = (*ATTENTION_TARGETS, "ffn.0", "ffn.2")
 
+# What transformers and diffusers call it in a config.
+QUANTIZED_KEY = "quantization_config"
+
 Shape = tuple[int, int]
 
 
@@ -37,6 +40,16 @@ def empty_components(layout: CheckpointLayout) -> dict[str, nn.Module | None]:
         for name, part in layout.components.items()
         if name in COMPONENTS
     }
+
+
+def check_plain(layout: CheckpointLayout) -> None:
+    """Raises InputError when a checkpoint's weights are quantised: no LoRA can be merged into those."""
+    for name, part in layout.components.items():
+        if name in COMPONENTS and part.config.get(QUANTIZED_KEY) is not None:
+            raise InputError(
+                f"{name} of {layout.folder} is quantised, and a LoRA cannot be merged into that; merge it into the checkpoint "
+                "that was quantised (phonofilm lora merge), then quantise the result"
+            )
 
 
 def adapted_layers(

@@ -1,0 +1,85 @@
+"""LoRAs baked into a checkpoint: a new folder of the same layout, in which the adapted weights have them in."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from phonofilm.errors import InputError
+from phonofilm.lora.adapter import LoraFile
+from phonofilm.lora.apply import MergedLoras, Use
+from phonofilm.lora.layers import check_plain
+from phonofilm.lora.strength import strength_of
+from phonofilm.models.layout import CheckpointLayout, read_layout
+from phonofilm.models.loading import load_components
+from phonofilm.models.saving import parse_size, save_component
+
+ACCOUNT = "merged_loras.json"
+
+
+def bake(
+    layout: CheckpointLayout,
+    uses: Sequence[Use],
+    out: Path,
+    account: Sequence[Mapping[str, str]],
+    *,
+    max_shard_size: int | str = "5GB",
+) -> tuple[str, ...]:
+    """Write the checkpoint at `layout` with `uses` merged in to the new folder `out`, whole or not at all.
+
+    Weights keep their dtype; parts that no LoRA changes are copied file by file. One part is in memory at a time.
+    `account` says in merged_loras.json what went in. Returns the parts that were changed. Raises InputError when `out`
+    exists, cannot be written, nothing would change, or the checkpoint is quantised; CheckpointError when a LoRA does not fit.
+    """
+    parts = [name for name in layout.components if any(_changes(use, name) for use in uses)]
+    if not parts:
+        raise InputError("these LoRAs change nothing at these strengths; there is nothing to merge")
+    if out.exists():
+        raise InputError(f"{out} exists already; choose another folder")
+    check_plain(layout)
+    limit = parse_size(max_shard_size)
+    _require_space(layout, out)
+    partial = out.absolute().with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(layout.folder, partial, ignore=lambda folder, names: _left_out(layout, parts, folder, names))
+        for name in parts:
+            others = [other for other in (*layout.components, "tokenizer") if other != name]
+            module = load_components(layout, None, skip=others)[name]
+            own = [Use(_only(use, name), use.strength) for use in uses if name in use.lora.adapters]
+            MergedLoras().set({name: module}, own)
+            save_component(partial / name, module, limit)
+        (partial / ACCOUNT).write_text(json.dumps(list(account), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        read_layout(partial)
+        partial.rename(out.absolute())
+    except OSError as error:
+        raise InputError(f"{out} cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return tuple(parts)
+
+
+def _changes(use: Use, component: str) -> bool:
+    return any(strength_of(use.strength, component, path) for path in use.lora.adapters.get(component, {}))
+
+
+def _only(use: Use, component: str) -> LoraFile:
+    return replace(use.lora, adapters={component: use.lora.adapters[component]})
+
+
+def _left_out(layout: CheckpointLayout, parts: Sequence[str], folder: str, names: Sequence[str]) -> set[str]:
+    """Folders of parts that are written anew, and whatever is hidden."""
+    at_top = Path(folder) == layout.folder
+    return {name for name in names if name.startswith(".") or (at_top and (name in parts or name == ACCOUNT))}
+
+
+def _require_space(layout: CheckpointLayout, out: Path) -> None:
+    needed = sum(part.nbytes for part in layout.components.values())
+    there = next(parent for parent in out.absolute().parents if parent.exists())
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise InputError(f"the checkpoint needs {needed / 1e9:.1f} GB, {there} has {free / 1e9:.1f} GB free")
