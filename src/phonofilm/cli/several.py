@@ -22,12 +22,12 @@ def is_shared(several: Several) -> bool:
     if several.gpus > 1 or rank_of_launcher() is not None:
         return True
     asked = {
-        "--ulysses-degree": several.ulysses_degree,
-        "--ring-degree": several.ring_degree,
+        "--ulysses-degree": several.ulysses_degree not in (None, 1),
+        "--ring-degree": several.ring_degree not in (None, 1),
         "--cfg-parallel": several.cfg_parallel,
         "--shard-weights": several.shard_weights,
     }
-    if useless := [name for name, value in asked.items() if value not in (None, False, 1)]:
+    if useless := [name for name, given in asked.items() if given]:
         raise InputError(f"{' and '.join(useless)} would change nothing on one device; use --gpus N")
     return False
 
