@@ -8,6 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from phonofilm.runtime.backends import CudaBackend, HostBackend
+from phonofilm.runtime.backward import TrainingStreamer
 from phonofilm.training.joint import JointModel
 from phonofilm.training.timesteps import Expert
 
@@ -55,6 +57,30 @@ class Resident:
         on_device = {name: tensor.to(self._device, non_blocking=True) for name, tensor in self._on_host[expert].items()}
         _put(self._towers[expert], on_device)
         self._active = expert
+
+
+class Streamed:
+    """Base weights in host memory, streamed layer by layer, forwards and backwards; trained weights stay on the device.
+
+    Made for one small GPU. On a CPU the same engine runs, copies and all, and saves nothing. `slots`: layers on the device
+    at once; `resident`: layers that stay there.
+    """
+
+    def __init__(self, slots: int = 2, resident: int = 0) -> None:
+        self._slots, self._resident = slots, resident
+        self._streamer: TrainingStreamer | None = None
+
+    def place(self, model: JointModel, device: torch.device) -> None:
+        experts = [model.high] if model.low is None else [model.high, model.low]
+        backend = CudaBackend(device) if device.type == "cuda" else HostBackend()
+        self._streamer = TrainingStreamer(experts, backend, slots=self._slots, resident=self._resident)
+        for module in model.modules():
+            for name, buffer in module._buffers.items():
+                module._buffers[name] = None if buffer is None else buffer.to(device)
+
+    def activate(self, expert: Expert) -> None:
+        assert self._streamer is not None
+        self._streamer.begin()
 
 
 def _frozen(tower: nn.Module) -> Iterator[tuple[str, Tensor]]:

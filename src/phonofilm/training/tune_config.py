@@ -137,6 +137,12 @@ class TuneConfig(LoopConfig):
             raise ValueError("activation_offload needs gradient_checkpointing: it moves what that keeps")
         if self.full is not None and self.base_dtype not in ("auto", "float32"):
             raise ValueError(f"base_dtype {self.base_dtype} with full: weights that are trained are float32")
+        if self.mode == "low_resource" and self.full is not None:
+            raise ValueError("mode low_resource streams frozen weights, and full trains all of them; use lora")
+        if self.mode == "low_resource" and not self.gradient_checkpointing:
+            raise ValueError(
+                "mode low_resource needs gradient_checkpointing: a streamed layer is gone when its turn is over"
+            )
         if not self.data.sets and self.data.cache is None:
             raise ValueError("no data was given; name a folder of clips with --data, or a cache with data.cache=DIR")
         return self
