@@ -1,4 +1,4 @@
-"""The commands and the Python of the README and of docs/generate.md run as they stand, top to bottom, beside examples/."""
+"""The commands and the Python of the README, docs/generate.md and docs/data.md run as they stand, top to bottom, beside examples/."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from phonofilm.cli.main import app
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/generate.md")
+PAGES = ("README.md", "docs/generate.md", "docs/data.md")
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # Set-up, which the test run itself is; and the released weights, 78 GB that no test machine has.
 NOT_HERE = ("make ", "pip install", "models download", "--model 360p", "torchrun", "scripts/")

@@ -96,6 +96,8 @@ def test_cache_and_show(folder: Path, tmp_path: Path, basic: Golden) -> None:
     assert [sheet.name for sheet in sheets] == ["0001-good.png", "0002-good.png"]
     assert load_image(sheets[0]).width > 400
     assert run("cache", folder, "--weight", 1, "--weight", 1, "-o", out, *small).exit_code == 2
+    (folder / "sets.yaml").write_text("- {path: ., weight: 1.5}\n")
+    assert "has weight 1.5" in run("cache", folder / "sets.yaml", "-o", out, *small).output
 
 
 def test_silent_clips_can_be_refused(folder: Path, tmp_path: Path, basic: Golden) -> None:

@@ -14,7 +14,7 @@ from tests.media_makers import beeps, coloured_frames, flash_and_beep, flashes, 
 from phonofilm.data.manifest import Item
 from phonofilm.data.probe import Facts, probe
 from phonofilm.data.reading import read_window
-from phonofilm.data.sets import Source, WeightedOrder, gather
+from phonofilm.data.sets import Source, WeightedOrder, gather, read_items, read_sources
 from phonofilm.data.windows import Bucket, ClipWindow, Plan, parse_bucket, parse_mode, windows_of
 from phonofilm.errors import InputError, MediaError
 from phonofilm.media import Clip, save_clip
@@ -199,10 +199,34 @@ def test_silent_clips_are_kept_without_sound_or_refused(tmp_path: Path) -> None:
         (True, 3),
         (False, 1),
     ]
+    (tmp_path / "sets.yaml").write_text("- {path: metadata.csv, weight: 2}\n")
+    assert [entry.weight for entry in gather([Source(tmp_path / "sets.yaml", 1.5)], Plan((SMALL,)))] == [9, 3]
     with pytest.raises(InputError, match="line 3 has no sound"):
         gather([Source(tmp_path)], Plan((SMALL,)), refuse_silent=True)
     with pytest.raises(InputError, match="weight 0"):
         Source(tmp_path, 0)
+
+
+def test_one_yaml_names_several_sets_with_weights(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "clip.mp4").write_bytes(b"x")
+    sets = tmp_path / "sets.yaml"
+    sets.write_text("- {path: a, weight: 2.5}\n- b\n")
+    assert read_sources(sets) == (Source(tmp_path / "a", 2.5), Source(tmp_path / "b"))
+    assert [item.file for item in read_items(sets)] == [tmp_path / "a" / "clip.mp4", tmp_path / "b" / "clip.mp4"]
+    assert read_items(tmp_path / "a") == read_items(sets)[:1]
+    for text, told in (
+        ("{path: a}", "expected a list"),
+        ("- 5", "5 is not a path"),
+        ("- {path: a, share: 2}", "not a path, or a path with a weight"),
+        ("- {path: a, weight: much}", "'much' is not a number"),
+        ("- {path: a, weight: 0}", "weight 0"),
+        ("- [", "is not YAML"),
+    ):
+        sets.write_text(text)
+        with pytest.raises(InputError, match=told):
+            read_sources(sets)
 
 
 def test_a_window_past_the_end_is_an_error_and_not_padding(tmp_path: Path) -> None:

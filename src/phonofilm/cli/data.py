@@ -112,7 +112,7 @@ def cache(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from phonofilm.data.cache import update_cache
-    from phonofilm.data.sets import Source, gather, read_sources
+    from phonofilm.data.sets import Source, gather
     from phonofilm.errors import InputError
     from phonofilm.training.packing import pack_cache
 
@@ -120,12 +120,11 @@ def cache(
     if len(weights) != len(data):
         raise InputError(f"{len(weights)} weights were given for {len(data)} sets; give one for each")
     plan = _plan(bucket, windows, count, frame_rate, seed)
-    sources = [
-        Source(source.path, source.weight * share)
-        for path, share in zip(data, weights, strict=True)
-        for source in read_sources(path)
-    ]
+    sources = [Source(path, share) for path, share in zip(data, weights, strict=True)]
     entries = gather(sources, plan, refuse_silent=refuse_silent)
+    uneven = next((entry for entry in entries if entry.weight != int(entry.weight)), None)
+    if uneven is not None:
+        raise InputError(f"{uneven.window.name} has weight {uneven.weight:g}; the trainer's folders need whole numbers")
     encoders = _encoders(model, device)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, transient=True) as bars:

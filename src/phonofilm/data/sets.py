@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Source:
-    """A folder or manifest, and how often an epoch shows each of its windows (times the clip's own repeats)."""
+    """A folder, a manifest or a YAML of several, and how often an epoch shows each window (times the clip's own repeats)."""
 
     path: Path
     weight: float = 1.0
@@ -71,13 +71,16 @@ class Weighted:
 
 
 def gather(sources: Sequence[Source], plan: Plan, *, refuse_silent: bool = False) -> tuple[Weighted, ...]:
-    """All windows of all sources, in order.
+    """All windows of all sources, in order; those of a YAML have both weights multiplied.
 
     Clips without a sound track are kept with has_audio False, which masks them out of the audio loss; `refuse_silent`
     makes them an InputError instead, as is a clip that is too short.
     """
     found = []
-    for source in sources:
+    named = [
+        replace(inner, weight=inner.weight * outer.weight) for outer in sources for inner in read_sources(outer.path)
+    ]
+    for source in named:
         for item in read_manifest(source.path):
             for window in windows_of(item, probe(item.file), plan):
                 if not window.has_audio and refuse_silent:
