@@ -5,11 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from phonofilm.cli.computing import Computing, choose_computing
 from phonofilm.cli.targets import check_writable
 from phonofilm.errors import InputError, PhonofilmError
 
@@ -38,6 +39,7 @@ class Machine:
     slots: int = 2
     resident: int = 0
     vae_tiling: bool = False
+    computing: Computing = field(default_factory=Computing)
 
     @property
     def dtype_name(self) -> str:
@@ -59,6 +61,9 @@ def choose_machine(
     offload: str = "none",
     attention: str | None = None,
     disk: Path | None = None,
+    kernels: str = "auto",
+    quantize: str | None = None,
+    compiles: bool = False,
 ) -> Machine:
     """The machine for these words. Raises InputError for a word that is unknown, or a device or backend that is not here."""
     import torch
@@ -68,7 +73,7 @@ def choose_machine(
     if offload not in OFFLOADS:
         raise InputError(f"offload {offload!r} is unknown; use one of {', '.join(OFFLOADS)}")
     if disk is not None and offload not in ("group", "layer", "auto"):
-        raise InputError(f"a folder to offload to was given, but offload is {offload}; use offload layer or group")
+        raise InputError(f"a folder to offload to was given, but offload is {offload}; use offload group or layer")
     if disk is not None:
         check_writable(disk / "layers", overwrite=True)
     chosen = choose_device(device)
@@ -76,8 +81,11 @@ def choose_machine(
         raise InputError(f"offload layer needs a CUDA device, or the CPU to see it work; {chosen} is neither")
     usual = torch.float32 if chosen.type == "cpu" else torch.bfloat16
     precision = usual if dtype == "auto" else getattr(torch, dtype)
-    backend = "native" if attention is None else attention_backend_name(attention, chosen, precision)
-    return Machine(chosen, precision, offload, backend, disk)
+    backend = {None: "native", "auto": "auto"}.get(attention) or attention_backend_name(
+        str(attention), chosen, precision
+    )
+    computing = choose_computing(kernels, quantize, compiles, chosen, offload)
+    return Machine(chosen, precision, offload, backend, disk, computing=computing)
 
 
 def choose_device(name: str) -> torch.device:

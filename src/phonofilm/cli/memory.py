@@ -76,8 +76,8 @@ def plan(
         console.print(table)
     console.print(
         "Memory is exact for weights (bfloat16) and counted for the forward; decoding is not included. Times are estimates: "
-        "all FLOPs at the device's peak, which nothing reaches. 'model' is generate's --offload cpu; streaming by layer is "
-        "a library feature so far (docs/memory.md).",
+        "all FLOPs at the device's peak, which nothing reaches. generate --offload auto plans the same way for its clip, "
+        "decoding included (docs/memory.md).",
         highlight=False,
         soft_wrap=True,
     )

@@ -19,6 +19,7 @@ from phonofilm.models.audio import WanAudioModel
 from phonofilm.models.bridge import DualTowerConditionalBridge
 from phonofilm.models.building import empty_module
 from phonofilm.models.joint import TEXT_LENGTH, JointDenoiser
+from phonofilm.models.quantized import empty_quantized
 from phonofilm.models.video import WanModel
 from phonofilm.runtime.footprint import DECODER_WIDTH, Footprint, decoding_bytes
 from phonofilm.runtime.plan import Budget, Offload, Plan, Streaming, Work, choose
@@ -118,7 +119,7 @@ def _refuse_what_changes_nothing(machine: Machine, told: Limits) -> None:
 def _choose(machine: Machine, told: Limits, checkpoint: Checkpoint, clips: Sequence[ClipPlan]) -> tuple[Plan, Budget]:
     from phonofilm.evaluation.flops import forward_flops
 
-    denoiser, itemsize = _denoiser(checkpoint), machine.dtype.itemsize
+    denoiser, itemsize = _denoiser(checkpoint, machine.computing.quantize), machine.dtype.itemsize
     sizes = {name: checkpoint.component_bytes(name, itemsize) for name in checkpoint.layout.components}
     decoders = sizes["video_vae"] + sizes["audio_vae"]
     model = Footprint.of(denoiser, checkpoint.experts, sizes["text_encoder"], decoders, itemsize)
@@ -159,12 +160,15 @@ def _budget(machine: Machine, told: Limits) -> Budget:
     return Budget(free if told.vram is None else told.vram, host, known_peak(name))
 
 
-def _denoiser(checkpoint: Checkpoint) -> JointDenoiser:
+def _denoiser(checkpoint: Checkpoint, quantize: str | None) -> JointDenoiser:
     """One expert with what it shares, without weights."""
     expert, audio, bridge = (
         empty_module(part.class_name, part.config, str(part.folder / "config.json"))
         for part in (checkpoint.layout.components[name] for name in ("video_dit", "audio_dit", "dual_tower_bridge"))
     )
+    if quantize is not None:
+        for network in (expert, audio, bridge):
+            empty_quantized(network, quantize)
     assert isinstance(expert, WanModel)
     assert isinstance(audio, WanAudioModel)
     assert isinstance(bridge, DualTowerConditionalBridge)

@@ -104,9 +104,10 @@ class Plan:
             case "model":
                 return "components wait in host memory, one works at a time"
             case "layer":
-                streamed = f"streaming {self.layers - self.resident} layers through {self.slots} slots"
+                source = " from disk" if self.on_disk else ""
+                streamed = f"streaming {self.layers - self.resident} layers{source} through {self.slots} slots"
                 kept = f", {self.resident} resident" if self.resident else ""
-                return f"{streamed}{kept}{' from disk' if self.on_disk else ''}, text encoder on the host"
+                return f"{streamed}{kept}, text encoder on the host"
 
 
 def choose(
