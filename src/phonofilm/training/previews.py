@@ -29,7 +29,7 @@ from phonofilm.training.joint import JointModel
 from phonofilm.training.logs import Told
 from phonofilm.training.task import Moment
 from phonofilm.training.timesteps import Expert
-from phonofilm.training.validation import resident
+from phonofilm.training.validation import resident, training_device
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class SampleHook:
     def make(self, preview: Preview, about: Mapping[str, Any], **settings: Any) -> Clip:
         """One clip, with `settings` over the hook's own. The model is left in evaluation mode."""
         self.model.eval()
-        device = next(self.model.parameters()).device
+        device = training_device(self.model)
         with on_device(device, self.studio.video_vae, self.studio.audio_vae):
             pipe = self._pipeline(device)
             generator = torch.Generator().manual_seed(preview.seed)

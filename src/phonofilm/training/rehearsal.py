@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +185,9 @@ def _validation(hook: ValidationLoss, model: JointModel, watch: _Stopwatch) -> L
 
 def _samples(hook: SampleHook, model: JointModel, watch: _Stopwatch) -> Looking:
     """From one short clip per depth: the median of its forwards, and all around them, which depth does not change."""
-    full, preview, forward, around = depth_of(model.high), hook.previews[0], {}, []
+    full, preview = depth_of(model.high), hook.previews[0]
+    forward: dict[Depth, float] = {}
+    around: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
 
         def make(by: SampleHook) -> None:
@@ -195,7 +198,7 @@ def _samples(hook: SampleHook, model: JointModel, watch: _Stopwatch) -> Looking:
         for depth in depths_to_measure(full):
             timed, calls = _timed(hook, watch)
             with shallow(model, depth):
-                around.append(watch(lambda by=timed: make(by), repeats=1) - sum(calls))
+                around.append(watch(partial(make, timed), repeats=1) - sum(calls))
             forward[depth] = statistics.median(calls)
         files = sum(path.stat().st_size for path in Path(folder).rglob("*"))
     each = statistics.median(around) + hook.steps * by_depth(forward).at(full)
@@ -205,14 +208,15 @@ def _samples(hook: SampleHook, model: JointModel, watch: _Stopwatch) -> Looking:
 
 def _timed(hook: SampleHook, watch: _Stopwatch) -> tuple[SampleHook, list[float]]:
     """A copy of the hook that notes how long the forwards of each step take."""
-    timed, calls = copy.copy(hook), []
+    timed = copy.copy(hook)
+    calls: list[float] = []
 
     def forwards(*told: Any) -> list[JointOutput]:
         outputs: list[JointOutput] = []
         calls.append(watch(lambda: outputs.extend(hook.forwards(*told)), repeats=1))
         return outputs
 
-    timed.forwards = forwards  # type: ignore[method-assign]
+    timed.forwards = forwards  # type: ignore[method-assign,assignment]
     return timed, calls
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from phonofilm.training.clips import CachedClips
 from phonofilm.training.joint import Batch, JointInputs, JointModel
-from phonofilm.training.latents import LatentDataset
+from phonofilm.training.latents import LatentDataset, Prompts
 from phonofilm.training.objective import add_noise, velocity, with_condition
 from phonofilm.training.task import Moment
 from phonofilm.training.timesteps import Expert
@@ -24,6 +25,12 @@ Batches = Callable[[torch.device], Iterator[Batch]]
 
 def resident(_: Expert) -> None:
     """Every expert is where it computes already."""
+
+
+def training_device(model: nn.Module) -> torch.device:
+    """Where `model` computes: where its trained weights are. Frozen ones may wait elsewhere."""
+    parameters = list(model.parameters())
+    return next((p for p in parameters if p.requires_grad), parameters[0]).device
 
 
 @dataclass
@@ -54,8 +61,8 @@ class ValidationLoss:
             values |= _known(
                 {f"val/{track}{suffix}": value for track, value in zip(TRACKS, means.tolist(), strict=True)}
             )
-        means = [values[name] for name in ("val/video", "val/audio") if name in values]
-        values["val/mean"] = sum(means) / len(means)
+        both = [values[name] for name in ("val/video", "val/audio") if name in values]
+        values["val/mean"] = sum(both) / len(both)
         for sigma in self.sigmas:
             names = (f"val/{self._expert(sigma)}/{track}/{sigma}" for track in TRACKS)
             values |= _known(dict(zip(names, found[sigma][0].tolist(), strict=True)))
@@ -64,7 +71,7 @@ class ValidationLoss:
     @torch.no_grad()
     def errors(self, sigma: float, bridge: float, batches: int | None = None) -> Tensor:
         """Mean squared velocity errors at one sigma: [video, audio]; NaN where no clip has sound."""
-        device = next(self.model.parameters()).device
+        device = training_device(self.model)
         expert = self._expert(sigma)
         self.activate(expert)
         sums, counts, first = torch.zeros(2), torch.zeros(2), 0
@@ -113,6 +120,10 @@ def _known(values: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in values.items() if not math.isnan(value)}
 
 
+def _same(prompts: Prompts, _: Tensor) -> Prompts:
+    return prompts
+
+
 def latent_batches(dataset: LatentDataset, clips: int = 32, size: int = 8) -> Batches:
     """The first `clips` of a folder of latents, `size` at a time."""
     count = min(clips, len(dataset))
@@ -120,11 +131,8 @@ def latent_batches(dataset: LatentDataset, clips: int = 32, size: int = 8) -> Ba
     def batches(device: torch.device) -> Iterator[Batch]:
         for first in range(0, count, size):
             rows = torch.arange(first, min(first + size, count))
-            yield Batch(
-                dataset.sample(rows, device),
-                lambda _, rows=rows: dataset.prompts(rows, device),
-                dataset.meta.frame_rate,
-            )
+            prompts = dataset.prompts(rows, device)
+            yield Batch(dataset.sample(rows, device), partial(_same, prompts), dataset.meta.frame_rate)
 
     return batches
 
