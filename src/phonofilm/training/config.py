@@ -12,6 +12,7 @@ Component = Literal["video", "audio", "bridge", "text"]
 Modality = Literal["video", "audio"]
 MODALITIES: tuple[Modality, ...] = ("video", "audio")
 Precision = Literal["auto", "no", "bf16", "fp16", "bf16-products"]
+OptimizerName = Literal["adamw", "muon", "adamw8bit", "adafactor", "prodigy"]
 ExpertMode = Literal["both-as-one", "high", "low", "alternate"]
 COMPONENTS: tuple[Component, ...] = ("video", "audio", "bridge", "text")
 
@@ -78,14 +79,16 @@ def learnt_modalities(objective: ObjectiveConfig) -> frozenset[Modality]:
 
 
 class OptimizerConfig(Strict):
-    """AdamW for everything, or Muon for the matrices inside blocks and AdamW for the rest.
+    """One optimizer for everything; of muon's, AdamW takes what is no matrix inside a block.
 
+    adamw8bit keeps its moments in 8 bits (bitsandbytes, on a GPU); adafactor keeps row and column sums instead of second
+    moments (transformers); prodigy finds its own rate, so give it lr 1 (prodigyopt).
     `lr` is AdamW's, `muon_lr` Muon's (of an orthogonal update, so about ten times larger); `scale` multiplies both per
     component. Weight decay acts on matrices only. `warmup` is in updates; `final` is the share of the rate that is
     left when a cosine or linear schedule ends.
     """
 
-    name: Literal["adamw", "muon"] = "adamw"
+    name: OptimizerName = "adamw"
     lr: Positive = 1e-3
     muon_lr: Positive = 0.02
     betas: tuple[Probability, Probability] = (0.9, 0.99)

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from phonofilm.training.tune_config import TuneConfig
 
 FROM_CHECKPOINT = ("train_steps", "sigma_min", "extra_one_step", "boundary_ratio")
-ADAM_LIKE = ("adamw", "adamw8bit", "prodigy")
 
 
 def ignored_keys(config: TuneConfig) -> dict[str, str]:
@@ -56,6 +55,12 @@ def _idle_optimizer(config: TuneConfig) -> Iterator[tuple[str, str]]:
     if name != "muon":
         for key in ("muon_lr", "momentum"):
             yield f"optimizer.{key}", f"optimizer.name is {name}"
+    if name == "adafactor":
+        yield "optimizer.betas", "adafactor has none"
+    if name == "prodigy":
+        for way in ("lora", "full"):
+            for part in ("high", "low", "audio", "bridge"):
+                yield f"{way}.{part}.lr", "prodigy has one rate for everything; leave it out"
 
 
 def _idle_timesteps(config: TuneConfig) -> Iterator[tuple[str, str]]:

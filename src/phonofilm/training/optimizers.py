@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from phonofilm.errors import InputError
+from phonofilm.errors import InputError, MissingExtraError
 from phonofilm.training.config import Component, OptimizerConfig
 from phonofilm.training.muon import BatchedMuon
 from phonofilm.training.precision import INSIDE_A_BLOCK
@@ -34,7 +34,9 @@ def is_block_matrix(name: str, parameter: nn.Parameter) -> bool:
 def build_optimizers(
     named: Iterable[tuple[str, nn.Parameter]], config: OptimizerConfig, scale_of: dict[str, float] | None = None
 ) -> list[torch.optim.Optimizer]:
-    """AdamW, or Muon and AdamW, over `named`. `scale_of` multiplies a parameter's rate by its name (absent = 1).
+    """The configured optimizer over `named`; with Muon also AdamW for what Muon cannot take.
+
+    `scale_of` multiplies a parameter's rate by its name (absent = 1).
 
     Every group keeps its own full rate under "base_lr", which `set_rate` scales.
     """
@@ -53,10 +55,33 @@ def build_optimizers(
         (matrices if muon else adam).append(group)
     optimizers: list[torch.optim.Optimizer] = []
     if adam:
-        optimizers.append(torch.optim.AdamW(adam, betas=config.betas, fused=True))
+        optimizers.append(_plain(adam, config))
     if matrices:
         optimizers.append(BatchedMuon(matrices, momentum=config.momentum))
     return optimizers
+
+
+def _plain(groups: list[dict[str, object]], config: OptimizerConfig) -> torch.optim.Optimizer:
+    """The optimizer of that name. Raises MissingExtraError when its library is not installed."""
+    match config.name:
+        case "adamw" | "muon":
+            return torch.optim.AdamW(groups, betas=config.betas, fused=True)
+        case "adafactor":
+            from transformers.optimization import Adafactor
+
+            return Adafactor(groups, relative_step=False, scale_parameter=False, warmup_init=False)
+        case "adamw8bit":
+            try:
+                from bitsandbytes.optim import AdamW8bit
+            except ImportError as error:
+                raise MissingExtraError("bitsandbytes", "optimizers") from error
+            return AdamW8bit(groups, betas=config.betas)
+        case "prodigy":
+            try:
+                from prodigyopt import Prodigy
+            except ImportError as error:
+                raise MissingExtraError("prodigyopt", "optimizers") from error
+            return Prodigy(groups, betas=config.betas)
 
 
 def set_rate(optimizers: Iterable[torch.optim.Optimizer], factor: float) -> None:
