@@ -16,6 +16,7 @@ from phonofilm.models.building import empty_module
 from phonofilm.models.hub import KNOWN_MODELS, resolve_model
 from phonofilm.models.layout import MODEL_INDEX, CheckpointLayout, read_layout
 from phonofilm.models.loading import load_tokenizer
+from phonofilm.models.quantized import CONFIG_KEY
 from phonofilm.pipeline.request import Defaults
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler
 
@@ -92,8 +93,13 @@ class Checkpoint:
 
     def component_bytes(self, name: str, bytes_per_value: int) -> int:
         """Bytes of one network's weights at that precision; the sound's decoder always runs in float32."""
-        values = sum(math.prod(entry.shape) for entry in self.layout.components[name].entries.values())
-        return values * (4 if name == "audio_vae" else bytes_per_value)
+        component = self.layout.components[name]
+        each = 4 if name == "audio_vae" else bytes_per_value
+        quantized = CONFIG_KEY in component.config
+        return sum(
+            entry.nbytes if quantized and entry.dtype.itemsize == 1 else math.prod(entry.shape) * each
+            for entry in component.entries.values()
+        )
 
     @cached_property
     def fingerprint(self) -> str:

@@ -114,7 +114,18 @@ def generate(
     shard_weights: Annotated[
         bool, typer.Option("--shard-weights", help="Each keeps a part of the weights, when they do not fit on one.")
     ] = False,
-    attn_backend: Annotated[str | None, typer.Option(help="Attention backend; phonofilm doctor lists them.")] = None,
+    attn_backend: Annotated[
+        str | None, typer.Option(help="Attention backend; phonofilm doctor lists them. auto measures them (CUDA).")
+    ] = None,
+    kernels: Annotated[
+        str, typer.Option(help="Norms, rotations and gates: auto (triton on CUDA), eager or triton.")
+    ] = "auto",
+    quantize: Annotated[
+        str | None, typer.Option(help="Fewer bits for the weights of towers and bridge: fp8, int8 or nf4. Lossy.")
+    ] = None,
+    compile_layers: Annotated[
+        bool, typer.Option("--compile", help="torch.compile the layers: a slow first step, faster ones after it.")
+    ] = False,
     like: Annotated[Path | None, typer.Option(help="A clip to repeat; other options change what they say.")] = None,
     prompts: Annotated[
         Path | None, typer.Option(help="Many clips: a prompt a line, or JSONL with settings. Resumes where it stopped.")
@@ -178,6 +189,9 @@ def generate(
         limits=memory,
         remove_video_dit=remove_video_dit,
         several=Several(gpus, ulysses_degree, ring_degree, cfg_parallel, shard_weights),
+        kernels=kernels,
+        quantize=quantize,
+        compiles=compile_layers,
     )
     for path in carry_out(order):
         typer.echo(path)

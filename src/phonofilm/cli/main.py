@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from phonofilm import __version__
-from phonofilm.cli import bench, data, doctor, generate, inspect, lora, memory, models, nano, train
+from phonofilm.cli import bench, data, doctor, generate, inspect, lora, memory, models, nano, quantize, train
 from phonofilm.errors import InputError, PhonofilmError
 
 
@@ -39,6 +39,7 @@ app.command()(generate.generate)
 app.command()(inspect.inspect)
 app.command()(doctor.doctor)
 app.command()(memory.plan)
+app.command()(quantize.quantize)
 app.command()(bench.bench)
 app.command()(train.train)
 app.add_typer(models.app, name="models")

@@ -23,6 +23,7 @@ from phonofilm.models.quantized import empty_quantized
 from phonofilm.models.video import WanModel
 from phonofilm.runtime.footprint import DECODER_WIDTH, Footprint, decoding_bytes
 from phonofilm.runtime.plan import Budget, Offload, Plan, Streaming, Work, choose
+from phonofilm.runtime.streaming import spread
 
 if TYPE_CHECKING:
     from phonofilm.cli.checkpoint import Checkpoint
@@ -74,13 +75,15 @@ def settle(
 ) -> Machine:
     """The machine with its offloading decided for these clips; says the plan in one line.
 
-    A folder to offload to is only of use with layers, so auto is layer then.
+    What is said about layers (slots, resident ones, a folder for them) asks for layers, so auto is layer then.
     On a CPU the weights are where they compute: there, auto is none, and layer streams from host memory to host memory,
     unless --vram-limit asks to plan as for a device of that size. Raises InputError when nothing fits, saying what would.
     """
-    if machine.offload == "auto" and machine.disk is not None:
+    about_layers = (machine.disk, told.slots, told.resident)
+    if machine.offload == "auto" and any(said is not None for said in about_layers):
         machine = replace(machine, offload="layer")
     _refuse_what_changes_nothing(machine, told)
+    spread(told.resident or 0, checkpoint.layout.components["video_dit"].config["num_layers"])  # refuses too many
     limited = told.vram is not None or told.ram is not None
     has_card = machine.device.type == "cuda" or told.vram is not None
     if clips and has_card and (machine.offload in ("auto", "layer") or limited):
@@ -105,7 +108,7 @@ def settle(
 def _refuse_what_changes_nothing(machine: Machine, told: Limits) -> None:
     streaming = {"--slots": told.slots, "--resident-layers": told.resident}
     memory = {"--vram-limit": told.vram, "--ram-limit": told.ram}
-    useless = {} if machine.offload in ("auto", "layer") else streaming
+    useless = {} if machine.offload == "layer" else streaming
     if machine.offload == "group":
         useless = streaming | memory
     if unused := [name for name, value in useless.items() if value is not None]:

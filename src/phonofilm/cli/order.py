@@ -6,8 +6,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from phonofilm.cli.asked import Asked
+from phonofilm.cli.attention import settle_attention
 from phonofilm.cli.batch import make_all, plans_of, read_lines
 from phonofilm.cli.checkpoint import Checkpoint, open_checkpoint
+from phonofilm.cli.computing import check_computing
 from phonofilm.cli.devices import Machine, choose_machine
 from phonofilm.cli.latents import is_latents, read_latent_metadata
 from phonofilm.cli.offloading import Limits, settle
@@ -43,6 +45,9 @@ class Order:
     limits: Limits = field(default_factory=Limits)
     remove_video_dit: bool = False
     several: Several = field(default_factory=Several)
+    kernels: str = "auto"
+    quantize: str | None = None
+    compiles: bool = False
 
 
 def carry_out(order: Order) -> list[Path]:
@@ -67,10 +72,12 @@ def _carry_out(team: Team | None, order: Order) -> list[Path]:
         prepared = prepare(asked, order.overwrite)
         if order.remove_video_dit and len(prepared.targets) > 1:
             raise InputError("--remove-video-dit leaves nothing to begin a second clip with; ask for one clip")
-        machine = choose_machine(order.device, dtype, order.offload, order.attention, order.disk)
+        machine = _machine(order, dtype)
         checkpoint = _checkpoint(order.model, record, report)
         planned = plan(prepared, checkpoint)
         machine = settle(machine, order.limits, checkpoint, [planned], report)
+        machine = settle_attention(machine, checkpoint, [planned], report)
+        check_computing(machine.computing, machine.offload, checkpoint)
         report.say(plan_line(planned, checkpoint, machine))
         _warn(checkpoint, machine, report)
         return Studio(checkpoint, machine, report, order.remove_video_dit, team).make(planned, order.overwrite)
@@ -87,15 +94,33 @@ def _batch(
     if order.remove_video_dit:
         raise InputError("--remove-video-dit leaves nothing to begin a second clip with; leave it out with --prompts")
     lines = read_lines(order.prompts, common)
-    machine = choose_machine(order.device, dtype, order.offload, order.attention, order.disk)
+    machine = _machine(order, dtype)
     checkpoint = _checkpoint(order.model, record, report)
-    machine = settle(machine, order.limits, checkpoint, plans_of(lines, checkpoint), report)
+    plans = plans_of(lines, checkpoint)
+    machine = settle(machine, order.limits, checkpoint, plans, report)
+    machine = settle_attention(machine, checkpoint, plans, report)
+    check_computing(machine.computing, machine.offload, checkpoint)
     _warn(checkpoint, machine, report)
     done = make_all(lines, Studio(checkpoint, machine, report, team=team), order.overwrite)
     if done.failures:
         told = "\n  ".join(done.failures)
         raise PhonofilmError(f"{len(done.failures)} of {len(lines)} lines failed; run it again to go on:\n  {told}")
     return done.paths
+
+
+def _machine(order: Order, dtype: str) -> Machine:
+    if order.quantize is not None and order.several.shard_weights:
+        raise InputError("--quantize and --shard-weights do not work together; leave one out")
+    return choose_machine(
+        order.device,
+        dtype,
+        order.offload,
+        order.attention,
+        order.disk,
+        kernels=order.kernels,
+        quantize=order.quantize,
+        compiles=order.compiles,
+    )
 
 
 def _read_record(clip: Path, again: Asked) -> Record:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from phonofilm.cli.checkpoint import Checkpoint
+from phonofilm.cli.computing import StepTimes, computing_as, prepare_computing
 from phonofilm.cli.devices import Machine, attention_of, explaining_memory, place
 from phonofilm.cli.latents import save_latents
 from phonofilm.cli.loras import LoraUse, put_on
@@ -47,6 +48,7 @@ class Studio:
     report: Report
     remove_video_dit: bool = False
     team: Team | None = None
+    _times: StepTimes = field(default_factory=StepTimes, init=False)
     _worn: tuple[LoraUse, ...] = field(default=(), init=False)
     _pipe: MovaPipeline | None = field(default=None, init=False)
     _layers_on_disk: TemporaryDirectory[str] | None = field(default=None, init=False)
@@ -96,7 +98,8 @@ class Studio:
         if self.team is not None:
             seed = self.team.agree(seed)
         self.report.start_steps(plan.experts)
-        with attention_of(self.machine):
+        self._times = StepTimes()
+        with attention_of(self.machine), computing_as(self.machine.computing):
             out = pipe(
                 prepared.prompt,
                 plan.negative_prompt,
@@ -129,11 +132,14 @@ class Studio:
                 remove_video_dit=self.remove_video_dit,
             )
         assert isinstance(out, MovaPipelineOutput)
+        if self.machine.computing.compiles:
+            self.report.say(self._times.told)
         return out
 
     def _on_step(
         self, total: int, pipe: MovaPipeline, index: int, timestep: float, tensors: dict[str, Tensor]
     ) -> dict[str, Tensor]:
+        self._times.step()
         self.report.step(index + 1)
         if index + 1 == total:
             self.report.stage("decode picture and sound")
@@ -160,6 +166,8 @@ class Studio:
             torch.set_num_threads(1)
         put_on(pipe, loras)  # before weights are moved or changed in kind
         self._worn = tuple(loras)
+        resident = None if self.machine.offloads else self.machine.device
+        prepare_computing(pipe, self.machine.computing, resident, self.report)
         self._layers_on_disk = place(pipe, self.machine)
         return pipe
 
@@ -174,11 +182,12 @@ class Studio:
     def _load(self) -> MovaPipeline:
         if self.machine.offload == "layer":
             return load_streamed(self.checkpoint, self.machine, self.report)
+        waits = self.machine.offloads or self.machine.computing.quantize is not None
         parts = self.team is not None and self.team.asked.shard_weights
         return MovaPipeline.from_pretrained(
             self.checkpoint.layout.folder,
             torch_dtype=self.machine.dtype,
-            device="cpu" if self.machine.offloads or parts else self.machine.device,
+            device="cpu" if waits or parts else self.machine.device,
             progress=self.report.loading,
         )
 

@@ -33,7 +33,8 @@ def plan_line(plan: ClipPlan, checkpoint: Checkpoint, machine: Machine) -> str:
         *(f"LoRA {use.told}" for use in plan.loras),
         f"{machine.device} {machine.dtype_name}"
         + (f", offload {machine.offload}" if machine.offload != "none" else "")
-        + (f", attention {machine.attention}" if machine.attention != "native" else ""),
+        + (f", attention {machine.attention}" if machine.attention != "native" else "")
+        + (f", {machine.computing.told}" if machine.computing.told else ""),
         f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} clips, seeds {seeds[0]} to {seeds[-1]}",
         f"weights {size(checkpoint.weight_bytes(machine.dtype.itemsize))}",
     ]

@@ -61,6 +61,17 @@ def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return F.gelu(F.linear(x, weight, bias), approximate="tanh")
 
 
+@torch.library.custom_op("phonofilm::quantize_rows", mutates_args=())
+def quantize_rows(x: Tensor) -> tuple[Tensor, Tensor]:
+    """x [n,d] -> float8_e4m3fn [n,d] and a scale per row, float32 [n,1]: x ~ values * scale."""
+    from phonofilm.kernels import rows
+
+    values = torch.empty_like(x, dtype=torch.float8_e4m3fn, memory_format=torch.contiguous_format)
+    scale = x.new_empty(x.shape[0], 1, dtype=torch.float32)
+    rows.quantize(x, values, scale)
+    return values, scale
+
+
 @norm_modulate.register_fake
 def _(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
     return torch.empty_like(x)
@@ -81,3 +92,8 @@ def _(q: Tensor, k: Tensor, q_weight: Tensor, k_weight: Tensor, table: Tensor, e
 @linear_gelu.register_fake
 def _(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return x.new_empty(*x.shape[:-1], weight.shape[0])
+
+
+@quantize_rows.register_fake
+def _(x: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(x, dtype=torch.float8_e4m3fn), x.new_empty(x.shape[0], 1, dtype=torch.float32)

@@ -65,6 +65,14 @@ def rotate(
         )
 
 
+def quantize(x: Tensor, values: Tensor, scale: Tensor) -> None:
+    """values float8_e4m3fn [n,d], scale float32 [n,1]: each row of x [n,d] over its largest magnitude / 448."""
+    count, width = x.shape
+    block = triton.next_power_of_2(width)
+    with torch.cuda.device_of(x):
+        _quantize_row[(count,)](x.contiguous(), values, scale, width, BLOCK=block, num_warps=_warps(width))
+
+
 def _sample_stride(row: Tensor) -> int:
     """Elements from one sample's row to the next: 0 for a row that all samples share. row [b or 1,1,d] or [d]."""
     assert row.stride(-1) == 1, f"a row with stride {row.stride(-1)}; expected contiguous channels"
@@ -72,7 +80,7 @@ def _sample_stride(row: Tensor) -> int:
 
 
 def _warps(width: int) -> int:
-    return 4 if width <= 2048 else 8
+    return 4 if width <= 2048 else 8 if width <= 8192 else 16
 
 
 @triton.jit
@@ -127,3 +135,15 @@ def _norm_and_turn(x, weight, out, cosine, sine, width, eps, BLOCK: tl.constexpr
     even, odd = tl.split(tl.reshape(value, (BLOCK // 2, 2)))
     turned = tl.join(even * cosine - odd * sine, even * sine + odd * cosine)
     tl.store(out + channel, tl.reshape(turned, (BLOCK,)).to(out.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _quantize_row(x, values, scale, width, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    channel = tl.arange(0, BLOCK)
+    inside = channel < width
+    value = tl.load(x + row * width + channel, mask=inside, other=0.0).to(tl.float32)
+    # The smallest normal number: a row of zeros stays zero.
+    step = tl.maximum(tl.max(tl.abs(value), axis=0) / 448.0, 1.1754944e-38)
+    tl.store(scale + row, step)
+    tl.store(values + row * width + channel, (value / step).to(values.dtype.element_ty), mask=inside)

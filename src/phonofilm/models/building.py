@@ -19,6 +19,7 @@ from phonofilm.models.audio import WanAudioModel
 from phonofilm.models.audio_vae import DAC, WEIGHT_NORM_SUFFIXES
 from phonofilm.models.bridge import DualTowerConditionalBridge
 from phonofilm.models.files import listed
+from phonofilm.models.quantized import CONFIG_KEY, prepare_for
 from phonofilm.models.shards import TensorEntry
 from phonofilm.models.video import WanModel
 
@@ -55,6 +56,8 @@ def empty_module(class_name: str, config: Mapping[str, Any], origin: str) -> nn.
                 _expect(config.get("_class_name"), class_name, "_class_name", origin)
                 cls = DIFFUSERS_CLASSES[class_name]
                 module = cls(**_arguments(cls, config, origin))
+        if class_name in DIFFUSERS_CLASSES:
+            prepare_for(module, config, origin)
     except (
         TypeError,
         ValueError,
@@ -77,7 +80,7 @@ def _expect(given: object, expected: str, key: str, origin: str) -> None:
 
 def _arguments(cls: type[nn.Module], config: Mapping[str, Any], origin: str) -> dict[str, Any]:
     parameters = {k: p for k, p in inspect.signature(cls.__init__).parameters.items() if k != "self"}
-    given = {key: value for key, value in config.items() if not key.startswith("_")}
+    given = {key: value for key, value in config.items() if not key.startswith("_") and key != CONFIG_KEY}
     required = [key for key, parameter in parameters.items() if parameter.default is inspect.Parameter.empty]
     if missing := [key for key in required if key not in given]:
         raise CheckpointError(f"{origin} lacks {listed(missing)}; a {cls.__name__} needs all of {', '.join(required)}")

@@ -48,9 +48,17 @@ def rotate_pairs(x: Tensor, table: Tensor) -> Tensor:
     The complex product reads and writes each value once, in float32; spelled out in real arithmetic the same rotation
     moves 2.4 times the bytes.
     """
+    if torch.compiler.is_compiling():  # which fuses real arithmetic, and nothing complex
+        return _rotate_pairs_real(x, table)
     # In one expression: a name for the float32 copy would keep it alive (0.9 GB at 43,120 tokens) until the end.
     turned = torch.view_as_complex(x.float().unflatten(-1, (-1, table.shape[-1], 2))) * table[:, None, :]
     return torch.view_as_real(turned).flatten(-3).to(x.dtype)
+
+
+def _rotate_pairs_real(x: Tensor, table: Tensor) -> Tensor:
+    cosine, sine = torch.view_as_real(table)[:, None].unbind(-1)
+    even, odd = x.float().unflatten(-1, (-1, table.shape[-1], 2)).unbind(-1)
+    return torch.stack((even * cosine - odd * sine, even * sine + odd * cosine), dim=-1).flatten(-3).to(x.dtype)
 
 
 def timestep_embedding(timesteps: Tensor | Sequence[float], channels: int) -> Tensor:

@@ -12,6 +12,7 @@ from phonofilm.errors import CheckpointError, InputError
 from phonofilm.models.audio_vae import fuse_weight_norm
 from phonofilm.models.building import Placement, empty_module, place_tensors
 from phonofilm.models.layout import NETWORKS, CheckpointLayout
+from phonofilm.models.quantized import is_stored
 from phonofilm.models.shards import TensorEntry, TensorReader
 
 Dtypes = torch.dtype | Mapping[str, torch.dtype] | None
@@ -68,11 +69,14 @@ def load_component(
     module = empty_module(component.class_name, component.config, str(component.folder / "config.json"))
     placements = place_tensors(name, module, component.entries)
     in_float32 = _kept_in_float32(module, torch_dtype)
+    tensors = module.state_dict(keep_vars=True)
     target, done = torch.device(device), 0
     reader = TensorReader()
     for placement in placements:
         kept = in_float32.intersection(placement.names[0].split("."))
-        _assign(module, placement.names, _read(placement, torch.float32 if kept else torch_dtype, target, reader))
+        stored = is_stored(tensors[placement.names[0]])
+        wanted = None if stored else torch.float32 if kept else torch_dtype
+        _assign(module, placement.names, _read(placement, wanted, target, reader))
         done += sum(entry.nbytes for entry in placement.sources)
         if progress is not None:
             progress(name, done, component.nbytes)

@@ -56,7 +56,7 @@ def save_checkpoint(
     empty and `overwrite` is not set, or is no checkpoint, when a component is missing, or when the disk is too small.
     """
     target = Path(folder).absolute()
-    _require_replaceable(target, overwrite)
+    require_replaceable(target, overwrite)
     if missing := [name for name in NETWORKS if name not in components and name not in OPTIONAL]:
         raise InputError(f"cannot save a checkpoint without {', '.join(missing)}")
     limit = parse_size(max_shard_size)
@@ -171,7 +171,7 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _require_replaceable(target: Path, overwrite: bool) -> None:
+def require_replaceable(target: Path, overwrite: bool) -> None:
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     if not (target / MODEL_INDEX).is_file():

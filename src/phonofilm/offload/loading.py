@@ -17,6 +17,7 @@ from phonofilm.models.filling import fill, readings, settle
 from phonofilm.models.joint import JointDenoiser
 from phonofilm.models.layout import CheckpointLayout
 from phonofilm.models.loading import Progress
+from phonofilm.models.quantized import loaded_dtype
 from phonofilm.pipeline.checkpoint import pipeline_arguments
 from phonofilm.pipeline.mova import MovaPipeline
 from phonofilm.runtime.slabs import HostSlab, SlabLayout, host_memory
@@ -140,10 +141,12 @@ class _Loader:
     def around(self, device: torch.device) -> None:
         """Whatever is in no slab, to `device`."""
         left = [parameter for parameter in parameters_of(list(self._networks.values())) if parameter.is_meta]
-        self._read({parameter: torch.empty(parameter.shape, dtype=self._dtype, device=device) for parameter in left})
+        self._read({p: torch.empty(p.shape, dtype=loaded_dtype(p, self._dtype), device=device) for p in left})
 
     def _slab_layout(self, group: Group) -> SlabLayout:
-        return SlabLayout.of(torch.empty(p.shape, dtype=self._dtype, device="meta") for p in parameters_of(group))
+        return SlabLayout.of(
+            torch.empty(p.shape, dtype=loaded_dtype(p, self._dtype), device="meta") for p in parameters_of(group)
+        )
 
     def _slab_homes(self, buffers: dict[Group, Tensor]) -> Homes:
         return {

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import nn
+
 from phonofilm.models.joint import JointDenoiser
+from phonofilm.models.quantized import is_stored
 
 WORKING_WIDTHS = 9.6
 """Peak live bytes of one forward, in units of one state (video tokens x width): counted, see docs/performance.md."""
@@ -52,11 +55,11 @@ class Footprint:
         """`denoiser`: one expert with what it shares, on any device (meta is enough). itemsize: bytes of a weight."""
         own, shared = [], []
         for index in range(denoiser.num_layers):
-            sizes = [sum(p.numel() for p in module.parameters()) * itemsize for module in denoiser.layer_modules(index)]
+            sizes = [_nbytes(module, itemsize) for module in denoiser.layer_modules(index)]
             own.append(sizes[0])
             shared.append(sum(sizes[1:]))
-        expert = sum(p.numel() for p in denoiser.video.parameters()) * itemsize
-        whole = sum(p.numel() for p in denoiser.parameters()) * itemsize
+        expert = _nbytes(denoiser.video, itemsize)
+        whole = _nbytes(denoiser, itemsize)
         return cls(
             tuple(own),
             tuple(shared),
@@ -95,3 +98,8 @@ class Footprint:
     def working(self, video_tokens: int, evaluations: int) -> int:
         """Peak bytes of one step beside the weights. Evaluations that go layer by layer keep a state each."""
         return int(video_tokens * self.state_bytes_per_token * (WORKING_WIDTHS + evaluations - 1))
+
+
+def _nbytes(module: nn.Module, itemsize: int) -> int:
+    """Bytes of a module's weights when loaded with `itemsize` bytes a value; quantised ones stay as they are stored."""
+    return sum(p.numel() * (p.dtype.itemsize if is_stored(p) else itemsize) for p in module.parameters())

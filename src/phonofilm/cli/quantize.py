@@ -1,0 +1,51 @@
+"""`phonofilm quantize`: a checkpoint with fewer bits per weight, and how far its weights are from the original's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def quantize(
+    checkpoint: Annotated[str, typer.Argument(help="A checkpoint folder, hub id, nano, 360p or 720p.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write.")],
+    to: Annotated[str, typer.Option(help="fp8, int8 or nf4.")] = "fp8",
+    dtype: Annotated[
+        str, typer.Option(help="What stays unquantised: bfloat16, float16 or float32; keep has it as it is.")
+    ] = "keep",
+    overwrite: Annotated[bool, typer.Option(help="Replace a checkpoint that exists.")] = False,
+) -> None:
+    """Quantise the linear layers of towers and bridge, and save the checkpoint for generate --model. Lossy."""
+    import torch
+    from rich.console import Console
+    from rich.table import Table
+
+    from phonofilm.errors import InputError
+    from phonofilm.models.hub import resolve_model
+    from phonofilm.models.quantized import check_format
+    from phonofilm.models.saving import require_replaceable
+    from phonofilm.pipeline.mova import MovaPipeline
+    from phonofilm.pipeline.quantizing import quantize_pipeline
+
+    check_format(to)
+    dtypes = {"keep": None, "bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+    if dtype not in dtypes:
+        raise InputError(f"dtype {dtype!r} is unknown; use one of {', '.join(dtypes)}")
+    require_replaceable(out.absolute(), overwrite)
+    pipe = MovaPipeline.from_pretrained(resolve_model(checkpoint), torch_dtype=dtypes[dtype])
+    columns = ("component", "layers", "MB before", "MB after", "error", "worst layer")
+    table = Table(*columns, title=f"{to}, relative to the original's weights")
+    for name, report in quantize_pipeline(pipe, to).items():
+        table.add_row(
+            name,
+            str(report.layers),
+            f"{report.bytes_before / 1e6:,.1f}",
+            f"{report.bytes_after / 1e6:,.1f}",
+            f"{report.error:.4f}",
+            f"{report.worst_error:.4f} {report.worst_layer}",
+        )
+    pipe.save_pretrained(out, overwrite=overwrite)
+    Console(soft_wrap=True).print(table)
+    typer.echo(out)
