@@ -135,9 +135,9 @@ def _compare_sharded_weights(mesh: Mesh) -> list[Compared]:
         ours = parallel(name, moment(GRIDS[0]), variants(), "low")  # type: ignore[arg-type]
         done.append(compare(f"sharded weights, {name}", ours, on_one_rank(experts()[turn], GRIDS[0])))
         held = sum(_local_numel(p) for p in high.video.blocks.parameters())
-        done.append(
-            Compared(f"weights held after {name}: {held} of {whole}", held / whole - 1 / mesh.degrees.world, True)
-        )
+        # A block's modulation has one row, which one rank keeps.
+        too_much = held / whole > 1 / mesh.degrees.world + 0.02
+        done.append(Compared(f"weights held after {name}: {held} of {whole}", float(too_much), True))
     return done
 
 

@@ -49,6 +49,10 @@ class ParallelEngine:
             outputs = self._weights.forward_many(denoiser, moment, mine)
         return self._gathered(outputs)[: len(variants)]
 
+    def release(self, expert: ExpertName) -> None:
+        """Forget an expert; its memory is free once the pipeline has forgotten it too."""
+        del self._denoisers[expert]
+
     def _positions(self, denoiser: SharedDenoiser, whole: Positions | None) -> Positions | None:
         """This rank's positions, cut once for a clip."""
         if whole is not None and whole is not self._whole:

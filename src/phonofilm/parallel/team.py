@@ -11,6 +11,7 @@ import torch.distributed as dist
 
 from phonofilm.errors import InputError
 from phonofilm.models.joint import JointDenoiser
+from phonofilm.models.video import WanModel
 from phonofilm.parallel.degrees import choose_degrees
 from phonofilm.parallel.denoiser import shared
 from phonofilm.parallel.engine import ParallelEngine
@@ -100,10 +101,11 @@ class Team:
     def share(self, pipe: MovaPipeline) -> None:
         """Give the pipeline the engine that shares its forwards. After `meet`."""
         assert self._mesh is not None
-        experts: dict[ExpertName, JointDenoiser] = {
-            name: JointDenoiser(expert, pipe.audio_dit, pipe.dual_tower_bridge)
-            for name, expert in (("high", pipe.video_dit), ("low", pipe.video_dit_2))
-            if expert is not None
+        towers: dict[ExpertName, WanModel | None] = {"high": pipe.video_dit, "low": pipe.video_dit_2}
+        experts = {
+            name: JointDenoiser(tower, pipe.audio_dit, pipe.dual_tower_bridge)
+            for name, tower in towers.items()
+            if tower is not None
         }
         members = shared(list(experts.values()), VideoShare(self._mesh))
         weights = None
