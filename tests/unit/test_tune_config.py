@@ -81,7 +81,7 @@ def descended(name: str, **changes: Any) -> float:
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad()
-    return float((weight - target).square().mean() / target.square().mean())
+    return float((weight.detach() - target).square().mean() / target.square().mean())
 
 
 @pytest.mark.parametrize(("name", "lr"), [("adamw", 0.05), ("muon", 0.05), ("adafactor", 0.05)])

@@ -79,8 +79,8 @@ def lora_file(weights: Mapping[str, Tensor], config: LoraConfig, metadata: Mappi
         part, up = part_of(name), weights[name.removesuffix(DOWN) + UP]
         path = name.removeprefix(f"{PREFIXES[part]}.").removesuffix(DOWN)
         told: AdapterConfig = getattr(config, part)
-        on_host = (tensor.detach().cpu().contiguous() for tensor in (down, up))
-        adapters.setdefault(SHORT_NAMES[part], {})[path] = Adapter(*on_host, alpha=told.alpha)
+        halves = [tensor.detach().cpu().contiguous() for tensor in (down, up)]
+        adapters.setdefault(SHORT_NAMES[part], {})[path] = Adapter(halves[0], halves[1], told.alpha)
     trained = {c: layers for c, layers in adapters.items() if any(bool(a.up.any()) for a in layers.values())}
     return LoraFile(Layout.PHONOFILM, trained, metadata)
 

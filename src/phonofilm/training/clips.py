@@ -88,9 +88,14 @@ class CachedClips:
     def batch_of(self, bucket: str, entries: Sequence[Entry], device: torch.device) -> Batch:
         """These clips, all of `bucket`, as one micro-batch on `device`."""
         items = [read_latents(self.cache, entry.latents) for entry in entries]
-        tracks = (torch.stack([getattr(item, track) for item in items]) for track in ("video", "condition", "audio"))
+        video, condition, audio = (
+            torch.stack([getattr(item, track) for item in items]).to(device).float()
+            for track in ("video", "condition", "audio")
+        )
         sample = Sample(
-            *(track.to(device).float() for track in tracks),
+            video,
+            condition,
+            audio,
             has_audio=torch.tensor([entry.has_audio for entry in entries]),
             white=self._whites[bucket].to(device),
         )
