@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -117,7 +118,7 @@ def load_model(config: TuneConfig, layout: CheckpointLayout) -> JointModel:
     on_gpu = config.device != "cpu" and torch.cuda.is_available()
     usual = "bfloat16" if on_gpu and config.full is None else "float32"
     dtype = getattr(torch, usual if config.base_dtype == "auto" else config.base_dtype)
-    networks = load_components(layout, dtype, skip=ENCODERS)
+    networks: dict[str, Any] = {**load_components(layout, dtype, skip=ENCODERS)}
     shared = networks["audio_dit"], networks["dual_tower_bridge"]
     second = networks.get("video_dit_2")
     low = None if second is None else JointDenoiser(second, *shared)
