@@ -166,3 +166,15 @@ def test_a_strength_that_is_none_is_refused() -> None:
     for text in ("a.pt:loud", "a.pt:sound=1", "a.pt:audio=loud", "a.pt:audio=1,2", "a.pt:expert=loud", "a.pt:nan"):
         with pytest.raises(InputError):
             parse_lora_option(text)
+
+
+def test_weights_that_were_quantised_since_keep_their_loras(model: Model) -> None:
+    merged, use = MergedLoras(), Use(tiny_lora(model, only=["audio_dit"]))
+    merged.set(model, [use])
+    merged.set(model, [use])
+    attention = model["audio_dit"].get_submodule("blocks.0.self_attn")
+    attention.q = nn.Identity()
+    with pytest.raises(
+        InputError, match=r"audio_dit\.blocks\.0\.self_attn\.q is a Identity, whose LoRAs cannot be changed"
+    ):
+        merged.set(model, [])

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NONE = "none"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class LoraUse:
     """A LoRA that goes into a clip: where it is, what it holds, how strongly it works."""
 

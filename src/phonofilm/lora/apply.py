@@ -126,20 +126,31 @@ def fitting_layers(components: Components, lora: LoraFile) -> dict[str, nn.Linea
     if wrong:
         raise CheckpointError(f"{len(wrong)} adapters do not fit this model: {listed(wrong)}")
     for name, layer in found.items():
-        weight = layer.weight.data
-        if weight.is_meta or weight.dtype not in FLOATS or type(weight) is not Tensor:
-            raise InputError(
-                f"the weight of {name} is a {type(weight).__name__} on {weight.device} in {weight.dtype}, which no LoRA "
-                "can be merged into; apply LoRAs before weights are offloaded to disk or quantised"
-            )
+        _check_mergeable(name, layer)
     return found
 
 
 def _layer(components: Components, name: str) -> nn.Linear:
+    """A layer that was merged into before."""
     component, _, path = name.partition(".")
     module = _submodule(components.get(component), path)
-    assert isinstance(module, nn.Linear), f"{name} was merged into and is no longer there"
+    _check_mergeable(name, module)
+    assert isinstance(module, nn.Linear)
     return module
+
+
+def _check_mergeable(name: str, module: nn.Module | None) -> None:
+    """Raises InputError for weights that a LoRA can neither go into nor come out of."""
+    if isinstance(module, nn.Linear):
+        weight = module.weight.data
+        if not weight.is_meta and weight.dtype in FLOATS and type(weight) is Tensor:
+            return
+        found = f"{type(weight).__name__} on {weight.device} in {weight.dtype}"
+    else:
+        found = type(module).__name__
+    raise InputError(
+        f"{name} is a {found}, whose LoRAs cannot be changed; choose LoRAs before weights are offloaded to disk or quantised"
+    )
 
 
 def _submodule(module: nn.Module | None, path: str) -> nn.Module | None:

@@ -141,9 +141,8 @@ class LoraMethods:
 
 def _offloaded_by_layer(module: nn.Module | None) -> bool:
     """diffusers' group offloading keeps the host's copy of every weight for itself. Raises InputError if on disk."""
-    hooks = [
-        one._diffusers_hook for one in (() if module is None else module.modules()) if hasattr(one, "_diffusers_hook")
-    ]
+    modules = () if module is None else module.modules()
+    hooks = [vars(one)["_diffusers_hook"] for one in modules if "_diffusers_hook" in vars(one)]
     groups = [hook.get_hook("group_offloading") for hook in hooks]
     if any(group is not None and group.group.offload_to_disk_path is not None for group in groups):
         raise InputError(
