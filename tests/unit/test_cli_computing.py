@@ -98,7 +98,7 @@ def test_a_checkpoint_is_quantised_and_opened_again(basic: Golden, tmp_path: Pat
     out = tmp_path / "fp8"
     result = CliRunner().invoke(app, ["quantize", str(basic.checkpoint), str(out), "--to", "fp8"])
     assert result.exit_code == 0, result.output
-    assert "dual_tower_bridge" in result.output
+    assert "audio_dit" in result.output
     exact, quantized = open_checkpoint(str(basic.checkpoint)), open_checkpoint(str(out))
     assert quantized.weight_bytes(4) < exact.weight_bytes(4)
     with pytest.raises(InputError, match=r"is quantised already \(fp8\); leave --quantize out"):
