@@ -1,4 +1,4 @@
-"""The commands and the Python of the README, docs/generate.md and docs/data.md run as they stand, top to bottom, beside examples/."""
+"""The commands and the Python in the README and in the guides run as they stand, top to bottom, beside examples/."""
 
 from __future__ import annotations
 

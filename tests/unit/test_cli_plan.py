@@ -156,12 +156,17 @@ def test_the_plan_knows_which_expert_runs_when(checkpoint: Checkpoint) -> None:
 def test_the_plan_line_says_what_will_be_made(checkpoint: Checkpoint) -> None:
     line = plan_line(planned(checkpoint, seconds=2.0, size="48x32", seed=9, modality_scale="3.5,1"), checkpoint, CPU)
     assert line.startswith("checkpoint/ · 48x32 · 49 frames, 2.042 s at 24 fps · text only (no first frame) · ")
-    assert "50 steps (18 high-noise + 32 low-noise) · 2-3 forwards a step, 149 in all, guidance 5, modality 3.5 to 1" in line
+    assert (
+        "50 steps (18 high-noise + 32 low-noise) · 2-3 forwards a step, 149 in all, guidance 5, modality 3.5 to 1"
+        in line
+    )
     assert line.endswith("· cpu float32 · seed 9 · weights 3.7 MB")
 
 
 def test_the_plan_line_counts_one_forward_without_guidance(checkpoint: Checkpoint) -> None:
-    assert "1 forward a step, 50 in all, guidance 1 ·" in plan_line(planned(checkpoint, guidance_scale=1.0), checkpoint, CPU)
+    assert "1 forward a step, 50 in all, guidance 1 ·" in plan_line(
+        planned(checkpoint, guidance_scale=1.0), checkpoint, CPU
+    )
 
 
 def test_the_metadata_tells_no_folder_of_this_machine(checkpoint: Checkpoint, tmp_path: Path) -> None:

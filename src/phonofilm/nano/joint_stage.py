@@ -153,8 +153,9 @@ def _train(
         "video_dit": model.high.video,
         "audio_dit": model.high.audio,
         "dual_tower_bridge": model.high.bridge,
-        "text_encoder": model.text,
     }
+    if model.text is not None:
+        networks["text_encoder"] = model.text
     if model.low is not None:
         networks["video_dit_2"] = model.low.video
     partial = run_dir / "networks.part"

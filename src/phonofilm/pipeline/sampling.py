@@ -96,8 +96,11 @@ def sample(
 
 def clean_where_held(steps: Sequence[Step], video: Held | None, audio: Held | None) -> list[Step]:
     """The steps, with a track that is held whole clean at all of them."""
-    clean = {name: CLEAN for name, held in (("video", video), ("audio", audio)) if held is not None and held.whole}
-    return [replace(step, **clean) for step in steps]
+    whole = {"video": video is not None and video.whole, "audio": audio is not None and audio.whole}
+    return [
+        replace(step, video=CLEAN if whole["video"] else step.video, audio=CLEAN if whole["audio"] else step.audio)
+        for step in steps
+    ]
 
 
 def _identity(latents: Latents) -> tuple[object, ...]:

@@ -115,5 +115,5 @@ def _bind_home(slabs: Sequence[HostSlab]) -> None:
 
 def _in_backward() -> bool:
     """Whether autograd's engine is at work in this thread: then a layer is entered to be computed anew."""
-    task: Any = torch._C._current_graph_task_id()  # type: ignore[attr-defined]
+    task: Any = torch._C._current_graph_task_id()
     return bool(task != -1)
