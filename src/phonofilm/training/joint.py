@@ -160,6 +160,10 @@ class JointTask:
             self.dataset.to(device)
 
     @property
+    def together(self) -> bool:
+        return False
+
+    @property
     def content(self) -> str:
         arrays = self.dataset.arrays
         return digest([arrays["tokens"], arrays["lengths"], arrays["has_audio"], list(arrays["video"].shape)])

@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 
+from phonofilm.errors import InputError
 from phonofilm.runtime.backends import CudaBackend, HostBackend
 from phonofilm.runtime.backward import TrainingStreamer
 from phonofilm.training.joint import JointModel
@@ -15,7 +18,12 @@ from phonofilm.training.timesteps import Expert
 
 
 class Residency(Protocol):
-    """One way to hold them: resident, streamed, sharded. Made before training; `activate` is called before every forward."""
+    """One way to hold them: resident, streamed, sharded. Made before training; `activate` is called before every forward.
+
+    `together`: a forward needs every process, because each holds a part of the weights.
+    """
+
+    together: bool
 
     def place(self, model: JointModel, device: torch.device) -> None:
         """Put the model where training with it starts. Called once, before the optimizer is made."""
@@ -29,6 +37,8 @@ class Resident:
 
     The host keeps its copy of both all the time, so that an expert which leaves the device is dropped, not copied back.
     """
+
+    together = False
 
     def __init__(self) -> None:
         self._active: Expert | None = None
@@ -66,6 +76,8 @@ class Streamed:
     at once; `resident`: layers that stay there.
     """
 
+    together = False
+
     def __init__(self, slots: int = 2, resident: int = 0) -> None:
         self._slots, self._resident = slots, resident
         self._streamer: TrainingStreamer | None = None
@@ -81,6 +93,33 @@ class Streamed:
     def activate(self, expert: Expert) -> None:
         assert self._streamer is not None
         self._streamer.begin()
+
+
+class Sharded:
+    """Base weights cut over all processes (FSDP2): each keeps its part of every layer and gathers a layer when it computes.
+
+    Trained weights are whole everywhere; the loop averages their gradients. What surrounds the layers is whole as well.
+    Needs processes that were started together (accelerate launch, torchrun).
+    """
+
+    together = True
+
+    def place(self, model: JointModel, device: torch.device) -> None:
+        if not distributed.is_initialized():
+            raise InputError("mode fsdp needs several processes: start it with accelerate launch or torchrun")
+        mesh = init_device_mesh(device.type, (distributed.get_world_size(),))
+        experts = [model.high] if model.low is None else [model.high, model.low]
+        layers = [m for expert in experts for index in range(expert.num_layers) for m in expert.layer_modules(index)]
+        trained = {parameter for parameter in model.parameters() if parameter.requires_grad}
+        cut: set[int] = set()
+        for module in dict.fromkeys(layers):
+            fully_shard(module, mesh=mesh, ignored_params=trained)
+            cut |= {id(parameter) for parameter in module.parameters() if not parameter.requires_grad}
+        for module in model.modules():
+            _move(module, device, keep=cut)
+
+    def activate(self, expert: Expert) -> None:
+        """Nothing: a layer that is not computing is in parts, of either expert."""
 
 
 def _frozen(tower: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -68,6 +68,10 @@ class Task(Protocol):
         """Multipliers of the learning rate by parameter name; absent = 1."""
 
     @property
+    def together(self) -> bool:
+        """Whether the model computes only when every process calls it, because each holds a part of its weights."""
+
+    @property
     def content(self) -> str:
         """A hash of the data that is learnt: a run is not resumed on other data unless that is allowed."""
 

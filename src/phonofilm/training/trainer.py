@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 import torch
@@ -197,24 +198,27 @@ class Trainer:
             self._watch(Progress(self.step, self.config.max_steps, done, pace, left, self._losses, fresh))
 
     def _run_hooks(self, log: MetricsLog | None, hooks: Sequence[Hook]) -> int:
-        if log is not None:
-            for hook in hooks:
-                told = self._run_hook(hook)
+        for hook in hooks:
+            if log is not None:
+                told = self._run_hook(hook, self.folder)
                 log.write(self.step, self.elapsed, told)
                 keep_best(self.folder, self.step, self._validations.add(self.step, told), self.save_weights)
+            elif self.task.together:
+                with TemporaryDirectory() as unseen:
+                    self._run_hook(hook, Path(unseen))
         self._agree_on_halts()
         return self.step
 
-    def _run_hook(self, hook: Hook) -> Told:
+    def _run_hook(self, hook: Hook, folder: Path) -> Told:
         with self.undisturbed():
             try:
-                return hook(Moment(self.step, self.elapsed, self.folder))
+                return hook(Moment(self.step, self.elapsed, folder))
             except HOOK_ERRORS:
                 logger.exception("%s failed at update %d; training goes on", hook.name, self.step)
                 return {f"failed/{hook.name}": 1.0}
 
     def _agree_on_halts(self) -> None:
-        """Every process waits for the main one, which alone validates, and learns what it decided."""
+        """Every process waits for the main one, which decides, and learns what it decided."""
         before, told = self.halted, [self._validations.halted]
         self.halted = broadcast_object_list(told)[0]
         self.accelerator.wait_for_everyone()

@@ -103,6 +103,10 @@ class TuneTask:
         return config.experts
 
     @property
+    def together(self) -> bool:
+        return self.residency.together
+
+    @property
     def content(self) -> str:
         return self.clips.content
 

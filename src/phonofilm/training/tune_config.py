@@ -137,8 +137,8 @@ class TuneConfig(LoopConfig):
             raise ValueError("activation_offload needs gradient_checkpointing: it moves what that keeps")
         if self.full is not None and self.base_dtype not in ("auto", "float32"):
             raise ValueError(f"base_dtype {self.base_dtype} with full: weights that are trained are float32")
-        if self.mode == "low_resource" and self.full is not None:
-            raise ValueError("mode low_resource streams frozen weights, and full trains all of them; use lora")
+        if self.mode != "accelerate" and self.full is not None:
+            raise ValueError(f"mode {self.mode} streams or cuts up frozen weights, and full trains them; use lora")
         if self.mode == "low_resource" and not self.gradient_checkpointing:
             raise ValueError(
                 "mode low_resource needs gradient_checkpointing: a streamed layer is gone when its turn is over"

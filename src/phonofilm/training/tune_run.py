@@ -28,7 +28,7 @@ from phonofilm.training.checkpoints import checkpoint_folders
 from phonofilm.training.clips import CachedClips
 from phonofilm.training.config_files import write_config
 from phonofilm.training.joint import JointModel
-from phonofilm.training.residency import Residency, Resident, Streamed
+from phonofilm.training.residency import Residency, Resident, Sharded, Streamed
 from phonofilm.training.task import Hook, RunEnd
 from phonofilm.training.trainer import Trainer
 from phonofilm.training.tune import TuneTask, checkpoint_objective
@@ -89,12 +89,14 @@ def tune(
 
 
 def residency_for(config: TuneConfig) -> Residency:
-    """Who holds the base weights in the config's mode. Raises InputError for a mode that is not there."""
-    if config.mode == "low_resource":
-        return Streamed()
-    if config.mode != "accelerate":
-        raise InputError(f"mode {config.mode} needs an engine that is not there yet; use mode=accelerate")
-    return Resident()
+    """Who holds the base weights in the config's mode."""
+    match config.mode:
+        case "accelerate":
+            return Resident()
+        case "low_resource":
+            return Streamed()
+        case "fsdp":
+            return Sharded()
 
 
 def cached_clips(config: TuneConfig, layout: CheckpointLayout, output: Path) -> CachedClips:
