@@ -41,7 +41,7 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
         (("--offload", "auto"), "none"),
         (("--offload", "model"), "model"),
         (("--offload", "layer"), "layer"),
-        (("--offload", "layer", "--slots", "1", "--resident-layers", "3"), "layer"),
+        (("--slots", "1", "--resident-layers", "3"), "layer"),
         (("--offload", "layer", "--remove-video-dit"), "layer"),
         (("--vram-limit", "8GB"), "none"),
         (("--offload", "layer", "--vram-limit", "800 MB", "--ram-limit", "1GiB"), "layer"),
