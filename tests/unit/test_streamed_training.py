@@ -10,6 +10,9 @@ from tests.unit.training_helpers import tiny_model, write_latents
 from tests.unit.tune_helpers import Ground
 
 from phonofilm.errors import InputError
+from phonofilm.models.quantized import ROW_TYPES, QuantizedLinear
+from phonofilm.pipeline.mova import MovaPipeline
+from phonofilm.pipeline.quantizing import quantize_pipeline
 from phonofilm.runtime.backends import HostBackend
 from phonofilm.runtime.backward import TrainingStreamer
 from phonofilm.training.adapters import add_adapters
@@ -129,6 +132,8 @@ def test_low_resource_mode_learns_what_the_resident_mode_learns(tmp_path: Path) 
     [
         ({"gradient_checkpointing": False}, "needs gradient_checkpointing"),
         ({"lora": None, "full": {"audio": {}}}, "use lora"),
+        ({"quantize": "fp8", "mode": "fsdp"}, "cannot be cut up"),
+        ({"quantize": "fp8", "mode": "accelerate", "lora": None, "full": {"audio": {}}}, "quantize with full"),
     ],
 )
 def test_low_resource_refuses_what_streaming_cannot_do(
@@ -137,3 +142,31 @@ def test_low_resource_refuses_what_streaming_cannot_do(
     told = {"mode": "low_resource", "data": {"cache": str(tmp_path)}, "lora": {"audio": {}}, "max_steps": 1, **changes}
     with pytest.raises(InputError, match=message):
         parse_config({key: value for key, value in told.items() if value is not None}, "test")
+
+
+@pytest.mark.parametrize("kind", ["fp8", "int8"])
+def test_quantised_base_weights_learn_the_same_streamed_and_resident(tmp_path: Path, kind: str) -> None:
+    ground = Ground(tmp_path)
+    told = {"max_steps": 4, "gradient_checkpointing": True}
+    modes = ("accelerate", "low_resource")
+    trainers = [ground.trainer(tmp_path / mode, mode=mode, quantize=kind, **told) for mode in modes]
+    stored = {m.weight.dtype for m in trainers[0].task.model.modules() if isinstance(m, QuantizedLinear)}
+    resident, streamed = (trainer.snapshot() for trainer in trainers if trainer.run().reason == "finished")
+    assert all(torch.equal(streamed.weights[name], weight) for name, weight in resident.weights.items())
+    assert any(bool(weight.any()) for name, weight in resident.weights.items() if "lora_B" in name)
+    assert all(weight.dtype == torch.float32 for weight in resident.weights.values())
+    assert stored == {ROW_TYPES[kind][0]}
+
+
+def test_adapters_learn_on_a_checkpoint_that_was_quantised_before(tmp_path: Path) -> None:
+    ground = Ground(tmp_path)
+    pipeline = MovaPipeline.from_pretrained(ground.checkpoint)
+    quantize_pipeline(pipeline, "int8")
+    pipeline.save_pretrained(tmp_path / "quantised")
+    told = {"max_steps": 4, "mode": "low_resource", "gradient_checkpointing": True}
+    before = ground.trainer(tmp_path / "before", model=str(tmp_path / "quantised"), **told)
+    now = ground.trainer(tmp_path / "now", quantize="int8", **told)
+    ours, theirs = (trainer.snapshot() for trainer in (before, now) if trainer.run().reason == "finished")
+    assert all(torch.equal(ours.weights[name], weight) for name, weight in theirs.weights.items())
+    with pytest.raises(InputError, match="int8 already; leave quantize out"):
+        ground.trainer(tmp_path / "twice", model=str(tmp_path / "quantised"), quantize="int8", **told)

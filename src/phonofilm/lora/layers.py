@@ -10,12 +10,10 @@ from phonofilm.errors import InputError
 from phonofilm.lora.adapter import COMPONENTS
 from phonofilm.models.building import empty_module
 from phonofilm.models.layout import CheckpointLayout
+from phonofilm.models.quantized import CONFIG_KEY, QuantizedLinear
 
 ATTENTION_TARGETS = ("q", "k", "v", "o")
 ALL_TARGETS = (*ATTENTION_TARGETS, "ffn.0", "ffn.2")
-
-# What transformers and diffusers call it in a config.
-QUANTIZED_KEY = "quantization_config"
 
 Shape = tuple[int, int]
 
@@ -26,7 +24,7 @@ def linear_layers(components: Mapping[str, nn.Module | None]) -> dict[str, dict[
         name: {
             path: (layer.out_features, layer.in_features)
             for path, layer in module.named_modules()
-            if isinstance(layer, nn.Linear)
+            if isinstance(layer, (nn.Linear, QuantizedLinear))
         }
         for name in COMPONENTS
         if (module := components.get(name)) is not None
@@ -45,7 +43,7 @@ def empty_components(layout: CheckpointLayout) -> dict[str, nn.Module | None]:
 def check_plain(layout: CheckpointLayout) -> None:
     """Raises InputError when a checkpoint's weights are quantised: no LoRA can be merged into those."""
     for name, part in layout.components.items():
-        if name in COMPONENTS and part.config.get(QUANTIZED_KEY) is not None:
+        if name in COMPONENTS and part.config.get(CONFIG_KEY) is not None:
             raise InputError(
                 f"{name} of {layout.folder} is quantised, and a LoRA cannot be merged into that; merge it into the checkpoint "
                 "that was quantised (phonofilm lora merge), then quantise the result"

@@ -46,13 +46,13 @@ class _Stored(nn.Parameter):
 
 
 class QuantizedLinear(nn.Module):
-    """A linear layer of in_features i and out_features o, for inference.
+    """A linear layer of in_features i and out_features o whose weight does not learn.
 
     `weight` and `weight_scale` are plain tensors, so the layer is saved, moved and streamed like any other. fp8 and int8:
     values [o,i], scale [o,1]. nf4: two values a byte [o*i/2], scale per 64 values.
 
-    fp8 multiplies in fp8 on GPUs that can (compute capability 8.9 and up), with activations quantised row by row;
-    everything else multiplies with the weights brought back to the activations' dtype.
+    In evaluation mode fp8 multiplies in fp8 on GPUs that can (compute capability 8.9 and up), with activations quantised
+    row by row; everything else multiplies with the weights brought back to the activations' dtype, which gradients pass.
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool, kind: str) -> None:
@@ -86,7 +86,8 @@ class QuantizedLinear(nn.Module):
         return (self.weight.float() * self.weight_scale).to(dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.kind == "fp8" and x.is_cuda and _multiplies_fp8(x.device, self.in_features, self.out_features):
+        in_fp8 = self.kind == "fp8" and not self.training and x.is_cuda
+        if in_fp8 and _multiplies_fp8(x.device, self.in_features, self.out_features):
             return self.in_fp8(x)
         return F.linear(x, self.dequantized(x.dtype), None if self.bias is None else self.bias.to(x.dtype))
 

@@ -6,6 +6,7 @@ Names: a part (high, low, audio, bridge) is a module of the joint model; a compo
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from phonofilm.errors import InputError, MissingExtraError
 from phonofilm.lora.adapter import SHORT_NAMES, Adapter, Layout, LoraFile
 from phonofilm.lora.layers import ATTENTION_TARGETS, adapted_layers
+from phonofilm.models.quantized import QuantizedLinear
 from phonofilm.training.joint import JointModel
 from phonofilm.training.tune_config import AdapterConfig, LoraConfig, Part
 
@@ -91,11 +93,17 @@ def _inject(
     try:
         from peft import LoraConfig as PeftConfig
         from peft import inject_adapter_in_model
+        from peft.tuners.lora import Linear
     except ImportError as error:
         raise MissingExtraError("peft", "train") from error
 
+    class QuantizedWithLora(Linear):
+        """peft's adapter of a linear layer, which asks its base for in_features, out_features and a product only."""
+
     peft = PeftConfig(r=told.rank, lora_alpha=told.alpha, lora_dropout=dropout, target_modules=list(layers))
-    with torch.random.fork_rng([]):
+    peft._register_custom_module({QuantizedLinear: QuantizedWithLora})
+    with torch.random.fork_rng([]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Unsupported layer type")
         inject_adapter_in_model(peft, network)
     trained = {name: parameter for name, parameter in network.named_parameters() if "lora_" in name}
     # peft shortens long lists of names to suffixes; whatever it does, these layers and no others must have been reached.

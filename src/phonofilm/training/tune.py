@@ -115,7 +115,8 @@ class TuneTask:
         if self.config.lora is None:
             return
         weights = snapshot.average or snapshot.weights
-        if idle := self.untrained(weights):
+        idle = self.untrained(weights)
+        if idle and snapshot.step > 0:
             logger.warning("update %d: nothing learnt yet for %s: not in the LoRA file", snapshot.step, ", ".join(idle))
         if len(idle) < len(self.adapted):
             self.save_adapters(weights, snapshot.step, folder / LORA_FILE)

@@ -95,6 +95,8 @@ class TuneConfig(LoopConfig):
             default its share of the timesteps). high, low: that one alone. both-as-one: a checkpoint of one expert.
         turn_updates: updates in one turn.
         base_dtype: of the frozen weights; auto is bfloat16 on a GPU and float32 on a CPU. Trained weights are float32.
+        quantize: the format in which frozen linear layers are kept (lossy: it learns against the rounded weights).
+            Norms, modulation, embeddings, heads and biases stay in base_dtype.
         activation_offload: what gradient checkpointing keeps waits in host memory.
         trigger_word: written into the LoRA file.
         samples, validation: what is looked at while it trains.
@@ -113,6 +115,7 @@ class TuneConfig(LoopConfig):
     activation_offload: bool = False
     precision: Precision = "auto"
     base_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    quantize: Literal["fp8", "int8", "nf4"] | None = None
     trigger_word: str | None = None
     samples: SamplesConfig = SamplesConfig()
     validation: ValidationConfig = ValidationConfig()
@@ -137,6 +140,12 @@ class TuneConfig(LoopConfig):
             raise ValueError("activation_offload needs gradient_checkpointing: it moves what that keeps")
         if self.full is not None and self.base_dtype not in ("auto", "float32"):
             raise ValueError(f"base_dtype {self.base_dtype} with full: weights that are trained are float32")
+        if self.quantize is not None and self.full is not None:
+            raise ValueError("quantize with full: weights that are trained are float32; use lora")
+        if self.quantize is not None and self.mode == "fsdp":
+            raise ValueError(
+                "quantize with mode fsdp: quantised weights cannot be cut up; use accelerate or low_resource"
+            )
         if self.mode != "accelerate" and self.full is not None:
             raise ValueError(f"mode {self.mode} streams or cuts up frozen weights, and full trains them; use lora")
         if self.mode == "low_resource" and not self.gradient_checkpointing:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from torch import nn
 
 from phonofilm.data.cache import update_cache
 from phonofilm.data.encoders import Encoders
@@ -23,6 +24,7 @@ from phonofilm.models.hub import resolve_model
 from phonofilm.models.joint import JointDenoiser
 from phonofilm.models.layout import CheckpointLayout, read_layout
 from phonofilm.models.loading import load_components
+from phonofilm.models.quantized import format_of, quantize
 from phonofilm.pipeline.request import Defaults
 from phonofilm.training.checkpoints import checkpoint_folders
 from phonofilm.training.clips import CachedClips
@@ -121,10 +123,21 @@ def load_model(config: TuneConfig, layout: CheckpointLayout) -> JointModel:
     usual = "bfloat16" if on_gpu and config.full is None else "float32"
     dtype = getattr(torch, usual if config.base_dtype == "auto" else config.base_dtype)
     networks: dict[str, Any] = {**load_components(layout, dtype, skip=ENCODERS)}
+    if config.quantize is not None:
+        for name, network in networks.items():
+            _quantize(name, network, config.quantize)
     shared = networks["audio_dit"], networks["dual_tower_bridge"]
     second = networks.get("video_dit_2")
     low = None if second is None else JointDenoiser(second, *shared)
     return JointModel(JointDenoiser(networks["video_dit"], *shared), low, None)
+
+
+def _quantize(name: str, network: nn.Module, kind: str) -> None:
+    already = format_of(network)
+    if already is not None:
+        raise InputError(f"quantize={kind}: {name} of this checkpoint is {already} already; leave quantize out")
+    report = quantize(network, kind)
+    logger.info("%s: %d layers in %s, relative error %.4f", name, report.layers, kind, report.error)
 
 
 def _update(folder: Path, config: TuneConfig, layout: CheckpointLayout, device: torch.device) -> None:
