@@ -164,12 +164,17 @@ def test_removing_the_high_noise_expert_frees_its_slabs_after_the_switch(
         clip(pipe)
 
 
+PROMPT_COPIES = 2 * 2 * 10  # prompt and negative prompt, two blocks of ten tensors
+WHERE = [(11, r"copying block 1 of the text encoder"), (PROMPT_COPIES + 13, r"copying layer \d of expert \d")]
+
+
+@pytest.mark.parametrize(("copies", "where"), WHERE, ids=["prompt", "step"])
 def test_a_copy_that_fails_stops_the_clip_and_the_next_one_is_whole(
-    basic: Golden, plain: tuple[Tensor, Tensor]
+    basic: Golden, plain: tuple[Tensor, Tensor], copies: int, where: str
 ) -> None:
-    backend = FailingBackend(13)
+    backend = FailingBackend(copies)
     pipe = streamed(basic.checkpoint, backend)
-    with pytest.raises(PhonofilmError, match=r"copying layer \d of expert \d .* failed: the link is down"):
+    with pytest.raises(PhonofilmError, match=where + ".* failed: the link is down"):
         clip(pipe)
     backend.left = -1
     assert_same(clip(pipe), plain)
@@ -189,11 +194,12 @@ class FullAtCopy(HostBackend):
         super().copy(source, target)
 
 
+@pytest.mark.parametrize(("copies", "where"), WHERE, ids=["prompt", "step"])
 def test_memory_that_runs_out_in_the_middle_says_where_and_the_next_clip_is_whole(
-    basic: Golden, plain: tuple[Tensor, Tensor]
+    basic: Golden, plain: tuple[Tensor, Tensor], copies: int, where: str
 ) -> None:
-    pipe = streamed(basic.checkpoint, FullAtCopy(11))
-    with pytest.raises(PhonofilmError, match=r"copying layer \d of expert \d .*tried to allocate 1 GB"):
+    pipe = streamed(basic.checkpoint, FullAtCopy(copies))
+    with pytest.raises(PhonofilmError, match=where + ".*tried to allocate 1 GB"):
         clip(pipe)
     assert_same(clip(pipe), plain)
 

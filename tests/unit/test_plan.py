@@ -7,7 +7,9 @@ import sys
 from dataclasses import replace
 
 import pytest
+import torch
 from benchmarks.released import CLIP_360P, TEXT_TOKENS, forward_inputs, released_denoiser
+from transformers import UMT5Config, UMT5EncoderModel
 from typer.testing import CliRunner
 
 from phonofilm.cli.main import app
@@ -17,8 +19,8 @@ from phonofilm.evaluation.counters import count
 from phonofilm.evaluation.flops import forward_flops
 from phonofilm.models.joint import JointDenoiser
 from phonofilm.runtime import released
-from phonofilm.runtime.footprint import Footprint
-from phonofilm.runtime.plan import Budget, Offload, Plan, Work, choose
+from phonofilm.runtime.footprint import Footprint, TextBlocks
+from phonofilm.runtime.plan import Budget, Offload, Plan, Streaming, Work, choose
 
 GIB = 2**30
 DECODERS = released.VIDEO_VAE_PARAMETERS * 2 + released.AUDIO_VAE_PARAMETERS * 4
@@ -31,7 +33,10 @@ def denoiser() -> JointDenoiser:
 
 @pytest.fixture(scope="module")
 def model(denoiser: JointDenoiser) -> Footprint:
-    return Footprint.of(denoiser, 2, released.TEXT_ENCODER_PARAMETERS * 2, DECODERS, 2)
+    blocks = TextBlocks(
+        released.TEXT_BLOCK_PARAMETERS * 2, released.TEXT_TENSOR_PARAMETERS * 2, released.TEXT_WIDTH * 2
+    )
+    return Footprint.of(denoiser, 2, released.TEXT_ENCODER_PARAMETERS * 2, DECODERS, 2, blocks)
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +56,29 @@ def test_the_working_memory_is_what_the_counter_counts(denoiser: JointDenoiser, 
     inputs = forward_inputs(CLIP_360P)
     counted = count(inputs.forward(denoiser), inputs=inputs.on_device, weights=denoiser.parameters()).peak_live_bytes
     assert model.working(CLIP_360P.video_tokens, 1) == pytest.approx(counted, rel=0.01)
+
+
+def test_the_text_encoders_blocks_add_up_and_its_working_memory_is_counted(model: Footprint) -> None:
+    config = UMT5Config(
+        d_model=4096, d_ff=10240, d_kv=64, num_heads=64, num_layers=2, vocab_size=256384, feed_forward_proj="gated-gelu"
+    )
+    with torch.device("meta"):
+        encoder = UMT5EncoderModel(config).eval().to(torch.bfloat16)
+        rows = torch.empty(1, TEXT_TOKENS, config.d_model, dtype=torch.bfloat16)
+    assert sum(p.nbytes for p in encoder.encoder.block[0].parameters()) == model.text_blocks.block
+    assert max(p.nbytes for p in encoder.encoder.block[0].parameters()) == model.text_blocks.tensor
+    outside = 256384 * 4096 + 4096  # the embedding, and the last norm
+    assert 24 * model.text_blocks.block + 2 * outside == model.text_encoder
+    counted = count(lambda: encoder(inputs_embeds=rows), inputs=[rows], weights=encoder.parameters()).peak_live_bytes
+    assert model.text_blocks.device - 2 * model.text_blocks.block == pytest.approx(counted, rel=0.01)
+
+
+def test_a_very_short_clip_needs_room_for_the_text_encoders_blocks(model: Footprint, clip: Work) -> None:
+    tiny = replace(clip, video_tokens=100)
+    need = choose(Budget(8 * GIB), model, tiny, "layer", Streaming(resident=0)).device_bytes
+    without = replace(model, text_blocks=TextBlocks())
+    less = choose(Budget(8 * GIB), without, tiny, "layer", Streaming(resident=0)).device_bytes
+    assert need - less == model.text_blocks.device - model.working(100, 2)
 
 
 @pytest.mark.parametrize(
@@ -90,8 +118,8 @@ def test_without_a_known_speed_no_time_is_given(model: Footprint, clip: Work) ->
 def test_the_line_says_what_was_chosen_and_what_it_takes(model: Footprint, clip: Work) -> None:
     budget = Budget(12 * GIB, flops=800e12)
     assert choose(budget, model, clip).line(budget) == (
-        "12.9 GB free: streaming 38 layers through 2 slots, 2 resident, text encoder on the host, at least 6.92 s/step x 50 "
-        "(estimate: FLOPs at peak), peak 11.3 GB device memory, 74.3 GB host memory"
+        "12.9 GB free: streaming 38 layers through 2 slots, 2 resident, the text encoder block by block, at least 6.92 "
+        "s/step x 50 (estimate: FLOPs at peak), peak 11.3 GB device memory, 74.5 GB host memory"
     )
 
 
@@ -100,7 +128,7 @@ def test_the_line_says_what_was_chosen_and_what_it_takes(model: Footprint, clip:
     [
         (Budget(8 * GIB), "none", r"offload none needs 8\d\.\d GB of device memory .* What fits: offload layer"),
         (Budget(50 * 10**9), "none", "What fits: offload model or layer"),
-        (Budget(8 * GIB, host=64 * 10**9), None, r"What would fit: 77\.4 GB of free host memory, with offload layer"),
+        (Budget(8 * GIB, host=64 * 10**9), None, r"What would fit: 77\.6 GB of free host memory, with offload layer"),
         (Budget(2 * GIB), None, r"What would fit: 8\.21 GB of free device memory, with offload layer"),
         (Budget(6 * GIB), None, r"a clip of at most \d+ video tokens \(this one has 43120\)"),
     ],

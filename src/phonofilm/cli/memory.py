@@ -124,11 +124,13 @@ def _card(gigabytes: int) -> Budget:
 
 def _footprint(denoiser: JointDenoiser) -> Footprint:
     from phonofilm.runtime import released
-    from phonofilm.runtime.footprint import Footprint
+    from phonofilm.runtime.footprint import Footprint, TextBlocks
 
     decoders = released.VIDEO_VAE_PARAMETERS * WEIGHT_BYTES + released.AUDIO_VAE_PARAMETERS * 4  # always float32
     text_encoder = released.TEXT_ENCODER_PARAMETERS * WEIGHT_BYTES
-    return Footprint.of(denoiser, released.EXPERTS, text_encoder, decoders, WEIGHT_BYTES)
+    text = (released.TEXT_BLOCK_PARAMETERS, released.TEXT_TENSOR_PARAMETERS, released.TEXT_WIDTH)
+    blocks = TextBlocks(*(count * WEIGHT_BYTES for count in text))
+    return Footprint.of(denoiser, released.EXPERTS, text_encoder, decoders, WEIGHT_BYTES, blocks)
 
 
 def _told(budget: Budget, model: Footprint, work: Work, offload: Offload | None) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import psutil
 import torch
+from transformers import UMT5EncoderModel
 
 from phonofilm.cli.devices import Machine
 from phonofilm.cli.memory import known_peak
@@ -21,7 +22,7 @@ from phonofilm.models.building import empty_module
 from phonofilm.models.joint import TEXT_LENGTH, JointDenoiser
 from phonofilm.models.quantized import empty_quantized
 from phonofilm.models.video import WanModel
-from phonofilm.runtime.footprint import DECODER_WIDTH, Footprint, decoding_bytes
+from phonofilm.runtime.footprint import DECODER_WIDTH, Footprint, TextBlocks, decoding_bytes
 from phonofilm.runtime.plan import Budget, Offload, Plan, Streaming, Work, choose
 from phonofilm.runtime.streaming import spread
 
@@ -125,7 +126,8 @@ def _choose(machine: Machine, told: Limits, checkpoint: Checkpoint, clips: Seque
     denoiser, itemsize = _denoiser(checkpoint, machine.computing.quantize), machine.dtype.itemsize
     sizes = {name: checkpoint.component_bytes(name, itemsize) for name in checkpoint.layout.components}
     decoders = sizes["video_vae"] + sizes["audio_vae"]
-    model = Footprint.of(denoiser, checkpoint.experts, sizes["text_encoder"], decoders, itemsize)
+    blocks = _text_blocks(checkpoint, itemsize)
+    model = Footprint.of(denoiser, checkpoint.experts, sizes["text_encoder"], decoders, itemsize, blocks)
     geometry = max((clip.task.geometry for clip in clips), key=lambda one: one.video_tokens)
     flops = forward_flops(denoiser, geometry.video_tokens, geometry.audio_latents, TEXT_LENGTH).total
     whole, tiled = (
@@ -176,6 +178,14 @@ def _denoiser(checkpoint: Checkpoint, quantize: str | None) -> JointDenoiser:
     assert isinstance(audio, WanAudioModel)
     assert isinstance(bridge, DualTowerConditionalBridge)
     return JointDenoiser(expert, audio, bridge)
+
+
+def _text_blocks(checkpoint: Checkpoint, itemsize: int) -> TextBlocks:
+    text = checkpoint.layout.components["text_encoder"]
+    module = empty_module(text.class_name, text.config, str(text.folder / "config.json"))
+    assert isinstance(module, UMT5EncoderModel)
+    blocks = [[weight.numel() * itemsize for weight in block.parameters()] for block in module.encoder.block]
+    return TextBlocks(max(map(sum, blocks)), max(map(max, blocks)), module.config.d_model * itemsize)
 
 
 def _decoding(checkpoint: Checkpoint, pixels: int, frames: int, itemsize: int, tiled: bool) -> int:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from transformers import UMT5EncoderModel
+
 from phonofilm.models.joint import JointOutput
 from phonofilm.models.layerwise import Moment, Variant
-from phonofilm.offload.guests import Guest, keep_on_host
+from phonofilm.offload.guests import Guest
 from phonofilm.offload.loading import denoisers
 from phonofilm.pipeline.denoising import ExpertName
 from phonofilm.pipeline.mova import MovaPipeline
 from phonofilm.runtime.backends import Backend
 from phonofilm.runtime.slabs import HostSlab
+from phonofilm.runtime.stack import StackStreamer
 from phonofilm.runtime.streaming import Group, LayerStreamer
 
 
 class LayerEngine:
     """Streams the experts of a pipeline in host memory; the rest of it is on the device only while it works.
 
-    Making one makes it the pipeline's engine. The autoencoders come to the device when they are called and leave before
-    the next step; the text encoder runs on the host.
+    Making one makes it the pipeline's engine. The text encoder is streamed block by block when it is called; the
+    autoencoders come to the device when they are called and leave before the next step or prompt.
 
     Args:
         slots, resident: as LayerStreamer takes them.
@@ -41,15 +44,14 @@ class LayerEngine:
         self._number = {name: number for number, name in enumerate(names)}
         self._streamer = LayerStreamer(denoisers(pipe), backend, slots=slots, resident=resident, slabs=slabs)
         self._guests = [Guest(module, backend.device) for module in (pipe.video_vae, pipe.audio_vae)]
-        self._hooks = [] if pipe.text_encoder is None else [keep_on_host(pipe.text_encoder)]
+        self._text = None if pipe.text_encoder is None else self._stream_text(pipe.text_encoder, backend)
         pipe.engine = self
 
     def __call__(
         self, expert: ExpertName, moment: Moment, variants: Sequence[Variant], following: ExpertName
     ) -> list[JointOutput]:
         """One step's forwards. Raises PhonofilmError when a copy fails."""
-        for guest in self._guests:
-            guest.leave()
+        self._send_guests_away()
         return self._streamer.forward_many(
             moment, variants, expert=self._number[expert], following=self._number[following]
         )
@@ -73,6 +75,14 @@ class LayerEngine:
         self._streamer.close()
         for guest in self._guests:
             guest.dismiss()
-        for hook in self._hooks:
-            hook.remove()
+        if self._text is not None:
+            self._text.close()
         self._pipe.engine = None
+
+    def _stream_text(self, text_encoder: UMT5EncoderModel, backend: Backend) -> StackStreamer:
+        stack = text_encoder.encoder
+        return StackStreamer(stack, stack.block, stack.embed_tokens, backend, before=self._send_guests_away)
+
+    def _send_guests_away(self) -> None:
+        for guest in self._guests:
+            guest.leave()

@@ -1,4 +1,4 @@
-"""Components that come to the device only while they work, and one that never does."""
+"""Components that come to the device only while they work."""
 
 from __future__ import annotations
 
@@ -40,12 +40,3 @@ class Guest(ModelHook):
         """Leave, and come no more."""
         self.leave()
         remove_hook_from_module(self._module)
-
-
-def keep_on_host(text_encoder: nn.Module) -> torch.utils.hooks.RemovableHandle:
-    """Let a text encoder in host memory take inputs from any device; what it says stays on the host."""
-
-    def to_host(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return tuple(argument.cpu() for argument in args)
-
-    return text_encoder.register_forward_pre_hook(to_host)

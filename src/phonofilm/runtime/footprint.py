@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from phonofilm.models.joint import JointDenoiser
+from phonofilm.models.joint import TEXT_LENGTH, JointDenoiser
 from phonofilm.models.quantized import is_stored
+from phonofilm.runtime.stack import SLOTS as STACK_SLOTS
+from phonofilm.runtime.staging import PIECES
 
 WORKING_WIDTHS = 9.6
 """Peak live bytes of one forward, in units of one state (video tokens x width): counted, see docs/performance.md."""
@@ -28,6 +30,30 @@ def decoding_bytes(pixels: int, frames: int, itemsize: int, width: int = DECODER
     return at_once * DECODER_VALUES * itemsize * width // DECODER_WIDTH + DECODED_BYTES * pixels * frames
 
 
+TEXT_WIDTHS = 23
+"""Peak live bytes of the text encoder over a full prompt, in units of one state (text positions x width): counted."""
+
+
+@dataclass(frozen=True)
+class TextBlocks:
+    """Bytes that say what streaming a text encoder takes: its largest block, the largest tensor of a block, and one
+    position of the text between two blocks. All 0: there is none to stream."""
+
+    block: int = 0
+    tensor: int = 0
+    position: int = 0
+
+    @property
+    def device(self) -> int:
+        """Bytes on the device while a prompt is read."""
+        return STACK_SLOTS * self.block + TEXT_WIDTHS * TEXT_LENGTH * self.position
+
+    @property
+    def host(self) -> int:
+        """Bytes of pinned memory meanwhile."""
+        return PIECES * self.tensor
+
+
 @dataclass(frozen=True)
 class Footprint:
     """Bytes of a model's weights.
@@ -39,6 +65,7 @@ class Footprint:
         shared_around: what surrounds the layers of the audio tower and bridge.
         text_encoder, decoders: the components outside the denoiser; decoders are both VAEs.
         state_bytes_per_token: of one video token between two layers.
+        text_blocks: of the text encoder, for when it is streamed.
     """
 
     own_layers: tuple[int, ...]
@@ -49,9 +76,18 @@ class Footprint:
     text_encoder: int
     decoders: int
     state_bytes_per_token: int
+    text_blocks: TextBlocks
 
     @classmethod
-    def of(cls, denoiser: JointDenoiser, experts: int, text_encoder: int, decoders: int, itemsize: int) -> Footprint:
+    def of(
+        cls,
+        denoiser: JointDenoiser,
+        experts: int,
+        text_encoder: int,
+        decoders: int,
+        itemsize: int,
+        text_blocks: TextBlocks,
+    ) -> Footprint:
         """`denoiser`: one expert with what it shares, on any device (meta is enough). itemsize: bytes of a weight."""
         own, shared = [], []
         for index in range(denoiser.num_layers):
@@ -69,6 +105,7 @@ class Footprint:
             text_encoder,
             decoders,
             int(denoiser.video.config["dim"]) * itemsize,
+            text_blocks,
         )
 
     @property

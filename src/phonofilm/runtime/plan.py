@@ -107,7 +107,7 @@ class Plan:
                 source = " from disk" if self.on_disk else ""
                 streamed = f"streaming {self.layers - self.resident} layers{source} through {self.slots} slots"
                 kept = f", {self.resident} resident" if self.resident else ""
-                return f"{streamed}{kept}, text encoder on the host"
+                return f"{streamed}{kept}, the text encoder block by block"
 
 
 def choose(
@@ -152,7 +152,7 @@ def _layer(budget: Budget, model: Footprint, work: Work, streaming: Streaming) -
 
     def device(kept: int) -> tuple[int, bool]:
         staying = _least_streaming(model, slots) + _resident_bytes(model, kept)
-        return _with_decoding(staying + working, staying, budget, work)
+        return _with_decoding(staying + max(working, model.text_blocks.device), staying, budget, work)
 
     fewest_tiled = device(0)[1]
     kept = streaming.resident
@@ -164,6 +164,7 @@ def _layer(budget: Budget, model: Footprint, work: Work, streaming: Streaming) -
     if streaming.on_disk:
         waiting = PIECES * max(*model.own_layers, *model.shared_layers) + model.decoders
         waiting += 0 if streaming.text_encoder_mapped else model.text_encoder
+    waiting += model.text_blocks.host
     needed, tiled = device(kept)
     seconds = _streamed_seconds(budget, model, work, kept, slots)
     return Plan("layer", layers, slots, kept, needed, waiting, seconds, work.steps, streaming.on_disk, tiled)
