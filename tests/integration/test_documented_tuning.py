@@ -1,0 +1,77 @@
+"""The commands of the guides about training and LoRAs, and MOVA's training scripts, on a small untrained checkpoint."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.nano_fixture import tiny_nano_pipeline
+from tests.unit.lora_helpers import tiny_lora
+from tests.unit.tune_helpers import write_clips
+from typer.testing import CliRunner
+
+from phonofilm.cli.main import app
+from phonofilm.lora.writing import save_lora
+from phonofilm.models.layout import read_layout
+from phonofilm.models.loading import load_components
+
+ROOT = Path(__file__).parents[2]
+BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SHORT = ("max_steps=2", "accumulate=1", "samples.steps=1", "validation.clips=2", "gradient_checkpointing=true")
+WAN_FILES = "--lora wan_high.safetensors"  # made for the released width
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("guide")
+    tiny_nano_pipeline(32, 5).save_pretrained(folder / "model")
+    write_clips(folder / "clips")
+    networks = load_components(read_layout(folder / "model"), skip=("video_vae", "audio_vae", "text_encoder"))
+    for seed, name in enumerate(("voice", "look")):
+        save_lora(tiny_lora(networks, seed=seed), folder / f"{name}.safetensors")
+    return folder
+
+
+def commands(page: str) -> list[list[str]]:
+    blocks = BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
+    lines = [line for block in blocks for line in block.strip().splitlines() if WAN_FILES not in line]
+    return [shlex.split(line, comments=True)[1:] for line in lines]
+
+
+def run(*words: str) -> None:
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, f"{shlex.join(words)}\n{result.output}\n{result.exception!r}"
+
+
+def test_the_training_guide(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    for words in commands("docs/training.md"):
+        run(*(word for word in words if not word.startswith("model=")), "model=model", "device=cpu", *SHORT)
+    for name in ("run", "big"):
+        assert (place / name / "lora.safetensors").is_file()
+
+
+def test_the_guide_to_loras(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    run("lora", "convert", "voice.safetensors", "lora_weights.pt", "--to", "low-resource")
+    for words in commands("docs/lora.md"):
+        told = ["model" if word in ("360p", "nano") else word for word in words]
+        run(*told, *(("--model", "model") if told[0] == "generate" else ()))
+    for made in ("MOVA-mine/merged_loras.json", "report/report.md"):
+        assert (place / made).is_file()
+
+
+@pytest.mark.parametrize("script", ["low_resource_train", "accelerate_train", "accelerate_train_8gpu"])
+def test_movas_training_scripts(place: Path, tmp_path: Path, script: str) -> None:
+    told = {"DATA": "clips", "CKPT": "model", "OUTPUT": str(tmp_path / "run"), "GPUS": "2", "OMP_NUM_THREADS": "1"}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    subprocess.run(
+        ["bash", str(ROOT / f"scripts/training_scripts/example/{script}.sh"), "device=cpu", *SHORT],
+        check=True, cwd=place, env={**os.environ, "PATH": path, **told}, timeout=300,
+    )  # fmt: skip
+    assert (tmp_path / "run" / "lora.safetensors").is_file()
