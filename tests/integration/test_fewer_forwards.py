@@ -26,8 +26,9 @@ def latents(pipe: MovaPipeline, **more: Any) -> MovaPipelineOutput:
     return out
 
 
-def test_the_cache_reaches_55_of_100_forwards_at_the_documented_threshold(pipe: MovaPipeline) -> None:
-    out = latents(pipe, num_inference_steps=50, cache="easy:0.1")
+def test_the_cache_reaches_55_of_100_forwards_at_the_documented_threshold() -> None:
+    trained = MovaPipeline.from_pretrained("nano")  # an untrained model's velocities have no course that could be told
+    out = latents(trained, num_frames=13, num_inference_steps=50, cache="easy:0.1")
     assert out.forwards <= 55
     assert out.forwards == 2 * (50 - out.steps_skipped)
 

@@ -83,8 +83,8 @@ def test_the_checkpoint_makes_a_clip_without_the_world(run: Run) -> None:
 
 def test_samples_and_validation_are_kept_while_the_towers_train(run: Run) -> None:
     for stage in (run.joint, run.experts):
-        names = {path.name for path in (stage / "samples").iterdir()}
-        assert {"ball_000000.mp4", "ball_000003.png", "lamp_000003.mp4"} <= names
+        for name in ("step-000000/ball.mp4", "step-000003/ball.png", "step-000003/lamp.mp4"):
+            assert (stage / "samples" / name).is_file()
         assert "val/audio/no_bridge" in (stage / "metrics.csv").read_text()
 
 

@@ -110,7 +110,7 @@ def test_bug_previews_that_run_out_of_memory(
 
     monkeypatch.setattr(hook.studio.audio_vae, "decode", decode)
     before = everything(trainer)
-    told = trainer._run_hook(hook)
+    told = trainer._run_hook(hook, tmp_path)
     assert told == {"failed/samples": 1.0}
     assert "out of memory while decoding" in caplog.text
     assert everything(trainer) == before
@@ -122,7 +122,7 @@ def test_a_sample_that_succeeds_leaves_training_bit_identical_too(
     trainer = Trainer(task, task.config, tmp_path)
     trainer.accumulate_gradients()
     before = everything(trainer)
-    assert set(trainer._run_hook(hook)) == {"sample/00"}
+    assert set(trainer._run_hook(hook, tmp_path)) == {"sample/00"}
     assert everything(trainer) == before
 
 
