@@ -14,14 +14,17 @@ from tests.conftest import relative_error
 from torch import Tensor
 
 from phonofilm.errors import InputError
-from phonofilm.kernels import ops
+from phonofilm.kernels import check, ops
 from phonofilm.kernels.choice import choose_kernels, fused, kernels
 from phonofilm.models.layers import Block, modulate, rope_table, rotate_pairs
 
 EPS = 1e-6
-CPU = torch.device("cpu")
+CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 BATCH, TOKENS, WIDTH, HEADS = 2, 5, 24, 2
 
+
+if importlib.util.find_spec("triton") is not None:
+    from phonofilm.kernels import rows
 
 needs_triton = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None,
@@ -132,10 +135,52 @@ def test_auto_is_eager_without_a_gpu_and_unknown_or_impossible_kernels_are_refus
     with monkeypatch.context() as patch:
         patch.delenv("TRITON_INTERPRET", raising=False)
         patch.setattr("importlib.util.find_spec", lambda name: object())
-        assert choose_kernels("auto", torch.device("cuda", 0)) == "triton"
         with pytest.raises(InputError, match="run on CUDA, and the device is cpu"):
             choose_kernels("triton", CPU)
         patch.setattr("importlib.util.find_spec", lambda name: None)
-        assert choose_kernels("auto", torch.device("cuda", 0)) == "eager"
+        assert choose_kernels("auto", GPU) == "eager"
         with pytest.raises(InputError, match="need the package triton"):
-            choose_kernels("triton", torch.device("cuda", 0))
+            choose_kernels("triton", GPU)
+
+
+@needs_triton
+def test_kernels_that_compute_what_pytorch_computes_are_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose_kernels("triton", CPU) == "triton"
+    monkeypatch.setattr(check, "complaint", lambda device: None)
+    assert choose_kernels("auto", GPU) == "triton"
+
+
+@needs_triton
+@pytest.mark.parametrize("kernel", ["norm", "rotate", "quantize"])
+def test_a_kernel_that_computes_something_else_is_found(monkeypatch: pytest.MonkeyPatch, kernel: str) -> None:
+    right = getattr(rows, kernel)
+
+    def wrong(*given: Tensor) -> None:
+        right(*given)
+        given[-1][..., -1] = float("nan")  # the last of the results: a lane that nobody wrote
+
+    monkeypatch.setattr(rows, kernel, wrong)
+    monkeypatch.setattr(check, "CASES", ((torch.float32, 384, 1e-4),))
+    found = check.complaint.__wrapped__(CPU)
+    assert found is not None
+    assert found.startswith({"norm": "norm_modulate", "rotate": "norm_rotate", "quantize": "quantize_rows"}[kernel])
+    assert found.endswith("in float32 is nan away from PyTorch's operations")
+
+
+@needs_triton
+def test_a_kernel_that_does_not_compile_leaves_auto_eager_with_one_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*given: object) -> None:
+        raise RuntimeError("ptxas exited with 255\nlong log")
+
+    monkeypatch.setattr(rows, "norm", broken)
+    found = check.complaint.__wrapped__(CPU)
+    assert found == "norm_modulate does not run: RuntimeError: ptxas exited with 255"
+    monkeypatch.setattr(check, "complaint", lambda device: found)
+    with pytest.raises(InputError, match="wrong on cuda:0: norm_modulate does not run"):
+        choose_kernels("triton", GPU)
+    assert choose_kernels("auto", GPU) == choose_kernels("auto", GPU) == "eager"
+    assert [record.message for record in caplog.records] == [
+        f"kernels triton are not used: on cuda:0 {found}. PyTorch's operations run instead."
+    ]

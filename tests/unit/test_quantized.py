@@ -19,6 +19,7 @@ from phonofilm.models.building import empty_module
 from phonofilm.models.files import read_json
 from phonofilm.models.joint import JointDenoiser
 from phonofilm.models.layerwise import Moment, Variant, forward_many
+from phonofilm.models.layout import read_layout
 from phonofilm.models.quantized import (
     CONFIG_KEY,
     FORMATS,
@@ -29,6 +30,7 @@ from phonofilm.models.quantized import (
     quantize_rows,
 )
 from phonofilm.models.video import WanModel
+from phonofilm.offload.loading import Store, load_for_streaming
 from phonofilm.pipeline.mova import MovaPipeline
 from phonofilm.pipeline.quantizing import quantize_pipeline
 from phonofilm.runtime.backends import HostBackend
@@ -139,6 +141,19 @@ def test_a_streamed_quantised_model_gives_the_resident_ones_numbers(
         assert torch.equal(one.video, other.video)
         assert torch.equal(one.audio, other.audio)
     assert backend.bytes_copied > 0
+
+
+def test_a_quantised_checkpoint_streams_from_files_written_now_or_before(basic: Golden, tmp_path: Path) -> None:
+    pipe = MovaPipeline.from_pretrained(basic.checkpoint, torch_dtype=torch.float32)
+    quantize_pipeline(pipe, "int8")
+    pipe.save_pretrained(tmp_path / "int8")
+    given = basic["video_dit/x"], basic["video_dit/t"], basic["video_dit/context"]
+    with torch.no_grad():
+        expected = pipe.video_dit(*given)
+        for _ in range(2):
+            store = Store(tmp_path / "files", "any")
+            loaded = load_for_streaming(read_layout(tmp_path / "int8"), torch.float32, torch.device("cpu"), store=store)
+            assert torch.equal(loaded.pipe.video_dit(*given), expected)
 
 
 def test_a_network_is_quantised_once_and_by_known_formats_only(experts: list[JointDenoiser]) -> None:

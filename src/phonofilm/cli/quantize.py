@@ -20,7 +20,7 @@ def quantize(
     """Quantise the linear layers of towers and bridge, and save the checkpoint for generate --model. Lossy."""
     import torch
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from phonofilm.errors import InputError
     from phonofilm.models.hub import resolve_model
@@ -36,7 +36,7 @@ def quantize(
     require_replaceable(out.absolute(), overwrite)
     pipe = MovaPipeline.from_pretrained(resolve_model(checkpoint), torch_dtype=dtypes[dtype])
     columns = ("component", "layers", "MB before", "MB after", "error", "worst layer")
-    table = Table(*columns, title=f"{to}, relative to the original's weights")
+    table = Table(*(Column(one, overflow="fold") for one in columns), title=f"{to}, relative to the original's weights")
     for name, report in quantize_pipeline(pipe, to).items():
         table.add_row(
             name,
@@ -47,5 +47,5 @@ def quantize(
             f"{report.worst_error:.4f} {report.worst_layer}",
         )
     pipe.save_pretrained(out, overwrite=overwrite)
-    Console(soft_wrap=True).print(table)
+    Console().print(table)
     typer.echo(out)

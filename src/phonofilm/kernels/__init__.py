@@ -1,1 +1,1 @@
-"""Fused elementwise kernels. choice.py says whether they are used, ops.py what they compute, rows.py how, in Triton."""
+"""Fused elementwise kernels: ops.py says what they compute, rows.py how, in Triton; choice.py chooses, check.py tries them."""

@@ -3,33 +3,45 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 import torch
 
 from phonofilm.errors import InputError
+from phonofilm.kernels import check
 
 KERNELS = ("auto", "eager", "triton")
+logger = logging.getLogger(__name__)
 _chosen = "eager"
 
 
 def choose_kernels(name: str, device: torch.device) -> str:
-    """ "eager" or "triton" for one of KERNELS on `device`; auto takes Triton on CUDA where it is installed.
+    """ "eager" or "triton" for one of KERNELS on `device`; auto takes Triton on CUDA where it is installed and right.
 
-    Raises InputError for an unknown name, and for Triton where it cannot run.
+    Right: a few rows come out as from PyTorch's operations. Where they do not, auto says so once and stays eager.
+
+    Raises InputError for an unknown name, and for Triton where it cannot run or is wrong.
     """
     if name not in KERNELS:
         raise InputError(f"kernels {name!r} are unknown; use one of {', '.join(KERNELS)}")
     installed = importlib.util.find_spec("triton") is not None
-    if name == "auto":
-        return "triton" if device.type == "cuda" and installed else "eager"
-    if name == "triton" and not installed:
+    if name == "eager" or (name == "auto" and not (device.type == "cuda" and installed)):
+        return "eager"
+    if not installed:
         raise InputError("kernels triton need the package triton; install phonofilm[kernels] or use --kernels eager")
-    if name == "triton" and device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
+    if device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
         raise InputError(f"kernels triton run on CUDA, and the device is {device}; use --kernels eager or auto")
-    return name
+    wrong = check.complaint(device)
+    if wrong is None:
+        return "triton"
+    if name == "triton":
+        raise InputError(f"kernels triton are wrong on {device}: {wrong}; use --kernels eager or auto")
+    _warn_once(f"kernels triton are not used: on {device} {wrong}. PyTorch's operations run instead.")
+    return "eager"
 
 
 @contextmanager
@@ -46,3 +58,8 @@ def kernels(name: str) -> Iterator[None]:
 def fused() -> bool:
     """Whether to use the fused kernels here and now. They have no backward: while gradients are recorded the answer is no."""
     return _chosen == "triton" and not torch.is_grad_enabled()
+
+
+@lru_cache
+def _warn_once(told: str) -> None:
+    logger.warning(told)

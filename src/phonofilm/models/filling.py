@@ -26,7 +26,7 @@ def settle(module: nn.Module, homes: Mapping[nn.Parameter, Tensor]) -> list[nn.P
         for name, parameter in owner._parameters.items():
             if parameter is not None and parameter in homes:
                 if parameter not in settled:
-                    settled[parameter] = nn.Parameter(homes[parameter], requires_grad=parameter.requires_grad)
+                    settled[parameter] = type(parameter)(homes[parameter], requires_grad=parameter.requires_grad)
                 owner._parameters[name] = settled[parameter]
     return list(settled.values())
 
