@@ -10,6 +10,7 @@ from itertools import product
 
 import torch
 import torch.distributed as dist
+from diffusers import AutoencoderKLWan
 from torch import Tensor, nn
 
 from phonofilm.errors import InputError
@@ -18,6 +19,7 @@ from phonofilm.models.bridge import DualTowerConditionalBridge
 from phonofilm.models.joint import JointDenoiser, JointOutput
 from phonofilm.models.layerwise import Moment, Variant, forward_one
 from phonofilm.models.video import Grid, WanModel
+from phonofilm.parallel.decoding import SharedDecoder, assist
 from phonofilm.parallel.degrees import Degrees
 from phonofilm.parallel.denoiser import shared
 from phonofilm.parallel.engine import ParallelEngine
@@ -83,7 +85,11 @@ def on_one_rank(denoiser: JointDenoiser, grid: Grid) -> list[JointOutput]:
 
 
 def compare(what: str, ours: list[JointOutput], theirs: list[JointOutput]) -> Compared:
-    flat, expected = _flat(ours), _flat(theirs)
+    return _compare_tensors(what, _flat(ours), _flat(theirs))
+
+
+def _compare_tensors(what: str, flat: Tensor, expected: Tensor) -> Compared:
+    assert flat.shape == expected.shape
     error = float((flat - expected).abs().max() / expected.abs().max())
     every = [torch.empty_like(flat) for _ in range(dist.get_world_size())]
     dist.all_gather(every, flat)
@@ -139,6 +145,45 @@ def _compare_sharded_weights(mesh: Mesh) -> list[Compared]:
         too_much = held / whole > 1 / mesh.degrees.world + 0.02
         done.append(Compared(f"weights held after {name}: {held} of {whole}", float(too_much), True))
     return done
+
+
+def video_vae() -> AutoencoderKLWan:
+    torch.manual_seed(8)
+    vae = AutoencoderKLWan(
+        base_dim=8, z_dim=4, dim_mult=[1, 2, 2, 2], num_res_blocks=1, latents_mean=[0.1] * 4, latents_std=[2.0] * 4
+    )
+    return vae.eval().requires_grad_(False)
+
+
+def compare_decoding(rank: Rank) -> list[Compared]:
+    """Whole and in tiles, by all ranks; heights in latents that divide evenly, do not, and are less than the ranks."""
+    torch.set_num_threads(1)
+    with joined(rank, CPU):
+        mesh = make_mesh(Degrees(ring=rank.world), CPU)
+        alone, together = video_vae(), video_vae()
+        SharedDecoder(together, mesh.everyone)
+        done = []
+        for tiled in (False, True):
+            for vae in (alone, together):
+                if tiled:
+                    vae.enable_tiling(32, 32, 24, 24)  # pixels: tiles of 4 rows of latents, a new one every 3
+            for rows in (1, 4, 7):
+                latents = torch.randn(1, 4, 3, rows, 5, generator=torch.Generator().manual_seed(rows))
+                expected, ours = alone.decode(latents).sample, together.decode(latents).sample
+                done.append(_compare_tensors(f"{rows} rows, tiled {tiled}", ours, expected))
+        return done
+
+
+def rows_seen(rank: Rank) -> list[int]:
+    """How many rows the first rank's last convolution has, neighbours' included, of the 72 there are."""
+    torch.set_num_threads(1)
+    seen: list[int] = []
+    with joined(rank, CPU):
+        vae = video_vae()
+        SharedDecoder(vae, make_mesh(Degrees(ring=rank.world), CPU).everyone)
+        vae.decoder.conv_out.register_forward_hook(lambda _, args, out: seen.append(args[0].shape[-2]))
+        assist(vae, torch.zeros(1, 4, 2, 9, 5))
+        return seen
 
 
 def _local_numel(parameter: nn.Parameter) -> int:

@@ -29,6 +29,18 @@ def test_ranks_give_the_numbers_of_one_rank_for_every_mesh_and_token_count(world
     assert [one for one in compared if not one.same_on_all_ranks] == []
 
 
+@pytest.mark.parametrize("world", [2, 3])
+def test_ranks_decode_together_what_one_decodes_alone(world: int) -> None:
+    compared = launch(world, work.compare_decoding)
+    assert len(compared) == 6
+    assert [one for one in compared if one.error > 1e-5] == []
+    assert [one for one in compared if not one.same_on_all_ranks] == []
+
+
+def test_a_rank_decodes_its_rows_and_one_of_its_neighbour() -> None:
+    assert launch(2, work.rows_seen) == [1 + 5 * 8 + 1] * 2
+
+
 def test_meshes_compared_have_ring_ulysses_both_and_cfg() -> None:
     assert set(work.all_meshes(4)) == {
         Degrees(1, 4, 1),

@@ -40,7 +40,7 @@ SMALL = 10**8
 class Studio:
     """One checkpoint on one machine. `remove_video_dit`: give the high-noise expert's memory back once it is done.
 
-    `team`: the ranks this process shares the work with; only the first of them decodes and writes.
+    `team`: the ranks this process shares the work with; only the first of them writes.
     """
 
     checkpoint: Checkpoint
@@ -80,7 +80,7 @@ class Studio:
 
     @property
     def _finishes(self) -> bool:
-        """Whether this process decodes and writes what it makes."""
+        """Whether this process puts together and writes what is made."""
         return self.team is None or self.team.is_first
 
     def _counted(self, plan: ClipPlan, out: MovaPipelineOutput) -> dict[str, int]:
@@ -132,6 +132,9 @@ class Studio:
                 remove_video_dit=self.remove_video_dit,
             )
         assert isinstance(out, MovaPipelineOutput)
+        if self.team is not None and not self._finishes and kind != LATENT:
+            with torch.no_grad():
+                self.team.assist(pipe, out.frames)
         if self.machine.computing.compiles:
             self.report.say(self._times.told)
         return out

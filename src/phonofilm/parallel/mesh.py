@@ -32,7 +32,10 @@ class Side:
 
 @dataclass(frozen=True)
 class Mesh:
-    """`sequence` is ring and ulysses together, ulysses fastest: the ranks that share the tokens of one evaluation."""
+    """`sequence` is ring and ulysses together, ulysses fastest: the ranks that share the tokens of one evaluation.
+
+    `everyone`: all ranks, as a side; `world`: the same, as a mesh.
+    """
 
     degrees: Degrees
     device: torch.device
@@ -40,6 +43,7 @@ class Mesh:
     ring: Side
     ulysses: Side
     sequence: Side
+    everyone: Side
     world: DeviceMesh
 
 
@@ -49,7 +53,8 @@ def make_mesh(degrees: Degrees, device: torch.device) -> Mesh:
     mesh = init_device_mesh(device.type, shape, mesh_dim_names=SIDES)
     cfg, ring, ulysses = (_side(mesh[name]) for name in SIDES)
     sequence = _side(mesh["ring", "ulysses"]._flatten("sequence"))
-    return Mesh(degrees, device, cfg, ring, ulysses, sequence, mesh._flatten("world"))
+    world = mesh._flatten("world")
+    return Mesh(degrees, device, cfg, ring, ulysses, sequence, _side(world), world)
 
 
 def _side(mesh: DeviceMesh) -> Side:

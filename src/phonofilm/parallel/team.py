@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from phonofilm.errors import InputError
 from phonofilm.models.joint import JointDenoiser
 from phonofilm.models.video import WanModel
+from phonofilm.parallel.decoding import SharedDecoder, assist
 from phonofilm.parallel.degrees import choose_degrees
 from phonofilm.parallel.denoiser import shared
 from phonofilm.parallel.engine import ParallelEngine
@@ -48,7 +50,7 @@ class Team:
 
     @property
     def is_first(self) -> bool:
-        """Whether this rank reports, decodes and writes."""
+        """Whether this rank reports and writes."""
         return self.rank.is_first
 
     def offload(self, asked: str) -> str:
@@ -99,7 +101,7 @@ class Team:
             dist.barrier()
 
     def share(self, pipe: MovaPipeline) -> None:
-        """Give the pipeline the engine that shares its forwards. After `meet`."""
+        """Give the pipeline the engine that shares its forwards, and share its picture's decoder. After `meet`."""
         assert self._mesh is not None
         towers: dict[ExpertName, WanModel | None] = {"high": pipe.video_dit, "low": pipe.video_dit_2}
         experts = {
@@ -113,3 +115,9 @@ class Team:
             weights = ShardedWeights(members, self._mesh)
             pipe.to(self.device)
         pipe.engine = ParallelEngine(dict(zip(experts, members, strict=True)), self._mesh, weights)
+        SharedDecoder(pipe.video_vae, self._mesh.everyone)
+
+    def assist(self, pipe: MovaPipeline, latents: Tensor) -> None:
+        """This rank's part in decoding the picture that the first rank decodes: normalised latents [b,c,f,h,w]."""
+        assist(pipe.video_vae, latents)
+        pipe.maybe_free_model_hooks()
