@@ -5,25 +5,32 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from tests.conftest import relative_error
 
-from phonofilm.bench import bed as beds
-from phonofilm.bench.bed import Bed, Limits, Size, make_bed, size_named
-from phonofilm.bench.contestants import CONTESTANTS, Contestant, Running, resident
-from phonofilm.bench.race import race
-from phonofilm.bench.report import record, table, write
+from phonofilm.bench.bed import Bed, make_bed
+from phonofilm.bench.contestants import Contestant, Ours, Running, chosen
+from phonofilm.bench.limits import Limits
+from phonofilm.bench.race import Result, race
+from phonofilm.bench.report import clips, record, table, write
+from phonofilm.bench.sizes import SIZES, Size, size_named, small_denoiser
 from phonofilm.errors import InputError
+from phonofilm.kernels import check
+from phonofilm.kernels.choice import fused
 from phonofilm.models.joint import JointOutput
+from phonofilm.runtime.released import released_denoiser
 
-SMALL = Size("small", "for this test", (2, 2, 2), 9, released=False)
+SMALL = Size("small", "for this test", (2, 2, 2), 9, partial(small_denoiser, layers=2, head_width=12))
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
 def bed() -> Bed:
-    return make_bed(SMALL, torch.device("cpu"), torch.float32)
+    return make_bed(SMALL, CPU, torch.float32)
 
 
 def silent(name: str, done: int, rounds: int) -> None: ...
@@ -31,7 +38,7 @@ def silent(name: str, done: int, rounds: int) -> None: ...
 
 @contextmanager
 def louder(bed: Bed) -> Iterator[Running]:
-    with resident(bed) as running:
+    with Ours()(bed) as running:
 
         def step() -> list[JointOutput]:
             return [JointOutput(2 * out.video, out.audio) for out in running.step()]
@@ -45,22 +52,50 @@ def too_large(bed: Bed) -> Iterator[Running]:
     yield
 
 
-def test_streaming_and_the_peer_make_the_same_velocities_as_resident(bed: Bed, tmp_path: Path) -> None:
-    limits, results = race(bed, CONTESTANTS, rounds=1, steps=1, progress=silent)
-    assert [result.error for result in results] == [None] * len(CONTESTANTS)
-    assert [result.difference for result in results] == [0.0] * len(CONTESTANTS)
+def test_everyone_runs_on_the_same_weights_and_leaves_them_as_they_were(bed: Bed, tmp_path: Path) -> None:
+    before = {name: tensor.clone() for name, tensor in bed.denoiser.state_dict().items()}
+    field = chosen((), CPU)
+    limits, results = race(bed, field, rounds=1, steps=1, progress=silent)
     told = {result.name: result for result in results}
+    assert [result.error for result in results] == [None] * len(field)
+    assert [name for name, result in told.items() if result.difference] == ["resident fp8", "streamed fp8"]
+    assert told["resident fp8"].difference == told["streamed fp8"].difference
     layers = sum(p.numel() * 4 for block in bed.denoiser.video.blocks for p in block.parameters())
     assert layers < told["streamed"].streamed_bytes < bed.weight_bytes
+    assert told["streamed fp8"].streamed_bytes < 0.4 * told["streamed"].streamed_bytes
     assert told["diffusers leaf"].streamed_bytes == 2 * bed.weight_bytes
+    for name, tensor in bed.denoiser.state_dict().items():
+        assert torch.equal(tensor, before[name])
     path, picture = write(record(bed, limits, results, "phonofilm bench"), tmp_path)
-    assert json.loads(path.read_text())["results"][1]["name"] == "streamed"
+    assert [one["name"] for one in json.loads(path.read_text())["results"]] == list(told)
     assert picture.stat().st_size > 1000
+
+
+def test_compiled_layers_and_fused_kernels_are_raced_on_a_gpu_or_when_named() -> None:
+    slow_here = {"resident fused", "resident compiled", "streamed fused", "streamed fp8 fused"}
+    assert not slow_here & {one.name for one in chosen((), CPU)}
+    assert slow_here < {one.name for one in chosen((), torch.device("cuda"))}
+    assert [one.name for one in chosen(("resident compiled",), CPU)] == ["resident compiled"]
+    with pytest.raises(InputError, match="contestant fast is unknown; use resident, resident fused"):
+        chosen(("fast",), CPU)
+
+
+def test_fused_kernels_run_inside_the_step_and_not_after_it(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("triton", reason="the package triton is not installed: pip install phonofilm[kernels]")
+    monkeypatch.setattr(check, "complaint", lambda device: None)
+    with torch.no_grad():
+        with Ours()(bed) as running:
+            eager = running.step()[0].video
+        with Ours(fused=True)(bed) as running:
+            ours = running.step()[0].video
+    assert not torch.equal(ours, eager)
+    assert relative_error(ours, eager) < 1e-5
+    assert not fused()
 
 
 def test_other_velocities_and_failures_are_shown_not_hidden(bed: Bed) -> None:
     field = [
-        Contestant("resident", "", True, resident),
+        Contestant("resident", "", True, Ours()),
         Contestant("louder", "", False, louder),
         Contestant("large", "", False, too_large),
     ]
@@ -77,12 +112,23 @@ def test_the_limit_is_the_slower_of_products_and_copies() -> None:
     assert Limits(flops=100.0, link=10.0).seconds(flops=200, streamed_bytes=10) == 2.0
     assert Limits(flops=100.0, link=10.0).seconds(flops=200, streamed_bytes=50) == 5.0
     assert Limits(flops=100.0, link=None).seconds(flops=200, streamed_bytes=50) == 2.0
+    assert Limits(flops=100.0, link=None).seconds(flops=200, fp8_flops=100) == 2.0
+    assert Limits(flops=100.0, link=None, fp8_flops=200.0).seconds(flops=200, fp8_flops=100) == 1.5
+
+
+def test_clips_are_computed_from_the_fastest_of_ours() -> None:
+    raced = [Result("slow", "", True, 3.0), Result("fast", "", True, 2.0), Result("peer", "", False, 1.0)]
+    told = clips(raced)
+    assert told["by"] == "fast"
+    assert told["seconds"]["50 steps"] == 100
+    assert told["seconds"]["25 steps of a second-order --solver"] == 50
+    assert clips([Result("large", "", True, error="out of memory")]) == {}
 
 
 def test_the_released_step_is_as_many_flops_as_speed_md_says() -> None:
-    size = beds.SIZES["360p"]
-    bed = Bed(size, torch.device("meta"), beds.released_denoiser(), None, ())  # type: ignore[arg-type]
+    bed = Bed(SIZES["360p"], torch.device("meta"), released_denoiser(), None, ())  # type: ignore[arg-type]
     assert bed.flops == pytest.approx(5.53e15, rel=1e-3)
+    assert bed.linear_flops == pytest.approx(2 * 1.211e15, rel=2e-3)
 
 
 def test_an_unknown_size_is_refused() -> None:

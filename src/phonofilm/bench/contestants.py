@@ -2,94 +2,129 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
 
 from phonofilm.bench.bed import Bed
+from phonofilm.errors import InputError
+from phonofilm.kernels.choice import choose_kernels, kernels
+from phonofilm.models.compiling import compile_layers, require_compiler
 from phonofilm.models.joint import JointDenoiser, JointOutput
 from phonofilm.models.layerwise import forward_one
+from phonofilm.models.quantized import quantize
 from phonofilm.runtime.backends import CudaBackend, HostBackend
 from phonofilm.runtime.streaming import LayerStreamer
 
 
 @dataclass(frozen=True)
 class Running:
-    """A contestant at work. `step` makes one guided step; `streamed_bytes` reach the device in each."""
+    """A contestant at work. `step` makes one guided step; `streamed_bytes` reach the device in each; of its FLOPs,
+    `fp8_flops` may be done in fp8."""
 
     step: Callable[[], list[JointOutput]]
     streamed_bytes: int = 0
+    fp8_flops: int = 0
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """`ours`: or a peer. `what`: how it keeps its weights, in words."""
+    """`ours`: or a peer. `what`: how it computes and keeps its weights, in words. `on_cpu`: whether it runs there unasked."""
 
     name: str
     what: str
     ours: bool
     run: Callable[[Bed], AbstractContextManager[Running]]
+    on_cpu: bool = True
+
+
+@dataclass(frozen=True)
+class Ours:
+    """Our ways of computing, in one combination."""
+
+    streams: bool = False
+    fp8: bool = False
+    fused: bool = False
+    compiles: bool = False
+
+    @contextmanager
+    def __call__(self, bed: Bed) -> Iterator[Running]:
+        """Raises InputError when this machine cannot."""
+        name = choose_kernels("triton", bed.device) if self.fused else "eager"
+        if self.compiles:
+            require_compiler(bed.device)
+        with _borrowed(bed) as denoiser, kernels(name), ExitStack() as stack:
+            networks = denoiser.video, denoiser.audio, denoiser.bridge
+            if self.fp8:
+                for network in networks:
+                    quantize(network, "fp8")
+            if self.compiles:
+                compile_layers(networks)
+            fp8_flops = bed.linear_flops if self.fp8 else 0
+            if not self.streams:
+                denoiser.to(bed.device)
+                yield Running(lambda: _one_by_one(denoiser, bed), fp8_flops=fp8_flops)
+                return
+            backend = CudaBackend(bed.device) if bed.device.type == "cuda" else HostBackend()
+            streamer = LayerStreamer([denoiser], backend, slots=2)
+            stack.callback(streamer.close)
+            yield Running(
+                lambda: streamer.forward_many(bed.moment, bed.variants), sum(streamer.streamed_bytes), fp8_flops
+            )
 
 
 @contextmanager
-def resident(bed: Bed) -> Iterator[Running]:
-    """All weights on the device."""
-    with _copied(bed) as denoiser:
-        denoiser.to(bed.device)
-        yield Running(lambda: [forward_one(denoiser, bed.moment, variant) for variant in bed.variants])
-
-
-@contextmanager
-def streamed(bed: Bed) -> Iterator[Running]:
-    """Our layer streaming through two slots: weights are fetched once for both evaluations."""
-    backend = CudaBackend(bed.device) if bed.device.type == "cuda" else HostBackend()
-    with _copied(bed) as denoiser:
-        streamer = LayerStreamer([denoiser], backend, slots=2)
-        try:
-            yield Running(lambda: streamer.forward_many(bed.moment, bed.variants), sum(streamer.streamed_bytes))
-        finally:
-            streamer.close()
-
-
-@contextmanager
-def group_offload(bed: Bed, kind: str) -> Iterator[Running]:
-    """diffusers' group offloading, as its documentation tells to use it: block by block, with a stream of its own."""
+def group_offload(bed: Bed) -> Iterator[Running]:
+    """diffusers' group offloading, as its documentation tells to use it: leaf by leaf, with a stream of its own."""
     from diffusers.hooks import apply_group_offloading
 
-    with _copied(bed) as denoiser:
+    with _borrowed(bed) as denoiser:
         for tower in (denoiser.video, denoiser.audio, denoiser.bridge):
             apply_group_offloading(
                 tower,
                 onload_device=bed.device,
                 offload_device=torch.device("cpu"),
-                offload_type=kind,
-                num_blocks_per_group=1 if kind == "block_level" else None,
+                offload_type="leaf_level",
                 use_stream=bed.device.type == "cuda",
             )
-        weights = sum(p.numel() * p.element_size() for p in denoiser.parameters())
-        yield Running(
-            lambda: [forward_one(denoiser, bed.moment, variant) for variant in bed.variants],
-            len(bed.variants) * weights,
-        )
+        yield Running(lambda: _one_by_one(denoiser, bed), len(bed.variants) * bed.weight_bytes)
 
 
 CONTESTANTS = (
-    Contestant("resident", "all weights on the device", True, resident),
-    Contestant("streamed", "2 layers on the device, fetched once a step", True, streamed),
+    Contestant("resident", "all weights on the device", True, Ours()),
+    Contestant("resident fused", "the same with Triton kernels", True, Ours(fused=True), on_cpu=False),
+    Contestant("resident compiled", "the same through torch.compile", True, Ours(compiles=True), on_cpu=False),
+    Contestant("streamed", "2 layers on the device, fetched once a step", True, Ours(streams=True)),
+    Contestant("streamed fused", "the same with Triton kernels", True, Ours(streams=True, fused=True), on_cpu=False),
+    Contestant("resident fp8", "linear layers in fp8, lossy", True, Ours(fp8=True)),
+    Contestant("streamed fp8", "the same, streamed", True, Ours(streams=True, fp8=True)),
     Contestant(
-        "diffusers leaf", "diffusers group offload, leaf by leaf", False, lambda b: group_offload(b, "leaf_level")
+        "streamed fp8 fused", "with Triton kernels", True, Ours(streams=True, fp8=True, fused=True), on_cpu=False
     ),
+    Contestant("diffusers leaf", "diffusers group offload, leaf by leaf", False, group_offload),
 )
 
 
+def chosen(names: Sequence[str], device: torch.device) -> list[Contestant]:
+    """Those named; by default all that run on `device` in reasonable time. Raises InputError for an unknown name."""
+    known = [contestant.name for contestant in CONTESTANTS]
+    if unknown := [name for name in names if name not in known]:
+        raise InputError(f"contestant {', '.join(unknown)} is unknown; use {', '.join(known)}")
+    return [one for one in CONTESTANTS if (one.name in names if names else one.on_cpu or device.type == "cuda")]
+
+
 @contextmanager
-def _copied(bed: Bed) -> Iterator[JointDenoiser]:
-    """The bed's model for a contestant to move about; at the true sizes there is host memory for one only."""
-    if bed.size.released:
-        yield bed.denoiser
+def _borrowed(bed: Bed) -> Iterator[JointDenoiser]:
+    """Modules of one's own around the bed's weights: there is host memory for one set. Afterwards they are back there."""
+    shared = {id(parameter): parameter for parameter in bed.denoiser.parameters()}
+    try:
+        yield deepcopy(bed.denoiser, shared)
+    finally:
         bed.denoiser.to("cpu")
-    else:
-        yield deepcopy(bed.denoiser)
+
+
+def _one_by_one(denoiser: JointDenoiser, bed: Bed) -> list[JointOutput]:
+    return [forward_one(denoiser, bed.moment, variant) for variant in bed.variants]

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from phonofilm.bench.bed import Bed, Limits, largest_difference, measure_limits, timed
+from phonofilm.bench.bed import Bed, largest_difference
 from phonofilm.bench.contestants import Contestant, Running
+from phonofilm.bench.limits import Limits, measure_limits, timed
 from phonofilm.models.joint import JointOutput
 
 Progress = Callable[[str, int, int], None]
@@ -42,6 +43,7 @@ class _Tally:
     rounds: list[float]
     peak: int | None = None
     streamed: int = 0
+    fp8_flops: int = 0
     output: list[Tensor] | None = None
     error: str | None = None
 
@@ -76,7 +78,7 @@ def _take_turn(bed: Bed, contestant: Contestant, steps: int, tally: _Tally) -> N
         with contestant.run(bed) as running:
             tally.output = _velocities(running.step())
             tally.rounds.append(_median_step(running, steps, bed.device))
-            tally.streamed = running.streamed_bytes
+            tally.streamed, tally.fp8_flops = running.streamed_bytes, running.fp8_flops
         if on_gpu:
             tally.peak = torch.cuda.max_memory_allocated(bed.device)
     except (RuntimeError, ValueError, ImportError, NotImplementedError) as error:
@@ -102,7 +104,7 @@ def _result(bed: Bed, contestant: Contestant, tally: _Tally, first: _Tally | Non
         *who,
         seconds=statistics.median(tally.rounds),
         ratio=statistics.median(ratios),
-        limit_seconds=limits.seconds(bed.flops, tally.streamed),
+        limit_seconds=limits.seconds(bed.flops, tally.streamed, tally.fp8_flops),
         peak_bytes=tally.peak,
         streamed_bytes=tally.streamed,
         difference=largest_difference(tally.output, first.output),

@@ -13,10 +13,18 @@ from typing import Any
 
 import torch
 
-from phonofilm.bench.bed import Bed, Limits
+from phonofilm.bench.bed import Bed
+from phonofilm.bench.limits import Limits
 from phonofilm.bench.race import Result
 from phonofilm.media.atomic import replacing
 
+# Of a clip, by what decides them alone. A step cache's depend on the weights, and these are random.
+FORWARDS = {
+    "50 steps": 100,
+    "50 steps, --guidance-interval 0:0.6": 80,
+    "25 steps of a second-order --solver": 50,
+    "8 steps of a distilled model, --guidance-scale 1": 8,
+}
 COLUMNS = ("", "s/step", "to the first", "limit s", "device GB", "streamed GB", "velocities")
 
 
@@ -35,9 +43,20 @@ def record(bed: Bed, limits: Limits, results: Sequence[Result], command: str) ->
         "weight_bytes": bed.weight_bytes,
         "flops_per_step": bed.flops,
         "measured_flops_per_second": limits.flops,
+        "measured_fp8_flops_per_second": limits.fp8_flops,
         "measured_link_bytes_per_second": limits.link,
+        "clips": clips(results),
         "results": [asdict(result) for result in results],
     }
+
+
+def clips(results: Sequence[Result]) -> dict[str, Any]:
+    """Seconds of sampling a clip by the fastest of ours that ran, computed from its forwards and its step of two."""
+    ours = [(result.seconds, result.name) for result in results if result.ours and result.seconds is not None]
+    if not ours:
+        return {}
+    seconds, name = min(ours)
+    return {"by": name, "seconds": {what: forwards * seconds / 2 for what, forwards in FORWARDS.items()}}
 
 
 def table(results: Sequence[Result]) -> list[tuple[str, ...]]:

@@ -19,36 +19,38 @@ def bench(
     rounds: Annotated[int, typer.Option(min=1, help="Turns of each contestant, interleaved.")] = 3,
     steps: Annotated[int, typer.Option(min=1, help="Timed steps in a turn.")] = 3,
 ) -> None:
-    """Time a guided step: resident, streamed, and streamed by diffusers, on random weights of the chosen size."""
+    """Time a guided step: resident, streamed, in fp8, fused, compiled, and offloaded by diffusers, on random weights."""
     from rich.console import Console
     from rich.table import Table
 
-    from phonofilm.bench.bed import make_bed, size_named
-    from phonofilm.bench.contestants import CONTESTANTS
+    from phonofilm.bench.bed import make_bed
+    from phonofilm.bench.contestants import chosen
     from phonofilm.bench.race import race
     from phonofilm.bench.report import COLUMNS, record, table, write
+    from phonofilm.bench.sizes import size_named
     from phonofilm.cli.devices import choose_machine
-    from phonofilm.errors import InputError
 
     machine = choose_machine(device, dtype)
     wanted = size_named(size or ("360p" if machine.device.type == "cuda" else "tiny"))
-    known = [contestant.name for contestant in CONTESTANTS]
-    if unknown := [name for name in only or () if name not in known]:
-        raise InputError(f"contestant {', '.join(unknown)} is unknown; use {', '.join(known)}")
-    chosen = [contestant for contestant in CONTESTANTS if not only or contestant.name in only]
+    field = chosen(only or (), machine.device)
     bed = make_bed(wanted, machine.device, machine.dtype)
     typer.echo(
         f"{wanted.what}: {bed.weight_bytes / 1e9:.3g} GB of weights, {bed.flops / 1e12:.3g} TFLOP a step, "
-        f"{len(chosen)} contestants x {rounds} rounds x {steps} steps"
+        f"{len(field)} contestants x {rounds} rounds x {steps} steps"
     )
-    limits, results = race(bed, chosen, rounds, steps, _say)
+    limits, results = race(bed, field, rounds, steps, _say)
     told = record(bed, limits, results, f"phonofilm bench --size {wanted.name} --rounds {rounds} --steps {steps}")
     shown = Table(*COLUMNS)
     for row in table(results):
         shown.add_row(*row)
     Console().print(shown)
+    fp8 = "" if limits.fp8_flops is None else f", in fp8 {limits.fp8_flops / 1e12:.3g} TFLOP/s"
     link = "" if limits.link is None else f", host to device {limits.link / 1e9:.3g} GB/s"
-    typer.echo(f"measured here: matrix products {limits.flops / 1e12:.3g} TFLOP/s{link}")
+    typer.echo(f"measured here: matrix products {limits.flops / 1e12:.3g} TFLOP/s{fp8}{link}")
+    if told["clips"]:
+        typer.echo(f"computed from the steps of {told['clips']['by']}:")
+        for what, seconds in told["clips"]["seconds"].items():
+            typer.echo(f"  {seconds:.3g} s for a clip of {what}")
     for path in write(told, out):
         typer.echo(path)
 

@@ -1,0 +1,73 @@
+"""What this machine could do at best: matrix products and copies, measured bare."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from phonofilm.bench.bed import Bed
+from phonofilm.models.quantized import quantize_rows
+
+TRIES = 8
+COPIED = 1 << 28
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Measured on this machine: FLOPs per second of large matrix products, in the model's dtype and in fp8 (None where
+    the device has none), and bytes per second from host to device (None where they are the same)."""
+
+    flops: float
+    link: float | None
+    fp8_flops: float | None = None
+
+    def seconds(self, flops: int, streamed_bytes: int = 0, fp8_flops: int = 0) -> float:
+        """No step of `flops`, of which `fp8_flops` may be done in fp8, is faster than its products, nor than its copies."""
+        copying = 0.0 if self.link is None else streamed_bytes / self.link
+        return max((flops - fp8_flops) / self.flops + fp8_flops / (self.fp8_flops or self.flops), copying)
+
+
+def measure_limits(bed: Bed) -> Limits:
+    """The best of several products shaped like the model's widest, and of several copies from pinned memory."""
+    dtype = next(bed.denoiser.parameters()).dtype
+    config = bed.denoiser.video.config
+    tokens, width, wide = bed.video_tokens, config["dim"], config["ffn_dim"]
+    left = torch.randn(tokens, width, device=bed.device, dtype=dtype)
+    right = torch.randn(wide, width, device=bed.device, dtype=dtype)
+    flops = 2 * tokens * width * wide
+    rate = flops / _best(lambda: left @ right.t(), bed.device)
+    if bed.device.type != "cuda":
+        return Limits(rate, None)
+    host = torch.empty(COPIED, dtype=torch.uint8, pin_memory=True)
+    target = torch.empty_like(host, device=bed.device)
+    link = COPIED / _best(lambda: target.copy_(host, non_blocking=True), bed.device)
+    if torch.cuda.get_device_capability(bed.device) < (8, 9):
+        return Limits(rate, link)
+    (a, a_scale), (b, b_scale) = quantize_rows(left, "fp8"), quantize_rows(right, "fp8")
+
+    def in_fp8() -> None:
+        torch._scaled_mm(a, b.t(), scale_a=a_scale, scale_b=b_scale.t(), out_dtype=torch.bfloat16, use_fast_accum=True)
+
+    return Limits(rate, link, flops / _best(in_fp8, bed.device))
+
+
+def timed(work: Callable[[], Any], device: torch.device) -> float:
+    """Seconds until everything `work` gave the device is done."""
+    synchronize(device)
+    start = time.perf_counter()
+    work()
+    synchronize(device)
+    return time.perf_counter() - start
+
+
+def synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _best(work: Callable[[], Any], device: torch.device) -> float:
+    return min(timed(work, device) for _ in range(TRIES))
