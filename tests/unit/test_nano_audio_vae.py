@@ -13,8 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from phonofilm.errors import InputError
+from phonofilm.evaluation.audio import spectral_distance
 from phonofilm.models.audio_vae import DAC
 from phonofilm.nano.audio_bank import SoundBank, render_bank
+from phonofilm.nano.audio_decoder_stage import audible_distance
 from phonofilm.nano.audio_loss import wave_loss
 from phonofilm.nano.audio_vae_finish import fold_standardisation, latent_statistics
 from phonofilm.nano.audio_vae_stage import (
@@ -175,3 +177,14 @@ def test_loss_is_zero_for_the_same_wave_and_hears_quiet_only_when_asked() -> Non
     hum = wave + 1e-3 * torch.sin(torch.arange(8000) * 2 * torch.pi * 3000 / 16000)
     deaf, sharp = (wave_loss(wave, hum, 16000, quiet) for quiet in (0.03, 2e-4))
     assert float(sharp.mel) > 5 * float(deaf.mel)
+
+
+def test_the_decoder_learns_from_the_distance_it_is_measured_by() -> None:
+    generator = torch.Generator().manual_seed(4)
+    wave = torch.randn(1, 1, 8000, generator=generator)
+    other = (wave + 0.1 * torch.randn(1, 1, 8000, generator=generator)).requires_grad_()
+    distance = audible_distance(wave, other, 16000)
+    distance.backward()
+    assert float(distance.detach()) == pytest.approx(spectral_distance(wave[0, 0], other.detach()[0, 0], 16000), rel=1e-4)
+    assert other.grad is not None
+    assert bool(other.grad.isfinite().all())

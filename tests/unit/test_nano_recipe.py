@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from phonofilm.errors import InputError
+from phonofilm.models.audio_vae import DAC
+from phonofilm.nano.audio_decoder_stage import AUDIO_DECODER
 from phonofilm.nano.audio_vae_stage import AudioVaeConfig
 from phonofilm.nano.joint_stage import TowerConfig
 from phonofilm.nano.latent_stage import LatentConfig
@@ -35,6 +38,7 @@ TINY = Recipe(
     audio_vae=AudioVaeConfig(
         encoder_dim=2, decoder_dim=16, latent_dim=4, train_clips=3, held_out_clips=2, watched_clips=1, max_steps=2
     ),
+    audio_decoder=replace(AUDIO_DECODER, train_clips=3, held_out_clips=2, watched_clips=1, max_steps=2, crop_hops=24),
     text=TextConfig(captions=40, width=16, layers=1, heads=2),
     latents=LatentConfig(clips=4, size=16, num_frames=5, batch=3, autocast=False),
     held_out=2,
@@ -68,13 +72,28 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_every_stage_leaves_what_the_next_one_reads(run: Run) -> None:
-    for folder in (run.video_vae, run.audio_vae, run.text, run.latents, run.joint, run.experts, run.checkpoint):
+    for folder in (
+        run.video_vae,
+        run.audio_vae,
+        run.audio_decoder,
+        run.text,
+        run.latents,
+        run.joint,
+        run.experts,
+        run.checkpoint,
+    ):
         assert folder.is_dir()
     dataset = LatentDataset(run.latents)
     assert len(dataset) == 4
     assert dataset.arrays["video"].shape == (4, 4, 2, 2, 2)
     index = (run.checkpoint / "model_index.json").read_text()
     assert '"video_dit_2"' in index
+
+
+def test_the_decoder_learns_on_while_the_latents_stay_as_they_are(run: Run) -> None:
+    before, after = (DAC.from_pretrained(folder).state_dict() for folder in (run.audio_vae, run.audio_decoder))
+    changed = {name.split(".")[0] for name, weight in before.items() if not torch.equal(weight, after[name])}
+    assert changed == {"decoder", "post_quant_conv"}
 
 
 def test_the_checkpoint_makes_a_clip_without_the_world(run: Run) -> None:

@@ -35,7 +35,7 @@ def train(
     run: Annotated[Path, typer.Option(help="Folder of the run; the same folder goes on where it stopped.")],
     stage: Annotated[
         list[str] | None,
-        typer.Option(help="video-vae, audio-vae, text, latents, joint, experts or package; by default all, in order."),
+        typer.Option(help="video-vae, audio-vae, audio-decoder, text, latents, joint, experts or package; by default all, in order."),
     ] = None,
     device: Annotated[str, typer.Option(help="Where the autoencoders train and encode: cpu, cuda, mps.")] = "cpu",
 ) -> None:

@@ -31,7 +31,8 @@ class AudioVaeConfig:
     or `max_steps` are used up, whichever comes first; the learning rate follows one cosine over that time, down to the
     share `final_learning_rate`. `crop_hops` is a crop's length in latents; `even_share` of the crops are drawn
     regardless of loudness. The loss's ear, `quiet`, sharpens from `first_quiet` to `last_quiet` (magnitudes) over the
-    first `quiet_share` of the stage. `compile` needs a C++ compiler and saves a third of the time.
+    first `quiet_share` of the stage. `distance_weight` is of the decoder's stage alone. `compile` needs a C++ compiler
+    and saves a third of the time.
     """
 
     encoder_dim: int = 8
@@ -55,6 +56,7 @@ class AudioVaeConfig:
     mel_weight: float = 0.5
     wave_weight: float = 5.0
     kl_weight: float = 1e-3
+    distance_weight: float = 0.0
     first_quiet: float = 0.03
     last_quiet: float = 2e-4
     quiet_share: float = 0.6
@@ -103,16 +105,19 @@ class AudioVaeTrainer:
 
     def __init__(self, config: AudioVaeConfig, bank: SoundBank, device: torch.device) -> None:
         self.config, self.bank, self.device = config, bank, device
-        self.vae = build_audio_vae(config).to(device)
-        self.average = build_audio_vae(config).to(device).requires_grad_(False).eval()
-        self.optimizer = torch.optim.AdamW(
-            self.vae.parameters(), lr=config.learning_rate, betas=(0.8, 0.99), weight_decay=0.0
-        )
+        self.vae, average = (self.network().to(device) for _ in range(2))
+        self.average = average.requires_grad_(False).eval()
+        self.learning = [parameter for parameter in self.vae.parameters() if parameter.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.learning, lr=config.learning_rate, betas=(0.8, 0.99), weight_decay=0.0)
         self.steps = 0
         self.seconds = 0.0
         if config.compile:
             self.vae.encoder.compile()
             self.vae.decoder.compile()
+
+    def network(self) -> DAC:
+        """What training starts from; parameters that do not learn ask for no gradients."""
+        return build_audio_vae(self.config)
 
     @property
     def progress(self) -> float:
@@ -125,26 +130,27 @@ class AudioVaeTrainer:
         config = self.config
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + self.steps)
         wave = self.bank.draw(config.batch_size, generator).to(self.device)
-        posterior = self.vae.encode(wave)
-        noise = torch.randn(posterior.mean.shape, generator=generator).to(self.device)
-        loss = wave_loss(wave, self.vae.decode(shifted(posterior, noise)), config.sampling_rate, self.quiet())
-        kl = posterior.kl().mean()
-        total = (
-            config.spectral_weight * loss.spectral
-            + config.mel_weight * loss.mel
-            + config.wave_weight * loss.wave
-            + config.kl_weight * kl
-        )
+        parts = self.losses(wave, generator)
+        weights = {"spectral": config.spectral_weight, "mel": config.mel_weight, "wave": config.wave_weight}
+        weights |= {"kl": config.kl_weight, "distance": config.distance_weight}
+        total = torch.stack([weights[name] * loss for name, loss in parts.items()]).sum()
         total.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.vae.parameters(), 1.0)
+        norm = torch.nn.utils.clip_grad_norm_(self.learning, 1.0)
         self.optimizer.param_groups[0]["lr"] = self.learning_rate()
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.update_average()
         self.steps += 1
         self.seconds += time.monotonic() - began
-        parts = {"spectral": loss.spectral, "mel": loss.mel, "wave": loss.wave, "kl": kl, "grad_norm": norm}
-        return {"loss": float(total.detach())} | {name: float(value.detach()) for name, value in parts.items()}
+        told = {"loss": total, **parts, "grad_norm": norm}
+        return {name: float(value.detach()) for name, value in told.items()}
+
+    def losses(self, wave: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """The losses on crops [b, 1, t], each a scalar, by the names of their weights."""
+        posterior = self.vae.encode(wave)
+        noise = torch.randn(posterior.mean.shape, generator=generator).to(self.device)
+        loss = wave_loss(wave, self.vae.decode(shifted(posterior, noise)), self.config.sampling_rate, self.quiet())
+        return {"spectral": loss.spectral, "mel": loss.mel, "wave": loss.wave, "kl": posterior.kl().mean()}
 
     def learning_rate(self) -> float:
         cosine = 0.5 * (1 + math.cos(math.pi * self.progress))
@@ -208,14 +214,27 @@ def train_audio_vae(
     (`audio_vae.csv`). `make_sound` gives the waveform of a seed at the config's rate; the world's by default. Calling it
     again after an interruption continues from the last checkpoint.
     """
+    bank, held_out = sound_banks(config, run_dir, make_sound)
+    trainer = AudioVaeTrainer(config, bank, torch.device(device))
+    train_to_end(trainer, held_out, run_dir)
+    return finish_audio_vae(trainer.average, bank.clips, held_out.clips, run_dir / "audio_vae")
+
+
+def sound_banks(
+    config: AudioVaeConfig, run_dir: Path, make_sound: Callable[[int], Sound] | None
+) -> tuple[SoundBank, SoundBank]:
+    """Rendered sound to train on, and held-out sound; rendered into `run_dir` if it is not there yet."""
     sound = make_sound or partial(world_sound, sampling_rate=config.sampling_rate)
     render_bank(run_dir / "train.npy", range(config.train_clips), sound)
     held_out_seeds = range(HELD_OUT_SEED, HELD_OUT_SEED + config.held_out_clips)
     render_bank(run_dir / "held_out.npy", held_out_seeds, sound)
     bank = SoundBank.load(run_dir / "train.npy", config.crop_hops * config.hop, config.hop, config.even_share)
-    held_out = SoundBank.load(run_dir / "held_out.npy", bank.crop, bank.hop, 1.0)
-    trainer = AudioVaeTrainer(config, bank, torch.device(device))
-    checkpoint = run_dir / "audio_vae.pt"
+    return bank, SoundBank.load(run_dir / "held_out.npy", bank.crop, bank.hop, 1.0)
+
+
+def train_to_end(trainer: AudioVaeTrainer, held_out: SoundBank, run_dir: Path) -> None:
+    """Train until the budget is used up, from the checkpoint in `run_dir` if there is one; curves into its CSV."""
+    config, checkpoint = trainer.config, run_dir / "audio_vae.pt"
     if checkpoint.exists():
         trainer.load(checkpoint)
         logger.info("resumed the audio VAE at step %d after %.0f s", trainer.steps, trainer.seconds)
@@ -227,7 +246,6 @@ def train_audio_vae(
             trainer.save(checkpoint)
             watched = reconstruction_metrics(trainer.average, held_out.clips[: config.watched_clips])
             log_curves(run_dir / "audio_vae.csv", trainer, losses, watched)
-    return finish_audio_vae(trainer.average, bank.clips, held_out.clips, run_dir / "audio_vae")
 
 
 def world_sound(seed: int, sampling_rate: int) -> Sound:
