@@ -6,5 +6,4 @@ DATA=${DATA:?set DATA to a folder of clips with captions beside them}
 CKPT=${CKPT:-360p}
 OUTPUT=${OUTPUT:-runs/$(date +%Y%m%d-%H%M%S)}
 
-exec torchrun --standalone --nproc_per_node="${GPUS:-8}" --no-python \
-  phonofilm train --config "${CONFIG:-fsdp}" --data "$DATA" --output "$OUTPUT" model="$CKPT" "$@"
+exec phonofilm train --gpus "${GPUS:-8}" --config "${CONFIG:-fsdp}" --data "$DATA" --output "$OUTPUT" model="$CKPT" "$@"

@@ -25,6 +25,9 @@ def train(
     allow: Annotated[
         list[str] | None, typer.Option("--allow", help="A key that may differ from the run that is resumed.")
     ] = None,
+    gpus: Annotated[
+        int, typer.Option("--gpus", min=1, help="GPUs of this machine that train together, each on other clips.")
+    ] = 1,
     overrides: Annotated[
         list[str] | None,
         typer.Argument(help="Settings over the config's: optimizer.lr=2e-4 lora.audio=null ...; plan: only measure."),
@@ -35,6 +38,16 @@ def train(
     What the run will take is measured first. `phonofilm train plan ...` stops there.
     """
     import logging
+
+    from phonofilm.cli.training_processes import are_to_be_started, start_processes
+
+    if are_to_be_started(gpus):
+        given = [f"--data={path}" for path in data or ()] + [f"--allow={key}" for key in allow or ()]
+        given += ["--resume"] if resume else []
+        start_processes(gpus, ["train", f"--output={output}", f"--config={config}", *given, *(overrides or ())])
+        return
+
+    from accelerate import PartialState
 
     from phonofilm.cli.training_curves import check_plotting, draw_curves
     from phonofilm.cli.training_progress import report_training
@@ -48,13 +61,14 @@ def train(
     only_plan = (overrides or [""])[0] == "plan"
     settings = (overrides or [])[1 if only_plan else 0 :]
     task = prepare(read_config(config, settings, data or ()), output)
-    if task.adapted:
+    first = PartialState(cpu=task.config.device == "cpu").is_main_process
+    if task.adapted and first:
         _print_adapted(task.adapted)
     hooks = hooks_for(task, output)
 
     def plan(trainer: Trainer) -> None:
         estimate = rehearse_tuning(task, trainer)
-        if trainer.accelerator.is_main_process:
+        if first:
             _print_estimate(estimate)
 
     if only_plan:
@@ -62,6 +76,8 @@ def train(
         return
     with report_training() as report:
         end = tune(task, output, hooks, resume=resume, allow=allow or (), watch=report, before=plan)
+    if not first:
+        return
     curves = draw_curves(output)
     typer.echo(f"{end.run.reason} after {end.run.step} updates" + (f": {end.result}" if end.result else ""))
     if curves is not None:

@@ -1,0 +1,35 @@
+"""`phonofilm train --gpus N`: starts the processes of a training, so that nobody needs a launcher."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import typer
+
+from phonofilm.errors import InputError
+from phonofilm.parallel.ranks import rank_of_launcher
+
+
+def are_to_be_started(gpus: int) -> bool:
+    """Whether this process shall start others that train. Raises InputError when a launcher started another number."""
+    rank = rank_of_launcher()
+    if rank is None:
+        return gpus > 1
+    if gpus not in (1, rank.world):
+        raise InputError(f"--gpus {gpus} was given, and {rank.world} processes were started; leave --gpus out")
+    return False
+
+
+def start_processes(gpus: int, arguments: Sequence[str]) -> None:
+    """Run `phonofilm ARGUMENTS` in `gpus` processes that know each other, and wait for all of them.
+
+    When one fails, the others are stopped, and this command ends as that one did, which has said why.
+    """
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import main as torchrun
+
+    try:
+        torchrun(["--standalone", f"--nproc_per_node={gpus}", "-m", "phonofilm", *arguments])
+    except ChildFailedError as error:
+        _, failure = error.get_first_failure()
+        raise typer.Exit(failure.exitcode if failure.exitcode > 0 else 1) from error

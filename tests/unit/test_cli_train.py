@@ -1,0 +1,48 @@
+"""`phonofilm train --gpus`: who starts processes, what they are told, how a failure of one ends."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from typer.testing import CliRunner
+
+from phonofilm.cli.main import app
+from phonofilm.cli.training_processes import are_to_be_started
+from phonofilm.errors import InputError
+
+
+def test_processes_get_the_command_without_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[list[str]] = []
+    launcher = ModuleType("torch.distributed.run")
+    launcher.main = told.append  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch.distributed.run", launcher)
+    words = "train --gpus 3 -c fsdp -o run --data a --data b --resume --allow optimizer.lr max_steps=2"
+    assert CliRunner().invoke(app, words.split()).exit_code == 0
+    given = "train --output=run --config=fsdp --data=a --data=b --allow=optimizer.lr --resume max_steps=2"
+    assert told == [["--standalone", "--nproc_per_node=3", "-m", "phonofilm", *given.split()]]
+
+
+def test_a_process_of_a_launcher_starts_none_and_refuses_another_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    assert not are_to_be_started(1)
+    assert not are_to_be_started(2)
+    with pytest.raises(InputError, match="--gpus 4 was given, and 2 processes were started"):
+        are_to_be_started(4)
+
+
+def test_a_failure_says_why_once_and_ends_the_command(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "phonofilm", "train", "--gpus", "2", "-o", f"{tmp_path}/run", "no_such_key=1"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert "no_such_key" in ended.stderr
+    assert "Traceback" not in ended.stderr
