@@ -7,6 +7,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from phonofilm.cli.order import Order, _carry_out
 from phonofilm.cli.studio import Studio
 from phonofilm.parallel.team import Team
@@ -20,4 +22,15 @@ def die_in_the_first_step(team: Team, order: Order) -> list[Path]:
 
     if not team.is_first:
         Studio._on_step = killed  # type: ignore[method-assign]
+    return _carry_out(team, order)
+
+
+def run_out_of_memory_in_the_first_step(team: Team, order: Order) -> list[Path]:
+    """The same, but the second rank's device is full when its first step is done."""
+
+    def full(*told: Any) -> Any:
+        raise torch.OutOfMemoryError("tried to allocate 1 GB")
+
+    if not team.is_first:
+        Studio._on_step = full  # type: ignore[method-assign]
     return _carry_out(team, order)

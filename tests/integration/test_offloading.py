@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from diffusers import AutoencoderKLWan
 from safetensors.torch import load_file
 from tests.integration.cli import TINY, generate, made
 
 from phonofilm import read_clip
 from phonofilm.cli.latents import read_latent_metadata
 from phonofilm.media import read_metadata
+from phonofilm.models.audio_vae import DAC
+from phonofilm.models.layers import Block
 from phonofilm.runtime.backends import HostBackend
 
 OUT = ("-o", "clip.safetensors", "--overwrite")
@@ -135,6 +139,42 @@ def test_running_out_of_device_memory_is_an_error_that_says_so_and_leaves_no_fil
     done = generate(*TINY, "-o", "clip.mp4", "--offload", "layer")
     assert done.exit_code == 1
     assert ("out of memory on cpu" if where == "allocate" else "tried to allocate 1 GB") in done.output
+    assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize("offload", ["none", "layer"])
+def test_a_forward_that_runs_out_of_memory_in_the_middle_says_what_helps_and_leaves_no_file(
+    offload: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, left = Block.forward, 25
+
+    def forward(*given: Any, **named: Any) -> torch.Tensor:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise torch.OutOfMemoryError("tried to allocate 1 GB")
+        return whole(*given, **named)
+
+    monkeypatch.setattr(Block, "forward", forward)
+    done = generate(*TINY, "-o", "clip.mp4", "--offload", offload)
+    assert done.exit_code == 1
+    assert "step 1/2" in done.stderr
+    assert "out of memory on cpu; try a smaller --size, fewer frames, --vae-tiling" in " ".join(done.output.split())
+    assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize("part", [AutoencoderKLWan, DAC])
+def test_a_decoder_that_runs_out_of_memory_leaves_no_file(
+    part: type[torch.nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("tried to allocate 1 GB")
+
+    monkeypatch.setattr(part, "decode", full)
+    done = generate(*TINY, "-o", "clip.mp4")
+    assert done.exit_code == 1
+    assert "step 2/2" in done.stderr
+    assert "out of memory on cpu" in done.output
     assert not list(Path().iterdir())
 
 

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
 from tests.conftest import relative_error
 from tests.integration.cli import CHECKPOINT, IMAGE, TINY, generate
-from tests.integration.several_work import die_in_the_first_step
+from tests.integration.several_work import die_in_the_first_step, run_out_of_memory_in_the_first_step
 
+from phonofilm import read_clip
 from phonofilm.cli.asked import Asked
 from phonofilm.cli.order import Order
 from phonofilm.cli.several import on_ranks
-from phonofilm.parallel.ranks import RankError
-from phonofilm.parallel.team import Several
+from phonofilm.errors import PhonofilmError
+from phonofilm.parallel.team import Several, Team
 
 TWO = ("--device", "cpu", "--gpus", "2")
 
@@ -49,12 +57,58 @@ def test_two_devices_make_the_clip_of_one(
     assert [file.name for file in tmp_path.iterdir()] == ["clip.safetensors"]
 
 
-def test_a_device_that_dies_in_the_middle_leaves_no_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [(), ("--vae-tiling",)], ids=["whole", "tiles"])
+def test_two_devices_decode_the_picture_of_one(options: tuple[str, ...], tmp_path: Path) -> None:
+    wide = ("a man speaks", "--size", "320x64", "--num-frames", "5", "--steps", "1", "--seed", "1", *options)
+    frames = []
+    for name, devices in (("alone", ("--device", "cpu")), ("together", TWO)):
+        done = generate(*wide, "-o", tmp_path / name, "--output-type", "frames", *devices)
+        assert done.exit_code == 0, done.output
+        frames.append(read_clip(tmp_path / name).frames.astype(int))
+    assert frames[0].shape == (5, 64, 320, 3)
+    assert abs(frames[0] - frames[1]).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "complaint"),
+    [
+        (die_in_the_first_step, r"rank 1 was ended by signal 9"),
+        (run_out_of_memory_in_the_first_step, r"out of memory on cpu; try a smaller --size"),
+    ],
+)
+def test_a_device_that_fails_in_the_middle_leaves_no_file(
+    fault: Callable[[Team, Order], list[Path]], complaint: str, tmp_path: Path
+) -> None:
     asked = Asked(prompt="a man speaks", size="32x32", num_frames=5, steps=2, seed=1, output=tmp_path / "clip.mp4")
     order = Order(asked, model=str(CHECKPOINT), device="cpu")
-    with pytest.raises(RankError, match=r"rank 1 was ended by signal 9"):
-        on_ranks(Several(gpus=2), "cpu", die_in_the_first_step, order)
+    with pytest.raises(PhonofilmError, match=complaint):
+        on_ranks(Several(gpus=2), "cpu", fault, order)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_ends_within_seconds_when_a_rank_is_killed_in_the_middle(tmp_path: Path) -> None:
+    clip = ("--size", "32x32", "--num-frames", "5", "--steps", "1000", "--seed", "1", "-o", "clip.mp4")
+    script = [sys.executable, "-c", "from phonofilm.cli.main import main; main()", "generate", "a man speaks"]
+    command = subprocess.Popen(
+        [*script, "--model", str(CHECKPOINT), *clip, *TWO], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert command.stderr is not None
+        told = list(itertools.takewhile(lambda line: "step 2/1000" not in line, command.stderr))
+        assert command.poll() is None, told
+        helpers = psutil.Process(command.pid).children()
+        ranks = [rank for helper in helpers for rank in helper.children()]
+        assert len(ranks) == 2
+        ranks[1].kill()
+        killed = time.monotonic()
+        said = command.stderr.read()
+        assert command.wait() == 1
+        assert time.monotonic() - killed < 40  # on a busy machine; most of it is Python ending
+    finally:
+        command.kill()
+    assert re.search(r"rank \d was ended by signal 9 \(SIGKILL\)", said)
+    assert list(tmp_path.iterdir()) == []
+    assert not any(rank.is_running() for rank in ranks)
 
 
 @pytest.mark.parametrize(

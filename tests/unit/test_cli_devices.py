@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -59,3 +60,22 @@ def test_running_out_of_memory_says_what_helps() -> None:
         torch.empty(2**60, dtype=torch.uint8)
     with pytest.raises(RuntimeError, match="other"), explaining_memory(machine):
         raise RuntimeError("other")
+
+
+@pytest.mark.parametrize(
+    ("used", "several", "advice"),
+    [
+        ({}, False, "--vae-tiling (if it was the decoder), --offload layer, a lower --vram-limit"),
+        ({"vae_tiling": True, "offload": "model"}, False, "--offload layer, a lower --vram-limit"),
+        ({"vae_tiling": True, "offload": "layer", "resident": 4}, False, "a lower --vram-limit"),
+        ({"vae_tiling": True, "offload": "layer"}, False, "--slots 1"),
+        ({"vae_tiling": True}, True, "more --gpus, --shard-weights"),
+    ],
+)
+def test_a_gpu_that_is_full_is_told_only_what_would_change_something(
+    used: dict[str, Any], several: bool, advice: str
+) -> None:
+    machine = Machine(torch.device("cuda"), torch.bfloat16, **used)
+    with pytest.raises(PhonofilmError) as error, explaining_memory(machine, several):
+        raise torch.OutOfMemoryError("tried to allocate 1 GB")
+    assert str(error.value) == f"out of memory on cuda; try a smaller --size, fewer frames, {advice}"

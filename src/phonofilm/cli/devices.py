@@ -163,8 +163,8 @@ def attention_of(machine: Machine) -> Iterator[None]:
 
 
 @contextmanager
-def explaining_memory(machine: Machine) -> Iterator[None]:
-    """Running out of memory becomes an error that says what helps."""
+def explaining_memory(machine: Machine, several: bool = False) -> Iterator[None]:
+    """Running out of memory becomes an error that says what helps. several: whether other devices share the work."""
     import torch
 
     try:
@@ -173,10 +173,24 @@ def explaining_memory(machine: Machine) -> Iterator[None]:
         # PyTorch has a class for a GPU that is full and only a message for the host.
         if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
-        advice = "a smaller --size, fewer frames" + (
-            ", --offload layer, a lower --vram-limit" if machine.device.type == "cuda" else ""
-        )
-        raise PhonofilmError(f"out of memory on {machine.device}; try {advice}") from error
+        advice = ["a smaller --size", "fewer frames", *_what_saves_memory(machine, several)]
+        raise PhonofilmError(f"out of memory on {machine.device}; try {', '.join(advice)}") from error
+
+
+def _what_saves_memory(machine: Machine, several: bool) -> Iterator[str]:
+    """Options that were not used, and would work here."""
+    if not machine.vae_tiling:
+        yield "--vae-tiling (if it was the decoder)"
+    if machine.device.type != "cuda":
+        return
+    if several:
+        yield from ("more --gpus", "--shard-weights")
+    elif machine.offload != "layer":
+        yield from ("--offload layer", "a lower --vram-limit")
+    elif machine.resident:
+        yield "a lower --vram-limit"
+    elif machine.slots > 1:
+        yield "--slots 1"
 
 
 def place(pipe: MovaPipeline, machine: Machine) -> TemporaryDirectory[str] | None:

@@ -71,7 +71,7 @@ class Studio:
 
     def _run(self, plan: ClipPlan, index: int) -> MovaPipelineOutput:
         try:
-            with explaining_memory(self.machine):
+            with explaining_memory(self.machine, self.team is not None):
                 return self._call(plan, index)
         except PhonofilmError as error:
             if self.team is None:
