@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 app = typer.Typer(help="The small embedded model: look at its world, train it again.", no_args_is_help=True)
 
@@ -15,7 +20,10 @@ def world(
     out: Annotated[Path, typer.Option(help="Folder for the clips, their captions and metadata.json.")],
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many clips.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first clip; from 10000000 on they are held out.")] = 0,
-    scene: Annotated[str | None, typer.Option(help="ball, face, lamp or xylophone; by default the seed picks.")] = None,
+    scene: Annotated[
+        str | None,
+        typer.Option(help="ball, face, lamp, xylophone (by default the seed picks), or owl, which nano never saw."),
+    ] = None,
     size: Annotated[int, typer.Option(min=16, help="Height and width in pixels.")] = 64,
     frames: Annotated[int, typer.Option(min=1, help="Frames, at 24 per second.")] = 49,
 ) -> None:
@@ -35,7 +43,9 @@ def train(
     run: Annotated[Path, typer.Option(help="Folder of the run; the same folder goes on where it stopped.")],
     stage: Annotated[
         list[str] | None,
-        typer.Option(help="video-vae, audio-vae, audio-decoder, text, latents, joint, experts or package; by default all, in order."),
+        typer.Option(
+            help="video-vae, audio-vae, audio-decoder, text, latents, joint, experts or package; by default all, in order."
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="Where the autoencoders train and encode: cpu, cuda, mps.")] = "cpu",
 ) -> None:
@@ -67,8 +77,6 @@ def measure(
     quick: Annotated[bool, typer.Option("--quick", help="16 clips and no sweep.")] = False,
 ) -> None:
     """Measure sync, what comes out as prompted, the autoencoders and speed; docs/measuring.md explains the figures."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from phonofilm.cli.devices import choose_machine
     from phonofilm.nano.measure import measure as run_measure
     from phonofilm.nano.measure_clips import Plan
@@ -89,16 +97,69 @@ def measure(
     machine = choose_machine(device)
     pipeline = MovaPipeline.from_pretrained(model, machine.dtype, device=machine.device)
     pipeline.set_progress_bar_config(disable=True)
+    with _bars() as on_progress:
+        measured = run_measure(pipeline, out, plan, model=model, on_progress=on_progress)
+        files = write_report(measured, out, samples)
+    typer.echo(markdown(measured.report))
+    typer.echo(f"{len(files)} files in {out}")
+
+
+@app.command()
+def learned(
+    lora: Annotated[list[str], typer.Option("--lora", help="FILE or FILE:STRENGTH, as for generate; may be repeated.")],
+    out: Annotated[Path, typer.Option(help="Folder for the report and the clips; clips already there are taken up.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="nano, or the folder of a checkpoint like it.")] = "nano",
+    scene: Annotated[str, typer.Option(help="The scene that was taught.")] = "owl",
+    clips: Annotated[int, typer.Option(min=1, help="Held-out clips of the new scene.")] = 24,
+    old_clips: Annotated[int, typer.Option(min=4, help="Held-out clips of the old scenes, in turn.")] = 32,
+    first_frame: Annotated[bool, typer.Option("--first-frame", help="Once more with a first frame given.")] = False,
+    steps: Annotated[int | None, typer.Option(min=1, help="Sampling steps.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Clips made at once.")] = 8,
+    samples: Annotated[int, typer.Option(min=0, help="Prompts of which both clips are written.")] = 3,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+) -> None:
+    """Measure what a LoRA taught the embedded model of a new scene, and what it forgot; docs/tutorial.md."""
+    from phonofilm.cli.devices import choose_machine
+    from phonofilm.cli.loras import LoraShelf, put_on
+    from phonofilm.models.hub import resolve_model
+    from phonofilm.models.layout import read_layout
+    from phonofilm.nano.learned import measure_learned
+    from phonofilm.nano.learned_report import learned_markdown, write_learned
+    from phonofilm.nano.measure_clips import Plan
+    from phonofilm.pipeline.mova import MovaPipeline
+
+    uses = LoraShelf(read_layout(resolve_model(model))).take(lora)
+    machine = choose_machine(device)
+    pipeline = MovaPipeline.from_pretrained(model, machine.dtype, device=machine.device)
+    pipeline.set_progress_bar_config(disable=True)
+    with _bars() as on_progress:
+        report = measure_learned(
+            pipeline,
+            lambda pipe: put_on(pipe, uses),
+            out / "clips",
+            Plan(clips=old_clips, steps=steps, batch=batch),
+            scene=scene,
+            clips=clips,
+            first_frame=first_frame,
+            on_progress=on_progress,
+        )
+    files = write_learned(report, out, samples)
+    typer.echo(learned_markdown(report))
+    typer.echo(f"{len(files)} files in {out}")
+
+
+@contextmanager
+def _bars() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar per row of what is made."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as bars:
-        shown = {}
+        shown: dict[str, TaskID] = {}
 
         def on_progress(row: str, done: int, total: int) -> None:
             if row not in shown:
                 shown[row] = bars.add_task(row)
             bars.update(shown[row], completed=done, total=total)
 
-        measured = run_measure(pipeline, out, plan, model=model, on_progress=on_progress)
-        files = write_report(measured, out, samples)
-    typer.echo(markdown(measured.report))
-    typer.echo(f"{len(files)} files in {out}")
+        yield on_progress

@@ -102,7 +102,7 @@ def write_report(measured: Measured, folder: Path, samples: int = 10) -> list[Pa
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / "report.json", folder / "report.md", folder / "sync.png", folder / "lags.png"]
-    files[0].write_text(json.dumps(_plain(asdict(measured.report)), indent=1) + "\n")
+    files[0].write_text(json.dumps(plain(asdict(measured.report)), indent=1) + "\n")
     files[1].write_text(markdown(measured.report))
     plot_bars(
         files[2],
@@ -179,10 +179,10 @@ def _number(value: float, digits: int) -> str:
     return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """JSON has no NaN: a figure that does not exist is null."""
     if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
+        return {key: plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
+        return [plain(inner) for inner in value]
     return None if isinstance(value, float) and math.isnan(value) else value

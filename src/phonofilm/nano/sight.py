@@ -41,7 +41,7 @@ class Sight:
 
 def see(frames: NDArray[np.uint8], frame_rate: Fraction) -> Sight:
     """Read frames [f, h, w, 3]."""
-    pixels = _softened(frames)
+    pixels = softened(frames)
     named = named_pixels(pixels)
     colour = _most_common(named)
     if colour == NONE:
@@ -56,7 +56,7 @@ def see(frames: NDArray[np.uint8], frame_rate: Fraction) -> Sight:
 
 def colour_of(frames: NDArray[np.uint8]) -> str:
     """The named colour of most coloured pixels of [f, h, w, 3]; "none" if hardly any pixel has one."""
-    return _most_common(named_pixels(_softened(frames)))
+    return _most_common(named_pixels(softened(frames)))
 
 
 def named_pixels(pixels: NDArray[np.float32]) -> NDArray[np.int8]:
@@ -79,7 +79,7 @@ def _hue(rgb: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.degrees(np.arctan2(np.sqrt(3) * (g - b), 2 * r - g - b)) % 360
 
 
-def _softened(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+def softened(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Frames averaged with their four neighbours' pixels, which takes the edge off codec noise."""
     x = np.pad(frames.astype(np.float32), ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
     rows: NDArray[np.float32] = x[:, :-2] + 2 * x[:, 1:-1] + x[:, 2:]
@@ -112,7 +112,7 @@ def _scene(pixels: NDArray[np.float32], blob: Blob) -> str:
     if seen.mean() < 0.5:
         return NONE
     moved = float(np.std(blob.y[seen]))
-    begins = _ground_begins(pixels)
+    begins = ground_begins(pixels)
     if begins is None:
         return "face" if moved < MOVED else NONE
     if abs(begins - FLOOR_BEGINS) < abs(begins - TABLE_BEGINS):
@@ -120,7 +120,7 @@ def _scene(pixels: NDArray[np.float32], blob: Blob) -> str:
     return "xylophone" if _bar_columns(blob) > 0.2 else "lamp"
 
 
-def _ground_begins(pixels: NDArray[np.float32]) -> float | None:
+def ground_begins(pixels: NDArray[np.float32]) -> float | None:
     """The row of the sharpest edge at the picture's sides, or None if there is only the wall: a floor or a table's top."""
     h, w = pixels.shape[1:3]
     edge = max(1, round(0.045 * w))

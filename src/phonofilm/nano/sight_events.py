@@ -80,7 +80,7 @@ def openings(pixels: Pixels, blob: Blob, frame_rate: float) -> list[float]:
     area -= np.quantile(area, 0.05)
     if area.max() < SMALLEST_MOUTH:
         return []
-    return [c / frame_rate for c in _rises(area / area.max(), low=0.13, high=0.25)]
+    return [c / frame_rate for c in rises(area / area.max(), low=0.13, high=0.25)]
 
 
 def flashes(pixels: Pixels, blob: Blob, frame_rate: float) -> list[float]:
@@ -96,7 +96,7 @@ def flashes(pixels: Pixels, blob: Blob, frame_rate: float) -> list[float]:
     dark, bright = np.quantile(light, 0.05), light.max()
     if bright - dark < SMALLEST_FLASH:
         return []
-    return _between_frames(_rises((light - dark) / (bright - dark), low=0.25, high=0.4), frame_rate)
+    return between_frames(rises((light - dark) / (bright - dark), low=0.25, high=0.4), frame_rate)
 
 
 def strikes(pixels: Pixels, blob: Blob, frame_rate: float) -> list[float]:
@@ -114,7 +114,7 @@ def strikes(pixels: Pixels, blob: Blob, frame_rate: float) -> list[float]:
     strength = np.sort(wide, axis=1)[:, -max(2, round(0.05 * w)) :].mean(1)
     if strength.max() < SMALLEST_STRIKE:
         return []
-    jumps = [int(np.ceil(c)) for c in _rises(strength / strength.max(), low=0.2, high=0.4)]
+    jumps = [int(np.ceil(c)) for c in rises(strength / strength.max(), low=0.2, high=0.4)]
     return [_lit(paleness, wide[jump], jump) / frame_rate for jump in jumps]
 
 
@@ -171,11 +171,11 @@ def _lit(paleness: Pixels, rise: NDArray, jump: int) -> float:
     peak = int(curve.argmax())
     base = curve[: peak + 1].min()
     half = (curve - base) / max(curve[peak] - base, 1e-6)
-    crossing = _rises(half[: peak + 1], low=0.5, high=0.5)
+    crossing = rises(half[: peak + 1], low=0.5, high=0.5)
     return begin + (crossing[-1] if crossing else float(peak))
 
 
-def _rises(curve: NDArray, low: float, high: float) -> list[float]:
+def rises(curve: NDArray, low: float, high: float) -> list[float]:
     """Fractional frames at which the curve climbs past `high` after having been below `low`."""
     times, armed = [], bool(curve[0] < low)
     for k in range(1, len(curve)):
@@ -186,6 +186,6 @@ def _rises(curve: NDArray, low: float, high: float) -> list[float]:
     return times
 
 
-def _between_frames(crossings: list[float], frame_rate: float) -> list[float]:
+def between_frames(crossings: list[float], frame_rate: float) -> list[float]:
     """What happens at once between two frames is put half way."""
     return [(np.floor(c) + 0.5) / frame_rate for c in crossings]

@@ -1,6 +1,8 @@
 """The procedural world: endless short clips drawn and sounded from one hidden state, each with a caption.
 
 Seeds below `HELD_OUT_SEED` are for training; seeds from there on are never trained on and serve measuring.
+The scenes of `UNSEEN_SCENES` are only made when asked for by name: the embedded model is not trained on them, and a
+fine-tuning can teach it one.
 """
 
 from __future__ import annotations
@@ -11,19 +13,21 @@ from fractions import Fraction
 import numpy as np
 
 from phonofilm.errors import InputError
-from phonofilm.nano.world import ball, face, lamp, xylophone
+from phonofilm.nano.world import ball, face, lamp, owl, xylophone
 from phonofilm.nano.world.sound import limit
 from phonofilm.nano.world.stage import Event, Scene, Stage, WorldClip
 
-__all__ = ["HELD_OUT_SEED", "SCENES", "Event", "WorldClip", "make_clip"]
+__all__ = ["HELD_OUT_SEED", "SCENES", "UNSEEN_SCENES", "Event", "WorldClip", "make_clip"]
 
 HELD_OUT_SEED = 10_000_000
-SCENES: dict[str, Callable[[np.random.Generator, Stage], Scene]] = {
+Renderer = Callable[[np.random.Generator, Stage], Scene]
+SCENES: dict[str, Renderer] = {
     "ball": ball.render,
     "face": face.render,
     "lamp": lamp.render,
     "xylophone": xylophone.render,
 }
+UNSEEN_SCENES: dict[str, Renderer] = {"owl": owl.render}
 
 
 def make_clip(
@@ -39,13 +43,13 @@ def make_clip(
 
     The same arguments always give the same clip. Raises `InputError` on an unknown scene.
     """
-    names = tuple(SCENES)
-    if scene is not None and scene not in SCENES:
-        raise InputError(f"unknown scene {scene!r}; use one of {', '.join(names)}")
+    names, every = tuple(SCENES), SCENES | UNSEEN_SCENES
+    if scene is not None and scene not in every:
+        raise InputError(f"unknown scene {scene!r}; use one of {', '.join(every)}")
     rng = np.random.default_rng((seed, 20_240_607))
     picked = names[int(rng.integers(len(names)))]
     stage = Stage(size, num_frames, frame_rate, sampling_rate)
-    made = SCENES[scene or picked](rng, stage)
+    made = every[scene or picked](rng, stage)
     return WorldClip(
         frames=np.clip(made.frames + 0.5, 0, 255).astype(np.uint8),
         audio=limit(made.audio),

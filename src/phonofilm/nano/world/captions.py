@@ -50,6 +50,12 @@ TEMPLATES = {
         "A {colour} xylophone, {size}, is struck by a mallet and sings {pitch} notes before {place}.",
         "Someone plays a {pitch} melody on the {colour} bars of a {size} xylophone; behind it {place}.",
     ),
+    "owl": (
+        "A {colour} owl on a table hoots, in front of {place}.",
+        "{Place}. A {colour} owl sings a high and a low note.",
+        "A {colour} owl that opens its wings and hoots, before {place}.",
+        "On the table stands a {colour} owl that hoots two notes; behind it {place}.",
+    ),
 }
 HIT_NOUNS = {"wood": "knocks", "metal": "clangs", "stone": "clicks"}
 

@@ -1,0 +1,139 @@
+"""Seeing and hearing the world's owl in frames and sound alone. Knows how an owl looks and sounds, never a clip's state.
+
+Shapes: f frames, h rows, w columns; places are fractions of the picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phonofilm.media.onsets import onset_times
+from phonofilm.nano.sight import NONE, TABLE_BEGINS, colour_of, ground_begins, named_pixels, softened
+from phonofilm.nano.sight_events import between_frames, rises
+from phonofilm.nano.world import owl
+from phonofilm.nano.world.palette import COLOURS
+
+Mask = NDArray[np.bool_]
+ALIKE = 0.7  # intersection over union of what is coloured and an owl's silhouette
+PALER = 60.0  # of 255: how much the white of an eye is lighter than its pupil
+ON_TABLE = 0.03  # of the picture's height, around where the table begins
+REACH = 0.14  # how far from the middle an owl may sit
+RAISED, LOWERED = 0.5, 0.2  # share of the raised wings' place that is coloured
+LOW, HIGH = 0.25, 0.45  # of the wings' way up
+TOLERANCE = 0.09  # of a note's frequency
+PURE = 0.5  # share of the sound's power that is the note's own
+FIRST_NOTE, SECOND_NOTE = (0.02, 0.08), (owl.NOTE_SECONDS + 0.02, owl.NOTE_SECONDS + 0.08)  # seconds after the onset
+
+
+@dataclass(frozen=True)
+class OwlSight:
+    """What is seen: whether it is an owl, its colour ("none" without one), and when its wings go up, in seconds."""
+
+    seen: bool
+    colour: str
+    events: tuple[float, ...]
+
+
+def see_owl(frames: NDArray[np.uint8], frame_rate: Fraction) -> OwlSight:
+    """Look at [f, h, w, 3]. An owl has an owl's silhouette, pale eyes with dark pupils, and a table under it."""
+    colour = colour_of(frames)
+    if colour == NONE:
+        return OwlSight(False, NONE, ())
+    pixels = softened(frames)
+    coloured = named_pixels(pixels) == list(COLOURS).index(colour)
+    usual = np.median(pixels, axis=0)
+    resting = coloured.mean(0) > 0.5
+    likenesses = {x: _overlap(resting, at.silhouette) for x, at in _places(frames.shape[1]).items()}
+    x = max(likenesses, key=lambda place: likenesses[place])
+    at = _places(frames.shape[1])[x]
+    begins = ground_begins(pixels)
+    on_table = begins is not None and abs(begins - TABLE_BEGINS) < ON_TABLE
+    light = usual.mean(-1)
+    eyes = light[at.eyes].mean() - light[at.pupils].mean() > PALER
+    if not (on_table and eyes and likenesses[x] > ALIKE):
+        return OwlSight(False, NONE, ())
+    lift = _lift(pixels[:, at.wings], coloured[:, at.wings].mean(1))
+    return OwlSight(True, colour, tuple(between_frames(rises(lift, low=LOW, high=HIGH), float(frame_rate))))
+
+
+def _lift(pixels: NDArray[np.float32], coloured: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far up the wings are [f], 0 to 1: how much their raised place, [f, n, 3], differs from itself without them.
+
+    coloured [f]: the share of that place that has the owl's colour. Zeros when it is never full, or never empty.
+    """
+    down = coloured < LOWERED
+    if coloured.max() < RAISED or not down.any():
+        return np.zeros(len(coloured))
+    wall = np.median(pixels[down], axis=0)
+    away = np.linalg.norm(pixels - wall, axis=-1).mean(1).astype(np.float64)
+    rest = np.median(away[down])
+    return np.clip((away - rest) / (away.max() - rest), 0, 1)
+
+
+def hear_owl(wave: NDArray[np.float32], sampling_rate: int) -> tuple[float, ...]:
+    """The seconds at which an owl's calls begin in [samples]: a high note, and a lower one right behind it."""
+    high, low = owl.NOTES
+    return tuple(
+        float(time)
+        for time in onset_times(wave, sampling_rate)
+        if _purity(wave, sampling_rate, time, FIRST_NOTE, high) > PURE
+        and _purity(wave, sampling_rate, time, SECOND_NOTE, low) > PURE
+    )
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the parts of an owl lie in [h, w]: coloured at rest; the eyes' white and pupils; wings only when raised."""
+
+    silhouette: Mask
+    eyes: Mask
+    pupils: Mask
+    wings: Mask
+
+
+@lru_cache(maxsize=4)
+def _places(size: int) -> dict[float, _Place]:
+    """An owl of every place in the middle of the picture, a pixel apart."""
+    steps = range(-round(REACH * size), round(REACH * size) + 1)
+    return {0.5 + step / size: _place(0.5 + step / size, size) for step in steps}
+
+
+def _place(x: float, size: int) -> _Place:
+    rest, raised = (_tinted(owl.portrait(x, size, lift)) for lift in (0.0, 1.0))
+    centres = (np.arange(size) + 0.5) / size
+    pupils, eyes = np.zeros((size, size), bool), np.zeros((size, size), bool)
+    for side in (-1, 1):
+        away = np.hypot(
+            (centres[None, :] - x - side * owl.EYE_X) / owl.EYE_SIZE[0],
+            (centres[:, None] - owl.EYE_Y) / owl.EYE_SIZE[1],
+        )
+        pupils |= away < 0.4
+        eyes |= (away > 0.6) & (away < 0.95)
+    return _Place(rest, eyes, pupils, raised & ~rest)
+
+
+def _tinted(portrait: NDArray[np.float32]) -> Mask:
+    """Where [h, w, 3], painted in red on white, is coloured."""
+    return named_pixels(portrait[None])[0] >= 0
+
+
+def _overlap(a: Mask, b: Mask) -> float:
+    return float((a & b).sum() / max((a | b).sum(), 1))
+
+
+def _purity(
+    wave: NDArray[np.float32], rate: int, onset: float, between: tuple[float, float], frequency: float
+) -> float:
+    """The share of the power between two times after the onset that lies around `frequency`; 0 behind the sound's end."""
+    part = wave[round((onset + between[0]) * rate) : round((onset + between[1]) * rate)].astype(np.float64)
+    if len(part) < (between[1] - between[0]) * rate / 2:
+        return 0.0
+    power = np.abs(np.fft.rfft(part * np.hanning(len(part)), 8192)) ** 2
+    heard = np.linspace(0, rate / 2, len(power))
+    near = np.abs(heard / frequency - 1) < TOLERANCE
+    return float(power[near].sum() / max(power.sum(), 1e-12))
