@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,8 +20,9 @@ from phonofilm.evaluation.counters import count
 from phonofilm.evaluation.flops import forward_flops
 from phonofilm.models.joint import JointDenoiser
 from phonofilm.runtime import released
-from phonofilm.runtime.footprint import Footprint, TextBlocks
+from phonofilm.runtime.footprint import Footprint, TextBlocks, decoding_bytes
 from phonofilm.runtime.plan import Budget, Offload, Plan, Streaming, Work, choose
+from phonofilm.runtime.several import per_device
 
 GIB = 2**30
 DECODERS = released.VIDEO_VAE_PARAMETERS * 2 + released.AUDIO_VAE_PARAMETERS * 4
@@ -149,6 +151,49 @@ def test_the_clip_a_refusal_names_fits(model: Footprint, clip: Work) -> None:
         choose(Budget(6 * GIB), model, replace(clip, video_tokens=tokens + 1))
 
 
+CARDS = {8: "8 GB", 12: "12 GB", 16: "16 GB", 24: "24 GB", 48: "48 GB", 80: "80 GB"}
+SIZES = {(352, 640): CLIP_360P.video_tokens, (720, 1280): 176_400}
+
+
+def _work(size: tuple[int, int]) -> Work:
+    whole, tiled = (
+        released.VIDEO_VAE_PARAMETERS * 2 + decoding_bytes(size[0] * size[1], 193, 2, tiled=tiles)
+        for tiles in (False, True)
+    )
+    return Work(SIZES[size], 1, decoding=whole, decoding_tiled=tiled)
+
+
+def _in_words(card: int, model: Footprint, work: Work) -> str:
+    try:
+        plan = choose(Budget(card * GIB), model, work)
+    except InputError:
+        least = choose(Budget(80 * GIB), model, work, "layer", Streaming(resident=0)).device_bytes
+        return f"needs {least / 1e9:.3g} GB"
+    kept = f", {plan.resident} resident" if plan.offload == "layer" and plan.resident else ""
+    host = f" / {plan.host_bytes / 1e9:.3g}" if plan.host_bytes else ""
+    return f"{plan.offload}{kept}: {plan.device_bytes / 1e9:.3g}{host} GB"
+
+
+def test_the_table_from_8_gb_to_8_gpus_is_what_the_planner_says(model: Footprint) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "memory.md").read_text(encoding="utf-8")
+    works = [_work(size) for size in SIZES]
+    for card, told in CARDS.items():
+        assert f"| {told} | {' | '.join(_in_words(card, model, work) for work in works)} |" in page
+    for devices in (2, 4, 8):
+        each = [per_device(model, work, devices) for work in works]
+        cells = (f"{one.whole / 1e9:.3g} GB on each; {one.in_parts / 1e9:.3g} GB in parts" for one in each)
+        assert f"| {devices} GPUs | {' | '.join(cells)} |" in page
+
+
+def test_more_devices_need_less_memory_each_and_weights_in_parts_least(model: Footprint, clip: Work) -> None:
+    each = [per_device(model, clip, devices) for devices in (2, 4, 8)]
+    assert all(one.in_parts < one.whole for one in each)
+    assert [one.in_parts for one in each] == sorted((one.in_parts for one in each), reverse=True)
+    layers = model.total - model.around - model.text_encoder - model.decoders
+    per_layer = 2 * max(model.layers)
+    assert each[0].whole - each[0].in_parts == pytest.approx(layers / 2 - per_layer, abs=1)
+
+
 def _seconds(plan: Plan) -> float:
     assert plan.seconds_per_step is not None
     return plan.seconds_per_step
@@ -163,8 +208,9 @@ def run(*arguments: str) -> str:
 
 def test_the_command_plans_named_cards_at_both_sizes() -> None:
     told = run("--seconds", "8")
-    for card in (8, 12, 24, 48, 80):
+    for card in (8, 12, 16, 24, 48, 80):
         assert told.count(f"│ {card} GB card") == 2
+    assert "│ 8 GPUs │ sharing each clip (--gpus 8): at most 82.9 GB on each, or 28.5 GB with --shard-weights" in told
     assert "360p, 193 frames at 24 fps, 43120 video tokens" in told
     assert "720p, 193 frames at 24 fps, 176400 video tokens" in told
     assert "s/step" not in told
@@ -175,6 +221,7 @@ def test_the_commands_options_change_what_it_says() -> None:
     told = run(*small)
     assert "9 GB free: streaming 40 layers through 2 slots" in told
     assert "GB card" not in told
+    assert "GPUs" not in told
     assert "at least 6.92 s/step x 20" in run(*small, "--tflops", "800", "--steps", "20")
     assert "at least 36.2 s/step" in run(*small, "--tflops", "800", "--link", "1")
     refused = run(*small[:-1], "50", "--offload", "model")

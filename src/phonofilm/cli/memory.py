@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 SIZES = {"360p": (352, 640), "720p": (720, 1280)}
 LENGTHS = (2.0, 8.0)
-CARDS = (8, 12, 24, 48, 80)
+CARDS = (8, 12, 16, 24, 48, 80)
+SHARED_BY = (2, 4, 8)
 WEIGHT_BYTES = 2
 TEXT_TOKENS = 512
 # Vendors' dense bfloat16 peaks, TFLOP/s. A name is matched as part of what the driver reports.
@@ -69,15 +70,18 @@ def plan(
         rows += [(f"{card} GB card", replace(_card(card), host=host, flops=given, link=link * 1e9)) for card in CARDS]
     for told, clip in clips:
         flops = forward_flops(denoiser, clip.video_tokens, clip.audio_latents, TEXT_TOKENS).total
-        work = Work(clip.video_tokens, flops, steps=steps)
+        whole, tiled = (_decoding(clip, tiles) for tiles in (False, True))
+        work = Work(clip.video_tokens, flops, steps=steps, decoding=whole, decoding_tiled=tiled)
         table = Table("", "plan", title=f"{told}, {clip.num_frames} frames at 24 fps, {clip.video_tokens} video tokens")
         for name, budget in rows:
             table.add_row(name, Text(_told(budget, model, work, kind)))
+        for devices in SHARED_BY if vram_limit is None else ():
+            table.add_row(f"{devices} GPUs", Text(_shared(model, work, devices)))
         console.print(table)
     console.print(
-        "Memory is exact for weights (bfloat16) and counted for the forward; decoding is not included. Times are estimates: "
-        "all FLOPs at the device's peak, which nothing reaches. generate --offload auto plans the same way for its clip, "
-        "decoding included (docs/memory.md).",
+        "Memory is exact for weights (bfloat16) and counted for the forward and for decoding. Times are estimates: all FLOPs "
+        "at the device's peak, which nothing reaches. generate --offload auto plans the same way for its clip "
+        "(docs/memory.md).",
         highlight=False,
         soft_wrap=True,
     )
@@ -131,6 +135,24 @@ def _footprint(denoiser: JointDenoiser) -> Footprint:
     text = (released.TEXT_BLOCK_PARAMETERS, released.TEXT_TENSOR_PARAMETERS, released.TEXT_WIDTH)
     blocks = TextBlocks(*(count * WEIGHT_BYTES for count in text))
     return Footprint.of(denoiser, released.EXPERTS, text_encoder, decoders, WEIGHT_BYTES, blocks)
+
+
+def _decoding(clip: ClipGeometry, tiled: bool) -> int:
+    from phonofilm.runtime import released
+    from phonofilm.runtime.footprint import decoding_bytes
+
+    weights = released.VIDEO_VAE_PARAMETERS * WEIGHT_BYTES
+    return weights + decoding_bytes(clip.height * clip.width, clip.num_frames, WEIGHT_BYTES, tiled=tiled)
+
+
+def _shared(model: Footprint, work: Work, devices: int) -> str:
+    from phonofilm.runtime.several import per_device
+
+    each = per_device(model, work, devices)
+    return (
+        f"sharing each clip (--gpus {devices}): at most {each.whole / 1e9:.3g} GB on each, or {each.in_parts / 1e9:.3g} GB "
+        "with --shard-weights"
+    )
 
 
 def _told(budget: Budget, model: Footprint, work: Work, offload: Offload | None) -> str:
