@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
 from phonofilm.training.config import Positive, Strict
 
@@ -44,7 +44,9 @@ class ValidationConfig(Strict):
     clips: Annotated[int, Field(ge=1)] = 16
 
     @model_validator(mode="after")
-    def _used(self) -> Self:
-        if self.every == 0 and self.model_fields_set & {"sets", "clips"}:
+    def _used(self, info: ValidationInfo) -> Self:
+        # A saved config names every key, so none of them says anything by being there.
+        saved = bool(info.context and info.context.get("saved"))
+        if not saved and self.every == 0 and self.model_fields_set & {"sets", "clips"}:
             raise ValueError("validation.every is 0, so validation.sets and clips would be ignored")
         return self
