@@ -17,12 +17,14 @@ from safetensors.torch import load_file
 from tests.conftest import relative_error
 from tests.integration.cli import CHECKPOINT, IMAGE, TINY, generate
 from tests.integration.several_work import die_in_the_first_step, run_out_of_memory_in_the_first_step
+from tests.unit.lora_helpers import tiny_components, tiny_lora
 
 from phonofilm import read_clip
 from phonofilm.cli.asked import Asked
 from phonofilm.cli.order import Order
 from phonofilm.cli.several import on_ranks
 from phonofilm.errors import PhonofilmError
+from phonofilm.lora.writing import save_lora
 from phonofilm.parallel.team import Several, Team
 
 TWO = ("--device", "cpu", "--gpus", "2")
@@ -55,6 +57,37 @@ def test_two_devices_make_the_clip_of_one(
     for name, latents in together.items():
         assert relative_error(latents, alone[name]) < 1e-5
     assert [file.name for file in tmp_path.iterdir()] == ["clip.safetensors"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--quantize", "int8"),
+        ("--cache", "easy:0.5", "--solver", "unipc", "--steps", "5"),
+        ("--lora", "voice.safetensors"),
+    ],
+    ids=lambda options: options[0],
+)
+def test_what_else_changes_a_clip_changes_it_alike_on_two_devices(
+    options: tuple[str, ...], alone: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_lora(tiny_lora(tiny_components(), alpha=0.4), Path("voice.safetensors"))
+    made = {}
+    for name, devices in (("one", ("--device", "cpu")), ("two", TWO)):
+        done = generate(*TINY, "-i", IMAGE, "-o", f"{name}.safetensors", *options, *devices)
+        assert done.exit_code == 0, done.output
+        made[name] = load_file(f"{name}.safetensors")
+    for name, latents in made["two"].items():
+        assert relative_error(latents, made["one"][name]) < 1e-5
+    assert any(relative_error(latents, alone[name]) > 1e-4 for name, latents in made["two"].items())
+
+
+def test_two_devices_make_a_file_of_prompts(tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("a man speaks\na man sings\n")
+    done = generate(*TINY[1:], "--prompts", tmp_path / "prompts.txt", "-o", tmp_path / "clips", *TWO)
+    assert done.exit_code == 0, done.output
+    assert sorted(file.name for file in (tmp_path / "clips").iterdir()) == ["0001.mp4", "0002.mp4"]
 
 
 @pytest.mark.parametrize("options", [(), ("--vae-tiling",)], ids=["whole", "tiles"])
@@ -94,7 +127,7 @@ def test_the_command_ends_within_seconds_when_a_rank_is_killed_in_the_middle(tmp
     )
     try:
         assert command.stderr is not None
-        told = list(itertools.takewhile(lambda line: "step 2/1000" not in line, command.stderr))
+        told = list(itertools.takewhile(lambda line: "step 1/1000" not in line, command.stderr))
         assert command.poll() is None, told
         helpers = psutil.Process(command.pid).children()
         ranks = [rank for helper in helpers for rank in helper.children()]
@@ -122,6 +155,10 @@ def test_the_command_ends_within_seconds_when_a_rank_is_killed_in_the_middle(tmp
         (("--shard-weights",), "--shard-weights would change nothing on one device; use --gpus N"),
         ((*TWO, "--remove-video-dit"), "--remove-video-dit is for one device"),
         ((*TWO, "--offload", "layer"), "--offload layer is for one device"),
+        ((*TWO, "--shard-weights", "--quantize", "int8"), "--quantize and --shard-weights do not work together"),
+        ((*TWO, "--shard-weights", "--compile"), "--compile and --shard-weights do not work together"),
+        ((*TWO, "--slots", "2"), "--slots would change nothing with --offload none"),
+        ((*TWO, "--offload-to-disk", "layers"), "a folder to offload to was given, but offload is none"),
         ((*TWO, "--shard-weights", "--offload", "cpu"), "keeps weights on the devices, and --offload cpu off them"),
     ],
 )

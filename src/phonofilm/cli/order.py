@@ -109,8 +109,9 @@ def _batch(
 
 
 def _machine(order: Order, dtype: str) -> Machine:
-    if order.quantize is not None and order.several.shard_weights:
-        raise InputError("--quantize and --shard-weights do not work together; leave one out")
+    for option, given in (("--quantize", order.quantize is not None), ("--compile", order.compiles)):
+        if given and order.several.shard_weights:
+            raise InputError(f"{option} and --shard-weights do not work together; leave one out")
     return choose_machine(
         order.device,
         dtype,
