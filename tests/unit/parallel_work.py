@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import product
 
 import torch
@@ -19,6 +20,7 @@ from phonofilm.models.bridge import DualTowerConditionalBridge
 from phonofilm.models.joint import JointDenoiser, JointOutput
 from phonofilm.models.layerwise import Moment, Variant, forward_one
 from phonofilm.models.video import Grid, WanModel
+from phonofilm.parallel import ranks
 from phonofilm.parallel.decoding import SharedDecoder, assist
 from phonofilm.parallel.degrees import Degrees
 from phonofilm.parallel.denoiser import shared
@@ -203,6 +205,16 @@ def one_is_killed(rank: Rank) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         dist.all_reduce(torch.ones(1))
         time.sleep(60)
+
+
+def one_hangs(rank: Rank) -> None:
+    """Rank 1 does not come to the exchange, and does not end; nobody waits long here."""
+    ranks.PATIENCE = timedelta(seconds=5)
+    with joined(rank, CPU):
+        dist.barrier()
+        if rank.number == 1:
+            time.sleep(600)
+        dist.all_reduce(torch.ones(1))
 
 
 def one_refuses(rank: Rank) -> None:
