@@ -37,7 +37,7 @@ def write_learned(report: LearnedReport, folder: Path, samples: int = 3) -> list
     for index in range(min(samples, len(report.truths))):
         picture = folder / f"before-after-{index}.png"
         with replacing(picture) as temporary:
-            before_after(report, index).save(temporary, format="PNG", optimize=True)
+            before_after(report, index).quantize(192).save(temporary, format="PNG", optimize=True)
         files.append(picture)
         for row in report.rows[:2]:
             path = folder / f"{index}-{row.name.replace(', ', '-').replace(' ', '-')}.mp4"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from phonofilm.nano.world import palette, sound
-from phonofilm.nano.world.canvas import Canvas
+from phonofilm.nano.world.canvas import Canvas, Colour
 from phonofilm.nano.world.captions import describe
 from phonofilm.nano.world.rhythm import beats
 from phonofilm.nano.world.stage import Array, Event, Scene, Stage
@@ -51,7 +51,7 @@ def portrait(x: float, size: int, lift: float) -> Array:
     return picture.frames[0]
 
 
-def _draw(picture: Canvas, x: float, tint: palette.Colour, lift: Array) -> None:
+def _draw(picture: Canvas, x: float, tint: Colour, lift: Array) -> None:
     """lift [f]: 0 with the wings at the body, 1 with both raised."""
     for side in (-1, 1):
         picture.ellipse(x + side * (0.2 + 0.12 * lift), 0.66 - 0.2 * lift, 0.1, 0.15, palette.shade(tint, 0.82))
