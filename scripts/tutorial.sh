@@ -17,9 +17,7 @@ phonofilm data show run/cache --count 1 --model "$model" --out shown --device cp
 time phonofilm nano learned --lora run/lora.safetensors --model "$model" --first-frame --out learned --device cpu
 
 cp run/curves.png "$root/docs/images/tutorial-curves.png"
-for index in 0 1 2; do
-  cp "learned/before-after-$index.png" "$root/docs/images/tutorial-before-after-$index.png"
-done
+cp learned/before-after-1.png "$root/docs/images/tutorial-before-after.png"
 python - "$root/docs/images" shown <<'PYTHON'
 import sys
 from pathlib import Path
