@@ -185,6 +185,8 @@ def test_the_decoder_learns_from_the_distance_it_is_measured_by() -> None:
     other = (wave + 0.1 * torch.randn(1, 1, 8000, generator=generator)).requires_grad_()
     distance = audible_distance(wave, other, 16000)
     distance.backward()
-    assert float(distance.detach()) == pytest.approx(spectral_distance(wave[0, 0], other.detach()[0, 0], 16000), rel=1e-4)
+    assert float(distance.detach()) == pytest.approx(
+        spectral_distance(wave[0, 0], other.detach()[0, 0], 16000), rel=1e-4
+    )
     assert other.grad is not None
     assert bool(other.grad.isfinite().all())
