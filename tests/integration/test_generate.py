@@ -277,9 +277,10 @@ def test_a_file_of_another_program_cannot_be_repeated(clip: Path) -> None:
 
 
 INTERRUPTED = f"""
-import sys
+import signal, sys
 import torch
 from phonofilm.cli.main import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started deaf to it
 torch.set_num_threads(1)
 sys.argv = ["phonofilm", "generate", "a", "-m", {str(CHECKPOINT)!r}, "--steps", "1000", "--size", "64x64", "-o", "a.mp4"]
 main()
