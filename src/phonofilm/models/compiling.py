@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -38,6 +39,8 @@ def require_compiler(device: torch.device) -> None:
 
 def compile_layers(networks: Sequence[ModelMixin]) -> None:
     """Compile the layers of these towers and bridges; it happens when each kind runs first."""
+    # Rotations come in a complex table, which compiled layers only read as pairs of real numbers: nothing is slower for it.
+    warnings.filterwarnings("ignore", message="Torchinductor does not support code generation for complex operators")
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, MOST_SHAPES)
     for network in networks:
         network.compile_repeated_blocks()
