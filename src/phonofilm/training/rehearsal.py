@@ -151,8 +151,11 @@ def _update_at_depth(trainer: Trainer, model: JointModel, turn: Turn, watch: _St
         _clear_gradients(trainer)
     kept = _gradient_bytes(trainer)
     with peak_of(watch.device) as peak:
-        backward()
-        clip_and_step()
+        for _ in range(REPEATS):  # what a heap keeps of one update is not always what the next one can use
+            if trainer.config.accumulate == 1:
+                _clear_gradients(trainer)
+            backward()
+            clip_and_step()
     state = sum(t.numel() * t.element_size() for optimizer in optimizers for t in _state_tensors(optimizer))
     _clear_gradients(trainer)
     return _Found(micro, step, peak.nbytes + kept, state / max(1, gradients))
