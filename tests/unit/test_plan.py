@@ -111,6 +111,19 @@ def test_streaming_costs_no_time_at_8_seconds_and_is_bound_by_the_link_at_17_fra
     assert _seconds(choose(replace(card, link=250e9), model, short, "layer")) < slow
 
 
+def test_texts_are_kept_where_they_fit_and_relieve_the_link(model: Footprint, clip: Work) -> None:
+    small, large = (choose(Budget(gib * GIB), model, clip, "layer", Streaming(resident=0)) for gib in (8, 12))
+    assert not small.keeps_text
+    assert large.keeps_text
+    assert large.device_bytes - small.device_bytes == clip.evaluations * model.kept_text
+    short = replace(clip, flops=clip.flops // 100)  # bound by the link
+    without, kept = (
+        _seconds(choose(Budget(gib * GIB, flops=800e12), model, short, "layer", Streaming(resident=0)))
+        for gib in (8, 12)
+    )
+    assert kept / without == pytest.approx(1 - sum(model.text_layers) / sum(model.layers), rel=0.01)
+
+
 def test_without_a_known_speed_no_time_is_given(model: Footprint, clip: Work) -> None:
     budget = Budget(8 * GIB)
     assert choose(budget, model, clip).seconds_per_step is None
@@ -120,8 +133,8 @@ def test_without_a_known_speed_no_time_is_given(model: Footprint, clip: Work) ->
 def test_the_line_says_what_was_chosen_and_what_it_takes(model: Footprint, clip: Work) -> None:
     budget = Budget(12 * GIB, flops=800e12)
     assert choose(budget, model, clip).line(budget) == (
-        "12.9 GB free: streaming 38 layers through 2 slots, 2 resident, the text encoder block by block, at least 6.92 "
-        "s/step x 50 (estimate: FLOPs at peak), peak 11.3 GB device memory, 74.5 GB host memory"
+        "12.9 GB free: streaming 38 layers through 2 slots, 2 resident, the prompts' keys and values kept, the text encoder "
+        "block by block, at least 6.92 s/step x 50 (estimate: FLOPs at peak), peak 12.3 GB device memory, 74.5 GB host memory"
     )
 
 
@@ -167,7 +180,8 @@ def _in_words(card: int, model: Footprint, work: Work) -> str:
     try:
         plan = choose(Budget(card * GIB), model, work)
     except InputError:
-        least = choose(Budget(80 * GIB), model, work, "layer", Streaming(resident=0)).device_bytes
+        roomy = choose(Budget(80 * GIB), model, work, "layer", Streaming(resident=0))
+        least = roomy.device_bytes - work.evaluations * model.kept_text
         return f"needs {least / 1e9:.3g} GB"
     kept = f", {plan.resident} resident" if plan.offload == "layer" and plan.resident else ""
     host = f" / {plan.host_bytes / 1e9:.3g}" if plan.host_bytes else ""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,7 +22,7 @@ from phonofilm.models.layerwise import Moment, Variant
 from phonofilm.models.video import WanModel
 from phonofilm.runtime.backends import CudaBackend, HostBackend, Queue
 from phonofilm.runtime.slabs import ALIGNMENT
-from phonofilm.runtime.streaming import LayerStreamer, spread
+from phonofilm.runtime.streaming import LayerStreamer, spread, text_parameters
 
 
 @pytest.fixture
@@ -140,6 +142,62 @@ def test_streamed_is_bit_identical_to_resident(
     assert_same(streamer.forward_many(moment, variants), high)
     assert_same(streamer.forward_many(moment, variants, following=1), high)
     assert_same(streamer.forward_many(moment, variants, expert=1), low)
+
+
+@pytest.mark.parametrize("slots", [1, 2, 7])
+@pytest.mark.parametrize("kept", [0, 1, 4])
+def test_kept_text_changes_no_bit_whatever_is_asked_next(
+    experts: list[JointDenoiser], moment: Moment, variants: list[Variant], slots: int, kept: int
+) -> None:
+    other = [Variant(variants[0].text + 1), variants[1]]
+    streamer = LayerStreamer(experts, LateBackend(), slots=slots, resident=kept, keep_text=True)
+    for asked, number, following in (
+        (variants, 0, 0),  # keys and values are made
+        (variants, 0, 0),  # and used
+        (variants[:1], 0, 0),  # outside the guidance interval
+        (other, 0, 1),  # a new prompt beside a known one
+        (variants, 1, 1),
+        (variants, 1, 0),
+        (variants, 0, 0),  # back with the first expert
+    ):
+        expected = resident(experts[number], moment, asked)
+        assert_same(streamer.forward_many(moment, asked, expert=number, following=following), expected)
+
+
+def test_with_kept_text_later_steps_fetch_no_weights_of_the_text(
+    experts: list[JointDenoiser], moment: Moment, variants: list[Variant]
+) -> None:
+    backend = HostBackend()
+    streamer = LayerStreamer(experts, backend, slots=2, keep_text=True)
+    streamer.forward_many(moment, variants)
+    before = backend.bytes_copied
+    for _ in range(3):
+        streamer.forward_many(moment, variants)
+    (later, _), (whole, _) = streamer.streamed_bytes_with_kept_text, streamer.streamed_bytes
+    assert backend.bytes_copied - before == 3 * later
+    text = sum(p.numel() * p.element_size() for p in text_parameters(list(experts[0].modules())))
+    padding = ALIGNMENT * len(text_parameters(list(experts[0].modules())))
+    assert text <= whole - later < text + padding
+
+
+def test_kept_text_is_forgotten_when_weights_change_or_the_prompt_is_gone(
+    experts: list[JointDenoiser], moment: Moment, variants: list[Variant]
+) -> None:
+    streamer = LayerStreamer(experts, HostBackend(), slots=2, keep_text=True)
+    asked = [Variant(variants[0].text.clone())]
+    before = streamer.forward_many(moment, asked)
+    with torch.no_grad():
+        for parameter in text_parameters(list(experts[0].modules())):
+            parameter.mul_(1.5)
+    streamer.weights_changed()
+    after = streamer.forward_many(moment, asked)
+    assert not torch.equal(before[0].video, after[0].video)
+    assert_same(after, resident(experts[0], moment, asked))
+    kept = [weakref.ref(kv.keys) for texts in streamer._kept.values() for kv in texts.values()]
+    assert kept
+    del asked
+    gc.collect()
+    assert all(keys() is None for keys in kept)
 
 
 def test_a_wrong_guess_of_what_follows_costs_copies_and_no_correctness(

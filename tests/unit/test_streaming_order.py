@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from phonofilm.models.joint import JointDenoiser
 from phonofilm.runtime.clock import Trace, simulate
 from phonofilm.runtime.slabs import SlabLayout
+from phonofilm.runtime.streaming import slab_parameters, text_parameters
 
 SECONDS = st.floats(0.001, 1.0)
 LAYERS = st.lists(st.tuples(SECONDS, SECONDS, st.booleans()), min_size=1, max_size=12)
@@ -90,13 +91,20 @@ def layouts() -> list[list[SlabLayout]]:
 def slab_layouts(denoiser: JointDenoiser, index: int) -> list[SlabLayout]:
     own, *shared = denoiser.layer_modules(index)
     groups = [[own], shared] if shared else [[own]]
-    return [SlabLayout.of(p for module in group for p in module.parameters()) for group in groups]
+    return [SlabLayout.of(slab_parameters(tuple(group))) for group in groups]
 
 
 def test_bytes_streamed_per_guided_step_at_true_shapes(layouts: list[list[SlabLayout]]) -> None:
     per_layer = [sum(slab.nbytes for slab in slabs) for slabs in layouts]
     assert sum(per_layer) <= 36.7e9
     assert [round(size / 1e6) for size in (per_layer[0], per_layer[-1])] == [973, 703]
+
+
+def test_bytes_streamed_with_the_text_kept_at_true_shapes(layouts: list[list[SlabLayout]]) -> None:
+    denoiser = released_denoiser()
+    whole = sum(slab.nbytes for slabs in layouts for slab in slabs)
+    text = sum(p.numel() * p.element_size() for p in text_parameters(denoiser.modules()))
+    assert 31e9 < whole - text <= 32.3e9
 
 
 def test_pinned_bytes_are_the_weights_and_one_percent(layouts: list[list[SlabLayout]]) -> None:

@@ -29,6 +29,7 @@ class Machine:
 
     offload: "auto" until offloading.settle has decided; "cpu" is another word for "model", and "group" is diffusers' own.
     slots, resident: layers on the device with "layer": those that pass through, and those of each expert that stay.
+    keeps_text: with "layer", whether prompts' keys and values stay on the device too.
     """
 
     device: torch.device
@@ -38,6 +39,7 @@ class Machine:
     disk: Path | None = None
     slots: int = 2
     resident: int = 0
+    keeps_text: bool = True
     vae_tiling: bool = False
     computing: Computing = field(default_factory=Computing)
 

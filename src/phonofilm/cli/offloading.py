@@ -95,6 +95,7 @@ def settle(
             offload=machine.offload if machine.offload != "auto" else plan.offload,
             slots=plan.slots or machine.slots,
             resident=plan.resident if plan.offload == "layer" else 0,
+            keeps_text=plan.keeps_text if plan.offload == "layer" else machine.keeps_text,
             vae_tiling=plan.tiled if told.vae_tiling is None else told.vae_tiling,
         )
     return replace(

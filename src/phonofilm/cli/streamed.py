@@ -32,7 +32,14 @@ def load_streamed(checkpoint: Checkpoint, machine: Machine, report: Report) -> M
         progress=report.loading,
     )
     backend: Backend = CudaBackend(machine.device) if machine.device.type == "cuda" else HostBackend()
-    engine = LayerEngine(loaded.pipe, backend, slots=machine.slots, resident=machine.resident, slabs=loaded.slabs)
+    engine = LayerEngine(
+        loaded.pipe,
+        backend,
+        slots=machine.slots,
+        resident=machine.resident,
+        slabs=loaded.slabs,
+        keep_text=machine.keeps_text,
+    )
     waiting = f"{size(engine.host_bytes)} wait in host memory" if store is None else f"layers wait in {store.folder}"
     report.say(
         f"read {size(loaded.nbytes)} of weights in {loaded.seconds:.1f} s with {loaded.threads} threads; {waiting}, "

@@ -8,7 +8,8 @@ Shapes: b batch, n tokens, l text tokens, d width, h heads, e head width (d = h*
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -117,12 +118,31 @@ class SelfAttention(Attention):
         return self.o(self.attend(q, k, self.v(x), self.heads))
 
 
-class TextAttention(Attention):
-    """x [b,n,d], text [b,l,d] (already embedded), bias [b,l] or None -> [b,n,d]. Padding is attended to, as trained."""
+class KeysValues(NamedTuple):
+    """A text as one layer attends to it: keys and values, both [b,l,d]."""
 
-    def forward(self, x: Tensor, text: Tensor, bias: Tensor | None = None) -> Tensor:
+    keys: Tensor
+    values: Tensor
+
+
+class TextAttention(Attention):
+    """x [b,n,d], text [b,l,d] (already embedded), bias [b,l] or None -> [b,n,d]. Padding is attended to, as trained.
+
+    The text may come as its keys and values, which stay the same over all steps: they need `text_parameters` no more.
+    """
+
+    def keys_values(self, text: Tensor) -> KeysValues:
+        return KeysValues(self.norm_k(self.k(text)), self.v(text))
+
+    def text_parameters(self) -> Iterator[nn.Parameter]:
+        """The weights that nothing but `keys_values` uses."""
+        for module in (self.k, self.norm_k, self.v):
+            yield from module.parameters()
+
+    def forward(self, x: Tensor, text: Tensor | KeysValues, bias: Tensor | None = None) -> Tensor:
         q = self.norm_q(self.q(x))
-        return self.o(attention(q, self.norm_k(self.k(text)), self.v(text), self.heads, bias))
+        keys, values = text if isinstance(text, KeysValues) else self.keys_values(text)
+        return self.o(attention(q, keys, values, self.heads, bias))
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
@@ -143,8 +163,10 @@ class Block(nn.Module):
         self.ffn = nn.Sequential(nn.Linear(dim, ffn_dim), nn.GELU(approximate="tanh"), nn.Linear(ffn_dim, dim))
         self.modulation = nn.Parameter(torch.randn(1, 6, dim) / dim**0.5)
 
-    def forward(self, x: Tensor, modulation: Tensor, rope: Tensor, text: Tensor, text_bias: Tensor | None) -> Tensor:
-        """x [b,n,d], modulation [b,6,d], rope complex64 [n,e/2], text [b,l,d], text_bias [b,l] or None -> [b,n,d]."""
+    def forward(
+        self, x: Tensor, modulation: Tensor, rope: Tensor, text: Tensor | KeysValues, text_bias: Tensor | None
+    ) -> Tensor:
+        """x [b,n,d], modulation [b,6,d], rope complex64 [n,e/2], text as TextAttention takes it, text_bias -> [b,n,d]."""
         shift1, scale1, gate1, shift2, scale2, gate2 = (self.modulation.to(modulation.dtype) + modulation).chunk(6, 1)
         if fused():
             return self._fused(x, (shift1, scale1, gate1, shift2, scale2, gate2), rope, text, text_bias)
@@ -153,7 +175,12 @@ class Block(nn.Module):
         return torch.addcmul(x, gate2, self.ffn(modulate(self.norm2(x), shift2, scale2)))
 
     def _fused(
-        self, x: Tensor, modulation: tuple[Tensor, ...], rope: Tensor, text: Tensor, text_bias: Tensor | None
+        self,
+        x: Tensor,
+        modulation: tuple[Tensor, ...],
+        rope: Tensor,
+        text: Tensor | KeysValues,
+        text_bias: Tensor | None,
     ) -> Tensor:
         """The same with fewer passes over memory, and nothing kept that is not needed any more. Equal up to rounding."""
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from phonofilm.models.bridge import BridgeScale
 from phonofilm.models.joint import JointCondition, JointDenoiser, JointOutput, Positions
+from phonofilm.models.layers import Block, KeysValues
+from phonofilm.models.tower import TowerCondition
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,10 @@ class Variant:
     bridge_scale: float | Tensor | BridgeScale = 1.0
 
 
+KeptText = dict[tuple[int, str], KeysValues]
+"""One text's keys and values by layer and tower ("video", "audio"). Small beside the weights that make them."""
+
+
 def forward_one(denoiser: JointDenoiser, moment: Moment, variant: Variant) -> JointOutput:
     """One evaluation, all its layers in one go."""
     output: JointOutput = denoiser(
@@ -61,10 +67,12 @@ def forward_many(
     moment: Moment,
     variants: Sequence[Variant],
     weights: Callable[[int], AbstractContextManager[object]],
+    kept: Sequence[KeptText] | None = None,
 ) -> list[JointOutput]:
     """The same numbers as one `denoiser(...)` for each variant.
 
     `weights(index)` is entered around everything fused layer `index` computes; its weights must be in place inside.
+    `kept`: for each variant what is known of its text; what is missing is computed and put there.
     """
     batch, device = moment.video_latents.shape[0], moment.video_latents.device
     video, audio, grid = denoiser.embed(moment.video_latents, moment.audio_latents)
@@ -87,8 +95,31 @@ def forward_many(
     states = [(video, audio) for _ in variants]
     for index in range(denoiser.num_layers):
         with weights(index):
-            states = [denoiser.layer(index, *state, one) for state, one in zip(states, told, strict=True)]
+            here = told
+            if kept is not None:
+                here = [_with_kept(denoiser, index, one, text) for one, text in zip(told, kept, strict=True)]
+            states = [denoiser.layer(index, *state, one) for state, one in zip(states, here, strict=True)]
     return [denoiser.unembed(*state, one) for state, one in zip(states, told, strict=True)]
+
+
+def _with_kept(denoiser: JointDenoiser, index: int, told: JointCondition, kept: KeptText) -> JointCondition:
+    """What layer `index` is told, with the text as its keys and values."""
+
+    def tower(name: str, blocks: nn.ModuleList, condition: TowerCondition) -> TowerCondition:
+        if index >= len(blocks):
+            return condition
+        if (index, name) not in kept:
+            block = blocks[index]
+            assert isinstance(block, Block)
+            assert isinstance(condition.text, Tensor)
+            kept[index, name] = block.cross_attn.keys_values(condition.text)
+        return replace(condition, text=kept[index, name])
+
+    return replace(
+        told,
+        video=tower("video", denoiser.video.blocks, told.video),
+        audio=tower("audio", denoiser.audio.blocks, told.audio),
+    )
 
 
 def _scale(given: float | Tensor | BridgeScale) -> BridgeScale:

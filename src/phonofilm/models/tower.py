@@ -14,16 +14,19 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from phonofilm.errors import CheckpointError
-from phonofilm.models.layers import Block, Float32Linear, Head, timestep_embedding
+from phonofilm.models.layers import Block, Float32Linear, Head, KeysValues, timestep_embedding
 
 
 @dataclass(frozen=True)
 class TowerCondition:
-    """What every block of a tower is told: time [b,d], modulation [b,6,d], text [b,l,d], text_bias [b,l] or None."""
+    """What every block of a tower is told: time [b,d], modulation [b,6,d], text [b,l,d], text_bias [b,l] or None.
+
+    `text` may be the keys and values that one block makes of it, for that block alone.
+    """
 
     time: Tensor
     modulation: Tensor
-    text: Tensor
+    text: Tensor | KeysValues
     text_bias: Tensor | None
 
 

@@ -25,7 +25,7 @@ class LayerEngine:
     autoencoders come to the device when they are called and leave before the next step or prompt.
 
     Args:
-        slots, resident: as LayerStreamer takes them.
+        slots, resident, keep_text: as LayerStreamer takes them.
         slabs: from `load_for_streaming`; None moves the weights into slabs.
     """
 
@@ -37,12 +37,15 @@ class LayerEngine:
         slots: int = 2,
         resident: int = 0,
         slabs: Mapping[Group, HostSlab] | None = None,
+        keep_text: bool = True,
     ) -> None:
         self._pipe = pipe
         names: list[ExpertName] = [] if pipe.video_dit is None else ["high"]
         names += [] if pipe.video_dit_2 is None else ["low"]
         self._number = {name: number for number, name in enumerate(names)}
-        self._streamer = LayerStreamer(denoisers(pipe), backend, slots=slots, resident=resident, slabs=slabs)
+        self._streamer = LayerStreamer(
+            denoisers(pipe), backend, slots=slots, resident=resident, slabs=slabs, keep_text=keep_text
+        )
         self._guests = [Guest(module, backend.device) for module in (pipe.video_vae, pipe.audio_vae)]
         self._text = None if pipe.text_encoder is None else self._stream_text(pipe.text_encoder, backend)
         pipe.engine = self

@@ -22,7 +22,7 @@ from phonofilm.pipeline.checkpoint import pipeline_arguments
 from phonofilm.pipeline.mova import MovaPipeline
 from phonofilm.runtime.slabs import HostSlab, SlabLayout, host_memory
 from phonofilm.runtime.store import stored_slabs
-from phonofilm.runtime.streaming import Group, layer_groups, parameters_of, spread
+from phonofilm.runtime.streaming import Group, layer_groups, parameters_of, slab_parameters, spread
 
 EXPERTS = ("video_dit", "video_dit_2")
 DENOISER = (*EXPERTS, "audio_dit", "dual_tower_bridge")
@@ -123,7 +123,7 @@ class _Loader:
     def into_memory(self, groups: dict[Group, str]) -> dict[Group, HostSlab]:
         buffers = {group: host_memory(self._slab_layout(group).nbytes) for group in groups}
         self._read(self._slab_homes(buffers))
-        return {group: HostSlab(parameters_of(group), buffer) for group, buffer in buffers.items()}
+        return {group: HostSlab(slab_parameters(group), buffer) for group, buffer in buffers.items()}
 
     def into_files(self, groups: dict[Group, str], store: Store) -> dict[Group, HostSlab]:
         layouts = {name: self._slab_layout(group) for group, name in groups.items()}
@@ -136,7 +136,7 @@ class _Loader:
         maps = stored_slabs(store.folder, {name: one.nbytes for name, one in layouts.items()}, account, write)
         buffers = {group: maps[name] for group, name in groups.items()}
         self._settle(self._slab_homes(buffers))
-        return {group: HostSlab(parameters_of(group), buffer, on_disk=True) for group, buffer in buffers.items()}
+        return {group: HostSlab(slab_parameters(group), buffer, on_disk=True) for group, buffer in buffers.items()}
 
     def around(self, device: torch.device) -> None:
         """Whatever is in no slab, to `device`."""
@@ -145,14 +145,14 @@ class _Loader:
 
     def _slab_layout(self, group: Group) -> SlabLayout:
         return SlabLayout.of(
-            torch.empty(p.shape, dtype=loaded_dtype(p, self._dtype), device="meta") for p in parameters_of(group)
+            torch.empty(p.shape, dtype=loaded_dtype(p, self._dtype), device="meta") for p in slab_parameters(group)
         )
 
     def _slab_homes(self, buffers: dict[Group, Tensor]) -> Homes:
         return {
             parameter: view
             for group, buffer in buffers.items()
-            for parameter, view in zip(parameters_of(group), self._slab_layout(group).views(buffer), strict=True)
+            for parameter, view in zip(slab_parameters(group), self._slab_layout(group).views(buffer), strict=True)
         }
 
     def _settle(self, homes: Homes) -> list[nn.Parameter]:

@@ -64,14 +64,14 @@ class TrainingStreamer(LayerStreamer):
         slabs = self._slabs.get((number, index))
         if slabs is None:
             return
-        slot = self._held.enter_context(self._ring.use((number, index)))
+        slot = self._held.enter_context(self._ring.use((number, index, True)))
         self._held.callback(_bind_home, slabs)
         for slab, place in self._places(slabs, slot):
             slab.bind(place)
 
     def _expect(self, number: int, index: int, back: bool) -> None:
         """What comes: the layers from `index` on, then the way back; or the layers down from it, then the next forward."""
-        order = self._order(number)
+        order = self._order(number, whole=True)
         ahead = [key for key in order if key[1] >= index]
         down = [key for key in reversed(order) if key[1] <= index]
         if back:

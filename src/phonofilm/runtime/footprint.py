@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from torch import nn
@@ -10,6 +11,7 @@ from phonofilm.models.joint import TEXT_LENGTH, JointDenoiser
 from phonofilm.models.quantized import is_stored
 from phonofilm.runtime.stack import SLOTS as STACK_SLOTS
 from phonofilm.runtime.staging import PIECES
+from phonofilm.runtime.streaming import text_parameters
 
 WORKING_WIDTHS = 9.6
 """Peak live bytes of one forward, in units of one state (video tokens x width): counted, see docs/performance.md."""
@@ -66,6 +68,8 @@ class Footprint:
         text_encoder, decoders: the components outside the denoiser; decoders are both VAEs.
         state_bytes_per_token: of one video token between two layers.
         text_blocks: of the text encoder, for when it is streamed.
+        text_layers: of each fused layer, the part that only makes the prompts' keys and values.
+        kept_text: of one prompt's keys and values in all layers.
     """
 
     own_layers: tuple[int, ...]
@@ -77,6 +81,8 @@ class Footprint:
     decoders: int
     state_bytes_per_token: int
     text_blocks: TextBlocks
+    text_layers: tuple[int, ...] = ()
+    kept_text: int = 0
 
     @classmethod
     def of(
@@ -89,13 +95,15 @@ class Footprint:
         text_blocks: TextBlocks,
     ) -> Footprint:
         """`denoiser`: one expert with what it shares, on any device (meta is enough). itemsize: bytes of a weight."""
-        own, shared = [], []
+        own, shared, text = [], [], []
         for index in range(denoiser.num_layers):
+            text.append(_bytes_of(text_parameters(denoiser.layer_modules(index)), itemsize))
             sizes = [_nbytes(module, itemsize) for module in denoiser.layer_modules(index)]
             own.append(sizes[0])
             shared.append(sum(sizes[1:]))
         expert = _nbytes(denoiser.video, itemsize)
         whole = _nbytes(denoiser, itemsize)
+        towers = (denoiser.video, denoiser.audio)
         return cls(
             tuple(own),
             tuple(shared),
@@ -106,6 +114,8 @@ class Footprint:
             decoders,
             int(denoiser.video.config["dim"]) * itemsize,
             text_blocks,
+            tuple(text),
+            sum(2 * TEXT_LENGTH * int(tower.config["dim"]) * itemsize * len(tower.blocks) for tower in towers),
         )
 
     @property
@@ -139,4 +149,8 @@ class Footprint:
 
 def _nbytes(module: nn.Module, itemsize: int) -> int:
     """Bytes of a module's weights when loaded with `itemsize` bytes a value; quantised ones stay as they are stored."""
-    return sum(p.numel() * (p.dtype.itemsize if is_stored(p) else itemsize) for p in module.parameters())
+    return _bytes_of(module.parameters(), itemsize)
+
+
+def _bytes_of(parameters: Iterable[nn.Parameter], itemsize: int) -> int:
+    return sum(p.numel() * (p.dtype.itemsize if is_stored(p) else itemsize) for p in parameters)

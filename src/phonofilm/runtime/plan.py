@@ -69,7 +69,8 @@ class Plan:
 
     `resident`: layers of each expert that stay on the device; with "layer" the others pass through `slots` slots, from
     files if `on_disk`. `tiled`: the picture is decoded in tiles, because the decoder would not fit otherwise.
-    `seconds_per_step`: no step can be faster; None when the device's speed is unknown.
+    `keeps_text`: with "layer", the prompts' keys and values stay on the device, and the weights that make them are fetched for
+    a clip's first step with each expert only. `seconds_per_step`: no step can be faster; None when the device's speed is unknown.
     """
 
     offload: Offload
@@ -82,6 +83,7 @@ class Plan:
     steps: int
     on_disk: bool = False
     tiled: bool = False
+    keeps_text: bool = False
 
     def line(self, budget: Budget) -> str:
         """The plan in one line."""
@@ -107,7 +109,8 @@ class Plan:
                 source = " from disk" if self.on_disk else ""
                 streamed = f"streaming {self.layers - self.resident} layers{source} through {self.slots} slots"
                 kept = f", {self.resident} resident" if self.resident else ""
-                return f"{streamed}{kept}, the text encoder block by block"
+                text = ", the prompts' keys and values kept" if self.keeps_text else ""
+                return f"{streamed}{kept}{text}, the text encoder block by block"
 
 
 def choose(
@@ -150,24 +153,31 @@ def _layer(budget: Budget, model: Footprint, work: Work, streaming: Streaming) -
     layers, slots = len(model.layers), streaming.slots
     working = model.working(work.video_tokens, work.evaluations)
 
-    def device(kept: int) -> tuple[int, bool]:
+    def device(kept: int, text: bool) -> tuple[int, bool]:
         staying = _least_streaming(model, slots) + _resident_bytes(model, kept)
+        staying += work.evaluations * model.kept_text if text else 0
         return _with_decoding(staying + max(working, model.text_blocks.device), staying, budget, work)
 
-    fewest_tiled = device(0)[1]
+    # What stays saves no time where copies hide; a tiled picture differs. So tiles only where nothing else fits.
+    fewest_tiled = device(streaming.resident or 0, text=False)[1]
+
+    def fits(kept: int, text: bool) -> bool:
+        needed, tiled = device(kept, text)
+        return needed <= budget.device and tiled == fewest_tiled
+
+    # For its bytes a prompt's text saves more of the link than a layer that stays, so it comes first.
+    text = fits(streaming.resident or 0, text=True)
     kept = streaming.resident
     if kept is None:
-        # A layer that stays saves no time where copies hide; a tiled picture differs. So tiles only where nothing else fits.
-        fit = (n for n in range(layers) if device(n)[0] <= budget.device and device(n)[1] == fewest_tiled)
-        kept = max(fit, default=0)
+        kept = max((n for n in range(layers) if fits(n, text)), default=0)
     waiting = model.total - model.around - _resident_bytes(model, kept)
     if streaming.on_disk:
         waiting = PIECES * max(*model.own_layers, *model.shared_layers) + model.decoders
         waiting += 0 if streaming.text_encoder_mapped else model.text_encoder
     waiting += model.text_blocks.host
-    needed, tiled = device(kept)
-    seconds = _streamed_seconds(budget, model, work, kept, slots)
-    return Plan("layer", layers, slots, kept, needed, waiting, seconds, work.steps, streaming.on_disk, tiled)
+    needed, tiled = device(kept, text)
+    seconds = _streamed_seconds(budget, model, work, kept, slots, text)
+    return Plan("layer", layers, slots, kept, needed, waiting, seconds, work.steps, streaming.on_disk, tiled, text)
 
 
 def _with_decoding(sampling: int, staying: int, budget: Budget, work: Work) -> tuple[int, bool]:
@@ -191,14 +201,17 @@ def _compute_seconds(budget: Budget, work: Work) -> float | None:
     return None if budget.flops is None else work.evaluations * work.flops / budget.flops
 
 
-def _streamed_seconds(budget: Budget, model: Footprint, work: Work, resident: int, slots: int) -> float | None:
+def _streamed_seconds(
+    budget: Budget, model: Footprint, work: Work, resident: int, slots: int, keeps_text: bool
+) -> float | None:
     """A step in the long run, by the simulated ring: copies hide behind the computation as far as they can."""
     seconds = _compute_seconds(budget, work)
     if seconds is None:
         return None
     kept = spread(resident, len(model.layers))
     compute = [seconds / len(model.layers)] * len(model.layers)
-    copies = [None if index in kept else nbytes / budget.link for index, nbytes in enumerate(model.layers)]
+    sizes = [whole - text if keeps_text else whole for whole, text in zip(model.layers, model.text_layers, strict=True)]
+    copies = [None if index in kept else nbytes / budget.link for index, nbytes in enumerate(sizes)]
     return simulate(compute, copies, slots, forwards=3).makespan - simulate(compute, copies, slots, forwards=2).makespan
 
 

@@ -5,15 +5,17 @@ For sampling; gradients do not flow through it. What a slot holds when, is ring.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.models.joint import JointDenoiser, JointOutput
-from phonofilm.models.layerwise import Moment, Variant, forward_many
+from phonofilm.models.layers import Block
+from phonofilm.models.layerwise import KeptText, Moment, Variant, forward_many
 from phonofilm.runtime.backends import Backend
 from phonofilm.runtime.ring import Ring
 from phonofilm.runtime.slabs import HostSlab
@@ -21,6 +23,8 @@ from phonofilm.runtime.staging import Staging
 
 Key = tuple[int, int]
 """(expert, layer)."""
+Fetched = tuple[int, int, bool]
+"""(expert, layer, whether with the weights that only texts need)."""
 Group = tuple[nn.Module, ...]
 """Modules that share a slab."""
 
@@ -36,8 +40,11 @@ class LayerStreamer:
         experts: in host memory; JointDenoisers that share audio tower and bridge.
         slots: layers on the device at once. 2 suffice to copy while computing.
         resident: layers of each expert that stay on the device, spread evenly.
-        slabs: of `layer_groups`, where the weights lie in slabs already; the others are moved into new ones. Slabs that
-            are maps of files go through two pieces of pinned memory, and the host waits for them: see staging.py.
+        slabs: of `layer_groups`, where the weights lie in slabs already, in the order of `slab_parameters`; the others are
+            moved into new ones. Slabs that are maps of files go through two pieces of pinned memory, and the host waits for
+            them: see staging.py.
+        keep_text: keep the keys and values of every text on the device, as long as the text's tensor lives and its expert
+            is asked. Only the first forward with a text then fetches the weights that make them. The numbers are the same.
     """
 
     def __init__(
@@ -48,7 +55,11 @@ class LayerStreamer:
         slots: int = 2,
         resident: int = 0,
         slabs: Mapping[Group, HostSlab] | None = None,
+        keep_text: bool = False,
     ) -> None:
+        self._keep_text = keep_text
+        self._kept: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+        self._kept_for: int | None = None
         self._experts: list[JointDenoiser | None] = list(experts)
         self._backend = backend
         self._ring = Ring(slots, backend, self._fetch)
@@ -61,6 +72,8 @@ class LayerStreamer:
             for index in range(expert.num_layers):
                 if index not in spread(resident, expert.num_layers):
                     self._slabs[number, index] = tuple(_slabs_of(expert, index, made))
+        text = {id(parameter) for expert in experts for parameter in text_parameters(expert.modules())}
+        self._without_text = {slab: _bytes_before(slab, text) for slab in self._used()}
         streamed = {parameter for slab in self._used() for parameter in slab.parameters}
         self._on_device = [parameter for parameter in parameters_of(experts) if parameter not in streamed]
         try:
@@ -77,8 +90,16 @@ class LayerStreamer:
     @property
     def streamed_bytes(self) -> tuple[int, ...]:
         """Bytes copied to the device for one forward of each expert, however many variants it evaluates."""
+        return self._bytes_of_a_forward(whole=True)
+
+    @property
+    def streamed_bytes_with_kept_text(self) -> tuple[int, ...]:
+        """The same for a forward whose texts' keys and values are kept already."""
+        return self._bytes_of_a_forward(whole=False)
+
+    def _bytes_of_a_forward(self, whole: bool) -> tuple[int, ...]:
         return tuple(
-            sum(slab.nbytes for (number, _), slabs in self._slabs.items() if number == wanted for slab in slabs)
+            sum(self._size(slab, whole) for (at, _), slabs in self._slabs.items() if at == wanted for slab in slabs)
             for wanted in range(len(self._experts))
         )
 
@@ -104,7 +125,11 @@ class LayerStreamer:
             raise InputError(f"expert {expert} was released; make a new streamer to run it again")
         if self._slabs and not self._slots:
             raise InputError("this streamer was closed; make a new one to stream again")
-        self._ring.expect(self._order(expert), self._order(following))
+        kept = self._kept_texts(expert, denoiser, variants)
+        whole = kept is None or not all(_complete(denoiser, text) for text in kept)
+        # The same expert finds its texts kept the next time; another one has yet to see them.
+        whole_after = not self._keep_text or following != expert
+        self._ring.expect(self._order(expert, whole), self._order(following, whole_after))
 
         @contextmanager
         def weights(index: int) -> Iterator[None]:
@@ -112,7 +137,7 @@ class LayerStreamer:
             if slabs is None:
                 yield
                 return
-            with self._ring.use((expert, index)) as slot:
+            with self._ring.use((expert, index, whole)) as slot:
                 try:
                     for slab, place in self._places(slabs, slot):
                         slab.bind(place)
@@ -121,11 +146,16 @@ class LayerStreamer:
                     for slab in slabs:
                         slab.bind(slab.buffer)
 
-        return forward_many(denoiser, moment, variants, weights)
+        try:
+            return forward_many(denoiser, moment, variants, weights, kept)
+        except BaseException:
+            self._kept.clear()
+            raise
 
     def weights_changed(self) -> None:
-        """Forget what was fetched ahead: the weights in host memory were changed in place."""
+        """Forget what was fetched ahead and what was made of texts: the weights in host memory were changed in place."""
         self._ring.expect(())
+        self._kept.clear()
 
     def release(self, expert: int) -> None:
         """Let go of the weights that only this expert has; whoever else drops it gives their memory back.
@@ -133,12 +163,14 @@ class LayerStreamer:
         It cannot run again. Waits for the device once. Releasing an expert twice does nothing.
         """
         self._ring.expect(())
+        self._kept.clear()
         self._backend.synchronize()
         self._experts[expert] = None
         before = self._used()
-        for key in self._order(expert):
+        for key in [key for key in self._slabs if key[0] == expert]:
             del self._slabs[key]
         for slab in set(before) - set(self._used()):
+            del self._without_text[slab]
             if slab in self._pinned:
                 self._backend.unpin(slab.buffer)
                 self._pinned.remove(slab)
@@ -147,6 +179,7 @@ class LayerStreamer:
 
     def close(self) -> None:
         """Bring every weight back to host memory and give up the device's. The experts can be used as before."""
+        self._kept.clear()
         self._backend.synchronize()
         for parameter in self._on_device:
             parameter.data = parameter.data.to("cpu")
@@ -176,21 +209,39 @@ class LayerStreamer:
         """Every slab once."""
         return tuple(dict.fromkeys(slab for slabs in self._slabs.values() for slab in slabs))
 
-    def _order(self, expert: int) -> list[Key]:
-        return [key for key in self._slabs if key[0] == expert]
+    def _order(self, expert: int, whole: bool) -> list[Fetched]:
+        return [(*key, whole) for key in self._slabs if key[0] == expert]
 
-    def _fetch(self, key: Key, slot: int) -> None:
-        slabs = self._slabs[key]
+    def _kept_texts(self, expert: int, denoiser: JointDenoiser, variants: Sequence[Variant]) -> list[KeptText] | None:
+        """What is kept of each variant's text, for this expert alone: the other one's would take as much room again."""
+        if not self._keep_text:
+            return None
+        if self._kept_for != expert:
+            self._kept.clear()
+            self._kept_for = expert
+        for variant in variants:
+            if variant.text not in self._kept:
+                self._kept[variant.text] = {}
+        return [self._kept[variant.text] for variant in variants]
+
+    def _size(self, slab: HostSlab, whole: bool) -> int:
+        return slab.nbytes if whole else self._without_text[slab]
+
+    def _fetch(self, fetched: Fetched, slot: int) -> None:
+        expert, layer, whole = fetched
+        slabs = self._slabs[expert, layer]
         try:
             for slab, place in self._places(slabs, slot):
-                source = slab.buffer[: slab.nbytes]
+                size = self._size(slab, whole)
+                source, place = slab.buffer[:size], place[:size]
                 if slab.on_disk and self._staging is not None:
                     self._staging.copy(source, place)
                 else:
                     self._backend.copy(source, place)
         except (RuntimeError, OSError) as error:
+            nbytes = sum(self._size(slab, whole) for slab in slabs)
             raise PhonofilmError(
-                f"copying layer {key[1]} of expert {key[0]} ({sum(slab.nbytes for slab in slabs) / 1e6:.0f} MB) to "
+                f"copying layer {layer} of expert {expert} ({nbytes / 1e6:.0f} MB) to "
                 f"{self._backend.device} failed: {error}"
             ) from error
 
@@ -222,8 +273,35 @@ def parameters_of(modules: Sequence[nn.Module]) -> list[nn.Parameter]:
     return list(dict.fromkeys(parameter for module in modules for parameter in module.parameters()))
 
 
+def text_parameters(modules: Iterable[nn.Module]) -> list[nn.Parameter]:
+    """The weights in these modules that only make the texts' keys and values."""
+    blocks = [module for module in modules if isinstance(module, Block)]
+    return list(dict.fromkeys(parameter for block in blocks for parameter in block.cross_attn.text_parameters()))
+
+
+def slab_parameters(group: Group) -> list[nn.Parameter]:
+    """The parameters of a group in the order they have in a slab: those that only texts need come last."""
+    last = text_parameters(group)
+    behind = set(last)
+    return [parameter for parameter in parameters_of(group) if parameter not in behind] + last
+
+
+def _bytes_before(slab: HostSlab, last: Collection[int]) -> int:
+    """Bytes of a slab in front of the parameters in `last` (by id) that stand together at its end."""
+    end = slab.nbytes
+    for parameter, piece in zip(reversed(slab.parameters), reversed(slab.layout.pieces), strict=True):
+        if id(parameter) not in last:
+            break
+        end = piece.offset
+    return end
+
+
+def _complete(denoiser: JointDenoiser, kept: KeptText) -> bool:
+    return len(kept) == len(denoiser.video.blocks) + len(denoiser.audio.blocks)
+
+
 def _slabs_of(expert: JointDenoiser, index: int, made: dict[Group, HostSlab]) -> Iterator[HostSlab]:
     for group in layer_groups(expert, index):
         if group not in made:
-            made[group] = HostSlab(parameters_of(group))
+            made[group] = HostSlab(slab_parameters(group))
         yield made[group]
