@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phonofilm.models.joint import JointDenoiser
+from phonofilm.models.quantized import empty_quantized
 from phonofilm.runtime.clock import Trace, simulate
 from phonofilm.runtime.slabs import SlabLayout
 from phonofilm.runtime.streaming import slab_parameters, text_parameters
@@ -105,6 +106,16 @@ def test_bytes_streamed_with_the_text_kept_at_true_shapes(layouts: list[list[Sla
     whole = sum(slab.nbytes for slabs in layouts for slab in slabs)
     text = sum(p.numel() * p.element_size() for p in text_parameters(denoiser.modules()))
     assert 31e9 < whole - text <= 32.3e9
+
+
+def test_bytes_streamed_in_fp8_with_the_text_kept_at_true_shapes() -> None:
+    denoiser = released_denoiser()
+    for network in (denoiser.video, denoiser.audio, denoiser.bridge):
+        empty_quantized(network, "fp8")
+    layers = [module for index in range(denoiser.num_layers) for module in denoiser.layer_modules(index)]
+    text = {id(p) for p in text_parameters(denoiser.modules())}
+    streamed = SlabLayout.of(p for module in layers for p in module.parameters() if id(p) not in text)
+    assert 15e9 < streamed.nbytes <= 16.2e9
 
 
 def test_pinned_bytes_are_the_weights_and_one_percent(layouts: list[list[SlabLayout]]) -> None:
