@@ -74,7 +74,8 @@ def test_layers_on_disk_are_written_once_and_change_no_clip(usual: dict[str, tor
 
 def test_the_plan_is_said_before_anything_is_loaded() -> None:
     told = generate(*TINY, *OUT, "--offload", "layer", "--vram-limit", "0.8", "--slots", "3").stderr
-    line = "0.8 GB free: streaming 1 layers through 3 slots, 3 resident, the text encoder block by block"
+    kept = "3 resident, the prompts' keys and values kept"
+    line = f"0.8 GB free: streaming 1 layers through 3 slots, {kept}, the text encoder block by block"
     assert told.index(line) < told.index("loaded ")
     assert "of weights in" in told
 
