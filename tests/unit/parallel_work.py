@@ -133,6 +133,35 @@ def compare_everything(rank: Rank) -> list[Compared]:
         return done
 
 
+def compare_gradients(rank: Rank) -> list[Compared]:
+    """All meshes and token counts: every weight's gradient of one loss, the mean over the ranks; with checkpointing too."""
+    torch.set_num_threads(1)
+    with joined(rank, CPU):
+        done: list[Compared] = []
+        cases = [(grid, False, False) for grid in GRIDS] + [(GRIDS[2], True, False), (GRIDS[0], False, True)]
+        alone = {case: _gradients(experts(case[2])[0], *case[:2]) for case in cases}
+        for degrees in all_meshes(rank.world):
+            mesh = make_mesh(degrees, CPU)
+            for case in cases:
+                high, _ = shared(experts(case[2]), VideoShare(mesh))
+                ours = _gradients(high, *case[:2])
+                dist.all_reduce(ours)
+                done.append(_compare_tensors(f"{degrees}, {case}", ours / rank.world, alone[case]))
+        return done
+
+
+def _gradients(denoiser: JointDenoiser, grid: Grid, checkpointing: bool) -> Tensor:
+    """Of a loss that every part of both outputs has a say in; the bridge is cut for the second of two samples."""
+    denoiser.requires_grad_(True)
+    one, text = moment(grid), variants()[0].text
+    video, audio = (torch.cat((t, t.flip(1))) for t in (one.video_latents, one.audio_latents))
+    times, scale = torch.tensor([800.0, 300.0]), torch.tensor([1.0, 0.0])
+    output = denoiser(video, audio, times, times, text, 24.0, bridge_scale=scale, gradient_checkpointing=checkpointing)
+    (output.video.square().mean() + 0.7 * output.audio.square().mean()).backward()
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in denoiser.parameters()]
+    return torch.cat([gradient.flatten() for gradient in gradients])
+
+
 def _compare_sharded_weights(mesh: Mesh) -> list[Compared]:
     high, low = shared(experts(), VideoShare(mesh))
     whole = sum(p.numel() for p in high.video.blocks.parameters())

@@ -7,11 +7,12 @@ import time
 import pytest
 import torch
 from tests.unit import parallel_work as work
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from phonofilm.errors import InputError
 from phonofilm.models.layers import attention
 from phonofilm.parallel.degrees import Degrees, choose_degrees
-from phonofilm.parallel.partial import attend_part, merge
+from phonofilm.parallel.partial import attend_part, merge, part_gradients
 from phonofilm.parallel.ranks import Rank, RankError, device_of, launch, rank_of_launcher
 from phonofilm.parallel.shards import Shards
 
@@ -27,6 +28,13 @@ def test_ranks_give_the_numbers_of_one_rank_for_every_mesh_and_token_count(world
     assert len(compared) > 10
     assert [one for one in compared if one.error > 1e-5] == []
     assert [one for one in compared if not one.same_on_all_ranks] == []
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_gradients_of_ranks_that_share_a_clip_are_those_of_one_rank(world: int) -> None:
+    compared = launch(world, work.compare_gradients)
+    assert len(compared) >= 6 * len(work.all_meshes(world))
+    assert [one for one in compared if one.error > 1e-5] == []
 
 
 @pytest.mark.parametrize("world", [2, 3])
@@ -84,6 +92,25 @@ def test_partial_attentions_merge_to_the_whole(parts: tuple[int, ...], dtype: to
     whole = attention(q, k, v, 3)
     assert merged.dtype == dtype
     assert float((merged - whole).abs().max()) < (1e-6 if dtype == torch.float32 else 0.02)
+
+
+@pytest.mark.parametrize("backends", [(SDPBackend.FLASH_ATTENTION,), (SDPBackend.MATH,)])
+def test_gradients_of_partial_attentions_add_up_to_the_wholes(backends: tuple[SDPBackend, ...]) -> None:
+    draw = torch.Generator().manual_seed(2)
+    q, k, v = (torch.randn(2, n, 24, generator=draw).requires_grad_() for n in (5, 7, 7))
+    out = attention(q, k, v, 3)
+    gradient = torch.randn(out.shape, generator=draw)
+    expected = torch.autograd.grad(out, (q, k, v), gradient)
+    q, k, v, out = (t.detach() for t in (q, k, v, out))
+    with sdpa_kernel(list(backends)):
+        weight = merge(attend_part(q, *both, heads=3) for both in zip(k.split(3, 1), v.split(3, 1), strict=True)).weight
+        parts = [
+            part_gradients(gradient, q, *both, out, weight, 3)
+            for both in zip(k.split(3, 1), v.split(3, 1), strict=True)
+        ]
+    to_q, to_k, to_v = sum(part[0] for part in parts), *(torch.cat([part[i] for part in parts], 1) for i in (1, 2))
+    for ours, theirs in zip((to_q, to_k, to_v), expected, strict=True):
+        assert float((ours - theirs).abs().max()) < 1e-6
 
 
 @pytest.mark.parametrize(("total", "parts"), [(1, 1), (7, 2), (8, 4), (43_120, 7), (13, 13)])

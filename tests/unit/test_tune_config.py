@@ -54,11 +54,19 @@ def test_overrides_reach_any_key_and_the_file_that_is_written_means_the_same_run
         ("full.high={}", "give either lora or full"),
         ("base_dtype", "expected KEY.SUB=VALUE"),
         ("seed.x=1", "seed is a value|seed: "),
+        ("context_parallel=0", "context_parallel"),
+        ("ulysses=2", "ulysses would be ignored: context_parallel is 1"),
+        ("ring=2", "ring"),
     ],
 )
 def test_what_is_unknown_or_would_be_ignored_is_an_error_that_names_it(setting: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         read_config("nano", [setting], DATA)
+
+
+def test_adapters_dropout_is_refused_where_processes_share_a_clip(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"lora\.dropout with context_parallel: .* set lora\.dropout=0"):
+        read_config("accelerate", ["context_parallel=2", "lora.dropout=0.1"], [tmp_path])
 
 
 def test_a_config_needs_data_and_a_file() -> None:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from tests.unit.tune_helpers import ALL_PARTS, Ground
 
+from phonofilm.errors import InputError
 from phonofilm.training.checkpoints import latest_checkpoint, load_snapshot
 from phonofilm.training.logs import read_metrics
 
@@ -37,15 +38,27 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
 @pytest.fixture(scope="module")
 def output(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two processes: a straight run, one in two halves, and the gradients of one update."""
-    folder = tmp_path_factory.mktemp("ranks")
     config = {**SETTINGS, "batch_size": 1}
+    checkpointed = {**config, "gradient_checkpointing": True}
+    shared = {**checkpointed, "context_parallel": 2}
     plan = [
         {"folder": "straight", "config": config},
         {"folder": "halves", "config": config, "until": 3},
         {"folder": "halves", "config": config},
         {"folder": "gradients", "config": config, "gradients": True},
-        {"folder": "sharded", "config": {**config, "mode": "fsdp", "gradient_checkpointing": True}, "validates": True},
+        {"folder": "sharded", "config": {**checkpointed, "mode": "fsdp"}, "validates": True},
+        {"folder": "shared", "config": shared, "validates": True},
+        {"folder": "shared-halves", "config": shared, "until": 3},
+        {"folder": "shared-halves", "config": shared},
+        {"folder": "shared-ring", "config": {**shared, "ulysses": 1}},
+        {"folder": "shared-sharded", "config": {**shared, "mode": "fsdp"}},
+        {"folder": "shared-streamed", "config": {**shared, "mode": "low_resource"}},
     ]
+    return run_processes(2, plan, ground, tmp_path_factory.mktemp("ranks"))
+
+
+def run_processes(world: int, plan: list[dict[str, Any]], ground: Ground, folder: Path) -> Path:
+    """The plan of training_ranks.py in so many processes; returns the folder of its runs."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -53,15 +66,26 @@ def output(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> Path:
     about = [str(ground.checkpoint), str(ground.cache), str(folder), json.dumps(plan)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     running = [
-        subprocess.Popen([sys.executable, script, str(rank), "2", str(port), *about], env=environment)
-        for rank in range(2)
+        subprocess.Popen([sys.executable, script, str(rank), str(world), str(port), *about], env=environment)
+        for rank in range(world)
     ]
-    assert [process.wait() for process in running] == [0, 0]
+    assert [process.wait() for process in running] == [0] * world
     return folder
 
 
-def facts(output: Path, run: str) -> list[dict[str, Any]]:
-    return [json.loads((output / f"{run}.rank{rank}.json").read_text()) for rank in range(2)]
+def facts(output: Path, run: str, world: int = 2) -> list[dict[str, Any]]:
+    return [json.loads((output / f"{run}.rank{rank}.json").read_text()) for rank in range(world)]
+
+
+def learnt(folder: Path) -> dict[str, torch.Tensor]:
+    return load_snapshot(latest_checkpoint(folder)).weights
+
+
+def assert_close(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
+    """Weights after six updates of AdamW, which makes whole steps of gradients that are nothing but rounding."""
+    assert ours.keys() == theirs.keys()
+    for name, weight in theirs.items():
+        assert torch.allclose(ours[name], weight, rtol=1e-3, atol=2e-5), name
 
 
 def test_both_processes_end_with_the_same_weights_and_rate(output: Path) -> None:
@@ -73,12 +97,46 @@ def test_both_processes_end_with_the_same_weights_and_rate(output: Path) -> None
 def test_cut_up_weights_learn_what_whole_ones_learn_and_validate_together(output: Path) -> None:
     one, other = facts(output, "sharded")
     assert one["state"] == other["state"]
-    whole, cut = (load_snapshot(latest_checkpoint(output / run)).weights for run in ("straight", "sharded"))
-    for name, weight in whole.items():
-        # Gathered weights lie elsewhere in memory, and products round by how their operands are aligned.
-        assert torch.allclose(cut[name], weight, rtol=1e-3, atol=2e-5), name
+    # Gathered weights lie elsewhere in memory, and products round by how their operands are aligned.
+    assert_close(learnt(output / "sharded"), learnt(output / "straight"))
     metrics = read_metrics(output / "sharded")
     assert [step for step, _, name, _ in metrics if name == "val/video"] == [0, 3, 6]
+
+
+@pytest.mark.parametrize("run", ["shared", "shared-ring", "shared-sharded", "shared-streamed"])
+def test_two_processes_that_share_each_clip_learn_what_one_does(
+    ground: Ground, output: Path, tmp_path: Path, run: str
+) -> None:
+    one, other = facts(output, run)
+    assert one == other, "the same noise, the same clips and the same weights"
+    alone = ground.trainer(tmp_path, **{**SETTINGS, "batch_size": 1})
+    alone.run()
+    assert_close(learnt(output / run), learnt(tmp_path))
+
+
+def test_processes_that_share_clips_validate_as_one_and_resume_exactly(
+    ground: Ground, output: Path, tmp_path: Path
+) -> None:
+    assert facts(output, "shared")[0]["state"] == facts(output, "shared-halves")[0]["state"]
+    whole, shared = ({(s, n): v for s, _, n, v in read_metrics(output / run)} for run in ("sharded", "shared"))
+    at_start = [key for key in whole if key[0] == 0]
+    assert len(at_start) > 10
+    for key in at_start:
+        assert shared[key] == pytest.approx(whole[key], rel=1e-4), key
+
+
+def test_pairs_that_share_clips_learn_what_two_with_whole_ones_do(ground: Ground, output: Path, tmp_path: Path) -> None:
+    config = {**SETTINGS, "batch_size": 1, "context_parallel": 2}
+    run_processes(4, [{"folder": "pairs", "config": config}], ground, tmp_path)
+    told = facts(tmp_path, "pairs", 4)
+    assert [one["first"] for one in told] == [0, 0, 1, 1]
+    assert len({one["state"] for one in told}) == 1
+    assert_close(learnt(tmp_path / "pairs"), learnt(output / "straight"))
+
+
+def test_clips_cannot_be_shared_by_a_process_alone(ground: Ground) -> None:
+    with pytest.raises(InputError, match="context_parallel is 2 and 1 process trains; start a multiple of 2"):
+        ground.task(context_parallel=2)
 
 
 def test_resume_on_two_processes_is_exact(output: Path) -> None:

@@ -10,7 +10,10 @@ from phonofilm.errors import InputError
 
 @dataclass(frozen=True)
 class Degrees:
-    """The sides of the mesh. Ranks are numbered with `ulysses` fastest, then `ring`, then `cfg`."""
+    """The sides of the mesh. Ranks are numbered with `ulysses` fastest, then `ring`, then `cfg`.
+
+    `cfg`: groups of ranks that take other evaluations of a step or, in training, other clips.
+    """
 
     cfg: int = 1
     ring: int = 1

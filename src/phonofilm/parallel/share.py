@@ -1,5 +1,7 @@
 """A rank's share of the video's tokens: cutting and gathering, and attention of and to all of them.
 
+Gradients go back through all of it.
+
 Shapes: b batch, n tokens here, N tokens of a Ulysses group, m audio tokens, h heads, e head width, d = h*e.
 """
 
@@ -9,15 +11,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
+from torch.nn.functional import pad
 
 from phonofilm.models.bridge import Clock
 from phonofilm.models.joint import Positions
 from phonofilm.models.layers import attention
+from phonofilm.parallel import exchange
 from phonofilm.parallel.mesh import Mesh
-from phonofilm.parallel.partial import Partial, attend_part, merge
 from phonofilm.parallel.shards import Shards
+from phonofilm.parallel.spread import attend_in_ring, attend_where_keys_are
 
 
 class VideoShare:
@@ -50,81 +53,52 @@ class VideoShare:
 
     def gather(self, here: Tensor) -> Tensor:
         """Every rank's tokens, [b,n,d] -> [b,total,d], on every rank."""
-        side = self.mesh.sequence
         # Equal lengths for the exchange only: what was added is cut off again, and nothing computes with it.
-        padded = here.new_zeros(self.shards.longest, here.shape[0], here.shape[2])
-        padded[: here.shape[1]] = here.transpose(0, 1)
-        runs = [run[: self.shards.size(part)] for part, run in enumerate(side.gather(padded))]
+        padded = pad(here.transpose(0, 1), (0, 0, 0, 0, 0, self.shards.longest - here.shape[1]))
+        every = exchange.gather(padded, self.mesh.sequence)
+        runs = [run[: self.shards.size(part)] for part, run in enumerate(every)]
         return torch.cat(runs).transpose(0, 1).contiguous()
 
     def same_everywhere(self, x: Tensor) -> Tensor:
         """The first rank's copy of what all ranks have computed alike."""
-        x = x.contiguous()
-        dist.broadcast(x, group=self.mesh.sequence.group, group_src=0)
-        return x
+        return exchange.first_ones(x, self.mesh.sequence)
 
     def self_attention(self, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
         """q, k, v [b,n,d] of the tokens here, attending to the tokens of all ranks -> [b,n,d]."""
-        ulysses = self.mesh.ulysses.size
+        q, k = q.to(v.dtype), k.to(v.dtype)  # as autocast would have them: its norms give float32
+        ulysses, ring = self.mesh.ulysses.size, self.mesh.ring
         if ulysses > 1:
-            q, k, v = self._all_tokens_of_some_heads(q, k, v, heads)
-        out = self._ring(q, k, v, heads // ulysses) if self.mesh.ring.size > 1 else attention(q, k, v, heads // ulysses)
+            q, k, v = self._all_tokens_of_some_heads(q, k, v)
+        if ring.size > 1:
+            lengths = [sum(self._group_sizes(place)) for place in range(ring.size)]
+            out = attend_in_ring(q, k, v, heads // ulysses, ring, lengths)
+        else:
+            out = attention(q, k, v, heads // ulysses)
         return self._all_heads_of_some_tokens(out) if ulysses > 1 else out
 
     def bridge_attention(self, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
         """q [b,m,d] of all audio tokens, alike on every rank; k, v [b,n,d] of the video tokens here -> [b,m,d]."""
+        q, k = q.to(v.dtype), k.to(v.dtype)
         side = self.mesh.sequence
-        if side.size == 1:
-            return attention(q, k, v, heads)
-        part = attend_part(q, k, v, heads)
-        # One exchange for both: the log-sum-exp travels as one more channel, in float32 like the rest.
-        ours = torch.cat((part.out.float(), part.weight[..., None]), dim=-1).contiguous()
-        return merge(Partial(one[..., :-1], one[..., -1]) for one in side.gather(ours)).flat(q.dtype)
+        return attention(q, k, v, heads) if side.size == 1 else attend_where_keys_are(q, k, v, heads, side)
 
     def _group_sizes(self, ring_place: int) -> list[int]:
         """Tokens of the ranks of one Ulysses group."""
         ulysses = self.mesh.ulysses.size
         return [self.shards.size(ring_place * ulysses + place) for place in range(ulysses)]
 
-    def _all_tokens_of_some_heads(self, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Iterator[Tensor]:
+    def _all_tokens_of_some_heads(self, q: Tensor, k: Tensor, v: Tensor) -> Iterator[Tensor]:
         """Three times [b,n,d] -> three times [b,N,d/ulysses]."""
         side, sizes = self.mesh.ulysses, self._group_sizes(self.mesh.ring.place)
         # Tokens lead in what is exchanged, so that runs of different lengths lie one after the other.
         sent = torch.stack([t.unflatten(-1, (side.size, -1)) for t in (q, k, v)])  # [3,b,n,u,d/u]
-        sent = sent.permute(3, 2, 0, 1, 4).contiguous()
-        received = sent.new_empty(sum(sizes), *sent.shape[2:])
-        dist.all_to_all_single(received, sent.flatten(0, 1), sizes, [sent.shape[1]] * side.size, group=side.group)
+        sent = sent.permute(3, 2, 0, 1, 4).flatten(0, 1)
+        received = exchange.deal(sent, [q.shape[1]] * side.size, sizes, side)
         return (t.transpose(0, 1) for t in received.unbind(1))
 
     def _all_heads_of_some_tokens(self, out: Tensor) -> Tensor:
         """[b,N,d/ulysses] -> [b,n,d]."""
         side, sizes = self.mesh.ulysses, self._group_sizes(self.mesh.ring.place)
-        sent = out.transpose(0, 1).contiguous()
         here = sizes[side.place]
-        received = sent.new_empty(side.size * here, *sent.shape[1:])
-        dist.all_to_all_single(received, sent, [here] * side.size, sizes, group=side.group)
+        received = exchange.deal(out.transpose(0, 1), sizes, [here] * side.size, side)
         return received.unflatten(0, (side.size, here)).permute(2, 1, 0, 3).flatten(-2)
-
-    def _ring(self, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-        """Keys and values go round; each turn attends to those that are here while the next are on their way."""
-        return merge(attend_part(q, held[0], held[1], heads) for held in self._rotating(k, v)).flat(q.dtype)
-
-    def _rotating(self, k: Tensor, v: Tensor) -> Iterator[Tensor]:
-        """Every ring member's keys and values, [2,b,N,d], beginning with our own."""
-        side = self.mesh.ring
-        after, before = (dist.get_global_rank(side.group, (side.place + step) % side.size) for step in (1, -1))
-        held = torch.stack((k, v))
-        for turn in range(1, side.size):
-            origin = (side.place - turn) % side.size
-            coming = held.new_empty(2, held.shape[1], sum(self._group_sizes(origin)), held.shape[3])
-            moving = dist.batch_isend_irecv(
-                [
-                    dist.P2POp(dist.isend, held, after, group=side.group),
-                    dist.P2POp(dist.irecv, coming, before, group=side.group),
-                ]
-            )
-            yield held
-            for work in moving:
-                work.wait()
-            held = coming
-        yield held

@@ -89,7 +89,7 @@ class CachedClips:
         """These clips, all of `bucket`, as one micro-batch on `device`."""
         items = [read_latents(self.cache, entry.latents) for entry in entries]
         video, condition, audio = (
-            torch.stack([getattr(item, track) for item in items]).to(device).float()
+            torch.stack([getattr(item, track).to(device).float() for item in items])
             for track in ("video", "condition", "audio")
         )
         sample = Sample(

@@ -164,6 +164,10 @@ class JointTask:
         return False
 
     @property
+    def processes_per_clip(self) -> int:
+        return 1
+
+    @property
     def content(self) -> str:
         arrays = self.dataset.arrays
         return digest([arrays["tokens"], arrays["lengths"], arrays["has_audio"], list(arrays["video"].shape)])

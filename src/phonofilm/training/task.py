@@ -15,7 +15,8 @@ from phonofilm.training.logs import Report, Told
 
 @dataclass(frozen=True)
 class Turn:
-    """One micro-step of one process: where it stands, and the randomness and data that belong to it alone.
+    """One micro-step of one process (or of the processes that share a clip, `rank` and `processes` then count these
+    groups): where it stands, and the randomness and data that belong to it alone.
 
     Both are pure functions of these numbers, so a resumed run draws what an uninterrupted one would have drawn.
     `halted`: the modalities that no longer learn, whose loss must not count.
@@ -70,6 +71,10 @@ class Task(Protocol):
     @property
     def together(self) -> bool:
         """Whether the model computes only when every process calls it, because each holds a part of its weights."""
+
+    @property
+    def processes_per_clip(self) -> int:
+        """How many consecutive processes share one clip's tokens: they take the same turn."""
 
     @property
     def content(self) -> str:

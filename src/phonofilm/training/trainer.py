@@ -149,7 +149,8 @@ class Trainer:
     def turn(self, micro: int) -> Turn:
         """This process's micro-step `micro` of the update that comes next."""
         accelerator, config = self.accelerator, self.config
-        rank, processes = accelerator.process_index, accelerator.num_processes
+        shared = self.task.processes_per_clip
+        rank, processes = accelerator.process_index // shared, accelerator.num_processes // shared
         return Turn(self.step, micro, config.accumulate, rank, processes, config.seed, self.halted)
 
     def accumulate_gradients(self) -> list[Report]:

@@ -21,6 +21,7 @@ from phonofilm.training.clips import CachedClips
 from phonofilm.training.config import ObjectiveConfig
 from phonofilm.training.joint import JointModel, joint_loss
 from phonofilm.training.residency import Residency
+from phonofilm.training.sharing import share_clips
 from phonofilm.training.task import RunEnd, TaskLoss, Turn
 from phonofilm.training.timesteps import Expert, expert_positions
 from phonofilm.training.tune_config import Part, TuneConfig, as_plain
@@ -70,6 +71,8 @@ class TuneTask:
 
     def prepare(self, device: torch.device) -> None:
         self._device = device
+        if self.config.context_parallel > 1:
+            share_clips(self.model, self.config, device)
         self.residency.place(self.model, device)
 
     def loss(self, model: nn.Module, turn: Turn) -> TaskLoss:
@@ -104,7 +107,11 @@ class TuneTask:
 
     @property
     def together(self) -> bool:
-        return self.residency.together
+        return self.residency.together or self.config.context_parallel > 1
+
+    @property
+    def processes_per_clip(self) -> int:
+        return self.config.context_parallel
 
     @property
     def content(self) -> str:

@@ -98,6 +98,9 @@ class TuneConfig(LoopConfig):
         quantize: the format in which frozen linear layers are kept (lossy: it learns against the rounded weights).
             Norms, modulation, embeddings, heads and biases stay in base_dtype.
         activation_offload: what gradient checkpointing keeps waits in host memory.
+        context_parallel: processes that share one clip, for clips that are too long for one device.
+        ulysses: how many of them deal attention's heads among themselves; the others pass keys and values round in a
+            ring. By default as many as the heads allow.
         trigger_word: written into the LoRA file.
         samples, validation: what is looked at while it trains.
     """
@@ -113,6 +116,8 @@ class TuneConfig(LoopConfig):
     objective: ObjectiveConfig = ObjectiveConfig()
     gradient_checkpointing: bool = True
     activation_offload: bool = False
+    context_parallel: Annotated[int, Field(ge=1)] = 1
+    ulysses: Annotated[int, Field(ge=1)] | None = None
     precision: Precision = "auto"
     base_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     quantize: Literal["fp8", "int8", "nf4"] | None = None
@@ -151,6 +156,11 @@ class TuneConfig(LoopConfig):
         if self.mode == "low_resource" and not self.gradient_checkpointing:
             raise ValueError(
                 "mode low_resource needs gradient_checkpointing: a streamed layer is gone when its turn is over"
+            )
+        if self.context_parallel > 1 and self.lora is not None and self.lora.dropout:
+            raise ValueError(
+                "lora.dropout with context_parallel: processes that share a clip must drop the same of its sound, and "
+                "each has other tokens of its picture; set lora.dropout=0"
             )
         if not self.data.sets and self.data.cache is None:
             raise ValueError("no data was given; name a folder of clips with --data, or a cache with data.cache=DIR")

@@ -31,6 +31,7 @@ from phonofilm.training.clips import CachedClips
 from phonofilm.training.config_files import write_config
 from phonofilm.training.joint import JointModel
 from phonofilm.training.residency import Residency, Resident, Sharded, Streamed
+from phonofilm.training.sharing import check_sharing
 from phonofilm.training.task import Hook, RunEnd
 from phonofilm.training.trainer import Trainer
 from phonofilm.training.tune import TuneTask, checkpoint_objective
@@ -54,6 +55,7 @@ def prepare(config: TuneConfig, output: Path) -> TuneTask:
     """Everything a training needs, on the host: clips in the cache, networks loaded, adapters put in."""
     residency = residency_for(config)
     layout = read_layout(resolve_model(config.model))
+    check_sharing(config, layout, PartialState(cpu=config.device == "cpu").num_processes)
     clips = cached_clips(config, layout, output)
     return TuneTask(load_model(config, layout), clips, config, checkpoint_objective(config, layout), residency, layout)
 
