@@ -134,6 +134,18 @@ def test_pairs_that_share_clips_learn_what_two_with_whole_ones_do(ground: Ground
     assert_close(learnt(tmp_path / "pairs"), learnt(output / "straight"))
 
 
+def test_the_command_starts_processes_that_know_each_other_without_being_told_the_device(
+    ground: Ground, tmp_path: Path
+) -> None:
+    settings = ["context_parallel=2", "max_steps=2", "samples.steps=2", "validation.every=0", "batch_size=1"]
+    where = [f"model={ground.checkpoint}", f"data.cache={ground.cache}"]
+    command = ["train", "--gpus", "2", "--config", "nano", "--output", str(tmp_path / "run"), *where, *settings]
+    assert subprocess.run([sys.executable, "-m", "phonofilm", *command], timeout=300).returncode == 0
+    state = load_snapshot(latest_checkpoint(tmp_path / "run")).state
+    assert state["processes"] == 2
+    assert len(list((tmp_path / "run" / "samples").rglob("*.mp4"))) == 4
+
+
 def test_clips_cannot_be_shared_by_a_process_alone(ground: Ground) -> None:
     with pytest.raises(InputError, match="context_parallel is 2 and 1 process trains; start a multiple of 2"):
         ground.task(context_parallel=2)

@@ -52,6 +52,7 @@ def train(
     from phonofilm.cli.training_curves import check_plotting, draw_curves
     from phonofilm.cli.training_progress import report_training
     from phonofilm.training.config_files import read_config
+    from phonofilm.training.processes import on_cpu
     from phonofilm.training.trainer import Trainer
     from phonofilm.training.tune_hooks import hooks_for, rehearse_tuning
     from phonofilm.training.tune_run import prepare, tune
@@ -61,7 +62,7 @@ def train(
     only_plan = (overrides or [""])[0] == "plan"
     settings = (overrides or [])[1 if only_plan else 0 :]
     task = prepare(read_config(config, settings, data or ()), output)
-    first = PartialState(cpu=task.config.device == "cpu").is_main_process
+    first = PartialState(cpu=on_cpu(task.config)).is_main_process
     if task.adapted and first:
         _print_adapted(task.adapted)
     hooks = hooks_for(task, output)

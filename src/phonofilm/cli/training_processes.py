@@ -25,9 +25,12 @@ def start_processes(gpus: int, arguments: Sequence[str]) -> None:
 
     When one fails, the others are stopped, and this command ends as that one did, which has said why.
     """
+    import torch
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as torchrun
 
+    if torch.cuda.is_available() and gpus > torch.cuda.device_count():
+        raise InputError(f"--gpus {gpus} was given, and PyTorch sees {torch.cuda.device_count()}")
     try:
         torchrun(["--standalone", f"--nproc_per_node={gpus}", "-m", "phonofilm", *arguments])
     except ChildFailedError as error:

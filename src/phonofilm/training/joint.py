@@ -100,20 +100,23 @@ class JointModel(nn.Module):
                 inputs.frame_rate,
                 text_bias=bias,
                 bridge_scale=1.0 if whole else inputs.bridge_scale.to(inputs.video.device),
-                positions=self._places(inputs, denoiser),
+                positions=self.places(denoiser, inputs.video, inputs.audio, inputs.frame_rate),
                 gradient_checkpointing=self.gradient_checkpointing and learning,
             )
         return output
 
-    def _places(self, inputs: JointInputs, denoiser: JointDenoiser) -> Positions:
-        """Token positions, which depend on shapes and frame rate alone and so are made once for each."""
-        shape, device = inputs.video.shape[2:], inputs.video.device
+    def places(self, denoiser: JointDenoiser, video: Tensor, audio: Tensor, frame_rate: float) -> Positions:
+        """Token positions for one of the experts, which depend on shapes and frame rate alone and so are made once for each.
+
+        video [b,c,f,h,w] and audio [b,c,t] are latents.
+        """
+        shape, device = video.shape[2:], video.device
         pt, ph, pw = denoiser.video.patch_size
         grid = (shape[0] // pt, shape[1] // ph, shape[2] // pw)
-        audio_tokens = inputs.audio.shape[-1] // denoiser.audio.patch_size
-        key = (grid, audio_tokens, inputs.frame_rate, device)
+        audio_tokens = audio.shape[-1] // denoiser.audio.patch_size
+        key = (grid, audio_tokens, frame_rate, device)
         if key not in self._positions:
-            self._positions[key] = denoiser.positions(grid, audio_tokens, inputs.frame_rate, device)
+            self._positions[key] = denoiser.positions(grid, audio_tokens, frame_rate, device)
         return self._positions[key]
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -146,11 +146,16 @@ class SampleHook:
     def forwards(
         self, expert: ExpertName, moment: Evaluated, variants: Sequence[Variant], following: ExpertName
     ) -> list[JointOutput]:
-        """The pipeline's engine: one forward after the other, with the expert brought as training brings it."""
+        """The pipeline's engine: one forward after the other, with the expert brought as training brings it.
+
+        Positions are the model's own, for it may compute a share of the tokens only.
+        """
         low = self.model.low
         self.activate("both" if low is None else expert)
         denoiser = low if low is not None and expert == "low" else self.model.high
-        return [forward_one(denoiser, moment, variant) for variant in variants]
+        places = self.model.places(denoiser, moment.video_latents, moment.audio_latents, moment.frame_rate)
+        here = replace(moment, positions=places)
+        return [forward_one(denoiser, here, variant) for variant in variants]
 
 
 @contextmanager

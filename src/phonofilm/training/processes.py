@@ -14,6 +14,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, distributed, nn
 
+from phonofilm.training.config import LoopConfig
 from phonofilm.training.signals import StopRequest
 
 CHUNK = 2**25  # numbers sent at once
@@ -27,6 +28,11 @@ class Asked:
     elapsed: float
     save: bool
     stop: bool
+
+
+def on_cpu(config: LoopConfig) -> bool:
+    """Whether to tell accelerate that this is CPU training. Unless it is told, processes on a CPU do not find each other."""
+    return config.device == "cpu" or not torch.accelerator.is_available()
 
 
 def ask(accelerator: Accelerator, folder: Path, elapsed: float, stop: StopRequest) -> Asked:

@@ -31,7 +31,7 @@ from phonofilm.training.ema import WeightAverage
 from phonofilm.training.logs import Meter, MetricsLog, Report, Told, merged, read_metrics
 from phonofilm.training.optimizers import build_optimizers, component_of, progress, rate_factor, set_rate
 from phonofilm.training.precision import bfloat16_products, resolve_precision
-from phonofilm.training.processes import Asked, answered, ask, average_gradients
+from phonofilm.training.processes import Asked, answered, ask, average_gradients, on_cpu
 from phonofilm.training.resuming import refuse_another_run, restore, run_state
 from phonofilm.training.signals import StopRequest, stop_on_signals
 from phonofilm.training.task import Hook, Moment, RunEnd, Task, Turn
@@ -67,9 +67,9 @@ class Trainer:
         self._spent = 0.0
         self._agreed = 0.0
         self._since: float | None = None
-        precision = resolve_precision(config.precision, PartialState(cpu=config.device == "cpu").device)
+        precision = resolve_precision(config.precision, PartialState(cpu=on_cpu(config)).device)
         rounded = precision == "bf16-products"
-        self.accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision="no" if rounded else precision)
+        self.accelerator = Accelerator(cpu=on_cpu(config), mixed_precision="no" if rounded else precision)
         self._rounded = rounded
         task.prepare(self.accelerator.device)
         self.parameters = {name: p for name, p in task.model.named_parameters() if p.requires_grad}

@@ -30,6 +30,7 @@ from phonofilm.training.checkpoints import checkpoint_folders
 from phonofilm.training.clips import CachedClips
 from phonofilm.training.config_files import write_config
 from phonofilm.training.joint import JointModel
+from phonofilm.training.processes import on_cpu
 from phonofilm.training.residency import Residency, Resident, Sharded, Streamed
 from phonofilm.training.sharing import check_sharing
 from phonofilm.training.task import Hook, RunEnd
@@ -55,7 +56,7 @@ def prepare(config: TuneConfig, output: Path) -> TuneTask:
     """Everything a training needs, on the host: clips in the cache, networks loaded, adapters put in."""
     residency = residency_for(config)
     layout = read_layout(resolve_model(config.model))
-    check_sharing(config, layout, PartialState(cpu=config.device == "cpu").num_processes)
+    check_sharing(config, layout, PartialState(cpu=on_cpu(config)).num_processes)
     clips = cached_clips(config, layout, output)
     return TuneTask(load_model(config, layout), clips, config, checkpoint_objective(config, layout), residency, layout)
 
@@ -109,7 +110,7 @@ def cached_clips(config: TuneConfig, layout: CheckpointLayout, output: Path) -> 
     In several processes the first does so and the others wait. Raises InputError for a cache of other autoencoders.
     """
     folder = config.data.cache or output / "cache"
-    state = PartialState(cpu=config.device == "cpu")
+    state = PartialState(cpu=on_cpu(config))
     if config.data.sets and state.is_local_main_process:
         _update(folder, config, layout, state.device)
     state.wait_for_everyone()
