@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from tests.unit.tune_helpers import ALL_PARTS, Ground
+from tests.unit.process_helpers import SETTINGS, assert_close, facts, learnt, run_processes
+from tests.unit.tune_helpers import Ground
 
 from phonofilm.errors import InputError
 from phonofilm.training.checkpoints import latest_checkpoint, load_snapshot
 from phonofilm.training.logs import read_metrics
-
-SETTINGS: dict[str, Any] = {
-    "lora": ALL_PARTS,
-    "max_steps": 6,
-    "precision": "no",
-    "gradient_checkpointing": False,
-    "checkpoint_every": 0,
-    "ema_decay": 0.9,
-    "objective": {"bridge_dropout": 0.5},
-    "optimizer": {"lr": 0.01, "warmup": 2, "schedule": "cosine"},
-}
 
 
 @pytest.fixture(scope="module")
@@ -55,37 +41,6 @@ def output(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"folder": "shared-streamed", "config": {**shared, "mode": "low_resource"}},
     ]
     return run_processes(2, plan, ground, tmp_path_factory.mktemp("ranks"))
-
-
-def run_processes(world: int, plan: list[dict[str, Any]], ground: Ground, folder: Path) -> Path:
-    """The plan of training_ranks.py in so many processes; returns the folder of its runs."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    script = str(Path(__file__).parent / "training_ranks.py")
-    about = [str(ground.checkpoint), str(ground.cache), str(folder), json.dumps(plan)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    running = [
-        subprocess.Popen([sys.executable, script, str(rank), str(world), str(port), *about], env=environment)
-        for rank in range(world)
-    ]
-    assert [process.wait() for process in running] == [0] * world
-    return folder
-
-
-def facts(output: Path, run: str, world: int = 2) -> list[dict[str, Any]]:
-    return [json.loads((output / f"{run}.rank{rank}.json").read_text()) for rank in range(world)]
-
-
-def learnt(folder: Path) -> dict[str, torch.Tensor]:
-    return load_snapshot(latest_checkpoint(folder)).weights
-
-
-def assert_close(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
-    """Weights after six updates of AdamW, which makes whole steps of gradients that are nothing but rounding."""
-    assert ours.keys() == theirs.keys()
-    for name, weight in theirs.items():
-        assert torch.allclose(ours[name], weight, rtol=1e-3, atol=2e-5), name
 
 
 def test_both_processes_end_with_the_same_weights_and_rate(output: Path) -> None:

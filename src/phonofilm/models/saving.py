@@ -7,12 +7,13 @@ import json
 import re
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import diffusers
+import torch
 from diffusers import ConfigMixin
 from safetensors import SafetensorError
 from safetensors.torch import save_file
@@ -80,8 +81,18 @@ def save_checkpoint(
     return target
 
 
-def save_component(folder: Path, module: nn.Module, max_shard_bytes: int) -> None:
-    """One network's config and weights in a new folder, in shards of at most `max_shard_bytes` when it is larger."""
+def save_component(
+    folder: Path,
+    module: nn.Module,
+    max_shard_bytes: int,
+    weights: Mapping[str, Tensor] | None = None,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """One network's config and weights in a new folder, in shards of at most `max_shard_bytes` when it is larger.
+
+    `weights`, by name, take the place of the module's own, which may be elsewhere; they are asked for one shard at a time.
+    `dtype`: what floating-point numbers are written as.
+    """
     folder.mkdir()
     if isinstance(module, UMT5EncoderModel):
         config = copy.deepcopy(module.config)
@@ -96,19 +107,30 @@ def save_component(folder: Path, module: nn.Module, max_shard_bytes: int) -> Non
     else:
         raise InputError(f"{folder.name} is a {type(module).__name__}, which the checkpoint format does not know")
     stem = weights_stem(type(module).__name__)
-    state = module.state_dict()
-    shards = split_shards({names[0]: state[names[0]] for names, _ in tensor_groups(module)}, max_shard_bytes)
+    groups = {names[0]: tensor for names, tensor in tensor_groups(module)}
+    shapes = {n: torch.empty(t.shape, dtype=_written_as(t, dtype), device="meta") for n, t in groups.items()}
+    own = module.state_dict()
+    weights = weights or {}
+
+    def tensors(names: Iterable[str]) -> dict[str, Tensor]:
+        return {name: (weights[name] if name in weights else own[name]).to(shapes[name].dtype) for name in names}
+
+    shards = split_shards(shapes, max_shard_bytes)
     if len(shards) == 1:
-        _save_shard(folder / f"{stem}.safetensors", shards[0])
+        _save_shard(folder / f"{stem}.safetensors", tensors(shapes))
         return
     weight_map: dict[str, str] = {}
     for number, shard in enumerate(shards, start=1):
         file = folder / f"{stem}-{number:05d}-of-{len(shards):05d}.safetensors"
-        _save_shard(file, shard)
+        _save_shard(file, tensors(shard))
         weight_map |= dict.fromkeys(shard, file.name)
     total = sum(tensor.nbytes for shard in shards for tensor in shard.values())
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}
     _write_json(folder / f"{stem}.safetensors{INDEX_SUFFIX}", index)
+
+
+def _written_as(tensor: Tensor, dtype: torch.dtype | None) -> torch.dtype:
+    return tensor.dtype if dtype is None or not tensor.is_floating_point() else dtype
 
 
 def split_shards(state: Mapping[str, Tensor], max_bytes: int) -> list[dict[str, Tensor]]:

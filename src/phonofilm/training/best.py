@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from phonofilm.media.atomic import replacing
@@ -47,14 +48,21 @@ class Validations:
         return better
 
 
-def keep_best(folder: Path, step: int, new: Mapping[str, float], save: Callable[[Path], None]) -> None:
+def keep_best(
+    folder: Path,
+    step: int,
+    new: Mapping[str, float],
+    save: Callable[[Path], None],
+    place: Callable[[Path], AbstractContextManager[Path]] = replacing,
+) -> None:
     """Put the weights into FOLDER/best, best-video, best-audio, where `new` names them, with a note of step and value.
 
-    `save` writes the weights into the folder it is given. The one from before is replaced only by a whole new one.
+    `save` writes the weights into the folder it is given. The one from before is replaced only by a whole new one, which
+    `place` sees to.
     """
     for name, value in new.items():
-        with replacing(folder / name) as fresh:
-            fresh.mkdir()
+        with place(folder / name) as fresh:
+            fresh.mkdir(exist_ok=True)  # several processes may write into it
             save(fresh)
             note = {"step": step, "metric": BEST[name], "value": value}
             (fresh / "best.json").write_text(json.dumps(note, indent=1) + "\n")

@@ -1,7 +1,8 @@
 """Checkpoints of a running training: written whole or not at all, read back before they count, found again, hashed.
 
 A run folder holds `checkpoints/step-00000200/` with `model.safetensors` (trained weights), `average.safetensors` (their
-running average, if kept) and `state.pt` (optimizers, random state, counters, config).
+running average, if kept) and `state.pt` (optimizers, random state, counters, config). Where processes have parts of the
+weights, `sharded/` holds all tensors instead (`cut_checkpoints`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from phonofilm.errors import CheckpointError
 
 PREFIX = "step-"
+SHARDED = "sharded"
 
 
 @dataclass(frozen=True)
@@ -55,30 +57,55 @@ def save_snapshot(folder: Path, snapshot: Snapshot, keep_last: int, export: Expo
     save_weights(fresh / "model.safetensors", snapshot.weights)
     if snapshot.average is not None:
         save_weights(fresh / "average.safetensors", snapshot.average)
-    with (fresh / "state.pt").open("wb") as file:
-        torch.save({"step": snapshot.step, **snapshot.state}, file)
-        file.flush()
-        os.fsync(file.fileno())
+    write_state(fresh, snapshot.step, snapshot.state)
     if export is not None:
         export(fresh, snapshot)
+    take_place(fresh, target, keep_last)
+    return target
+
+
+def write_state(folder: Path, step: int, state: Mapping[str, Any]) -> None:
+    """Everything but weights, as `read_state` reads it."""
+    with (folder / "state.pt").open("wb") as file:
+        torch.save({"step": step, **state}, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def take_place(fresh: Path, target: Path, keep_last: int) -> None:
+    """Rename a complete checkpoint to its own name; then drop all but the newest, and what was never completed."""
+    home = target.parent
     if target.exists():
         shutil.rmtree(target)
     fresh.rename(target)
-    for old in [path for path in checkpoint_folders(folder) if path != target][: -keep_last + 1 or None]:
+    for old in [path for path in checkpoint_folders(home.parent) if path != target][: -keep_last + 1 or None]:
         shutil.rmtree(old)
     for leftover in home.glob(".writing-*"):
         shutil.rmtree(leftover)
-    return target
+
+
+def is_sharded(checkpoint: Path) -> bool:
+    """Whether its weights lie in parts, as processes that had parts of them wrote them."""
+    return (checkpoint / SHARDED).is_dir()
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """A checkpoint's state with its "step". Raises CheckpointError when it cannot be read."""
+    try:
+        state: dict[str, Any] = torch.load(path / "state.pt", weights_only=True, map_location="cpu")
+    except (OSError, RuntimeError, EOFError, KeyError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); delete it to resume from the one before") from error
+    return state
 
 
 def load_snapshot(path: Path) -> Snapshot:
     """Read one checkpoint folder, onto the host."""
     average = path / "average.safetensors"
+    state = read_state(path)
     try:
-        state = torch.load(path / "state.pt", weights_only=True, map_location="cpu")
         weights = load_file(path / "model.safetensors")
         averaged = load_file(average) if average.exists() else None
-    except (OSError, SafetensorError, RuntimeError, EOFError, KeyError) as error:
+    except (OSError, SafetensorError, RuntimeError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}); delete it to resume from the one before") from error
     return Snapshot(state.pop("step"), weights, averaged, state)
 
@@ -125,7 +152,7 @@ def load_weights(checkpoint: Path, model: nn.Module, average: bool = True) -> No
 
 
 @torch.no_grad()
-def copy_weights(parameters: dict[str, nn.Parameter], weights: dict[str, Tensor]) -> None:
+def copy_weights(parameters: Mapping[str, nn.Parameter], weights: Mapping[str, Tensor]) -> None:
     """Copy by name. Raises CheckpointError when a name is unknown or a shape differs."""
     for name, weight in weights.items():
         if name not in parameters:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from phonofilm.training.cut import here
+
 
 class WeightAverage:
     """Exponential average of `parameters`, float32. The decay is ramped up, so that early weights are soon forgotten."""
@@ -21,8 +23,8 @@ class WeightAverage:
     def update(self, step: int) -> None:
         """Fold in the weights after update `step` (from 0)."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        weights = [parameter.detach().float() for parameter in self._parameters.values()]
-        torch._foreach_lerp_(list(self._averages.values()), weights, 1 - decay)
+        weights = [here(parameter).float() for parameter in self._parameters.values()]
+        torch._foreach_lerp_([here(average) for average in self._averages.values()], weights, 1 - decay)
 
     def state_dict(self) -> dict[str, Tensor]:
         return dict(self._averages)
@@ -37,12 +39,12 @@ class WeightAverage:
 def borrowed_weights(parameters: dict[str, nn.Parameter], weights: dict[str, Tensor] | None) -> Iterator[None]:
     """Run a block with other weights (or the same, if None); afterwards every weight is back bit for bit, whatever was done."""
     with torch.no_grad():
-        kept = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+        kept = {name: here(parameter).clone() for name, parameter in parameters.items()}
         for name, value in (weights or {}).items():
-            parameters[name].copy_(value)
+            here(parameters[name]).copy_(here(value))
     try:
         yield
     finally:
         with torch.no_grad():
             for name, parameter in parameters.items():
-                parameter.copy_(kept[name])
+                here(parameter).copy_(kept[name])

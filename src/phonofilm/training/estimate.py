@@ -42,6 +42,7 @@ class Estimate:
         base, host_base: bytes held on the device and in host memory once everything is loaded.
         trained, persistent: bytes of the trained weights, and of optimizer state and average.
         updates, shares: cost and relative frequency of each kind of micro-batch (bucket).
+        parts: processes of which each has a part of the trained weights; `trained` and `persistent` are one's.
         around_seconds: of every update beside them: the running average, and bringing the other expert.
     """
 
@@ -56,6 +57,7 @@ class Estimate:
     accumulate: int
     looks: tuple[Looking, ...]
     config: LoopConfig
+    parts: int = 1
 
     @property
     def peak(self) -> int:
@@ -82,7 +84,7 @@ class Estimate:
         best = BEST * (average or self.trained) if any(look.name == "validation" for look in self.looks) else 0
         updates = self.count_updates()
         samples = sum(look.files * self.calls(look, updates) for look in self.looks) if updates else 0
-        return checkpoint * (self.config.keep_last + 1) + best + samples
+        return self.parts * (checkpoint * (self.config.keep_last + 1) + best) + samples
 
     @property
     def seconds_per_update(self) -> float:

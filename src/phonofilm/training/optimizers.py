@@ -12,6 +12,7 @@ from torch import nn
 
 from phonofilm.errors import InputError, MissingExtraError
 from phonofilm.training.config import Component, OptimizerConfig
+from phonofilm.training.cut import is_cut
 from phonofilm.training.muon import BatchedMuon
 from phonofilm.training.precision import INSIDE_A_BLOCK
 
@@ -40,16 +41,17 @@ def build_optimizers(
 
     Every group keeps its own full rate under "base_lr", which `set_rate` scales.
     """
-    groups: dict[tuple[bool, float, float], list[nn.Parameter]] = defaultdict(list)
+    groups: dict[tuple[bool, float, float, bool], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in named:
         decay = config.weight_decay if parameter.ndim >= 2 and not NO_DECAY.search(name) else 0.0
         muon = config.name == "muon" and is_block_matrix(name, parameter)
-        groups[muon, (scale_of or {}).get(name, 1.0), decay].append(parameter)
+        # One call updates a group, and takes either parts of weights or whole ones.
+        groups[muon, (scale_of or {}).get(name, 1.0), decay, is_cut(parameter)].append(parameter)
     if not groups:
         raise InputError("nothing to train: no parameter requires a gradient")
     adam: list[dict[str, object]] = []
     matrices: list[dict[str, object]] = []
-    for (muon, scale, decay), parameters in groups.items():
+    for (muon, scale, decay, _), parameters in groups.items():
         rate = scale * (config.muon_lr if muon else config.lr)
         group = {"params": parameters, "lr": rate, "base_lr": rate, "weight_decay": decay}
         (matrices if muon else adam).append(group)

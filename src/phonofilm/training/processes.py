@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from torch import Tensor, distributed, nn
 
 from phonofilm.training.config import LoopConfig
+from phonofilm.training.cut import is_cut
 from phonofilm.training.signals import StopRequest
 
 CHUNK = 2**25  # numbers sent at once
@@ -55,10 +56,13 @@ def answered(accelerator: Accelerator, folder: Path) -> None:
 
 
 def average_gradients(parameters: Iterable[nn.Parameter], accelerator: Accelerator) -> None:
-    """Put the mean over all processes into every gradient; one that only some processes have counts as 0 in the others."""
+    """Put the mean over all processes into every gradient; one that only some processes have counts as 0 in the others.
+
+    Gradients of weights that are cut are that already: FSDP makes them so, part by part.
+    """
     if accelerator.num_processes == 1:
         return
-    parameters = list(parameters)
+    parameters = [parameter for parameter in parameters if not is_cut(parameter)]
     there = torch.tensor([float(p.grad is not None) for p in parameters], device=accelerator.device)
     distributed.all_reduce(there, distributed.ReduceOp.MAX)
     gradients = []

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from phonofilm.models.joint import JointOutput
+from phonofilm.training.cut import clip_gradients, nbytes_here
 from phonofilm.training.depth import Depth, by_depth, depth_of, depths_to_measure, shallow
 from phonofilm.training.ema import WeightAverage
 from phonofilm.training.estimate import Estimate, Looking, UpdateCost
@@ -60,7 +61,7 @@ def rehearse(
 
     Every hook of the trainer that samples or validates is measured too. Raises what the training itself would raise.
     """
-    trained = sum(p.numel() * p.element_size() for p in trainer.parameters.values())
+    trained = nbytes_here(trainer.parameters.values())
     watch = _Stopwatch(trainer.accelerator.device, clock)
     with trainer.undisturbed(), trainer.arithmetic():
         average = _average_seconds(trainer, watch)
@@ -81,6 +82,7 @@ def rehearse(
         accumulate=trainer.config.accumulate,
         looks=tuple(look for look in looks if look is not None),
         config=trainer.config,
+        parts=trainer.accelerator.num_processes if trainer.cut else 1,
     )
 
 
@@ -137,7 +139,7 @@ def _update_at_depth(trainer: Trainer, model: JointModel, turn: Turn, watch: _St
 
     def clip_and_step() -> None:
         limit = trainer.config.optimizer.clip_norm or float("inf")
-        torch.nn.utils.clip_grad_norm_(trainer.parameters.values(), limit)
+        clip_gradients(trainer.parameters.values(), limit, trainer.accelerator)
         for optimizer in optimizers:
             optimizer.step()
 
@@ -156,7 +158,7 @@ def _update_at_depth(trainer: Trainer, model: JointModel, turn: Turn, watch: _St
                 _clear_gradients(trainer)
             backward()
             clip_and_step()
-    state = sum(t.numel() * t.element_size() for optimizer in optimizers for t in _state_tensors(optimizer))
+    state = nbytes_here(tensor for optimizer in optimizers for tensor in _state_tensors(optimizer))
     _clear_gradients(trainer)
     return _Found(micro, step, peak.nbytes + kept, state / max(1, gradients))
 
@@ -231,8 +233,7 @@ def _average_seconds(trainer: Trainer, watch: _Stopwatch) -> float:
 
 
 def _gradient_bytes(trainer: Trainer) -> int:
-    gradients = (p.grad for p in trainer.parameters.values())
-    return sum(g.numel() * g.element_size() for g in gradients if g is not None)
+    return nbytes_here(p.grad for p in trainer.parameters.values() if p.grad is not None)
 
 
 def _state_tensors(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:

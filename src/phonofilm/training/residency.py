@@ -1,18 +1,21 @@
-"""Who holds the base weights while a model trains. Trained weights are always on the device; this is about the frozen rest."""
+"""Who holds the weights while a model trains. Trained ones are always on the device; this is about the frozen rest, and parts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from phonofilm.errors import InputError
+from phonofilm.models.joint import JointOutput
 from phonofilm.runtime.backends import CudaBackend, HostBackend
 from phonofilm.runtime.backward import TrainingStreamer
+from phonofilm.training.cut import is_cut
 from phonofilm.training.joint import JointModel
 from phonofilm.training.timesteps import Expert
 
@@ -96,30 +99,68 @@ class Streamed:
 
 
 class Sharded:
-    """Base weights cut over all processes (FSDP2): each keeps its part of every layer and gathers a layer when it computes.
+    """Weights of the layers cut over all processes (FSDP2): each keeps its part of every layer and gathers a layer to compute.
 
-    Trained weights are whole everywhere; the loop averages their gradients. What surrounds the layers is whole as well.
-    Needs processes that were started together (accelerate launch, torchrun).
+    With `trained` those that are trained are cut as well, and FSDP averages their gradients part by part; without it
+    (adapters, which are small) they are whole everywhere and the loop averages. What surrounds the layers is whole.
+    Needs processes that were started together (accelerate launch, torchrun, --gpus).
     """
 
     together = True
 
+    def __init__(self, trained: bool = False) -> None:
+        self._trained = trained
+
     def place(self, model: JointModel, device: torch.device) -> None:
         if not distributed.is_initialized():
-            raise InputError("mode fsdp needs several processes: start it with accelerate launch or torchrun")
+            raise InputError("mode fsdp needs several processes: start it with --gpus N, accelerate launch or torchrun")
         mesh = init_device_mesh(device.type, (distributed.get_world_size(),))
         experts = [model.high] if model.low is None else [model.high, model.low]
         layers = [m for expert in experts for index in range(expert.num_layers) for m in expert.layer_modules(index)]
-        trained = {parameter for parameter in model.parameters() if parameter.requires_grad}
-        cut: set[int] = set()
-        for module in dict.fromkeys(layers):
-            fully_shard(module, mesh=mesh, ignored_params=trained)
-            cut |= {id(parameter) for parameter in module.parameters() if not parameter.requires_grad}
+        layers = list(dict.fromkeys(layers))
+        whole = set() if self._trained else {p for p in model.parameters() if p.requires_grad}
+        for module in layers:
+            fully_shard(module, mesh=mesh, reshard_after_forward=True, ignored_params=whole)
+        cut = {id(parameter) for parameter in model.parameters() if is_cut(parameter)}
         for module in model.modules():
             _move(module, device, keep=cut)
+        root = _Together(layers)
+        fully_shard(root, mesh=mesh, ignored_params={p for p in root.parameters() if id(p) not in cut})
+        root(_nothing)  # the first call of a root tells the layers that they are not roots themselves
+        for expert in experts:
+            expert.forward = partial(_gathered, root, expert.forward)  # type: ignore[method-assign]
 
     def activate(self, expert: Expert) -> None:
         """Nothing: a layer that is not computing is in parts, of either expert."""
+
+
+class _Together(nn.Module):
+    """All layers, whichever expert's: FSDP's root, which ties their streams together and owns no weights itself."""
+
+    def __init__(self, layers: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, call: Callable[[], object]) -> None:
+        call()
+
+
+def _gathered(root: _Together, forward: Callable[..., JointOutput], *given: Any, **settings: Any) -> JointOutput:
+    """An expert's forward inside the root's. An error in it leaves every layer in parts, ready for the next one."""
+    outputs: list[
+        JointOutput
+    ] = []  # past the root, which would look at them for the backward of weights that it has not
+    try:
+        root(lambda: outputs.append(forward(*given, **settings)))
+    except BaseException:
+        assert isinstance(root, FSDPModule)
+        root.reset_iter_state()
+        raise
+    return outputs[0]
+
+
+def _nothing() -> None:
+    """The forward of no expert."""
 
 
 def _frozen(tower: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -42,8 +42,11 @@ def refuse_another_run(
     now = config.model_dump(mode="json")
     before[CONTENT], now[CONTENT] = state.get("content", content), content
     refuse_changes(before, now, FREE_TO_CHANGE | set(allow))
-    if state["processes"] != processes:
-        raise CheckpointError(f"the run used {state['processes']} processes and now has {processes}; use as many")
+    if state["processes"] != processes and "processes" not in allow:
+        raise CheckpointError(
+            f"the run used {state['processes']} processes and now has {processes}; use as many, or allow processes: it "
+            "then goes on with the same weights, and other clips than it would have had"
+        )
 
 
 def restore(accelerator: Accelerator, state: dict[str, Any], optimizers: Sequence[Any]) -> None:

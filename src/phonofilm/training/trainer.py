@@ -12,7 +12,8 @@ from typing import Literal
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import AutocastKwargs, broadcast_object_list
+from torch import Tensor
 
 from phonofilm.errors import CheckpointError, InputError, PhonofilmError
 from phonofilm.training.best import Validations, keep_best
@@ -21,12 +22,16 @@ from phonofilm.training.checkpoints import (
     Snapshot,
     checkpoint_folders,
     copy_weights,
+    is_sharded,
     latest_checkpoint,
     load_snapshot,
+    read_state,
     save_snapshot,
     save_weights,
 )
 from phonofilm.training.config import LoopConfig
+from phonofilm.training.cut import any_cut, clip_gradients
+from phonofilm.training.cut_checkpoints import flat_state, load_run, replacing_together, save_cut, save_tensors
 from phonofilm.training.ema import WeightAverage
 from phonofilm.training.logs import Meter, MetricsLog, Report, Told, merged, read_metrics
 from phonofilm.training.optimizers import build_optimizers, component_of, progress, rate_factor, set_rate
@@ -69,10 +74,14 @@ class Trainer:
         self._since: float | None = None
         precision = resolve_precision(config.precision, PartialState(cpu=on_cpu(config)).device)
         rounded = precision == "bf16-products"
-        self.accelerator = Accelerator(cpu=on_cpu(config), mixed_precision="no" if rounded else precision)
+        # A cache would keep what is cast of every layer until the forward ends, of layers that are gone by then too.
+        uncached = AutocastKwargs(cache_enabled=False)
+        mixed = "no" if rounded else precision
+        self.accelerator = Accelerator(cpu=on_cpu(config), mixed_precision=mixed, kwargs_handlers=[uncached])
         self._rounded = rounded
         task.prepare(self.accelerator.device)
         self.parameters = {name: p for name, p in task.model.named_parameters() if p.requires_grad}
+        self.cut = any_cut(self.parameters)
         optimizers = build_optimizers(self.parameters.items(), config.optimizer, task.rate_scales())
         self._optimizers = [self.accelerator.prepare(optimizer) for optimizer in optimizers]
         self.average = WeightAverage(self.parameters, config.ema_decay) if config.ema_decay else None
@@ -173,7 +182,7 @@ class Trainer:
                 if component_of(name) in self.halted:
                     parameter.grad = None
         limit = self.config.optimizer.clip_norm or float("inf")
-        norm = self.accelerator.clip_grad_norm_(self.parameters.values(), limit)
+        norm = clip_gradients(self.parameters.values(), limit, self.accelerator)
         for optimizer in self._optimizers:
             optimizer.step()
             optimizer.zero_grad()
@@ -200,13 +209,20 @@ class Trainer:
 
     def _run_hooks(self, log: MetricsLog | None, hooks: Sequence[Hook]) -> int:
         for hook in hooks:
+            new: dict[str, float] = {}
             if log is not None:
                 told = self._run_hook(hook, self.folder)
                 log.write(self.step, self.elapsed, told)
-                keep_best(self.folder, self.step, self._validations.add(self.step, told), self.save_weights)
+                new = self._validations.add(self.step, told)
             elif self.task.together:
                 with TemporaryDirectory() as unseen:
                     self._run_hook(hook, Path(unseen))
+            if self.cut:
+                keep_best(
+                    self.folder, self.step, broadcast_object_list([new])[0], self.save_weights, replacing_together
+                )
+            elif log is not None:
+                keep_best(self.folder, self.step, new, self.save_weights)
         self._agree_on_halts()
         return self.step
 
@@ -236,8 +252,14 @@ class Trainer:
         return undisturbed(self.task.model, self.parameters, average, self.accelerator.device)
 
     def save_weights(self, folder: Path) -> None:
-        """Write the trained weights, averaged if an average is kept, into `folder`, with what the task exports of them."""
+        """Write the trained weights, averaged if an average is kept, into `folder`, with what the task exports of them.
+
+        Where processes have parts of them, every process calls it.
+        """
         average = None if self.average is None else self.average.state_dict()
+        if self.cut:
+            save_tensors(flat_state({} if average else self.parameters, average, ()), folder)
+            return
         save_weights(folder / "model.safetensors", average or self.parameters)
         self.task.export(folder, self.snapshot())
 
@@ -247,14 +269,17 @@ class Trainer:
             copy_weights(self.parameters, self.average.state_dict())
 
     def snapshot(self) -> Snapshot:
-        """The whole state of the run, as saved."""
-        state = run_state(self.accelerator, self.config, self.task.content, self._optimizers, self.elapsed)
+        """The whole state of the run, as saved. Where processes have parts of it, this process's parts."""
+        optimizers = () if self.cut else self._optimizers
+        state = run_state(self.accelerator, self.config, self.task.content, optimizers, self.elapsed)
         weights = {name: parameter.detach() for name, parameter in self.parameters.items()}
         return Snapshot(self.step, weights, self.average.state_dict() if self.average else None, state)
 
     def save(self) -> int:
-        """Write a checkpoint, on the main process. Returns the step it is of."""
-        if self.accelerator.is_main_process:
+        """Write a checkpoint: by the main process, or by all where each has parts of the weights. Returns the step it is of."""
+        if self.cut:
+            save_cut(self.folder, self.step, self.tensors(), self.snapshot().state, self.config.keep_last)
+        elif self.accelerator.is_main_process:
             save_snapshot(self.folder, self.snapshot(), self.config.keep_last, self.task.export)
         answered(self.accelerator, self.folder)
         self.accelerator.wait_for_everyone()
@@ -265,15 +290,30 @@ class Trainer:
 
         Raises CheckpointError when the config differs from that run's in a key that `allow` does not name.
         """
-        path = latest_checkpoint(self.folder)
-        snapshot = load_snapshot(path)
-        state, accelerator = snapshot.state, self.accelerator
+        path, accelerator = latest_checkpoint(self.folder), self.accelerator
+        state = read_state(path)
         refuse_another_run(state, self.config, self.task.content, accelerator.num_processes, allow)
+        if is_sharded(path):
+            average = None if self.average is None else self.average.state_dict()
+            load_run(path, self.parameters, average, self._optimizers)
+            restore(accelerator, state, ())
+        elif self.cut:
+            raise CheckpointError(f"{path} was not made in mode fsdp; go on in the mode it was made in")
+        else:
+            self._resume_whole(path)
+        self.step, self._spent = state["step"], state["elapsed"]
+        logger.info("resumed %s at update %d", self.folder, self.step)
+
+    def _resume_whole(self, path: Path) -> None:
+        snapshot = load_snapshot(path)
         if set(snapshot.weights) != set(self.parameters):
             raise CheckpointError(f"{path} trains other parameters than this run; expected {len(self.parameters)}")
         copy_weights(self.parameters, snapshot.weights)
         if self.average is not None and snapshot.average is not None:
             self.average.load_state_dict(snapshot.average)
-        restore(accelerator, state, self._optimizers)
-        self.step, self._spent = snapshot.step, state["elapsed"]
-        logger.info("resumed %s at update %d", self.folder, self.step)
+        restore(self.accelerator, snapshot.state, self._optimizers)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor of the run, this process's parts of those that are cut, as a checkpoint in parts names them."""
+        average = None if self.average is None else self.average.state_dict()
+        return flat_state(self.parameters, average, self._optimizers)

@@ -16,7 +16,7 @@ from phonofilm.lora.writing import save_lora
 from phonofilm.models.layout import CheckpointLayout
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler
 from phonofilm.training.adapters import PREFIXES, UP, AdaptedPart, add_adapters, lora_file, part_of, parts_of
-from phonofilm.training.checkpoints import Snapshot, copy_weights, digest
+from phonofilm.training.checkpoints import Snapshot, digest
 from phonofilm.training.clips import CachedClips
 from phonofilm.training.config import ObjectiveConfig
 from phonofilm.training.joint import JointModel, joint_loss
@@ -25,7 +25,7 @@ from phonofilm.training.sharing import share_clips
 from phonofilm.training.task import RunEnd, TaskLoss, Turn
 from phonofilm.training.timesteps import Expert, expert_positions
 from phonofilm.training.tune_config import Part, TuneConfig, as_plain
-from phonofilm.training.whole import save_trained
+from phonofilm.training.whole import Below, Trained, save_trained
 
 logger = logging.getLogger(__name__)
 
@@ -160,16 +160,12 @@ class TuneTask:
         return self.save_adapters(weights, end.step, output / LORA_FILE) if len(idle) < len(self.adapted) else None
 
     def _save_checkpoint(self, weights: Mapping[str, Tensor], folder: Path) -> Path:
-        networks = {}
-        for part, network in parts_of(self.model).items():
-            if part in self.config.parts:
-                prefix = f"{PREFIXES[part]}."
-                mine = {
-                    name.removeprefix(prefix): weight for name, weight in weights.items() if name.startswith(prefix)
-                }
-                copy_weights(dict(network.named_parameters()), mine)
-                networks[SHORT_NAMES[part]] = network
-        return save_trained(self.layout, networks, folder)
+        trained = {
+            SHORT_NAMES[part]: Trained(network, Below(f"{PREFIXES[part]}.", weights))
+            for part, network in parts_of(self.model).items()
+            if part in self.config.parts
+        }
+        return save_trained(self.layout, trained, folder)
 
     def metadata(self, step: int) -> dict[str, str]:
         """What the LoRA file says about how it was made."""

@@ -151,8 +151,15 @@ class TuneConfig(LoopConfig):
             raise ValueError(
                 "quantize with mode fsdp: quantised weights cannot be cut up; use accelerate or low_resource"
             )
-        if self.mode != "accelerate" and self.full is not None:
-            raise ValueError(f"mode {self.mode} streams or cuts up frozen weights, and full trains them; use lora")
+        if self.mode == "low_resource" and self.full is not None:
+            raise ValueError("mode low_resource streams frozen weights, and full trains them; use lora, or mode fsdp")
+        if self.mode == "fsdp" and self.full is not None:
+            if self.optimizer.name != "adamw":
+                raise ValueError(
+                    f"optimizer.name {self.optimizer.name} with full in mode fsdp: it needs whole weights; use adamw"
+                )
+            if self.precision == "fp16":
+                raise ValueError("precision fp16 with full in mode fsdp: parts of gradients are not scaled; use bf16")
         if self.mode == "low_resource" and not self.gradient_checkpointing:
             raise ValueError(
                 "mode low_resource needs gradient_checkpointing: a streamed layer is gone when its turn is over"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
-from torch import nn
+from torch import Tensor, nn
 
 from phonofilm.data.cache import update_cache
 from phonofilm.data.encoders import Encoders
@@ -26,9 +26,10 @@ from phonofilm.models.layout import CheckpointLayout, read_layout
 from phonofilm.models.loading import load_components
 from phonofilm.models.quantized import format_of, quantize
 from phonofilm.pipeline.request import Defaults
-from phonofilm.training.checkpoints import checkpoint_folders
+from phonofilm.training.checkpoints import checkpoint_folders, latest_checkpoint
 from phonofilm.training.clips import CachedClips
 from phonofilm.training.config_files import write_config
+from phonofilm.training.cut_checkpoints import SavedWeights
 from phonofilm.training.joint import JointModel
 from phonofilm.training.processes import on_cpu
 from phonofilm.training.residency import Residency, Resident, Sharded, Streamed
@@ -87,10 +88,17 @@ def tune(
     end = trainer.run(until)
     result = None
     if trainer.accelerator.is_main_process:
-        snapshot = trainer.snapshot()
-        result = task.result(snapshot.average or snapshot.weights, end, output)
+        result = task.result(_weights(trainer, output), end, output)
     trainer.accelerator.wait_for_everyone()
     return TuneEnd(end, result)
+
+
+def _weights(trainer: Trainer, output: Path) -> Mapping[str, Tensor]:
+    """The trained weights, averaged if an average is kept; those that are cut, from the checkpoint that the run ended with."""
+    if trainer.cut:
+        return SavedWeights(latest_checkpoint(output))
+    snapshot = trainer.snapshot()
+    return snapshot.average or snapshot.weights
 
 
 def residency_for(config: TuneConfig) -> Residency:
@@ -101,7 +109,7 @@ def residency_for(config: TuneConfig) -> Residency:
         case "low_resource":
             return Streamed()
         case "fsdp":
-            return Sharded()
+            return Sharded(trained=config.full is not None)
 
 
 def cached_clips(config: TuneConfig, layout: CheckpointLayout, output: Path) -> CachedClips:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from phonofilm.training.cut import here
 from phonofilm.training.ema import borrowed_weights
 
 
@@ -59,7 +60,7 @@ def undisturbed(
     bit for bit, however the block ended.
     """
     modes = {module: module.training for module in model.modules()}
-    gradients = {p: None if p.grad is None else (p.grad, p.grad.clone()) for p in trained.values()}
+    gradients = {p: None if p.grad is None else (p.grad, here(p.grad).clone()) for p in trained.values()}
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - what others may have drawn from
     devices = [device] if device.type == "cuda" else []
     try:
@@ -69,7 +70,9 @@ def undisturbed(
         for module, mode in modes.items():
             module.training = mode
         for parameter, kept in gradients.items():
-            parameter.grad = None if kept is None else kept[0].copy_(kept[1])
+            parameter.grad = None if kept is None else kept[0]
+            if kept is not None:
+                here(kept[0]).copy_(kept[1])
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002
         if device.type == "cuda":

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from phonofilm.media.atomic import replacing
 from phonofilm.models.layout import CheckpointLayout, read_layout
@@ -16,7 +17,34 @@ from phonofilm.models.saving import parse_size, save_component
 SHARD = "5GB"
 
 
-def save_trained(layout: CheckpointLayout, trained: Mapping[str, nn.Module], folder: Path) -> Path:
+@dataclass(frozen=True)
+class Trained:
+    """A network and its trained weights by name, which are asked for as they are written."""
+
+    network: nn.Module
+    weights: Mapping[str, Tensor]
+
+
+class Below(Mapping[str, Tensor]):
+    """Those of `weights` whose names begin with `prefix`, by the rest of their names. Nothing is read before it is asked for."""
+
+    def __init__(self, prefix: str, weights: Mapping[str, Tensor]) -> None:
+        self._prefix, self._weights = prefix, weights
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._weights[self._prefix + name]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name.removeprefix(self._prefix) for name in self._weights if name.startswith(self._prefix))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __contains__(self, name: object) -> bool:
+        return f"{self._prefix}{name}" in self._weights
+
+
+def save_trained(layout: CheckpointLayout, trained: Mapping[str, Trained], folder: Path) -> Path:
     """Write `folder` as a checkpoint like `layout`'s with the `trained` networks in their files' dtype, and check it.
 
     Untouched files are hard links to the base's where both lie on one disk, and copies otherwise.
@@ -28,14 +56,14 @@ def save_trained(layout: CheckpointLayout, trained: Mapping[str, nn.Module], fol
             copy_function=_link_or_copy,
             ignore=lambda where, names: _trained(layout, trained, where),
         )
-        for name, network in trained.items():
+        for name, told in trained.items():
             dtype = next(iter(layout.components[name].entries.values())).dtype
-            save_component(fresh / name, network.to(dtype), parse_size(SHARD))
+            save_component(fresh / name, told.network, parse_size(SHARD), told.weights, dtype)
         read_layout(fresh)
     return folder
 
 
-def _trained(layout: CheckpointLayout, trained: Mapping[str, nn.Module], where: str) -> set[str]:
+def _trained(layout: CheckpointLayout, trained: Mapping[str, Trained], where: str) -> set[str]:
     """The folders of trained networks, which are not copied."""
     return set(trained) if Path(where) == layout.folder else set()
 
