@@ -55,7 +55,7 @@ def test_overrides_reach_any_key_and_the_file_that_is_written_means_the_same_run
         ("base_dtype", "expected KEY.SUB=VALUE"),
         ("seed.x=1", "seed is a value|seed: "),
         ("context_parallel=0", "context_parallel"),
-        ("ulysses=2", "ulysses would be ignored: context_parallel is 1"),
+        ("ulysses_degree=2", "ulysses_degree would be ignored: context_parallel is 1"),
         ("ring=2", "ring"),
     ],
 )

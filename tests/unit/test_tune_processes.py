@@ -36,7 +36,7 @@ def output(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"folder": "shared", "config": shared, "validates": True},
         {"folder": "shared-halves", "config": shared, "until": 3},
         {"folder": "shared-halves", "config": shared},
-        {"folder": "shared-ring", "config": {**shared, "ulysses": 1}},
+        {"folder": "shared-ring", "config": {**shared, "ulysses_degree": 1}},
         {"folder": "shared-sharded", "config": {**shared, "mode": "fsdp"}},
         {"folder": "shared-streamed", "config": {**shared, "mode": "low_resource"}},
     ]

@@ -26,7 +26,12 @@ def train(
         list[str] | None, typer.Option("--allow", help="A key that may differ from the run that is resumed.")
     ] = None,
     gpus: Annotated[
-        int, typer.Option("--gpus", min=1, help="GPUs of this machine that train together, each on other clips.")
+        int,
+        typer.Option(
+            "--gpus",
+            min=1,
+            help="GPUs of this machine that train together, each on other clips unless context_parallel is set.",
+        ),
     ] = 1,
     overrides: Annotated[
         list[str] | None,
@@ -47,12 +52,10 @@ def train(
         start_processes(gpus, ["train", f"--output={output}", f"--config={config}", *given, *(overrides or ())])
         return
 
-    from accelerate import PartialState
-
     from phonofilm.cli.training_curves import check_plotting, draw_curves
     from phonofilm.cli.training_progress import report_training
     from phonofilm.training.config_files import read_config
-    from phonofilm.training.processes import on_cpu
+    from phonofilm.training.processes import joined
     from phonofilm.training.trainer import Trainer
     from phonofilm.training.tune_hooks import hooks_for, rehearse_tuning
     from phonofilm.training.tune_run import prepare, tune
@@ -62,7 +65,7 @@ def train(
     only_plan = (overrides or [""])[0] == "plan"
     settings = (overrides or [])[1 if only_plan else 0 :]
     task = prepare(read_config(config, settings, data or ()), output)
-    first = PartialState(cpu=on_cpu(task.config)).is_main_process
+    first = joined(task.config).is_main_process
     if task.adapted and first:
         _print_adapted(task.adapted)
     hooks = hooks_for(task, output)

@@ -40,7 +40,7 @@ def _idle(config: TuneConfig) -> Iterator[tuple[str, str]]:
     if config.experts not in ("alternate", "weighted"):
         yield "turn_updates", f"experts is {config.experts}, so there are no turns"
     if config.context_parallel == 1:
-        yield "ulysses", "context_parallel is 1, so no clip is shared"
+        yield "ulysses_degree", "context_parallel is 1, so no clip is shared"
     yield from _idle_optimizer(config)
     yield from _idle_timesteps(config)
     yield from _idle_data(config)

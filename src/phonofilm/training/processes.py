@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from torch import Tensor, distributed, nn
 
 from phonofilm.training.config import LoopConfig
 from phonofilm.training.cut import is_cut
 from phonofilm.training.signals import StopRequest
 
+# How long a process waits for the others: while the first encodes all clips, say, or writes a checkpoint of 60 GB.
+PATIENCE = timedelta(hours=2)
 CHUNK = 2**25  # numbers sent at once
 SAVE, STOP = "save", "stop"
 
@@ -34,6 +37,11 @@ class Asked:
 def on_cpu(config: LoopConfig) -> bool:
     """Whether to tell accelerate that this is CPU training. Unless it is told, processes on a CPU do not find each other."""
     return config.device == "cpu" or not torch.accelerator.is_available()
+
+
+def joined(config: LoopConfig) -> PartialState:
+    """This process among those that train together."""
+    return PartialState(cpu=on_cpu(config), timeout=PATIENCE)
 
 
 def ask(accelerator: Accelerator, folder: Path, elapsed: float, stop: StopRequest) -> Asked:

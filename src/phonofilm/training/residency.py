@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Protocol
@@ -103,6 +104,8 @@ class Sharded:
 
     With `trained` those that are trained are cut as well, and FSDP averages their gradients part by part; without it
     (adapters, which are small) they are whole everywhere and the loop averages. What surrounds the layers is whole.
+    Trained models may come in their files' dtype, mapped from the files: a layer becomes float32 just before it is cut,
+    so that no process ever holds all of them at that size.
     Needs processes that were started together (accelerate launch, torchrun, --gpus).
     """
 
@@ -114,14 +117,20 @@ class Sharded:
     def place(self, model: JointModel, device: torch.device) -> None:
         if not distributed.is_initialized():
             raise InputError("mode fsdp needs several processes: start it with --gpus N, accelerate launch or torchrun")
+        # It warns of outputs that are views, lest they are changed in place: no layer's is.
+        warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
         mesh = init_device_mesh(device.type, (distributed.get_world_size(),))
         experts = [model.high] if model.low is None else [model.high, model.low]
         layers = [m for expert in experts for index in range(expert.num_layers) for m in expert.layer_modules(index)]
         layers = list(dict.fromkeys(layers))
         whole = set() if self._trained else {p for p in model.parameters() if p.requires_grad}
         for module in layers:
+            if self._trained:
+                _to_float32(module)
             fully_shard(module, mesh=mesh, reshard_after_forward=True, ignored_params=whole)
         cut = {id(parameter) for parameter in model.parameters() if is_cut(parameter)}
+        if self._trained:
+            _to_float32(model)
         for module in model.modules():
             _move(module, device, keep=cut)
         root = _Together(layers)
@@ -157,6 +166,12 @@ def _gathered(root: _Together, forward: Callable[..., JointOutput], *given: Any,
         root.reset_iter_state()
         raise
     return outputs[0]
+
+
+def _to_float32(module: nn.Module) -> None:
+    for tensor in [*module.parameters(), *module.buffers()]:
+        if tensor.is_floating_point() and not is_cut(tensor):
+            tensor.data = tensor.data.float()
 
 
 def _nothing() -> None:

@@ -25,7 +25,7 @@ def check_sharing(config: TuneConfig, layout: CheckpointLayout, processes: int) 
             f"context_parallel is {ranks} and {processes} {'process trains' if processes == 1 else 'processes train'}; "
             f"start a multiple of {ranks}, such as --gpus {ranks}, or set context_parallel=1"
         )
-    choose_degrees(ranks, layout.components["video_dit"].config["num_heads"], ulysses=config.ulysses)
+    choose_degrees(ranks, layout.components["video_dit"].config["num_heads"], ulysses=config.ulysses_degree)
 
 
 def share_clips(model: JointModel, config: TuneConfig, device: torch.device) -> None:
@@ -34,7 +34,9 @@ def share_clips(model: JointModel, config: TuneConfig, device: torch.device) -> 
     Consecutive processes share a clip. Each then gets whole velocities and the whole loss, of which it differentiates its
     own copy: the mean of all processes' gradients is that of the loss, as it is of processes with clips of their own.
     """
-    degrees = choose_degrees(config.context_parallel, model.high.video.config["num_heads"], ulysses=config.ulysses)
+    degrees = choose_degrees(
+        config.context_parallel, model.high.video.config["num_heads"], ulysses=config.ulysses_degree
+    )
     mesh = make_mesh(replace(degrees, cfg=distributed.get_world_size() // degrees.world), device)
     experts = [model.high] if model.low is None else [model.high, model.low]
     model.high, *others = shared(experts, VideoShare(mesh))

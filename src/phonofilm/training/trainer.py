@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Literal
 
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 from accelerate.utils import AutocastKwargs, broadcast_object_list
 from torch import Tensor
 
@@ -36,7 +36,7 @@ from phonofilm.training.ema import WeightAverage
 from phonofilm.training.logs import Meter, MetricsLog, Report, Told, merged, read_metrics
 from phonofilm.training.optimizers import build_optimizers, component_of, progress, rate_factor, set_rate
 from phonofilm.training.precision import bfloat16_products, resolve_precision
-from phonofilm.training.processes import Asked, answered, ask, average_gradients, on_cpu
+from phonofilm.training.processes import Asked, answered, ask, average_gradients, joined, on_cpu
 from phonofilm.training.resuming import refuse_another_run, restore, run_state
 from phonofilm.training.signals import StopRequest, stop_on_signals
 from phonofilm.training.task import Hook, Moment, RunEnd, Task, Turn
@@ -72,7 +72,7 @@ class Trainer:
         self._spent = 0.0
         self._agreed = 0.0
         self._since: float | None = None
-        precision = resolve_precision(config.precision, PartialState(cpu=on_cpu(config)).device)
+        precision = resolve_precision(config.precision, joined(config).device)
         rounded = precision == "bf16-products"
         # A cache would keep what is cast of every layer until the forward ends, of layers that are gone by then too.
         uncached = AutocastKwargs(cache_enabled=False)

@@ -61,7 +61,7 @@ class TuneTask:
             model.requires_grad_(False)
             for part, network in parts_of(model).items():
                 if part in config.parts:
-                    network.float().requires_grad_(True)
+                    network.requires_grad_(True)
 
     def rate_scales(self) -> dict[str, float]:
         parts, full = self.config.parts, self.config.optimizer.lr

@@ -99,7 +99,7 @@ class TuneConfig(LoopConfig):
             Norms, modulation, embeddings, heads and biases stay in base_dtype.
         activation_offload: what gradient checkpointing keeps waits in host memory.
         context_parallel: processes that share one clip, for clips that are too long for one device.
-        ulysses: how many of them deal attention's heads among themselves; the others pass keys and values round in a
+        ulysses_degree: how many of them deal attention's heads among themselves; the others pass keys and values round in a
             ring. By default as many as the heads allow.
         trigger_word: written into the LoRA file.
         samples, validation: what is looked at while it trains.
@@ -117,7 +117,7 @@ class TuneConfig(LoopConfig):
     gradient_checkpointing: bool = True
     activation_offload: bool = False
     context_parallel: Annotated[int, Field(ge=1)] = 1
-    ulysses: Annotated[int, Field(ge=1)] | None = None
+    ulysses_degree: Annotated[int, Field(ge=1)] | None = None
     precision: Precision = "auto"
     base_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     quantize: Literal["fp8", "int8", "nf4"] | None = None

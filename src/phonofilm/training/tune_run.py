@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from torch import Tensor, nn
 
 from phonofilm.data.cache import update_cache
@@ -31,7 +30,7 @@ from phonofilm.training.clips import CachedClips
 from phonofilm.training.config_files import write_config
 from phonofilm.training.cut_checkpoints import SavedWeights
 from phonofilm.training.joint import JointModel
-from phonofilm.training.processes import on_cpu
+from phonofilm.training.processes import joined
 from phonofilm.training.residency import Residency, Resident, Sharded, Streamed
 from phonofilm.training.sharing import check_sharing
 from phonofilm.training.task import Hook, RunEnd
@@ -57,7 +56,7 @@ def prepare(config: TuneConfig, output: Path) -> TuneTask:
     """Everything a training needs, on the host: clips in the cache, networks loaded, adapters put in."""
     residency = residency_for(config)
     layout = read_layout(resolve_model(config.model))
-    check_sharing(config, layout, PartialState(cpu=on_cpu(config)).num_processes)
+    check_sharing(config, layout, joined(config).num_processes)
     clips = cached_clips(config, layout, output)
     return TuneTask(load_model(config, layout), clips, config, checkpoint_objective(config, layout), residency, layout)
 
@@ -118,7 +117,7 @@ def cached_clips(config: TuneConfig, layout: CheckpointLayout, output: Path) -> 
     In several processes the first does so and the others wait. Raises InputError for a cache of other autoencoders.
     """
     folder = config.data.cache or output / "cache"
-    state = PartialState(cpu=on_cpu(config))
+    state = joined(config)
     if config.data.sets and state.is_local_main_process:
         _update(folder, config, layout, state.device)
     state.wait_for_everyone()
@@ -129,11 +128,15 @@ def cached_clips(config: TuneConfig, layout: CheckpointLayout, output: Path) -> 
 
 
 def load_model(config: TuneConfig, layout: CheckpointLayout) -> JointModel:
-    """Towers and bridge on the host, in evaluation mode until they train; encoders are not loaded."""
+    """Towers and bridge on the host, in evaluation mode until they train; encoders are not loaded.
+
+    Models that are trained whole are float32 or, where they will be cut up, as their files are: mapped, not read.
+    """
     on_gpu = config.device != "cpu" and torch.cuda.is_available()
     usual = "bfloat16" if on_gpu and config.full is None else "float32"
     dtype = getattr(torch, usual if config.base_dtype == "auto" else config.base_dtype)
-    networks: dict[str, Any] = {**load_components(layout, dtype, skip=ENCODERS)}
+    mapped = config.full is not None and config.mode == "fsdp"
+    networks: dict[str, Any] = {**load_components(layout, None if mapped else dtype, skip=ENCODERS)}
     if config.quantize is not None:
         for name, network in networks.items():
             _quantize(name, network, config.quantize)
