@@ -63,7 +63,8 @@ def test_two_processes_that_share_each_clip_learn_what_one_does(
     ground: Ground, output: Path, tmp_path: Path, run: str
 ) -> None:
     one, other = facts(output, run)
-    assert one == other, "the same noise, the same clips and the same weights"
+    for fact in ("noise", "first", "state"):
+        assert one[fact] == other[fact]
     alone = ground.trainer(tmp_path, **{**SETTINGS, "batch_size": 1})
     alone.run()
     assert_close(learnt(output / run), learnt(tmp_path))

@@ -156,14 +156,15 @@ class _Together(nn.Module):
 
 def _gathered(root: _Together, forward: Callable[..., JointOutput], *given: Any, **settings: Any) -> JointOutput:
     """An expert's forward inside the root's. An error in it leaves every layer in parts, ready for the next one."""
-    outputs: list[
-        JointOutput
-    ] = []  # past the root, which would look at them for the backward of weights that it has not
+    outputs: list[JointOutput] = []  # they go past the root, which would prepare a backward of weights that it has not
     try:
         root(lambda: outputs.append(forward(*given, **settings)))
     except BaseException:
         assert isinstance(root, FSDPModule)
-        root.reset_iter_state()
+        if hasattr(
+            root, "reset_iter_state"
+        ):  # from PyTorch 2.13 on; what an older one does after an error was not tried
+            root.reset_iter_state()
         raise
     return outputs[0]
 
