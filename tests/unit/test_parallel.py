@@ -113,6 +113,19 @@ def test_gradients_of_partial_attentions_add_up_to_the_wholes(backends: tuple[SD
         assert float((ours - theirs).abs().max()) < 1e-6
 
 
+@pytest.mark.parametrize(
+    "kernel", [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION]
+)
+def test_the_kernels_of_gpus_take_what_they_are_given(kernel: SDPBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shapes, dtypes and arguments only: nothing computes on the meta device."""
+    monkeypatch.setattr(torch, "_fused_sdp_choice", lambda *_: int(kernel.value))
+    q, k = (torch.empty(1, count, 256, device="meta", dtype=torch.bfloat16) for count in (50, 70))
+    part = attend_part(q, k, k, heads=2)
+    assert (part.out.shape, part.weight.shape) == ((1, 50, 2, 128), (1, 50, 2))
+    gradients = part_gradients(q, q, k, k, part.flat(q.dtype), part.weight, 2)
+    assert [(one.shape, one.dtype) for one in gradients] == [(t.shape, t.dtype) for t in (q, k, k)]
+
+
 @pytest.mark.parametrize(("total", "parts"), [(1, 1), (7, 2), (8, 4), (43_120, 7), (13, 13)])
 def test_shards_are_consecutive_and_differ_by_one_at_most(total: int, parts: int) -> None:
     shards = Shards(total, parts)
