@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from phonofilm.cli.main import app
-from phonofilm.cli.training_processes import are_to_be_started
+from phonofilm.cli.training_processes import are_to_be_started, start_processes
 from phonofilm.errors import InputError
 
 
@@ -33,6 +33,13 @@ def test_a_process_of_a_launcher_starts_none_and_refuses_another_number(monkeypa
     assert not are_to_be_started(2)
     with pytest.raises(InputError, match="--gpus 4 was given, and 2 processes were started"):
         are_to_be_started(4)
+
+
+def test_more_gpus_than_there_are_are_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    with pytest.raises(InputError, match="--gpus 3 was given, and PyTorch sees 2"):
+        start_processes(3, ["train"])
 
 
 def test_a_failure_says_why_once_and_ends_the_command(tmp_path: Path) -> None:

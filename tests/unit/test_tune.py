@@ -218,7 +218,8 @@ def test_checkpointing_with_activation_offload_changes_no_gradient(ground: Groun
             assert torch.allclose(one, other, atol=1e-7)
 
 
-def test_bug_autocast_on_a_cpu_does_not_mix_half_precision_latents(ground: Ground, tmp_path: Path) -> None:
-    trainer = ground.trainer(tmp_path, precision="bf16", max_steps=2)
-    assert trainer.run().step == 2
-    assert any(bool(weight.any()) for name, weight in trainer.snapshot().weights.items() if "lora_B" in name)
+def test_bug_autocast_on_a_cpu_does_not_mix_half_precision_latents(ground: Ground) -> None:
+    clips = ground.task().clips
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = clips.batch(0, 2, torch.device("cpu")).sample
+    assert torch.equal(inside.video, clips.batch(0, 2, torch.device("cpu")).sample.video)

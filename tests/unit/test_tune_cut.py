@@ -95,7 +95,7 @@ def test_validation_keeps_the_best_weights_in_parts(output: Path) -> None:
     assert not list(output.glob("cut/.*"))
 
 
-def test_what_is_frozen_is_cut_and_not_saved(output: Path) -> None:
+def test_what_is_frozen_is_not_saved(output: Path) -> None:
     names = set(SavedWeights(latest_checkpoint(output / "part")))
     assert names
     assert all(name.startswith("high.bridge.") for name in names)

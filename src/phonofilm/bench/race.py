@@ -81,6 +81,7 @@ def _take_turn(bed: Bed, contestant: Contestant, steps: int, tally: _Tally) -> N
             tally.streamed, tally.fp8_flops = running.streamed_bytes, running.fp8_flops
         if on_gpu:
             tally.peak = torch.cuda.max_memory_allocated(bed.device)
+    # A contestant that cannot run here, for want of memory, a kernel or a library, is a row of the table that says why.
     except (RuntimeError, ValueError, ImportError, NotImplementedError) as error:
         tally.error = str(error).splitlines()[0] if str(error) else type(error).__name__
 

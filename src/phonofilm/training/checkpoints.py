@@ -100,14 +100,38 @@ def read_state(path: Path) -> dict[str, Any]:
 
 def load_snapshot(path: Path) -> Snapshot:
     """Read one checkpoint folder, onto the host."""
-    average = path / "average.safetensors"
     state = read_state(path)
+    return Snapshot(state.pop("step"), *read_weights(path), state)
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
+    """A whole checkpoint's weights and their average, if it has one. Raises CheckpointError when they cannot be read."""
+    average = path / "average.safetensors"
     try:
         weights = load_file(path / "model.safetensors")
         averaged = load_file(average) if average.exists() else None
     except (OSError, SafetensorError, RuntimeError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}); delete it to resume from the one before") from error
-    return Snapshot(state.pop("step"), weights, averaged, state)
+    return weights, averaged
+
+
+def load_whole(path: Path, parameters: Mapping[str, nn.Parameter], average: Mapping[str, Tensor] | None) -> None:
+    """Put a whole checkpoint's weights, and their average where one is kept, into these.
+
+    Raises CheckpointError when it trains other parameters.
+    """
+    weights, averaged = read_weights(path)
+    refuse_other_parameters(path, weights, parameters)
+    copy_weights(parameters, weights)
+    if average is not None and averaged is not None:
+        for name, tensor in average.items():
+            tensor.copy_(averaged[name])
+
+
+def refuse_other_parameters(path: Path, saved: Collection[str], trained: Collection[str]) -> None:
+    """Raises CheckpointError when a checkpoint does not hold the very parameters that are trained now."""
+    if set(saved) != set(trained):
+        raise CheckpointError(f"{path} trains other parameters than this run; expected {len(trained)}")
 
 
 def refuse_changes(before: dict[str, Any], now: dict[str, Any], allowed: Collection[str]) -> None:

@@ -25,7 +25,7 @@ from torch.distributed.checkpoint.state_dict_saver import save
 
 from phonofilm.errors import CheckpointError, PhonofilmError
 from phonofilm.media.atomic import replacing
-from phonofilm.training.checkpoints import PREFIX, SHARDED, take_place, write_state
+from phonofilm.training.checkpoints import PREFIX, SHARDED, refuse_other_parameters, take_place, write_state
 from phonofilm.training.cut import any_cut, here
 
 READ_BACK = 10**9
@@ -92,8 +92,8 @@ def load_run(
     Raises CheckpointError when it trains other parameters.
     """
     known = saved_names(checkpoint)
-    if {name for name in known if name.startswith(WEIGHTS)} != {f"{WEIGHTS}{name}" for name in parameters}:
-        raise CheckpointError(f"{checkpoint} trains other parameters than this run; expected {len(parameters)}")
+    saved = [name.removeprefix(WEIGHTS) for name in known if name.startswith(WEIGHTS)]
+    refuse_other_parameters(checkpoint, saved, parameters)
     for optimizer in optimizers:
         mine = {p for group in optimizer.param_groups for p in group["params"]}
         for name, parameter in parameters.items():
@@ -112,7 +112,7 @@ def agree(problem: str | None) -> None:
     distributed.all_gather_object(told, problem)
     for number, one in enumerate(told):
         if one is not None:
-            raise CheckpointError(one if len(told) == 1 else f"{one} (process {number})")
+            raise CheckpointError(f"{one} (process {number})")
 
 
 @contextmanager

@@ -29,11 +29,6 @@ class WeightAverage:
     def state_dict(self) -> dict[str, Tensor]:
         return dict(self._averages)
 
-    @torch.no_grad()
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        for name, average in self._averages.items():
-            average.copy_(state[name])
-
 
 @contextmanager
 def borrowed_weights(parameters: dict[str, nn.Parameter], weights: dict[str, Tensor] | None) -> Iterator[None]:

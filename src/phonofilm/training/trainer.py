@@ -24,7 +24,7 @@ from phonofilm.training.checkpoints import (
     copy_weights,
     is_sharded,
     latest_checkpoint,
-    load_snapshot,
+    load_whole,
     read_state,
     save_snapshot,
     save_weights,
@@ -90,6 +90,10 @@ class Trainer:
     def elapsed(self) -> float:
         """Seconds of training so far, over all resumes."""
         return self._spent + (0.0 if self._since is None else self._clock() - self._since)
+
+    @property
+    def _averages(self) -> dict[str, Tensor] | None:
+        return None if self.average is None else self.average.state_dict()
 
     @property
     def done(self) -> float:
@@ -248,16 +252,15 @@ class Trainer:
 
     def undisturbed(self) -> AbstractContextManager[None]:
         """A block in which the averaged weights are in place, and which leaves no trace."""
-        average = self.average.state_dict() if self.average is not None else None
-        return undisturbed(self.task.model, self.parameters, average, self.accelerator.device)
+        return undisturbed(self.task.model, self.parameters, self._averages, self.accelerator.device)
 
     def save_weights(self, folder: Path) -> None:
         """Write the trained weights, averaged if an average is kept, into `folder`, with what the task exports of them.
 
         Where processes have parts of them, every process calls it.
         """
-        average = None if self.average is None else self.average.state_dict()
-        if self.cut:
+        average = self._averages
+        if self.cut:  # no adapters, so there is nothing to export
             save_tensors(flat_state({} if average else self.parameters, average, ()), folder)
             return
         save_weights(folder / "model.safetensors", average or self.parameters)
@@ -273,7 +276,7 @@ class Trainer:
         optimizers = () if self.cut else self._optimizers
         state = run_state(self.accelerator, self.config, self.task.content, optimizers, self.elapsed)
         weights = {name: parameter.detach() for name, parameter in self.parameters.items()}
-        return Snapshot(self.step, weights, self.average.state_dict() if self.average else None, state)
+        return Snapshot(self.step, weights, self._averages, state)
 
     def save(self) -> int:
         """Write a checkpoint: by the main process, or by all where each has parts of the weights. Returns the step it is of."""
@@ -294,26 +297,16 @@ class Trainer:
         state = read_state(path)
         refuse_another_run(state, self.config, self.task.content, accelerator.num_processes, allow)
         if is_sharded(path):
-            average = None if self.average is None else self.average.state_dict()
-            load_run(path, self.parameters, average, self._optimizers)
+            load_run(path, self.parameters, self._averages, self._optimizers)
             restore(accelerator, state, ())
         elif self.cut:
             raise CheckpointError(f"{path} was not made in mode fsdp; go on in the mode it was made in")
         else:
-            self._resume_whole(path)
+            load_whole(path, self.parameters, self._averages)
+            restore(accelerator, state, self._optimizers)
         self.step, self._spent = state["step"], state["elapsed"]
         logger.info("resumed %s at update %d", self.folder, self.step)
 
-    def _resume_whole(self, path: Path) -> None:
-        snapshot = load_snapshot(path)
-        if set(snapshot.weights) != set(self.parameters):
-            raise CheckpointError(f"{path} trains other parameters than this run; expected {len(self.parameters)}")
-        copy_weights(self.parameters, snapshot.weights)
-        if self.average is not None and snapshot.average is not None:
-            self.average.load_state_dict(snapshot.average)
-        restore(self.accelerator, snapshot.state, self._optimizers)
-
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the run, this process's parts of those that are cut, as a checkpoint in parts names them."""
-        average = None if self.average is None else self.average.state_dict()
-        return flat_state(self.parameters, average, self._optimizers)
+        return flat_state(self.parameters, self._averages, self._optimizers)
