@@ -24,7 +24,8 @@ SETTINGS: dict[str, Any] = {
     "checkpoint_every": 0,
     "ema_decay": 0.9,
     "objective": {"bridge_dropout": 0.5},
-    "optimizer": {"lr": 0.01, "warmup": 2, "schedule": "cosine"},
+    # AdamW's own eps makes whole steps of gradients that are nothing but rounding, which differs between machines.
+    "optimizer": {"lr": 0.01, "eps": 1e-3, "warmup": 2, "schedule": "cosine"},
 }
 
 
@@ -55,7 +56,7 @@ def learnt(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def assert_close(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
-    """Weights after six updates of AdamW, which makes whole steps of gradients that are nothing but rounding."""
+    """Weights after a few updates, which moved them by about 1e-3; noise of 1e-6 in the gradients, by less than 1e-6."""
     assert ours.keys() == theirs.keys()
     for name, weight in theirs.items():
-        assert torch.allclose(ours[name], weight, rtol=1e-3, atol=2e-5), name
+        assert torch.allclose(ours[name], weight, rtol=1e-4, atol=5e-6), name

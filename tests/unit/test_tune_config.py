@@ -97,6 +97,12 @@ def test_optimizers_by_name_descend(name: str, lr: float) -> None:
     assert descended(name, lr=lr, weight_decay=0.0) < 0.3
 
 
+def test_eps_damps_updates_from_gradients_below_it() -> None:
+    assert descended("adamw", lr=0.05, weight_decay=0.0, eps=100.0) > 0.9
+    with pytest.raises(InputError, match=r"optimizer\.eps.*adafactor has its own two"):
+        read_config("nano", ["optimizer.name=adafactor", "optimizer.eps=1e-6"], DATA)
+
+
 def test_prodigy_descends_by_a_rate_it_finds() -> None:
     pytest.importorskip("prodigyopt")
     assert descended("prodigy", lr=1.0, weight_decay=0.0) < 0.9

@@ -21,7 +21,7 @@ from phonofilm.training.logs import read_metrics
 
 PARTS: dict[str, Any] = {"high": {}, "low": {}, "audio": {"lr": 0.001}, "bridge": {}}
 WHOLE = {key: value for key, value in SETTINGS.items() if key != "lora"} | {"full": PARTS, "batch_size": 1}
-RATE = {"lr": 0.0003, "warmup": 2, "schedule": "cosine"}
+RATE = {"lr": 0.0003, "eps": 1e-3, "warmup": 2, "schedule": "cosine"}
 WHOLE |= {"gradient_checkpointing": True, "optimizer": RATE, "max_steps": 4, "accumulate": 2}
 CUT = {**WHOLE, "mode": "fsdp"}
 

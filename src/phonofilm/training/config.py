@@ -84,14 +84,16 @@ class OptimizerConfig(Strict):
     adamw8bit keeps its moments in 8 bits (bitsandbytes, on a GPU); adafactor keeps row and column sums instead of second
     moments (transformers); prodigy finds its own rate, so give it lr 1 (prodigyopt).
     `lr` is AdamW's, `muon_lr` Muon's (of an orthogonal update, so about ten times larger); `scale` multiplies both per
-    component. Weight decay acts on matrices only. `warmup` is in updates; `final` is the share of the rate that is
-    left when a cosine or linear schedule ends.
+    component. `eps` is what an update's divisor is at least, so gradients far below it make small steps (not adafactor).
+    Weight decay acts on matrices only. `warmup` is in updates; `final` is the share of the rate that is left when a
+    cosine or linear schedule ends.
     """
 
     name: OptimizerName = "adamw"
     lr: Positive = 1e-3
     muon_lr: Positive = 0.02
     betas: tuple[Probability, Probability] = (0.9, 0.99)
+    eps: Positive = 1e-8
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.001
     momentum: Probability = 0.95
     scale: dict[Component, Positive] = {}

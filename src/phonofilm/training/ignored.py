@@ -59,6 +59,7 @@ def _idle_optimizer(config: TuneConfig) -> Iterator[tuple[str, str]]:
             yield f"optimizer.{key}", f"optimizer.name is {name}"
     if name == "adafactor":
         yield "optimizer.betas", "adafactor has none"
+        yield "optimizer.eps", "adafactor has its own two"
     if name == "prodigy":
         for way in ("lora", "full"):
             for part in ("high", "low", "audio", "bridge"):

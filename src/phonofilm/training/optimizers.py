@@ -67,7 +67,7 @@ def _plain(groups: list[dict[str, object]], config: OptimizerConfig) -> torch.op
     """The optimizer of that name. Raises MissingExtraError when its library is not installed."""
     match config.name:
         case "adamw" | "muon":
-            return torch.optim.AdamW(groups, betas=config.betas, fused=True)
+            return torch.optim.AdamW(groups, betas=config.betas, eps=config.eps, fused=True)
         case "adafactor":
             from transformers.optimization import Adafactor
 
@@ -77,13 +77,13 @@ def _plain(groups: list[dict[str, object]], config: OptimizerConfig) -> torch.op
                 from bitsandbytes.optim import AdamW8bit
             except ImportError as error:
                 raise MissingExtraError("bitsandbytes", "optimizers") from error
-            return AdamW8bit(groups, betas=config.betas)
+            return AdamW8bit(groups, betas=config.betas, eps=config.eps)
         case "prodigy":
             try:
                 from prodigyopt import Prodigy
             except ImportError as error:
                 raise MissingExtraError("prodigyopt", "optimizers") from error
-            return Prodigy(groups, betas=config.betas)
+            return Prodigy(groups, betas=config.betas, eps=config.eps)
 
 
 def set_rate(optimizers: Iterable[torch.optim.Optimizer], factor: float) -> None:
