@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from bitsandbytes.functional import get_4bit_type
 from tests.conftest import Golden, relative_error
 from torch import Tensor, nn
 
@@ -58,6 +59,18 @@ def test_weights_and_products_are_as_near_as_the_format_allows(layer: nn.Linear,
     assert apart(made(x), layer(x)) < ERRORS[kind]
     stored = made.weight.nbytes + made.weight_scale.nbytes
     assert stored <= layer.weight.nbytes * {"fp8": 0.27, "int8": 0.27, "nf4": 0.15}[kind]
+
+
+@pytest.mark.parametrize("width", [64, 96, 80, 33], ids="width {}".format)
+def test_values_of_four_bits_are_their_code_times_the_scale_of_their_own_block(width: int) -> None:
+    torch.manual_seed(0)
+    exact = nn.Linear(width, 7, bias=False).requires_grad_(False)
+    exact.weight *= torch.logspace(-2, 2, 7 * width).reshape(7, width)  # every block has a scale of its own
+    made = QuantizedLinear.of(exact, "nf4")
+    levels = get_4bit_type("nf4", device="cpu")
+    codes = torch.stack([made.weight >> 4, made.weight & 15], dim=1).flatten()[: 7 * width].long()
+    expected = levels[codes] * made.weight_scale.repeat_interleave(64)[: 7 * width]
+    torch.testing.assert_close(made.dequantized(torch.float32).flatten(), expected, rtol=1e-6, atol=0)
 
 
 def test_products_in_fp8_quantise_the_activations_too(layer: nn.Linear) -> None:

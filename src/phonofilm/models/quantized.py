@@ -242,15 +242,19 @@ def _packed(weight: Tensor, kind: str) -> tuple[Tensor, Tensor]:
 
 def _nf4_values(packed: Tensor, scale: Tensor, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
     library = _bitsandbytes()
+    # Handed over one block per row: for rows that are not whole blocks, bitsandbytes 0.50 takes the wrong block's scale on
+    # processors with AVX-512.
+    blocks = scale.numel()
+    whole = F.pad(packed, (0, blocks * NF4_BLOCK // 2 - packed.numel()))
     state = library.QuantState(
         absmax=scale,
-        shape=torch.Size(shape),
+        shape=torch.Size((blocks, NF4_BLOCK)),
         code=library.get_4bit_type("nf4", device=packed.device),
         blocksize=NF4_BLOCK,
         quant_type="nf4",
         dtype=dtype,
     )
-    return library.dequantize_4bit(packed[:, None], state)
+    return library.dequantize_4bit(whole[:, None], state).flatten()[: math.prod(shape)].reshape(shape)
 
 
 def _bitsandbytes() -> Any:
