@@ -11,15 +11,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from phonofilm.models.layers import Attention, Block
+from phonofilm.models.layers import Attention, Block, KeysValues
 
 
 class OriginalBlock(Block):
     """x [b,n,d], modulation [b,6,d], rope complex128 [n,e/2], text [b,l,d] -> [b,n,d]."""
 
     def forward(
-        self, x: Tensor, modulation: Tensor, rope: Tensor, text: Tensor, text_bias: Tensor | None = None
+        self, x: Tensor, modulation: Tensor, rope: Tensor, text: Tensor | KeysValues, text_bias: Tensor | None = None
     ) -> Tensor:
+        assert isinstance(text, Tensor), "the original keeps no keys and values of a text"
         shift1, scale1, gate1, shift2, scale2, gate2 = (self.modulation.to(modulation.dtype) + modulation).chunk(6, 1)
         heard = _self_attention(self.self_attn, _compiled_modulate(self.norm1(x), shift1, scale1), rope)
         x = x + gate1 * heard

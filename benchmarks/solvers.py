@@ -12,6 +12,7 @@ import argparse
 import json
 import math
 import platform
+import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -73,10 +74,12 @@ def measure(
     pipe: MovaPipeline, references: Sequence[Made], steps: int, solver: str = "euler", cache: str = "none"
 ) -> Run:
     made = [make(pipe, seed, steps, solver, cache) for seed in range(len(references))]
-    apart = [[distance(m[t], r[t]) for m, r in zip(made, references, strict=True)] for t in (0, 1)]
-    video, audio, forwards, skipped = (
-        sum(values) / len(made) for values in (*apart, [m[2] for m in made], [m[3] for m in made])
+    pairs = list(zip(made, references, strict=True))
+    video, audio = (
+        statistics.mean(distances)
+        for distances in ([distance(m[0], r[0]) for m, r in pairs], [distance(m[1], r[1]) for m, r in pairs])
     )
+    forwards, skipped = statistics.mean(m[2] for m in made), statistics.mean(m[3] for m in made)
     run = Run(solver, steps, cache, forwards, skipped, video, audio)
     print(f"{solver:9}{steps:4} steps  cache {cache:10}{forwards:6g} forwards  {video:.4f} {audio:.4f}", flush=True)
     return run

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from benchmarks.contestants import Contestant, Ours, Running, chosen
+from benchmarks.limits import Limits
+from benchmarks.race import Result, race
+from benchmarks.report import clips, record, table, write
+from benchmarks.sizes import SIZES, Size, size_named, small_denoiser
+from benchmarks.workload import Workload, make_workload
 from tests.conftest import relative_error
 
-from phonofilm.bench.bed import Bed, make_bed
-from phonofilm.bench.contestants import Contestant, Ours, Running, chosen
-from phonofilm.bench.limits import Limits
-from phonofilm.bench.race import Result, race
-from phonofilm.bench.report import clips, record, table, write
-from phonofilm.bench.sizes import SIZES, Size, size_named, small_denoiser
 from phonofilm.errors import InputError
 from phonofilm.kernels import check
 from phonofilm.kernels.choice import fused
@@ -29,16 +29,16 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def bed() -> Bed:
-    return make_bed(SMALL, CPU, torch.float32)
+def workload() -> Workload:
+    return make_workload(SMALL, CPU, torch.float32)
 
 
 def silent(name: str, done: int, rounds: int) -> None: ...
 
 
 @contextmanager
-def louder(bed: Bed) -> Iterator[Running]:
-    with Ours()(bed) as running:
+def louder(workload: Workload) -> Iterator[Running]:
+    with Ours()(workload) as running:
 
         def step() -> list[JointOutput]:
             return [JointOutput(2 * out.video, out.audio) for out in running.step()]
@@ -47,26 +47,26 @@ def louder(bed: Bed) -> Iterator[Running]:
 
 
 @contextmanager
-def too_large(bed: Bed) -> Iterator[Running]:
+def too_large(workload: Workload) -> Iterator[Running]:
     raise RuntimeError("out of memory")
     yield
 
 
-def test_everyone_runs_on_the_same_weights_and_leaves_them_as_they_were(bed: Bed, tmp_path: Path) -> None:
-    before = {name: tensor.clone() for name, tensor in bed.denoiser.state_dict().items()}
+def test_everyone_runs_on_the_same_weights_and_leaves_them_as_they_were(workload: Workload, tmp_path: Path) -> None:
+    before = {name: tensor.clone() for name, tensor in workload.denoiser.state_dict().items()}
     field = chosen((), CPU)
-    limits, results = race(bed, field, rounds=1, steps=1, progress=silent)
+    limits, results = race(workload, field, rounds=1, steps=1, progress=silent)
     told = {result.name: result for result in results}
     assert [result.error for result in results] == [None] * len(field)
     assert [name for name, result in told.items() if result.difference] == ["resident fp8", "streamed fp8"]
     assert told["resident fp8"].difference == told["streamed fp8"].difference
-    layers = sum(p.numel() * 4 for block in bed.denoiser.video.blocks for p in block.parameters())
-    assert layers < told["streamed"].streamed_bytes < bed.weight_bytes
+    layers = sum(p.numel() * 4 for block in workload.denoiser.video.blocks for p in block.parameters())
+    assert layers < told["streamed"].streamed_bytes < workload.weight_bytes
     assert told["streamed fp8"].streamed_bytes < 0.4 * told["streamed"].streamed_bytes
-    assert told["diffusers leaf"].streamed_bytes == 2 * bed.weight_bytes
-    for name, tensor in bed.denoiser.state_dict().items():
+    assert told["diffusers leaf"].streamed_bytes == 2 * workload.weight_bytes
+    for name, tensor in workload.denoiser.state_dict().items():
         assert torch.equal(tensor, before[name])
-    path, picture = write(record(bed, limits, results, "phonofilm bench"), tmp_path)
+    path, picture = write(record(workload, limits, results, "phonofilm bench"), tmp_path)
     assert [one["name"] for one in json.loads(path.read_text())["results"]] == list(told)
     assert picture.stat().st_size > 1000
 
@@ -80,26 +80,28 @@ def test_compiled_layers_and_fused_kernels_are_raced_on_a_gpu_or_when_named() ->
         chosen(("fast",), CPU)
 
 
-def test_fused_kernels_run_inside_the_step_and_not_after_it(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fused_kernels_run_inside_the_step_and_not_after_it(
+    workload: Workload, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("triton", reason="the package triton is not installed: pip install phonofilm[kernels]")
     monkeypatch.setattr(check, "complaint", lambda device: None)
     with torch.no_grad():
-        with Ours()(bed) as running:
+        with Ours()(workload) as running:
             eager = running.step()[0].video
-        with Ours(fused=True)(bed) as running:
+        with Ours(fused=True)(workload) as running:
             ours = running.step()[0].video
     assert not torch.equal(ours, eager)
     assert relative_error(ours, eager) < 1e-5
     assert not fused()
 
 
-def test_other_velocities_and_failures_are_shown_not_hidden(bed: Bed) -> None:
+def test_other_velocities_and_failures_are_shown_not_hidden(workload: Workload) -> None:
     field = [
         Contestant("resident", "", True, Ours()),
         Contestant("louder", "", False, louder),
         Contestant("large", "", False, too_large),
     ]
-    _, results = race(bed, field, rounds=2, steps=1, progress=silent)
+    _, results = race(workload, field, rounds=2, steps=1, progress=silent)
     assert results[1].difference == pytest.approx(1.0, abs=0.5)
     assert results[2].error == "out of memory"
     rows = table(results)
@@ -126,9 +128,9 @@ def test_clips_are_computed_from_the_fastest_of_ours() -> None:
 
 
 def test_the_released_step_is_as_many_flops_as_speed_md_says() -> None:
-    bed = Bed(SIZES["360p"], torch.device("meta"), released_denoiser(), None, ())  # type: ignore[arg-type]
-    assert bed.flops == pytest.approx(5.53e15, rel=1e-3)
-    assert bed.linear_flops == pytest.approx(2 * 1.211e15, rel=2e-3)
+    workload = Workload(SIZES["360p"], torch.device("meta"), released_denoiser(), None, ())  # type: ignore[arg-type]
+    assert workload.flops == pytest.approx(5.53e15, rel=1e-3)
+    assert workload.linear_flops == pytest.approx(2 * 1.211e15, rel=2e-3)
 
 
 def test_an_unknown_size_is_refused() -> None:

@@ -1,11 +1,14 @@
-"""`phonofilm bench`: one guided step on this machine, ours beside a peer's and beside what is possible. Only glue."""
+"""`phonofilm bench`: one guided step on this machine, where the repository's benchmarks are there. Only glue."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from phonofilm.errors import InputError
 
 
 def bench(
@@ -20,26 +23,29 @@ def bench(
     steps: Annotated[int, typer.Option(min=1, help="Timed steps in a turn.")] = 3,
 ) -> None:
     """Time a guided step: resident, streamed, in fp8, fused, compiled, and offloaded by diffusers, on random weights."""
+    _find_benchmarks()
+    from benchmarks.contestants import chosen
+    from benchmarks.race import race
+    from benchmarks.report import COLUMNS, record, table, write
+    from benchmarks.sizes import size_named
+    from benchmarks.workload import make_workload
     from rich.console import Console
     from rich.table import Table
 
-    from phonofilm.bench.bed import make_bed
-    from phonofilm.bench.contestants import chosen
-    from phonofilm.bench.race import race
-    from phonofilm.bench.report import COLUMNS, record, table, write
-    from phonofilm.bench.sizes import size_named
     from phonofilm.cli.devices import choose_machine
 
     machine = choose_machine(device, dtype)
     wanted = size_named(size or ("360p" if machine.device.type == "cuda" else "tiny"))
     field = chosen(only or (), machine.device)
-    bed = make_bed(wanted, machine.device, machine.dtype)
+    workload = make_workload(wanted, machine.device, machine.dtype)
     typer.echo(
-        f"{wanted.what}: {bed.weight_bytes / 1e9:.3g} GB of weights, {bed.flops / 1e12:.3g} TFLOP a step, "
+        f"{wanted.what}: {workload.weight_bytes / 1e9:.3g} GB of weights, {workload.flops / 1e12:.3g} TFLOP a step, "
         f"{len(field)} contestants x {rounds} rounds x {steps} steps"
     )
-    limits, results = race(bed, field, rounds, steps, _say)
-    told = record(bed, limits, results, f"phonofilm bench --size {wanted.name} --rounds {rounds} --steps {steps}")
+    limits, results = race(workload, field, rounds, steps, _say)
+    report = record(
+        workload, limits, results, f"phonofilm bench --size {wanted.name} --rounds {rounds} --steps {steps}"
+    )
     shown = Table(*COLUMNS)
     for row in table(results):
         shown.add_row(*row)
@@ -47,13 +53,26 @@ def bench(
     fp8 = "" if limits.fp8_flops is None else f", in fp8 {limits.fp8_flops / 1e12:.3g} TFLOP/s"
     link = "" if limits.link is None else f", host to device {limits.link / 1e9:.3g} GB/s"
     typer.echo(f"measured here: matrix products {limits.flops / 1e12:.3g} TFLOP/s{fp8}{link}")
-    if told["clips"]:
-        typer.echo(f"computed from the steps of {told['clips']['by']}:")
-        for what, seconds in told["clips"]["seconds"].items():
+    if report["clips"]:
+        typer.echo(f"computed from the steps of {report['clips']['by']}:")
+        for what, seconds in report["clips"]["seconds"].items():
             typer.echo(f"  {seconds:.3g} s for a clip of {what}")
-    for path in write(told, out):
+    for path in write(report, out):
         typer.echo(path)
 
 
 def _say(name: str, done: int, rounds: int) -> None:
     typer.echo(f"round {done + 1} of {rounds}: {name}" if name else f"round {done} of {rounds} done", err=True)
+
+
+def _find_benchmarks() -> None:
+    """Make `benchmarks` importable. Raises InputError where the package was installed without the repository."""
+    repository = Path(__file__).resolve().parents[3]
+    if not (repository / "benchmarks" / "race.py").is_file():
+        raise InputError(
+            "the benchmarks are not part of the installed package; clone the repository "
+            "(https://github.com/phonofilm/phonofilm), where they are in benchmarks/, and install from there: "
+            "pip install -e ."
+        )
+    if str(repository) not in sys.path:
+        sys.path.insert(0, str(repository))

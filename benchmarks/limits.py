@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from phonofilm.bench.bed import Bed
+from benchmarks.workload import Workload
 from phonofilm.models.quantized import quantize_rows
 
 TRIES = 8
@@ -31,28 +31,28 @@ class Limits:
         return max((flops - fp8_flops) / self.flops + fp8_flops / (self.fp8_flops or self.flops), copying)
 
 
-def measure_limits(bed: Bed) -> Limits:
+def measure_limits(workload: Workload) -> Limits:
     """The best of several products shaped like the model's widest, and of several copies from pinned memory."""
-    dtype = next(bed.denoiser.parameters()).dtype
-    config = bed.denoiser.video.config
-    tokens, width, wide = bed.video_tokens, config["dim"], config["ffn_dim"]
-    left = torch.randn(tokens, width, device=bed.device, dtype=dtype)
-    right = torch.randn(wide, width, device=bed.device, dtype=dtype)
+    dtype = next(workload.denoiser.parameters()).dtype
+    config = workload.denoiser.video.config
+    tokens, width, wide = workload.video_tokens, config["dim"], config["ffn_dim"]
+    left = torch.randn(tokens, width, device=workload.device, dtype=dtype)
+    right = torch.randn(wide, width, device=workload.device, dtype=dtype)
     flops = 2 * tokens * width * wide
-    rate = flops / _best(lambda: left @ right.t(), bed.device)
-    if bed.device.type != "cuda":
+    rate = flops / _best(lambda: left @ right.t(), workload.device)
+    if workload.device.type != "cuda":
         return Limits(rate, None)
     host = torch.empty(COPIED, dtype=torch.uint8, pin_memory=True)
-    target = torch.empty_like(host, device=bed.device)
-    link = COPIED / _best(lambda: target.copy_(host, non_blocking=True), bed.device)
-    if torch.cuda.get_device_capability(bed.device) < (8, 9):
+    target = torch.empty_like(host, device=workload.device)
+    link = COPIED / _best(lambda: target.copy_(host, non_blocking=True), workload.device)
+    if torch.cuda.get_device_capability(workload.device) < (8, 9):
         return Limits(rate, link)
     (a, a_scale), (b, b_scale) = quantize_rows(left, "fp8"), quantize_rows(right, "fp8")
 
     def in_fp8() -> None:
         torch._scaled_mm(a, b.t(), scale_a=a_scale, scale_b=b_scale.t(), out_dtype=torch.bfloat16, use_fast_accum=True)
 
-    return Limits(rate, link, flops / _best(in_fp8, bed.device))
+    return Limits(rate, link, flops / _best(in_fp8, workload.device))
 
 
 def timed(work: Callable[[], Any], device: torch.device) -> float:

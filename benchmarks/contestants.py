@@ -1,4 +1,4 @@
-"""Who runs the step, and how: each takes the bed's model in host memory, sets it up, runs steps, and puts it back."""
+"""Who runs the step, and how: each takes the workload's model in host memory, sets it up, runs steps, and puts it back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from phonofilm.bench.bed import Bed
+from benchmarks.workload import Workload
 from phonofilm.errors import InputError
 from phonofilm.kernels.choice import choose_kernels, kernels
 from phonofilm.models.compiling import compile_layers, require_compiler
@@ -37,7 +37,7 @@ class Contestant:
     name: str
     what: str
     ours: bool
-    run: Callable[[Bed], AbstractContextManager[Running]]
+    run: Callable[[Workload], AbstractContextManager[Running]]
     on_cpu: bool = True
 
 
@@ -51,46 +51,48 @@ class Ours:
     compiles: bool = False
 
     @contextmanager
-    def __call__(self, bed: Bed) -> Iterator[Running]:
+    def __call__(self, workload: Workload) -> Iterator[Running]:
         """Raises InputError when this machine cannot."""
-        name = choose_kernels("triton", bed.device) if self.fused else "eager"
+        name = choose_kernels("triton", workload.device) if self.fused else "eager"
         if self.compiles:
-            require_compiler(bed.device)
-        with _borrowed(bed) as denoiser, kernels(name), ExitStack() as stack:
+            require_compiler(workload.device)
+        with _borrowed(workload) as denoiser, kernels(name), ExitStack() as stack:
             networks = denoiser.video, denoiser.audio, denoiser.bridge
             if self.fp8:
                 for network in networks:
                     quantize(network, "fp8")
             if self.compiles:
                 compile_layers(networks)
-            fp8_flops = bed.linear_flops if self.fp8 else 0
+            fp8_flops = workload.linear_flops if self.fp8 else 0
             if not self.streams:
-                denoiser.to(bed.device)
-                yield Running(lambda: _one_by_one(denoiser, bed), fp8_flops=fp8_flops)
+                denoiser.to(workload.device)
+                yield Running(lambda: _one_by_one(denoiser, workload), fp8_flops=fp8_flops)
                 return
-            backend = CudaBackend(bed.device) if bed.device.type == "cuda" else HostBackend()
+            backend = CudaBackend(workload.device) if workload.device.type == "cuda" else HostBackend()
             streamer = LayerStreamer([denoiser], backend, slots=2)
             stack.callback(streamer.close)
             yield Running(
-                lambda: streamer.forward_many(bed.moment, bed.variants), sum(streamer.streamed_bytes), fp8_flops
+                lambda: streamer.forward_many(workload.moment, workload.variants),
+                sum(streamer.streamed_bytes),
+                fp8_flops,
             )
 
 
 @contextmanager
-def group_offload(bed: Bed) -> Iterator[Running]:
+def group_offload(workload: Workload) -> Iterator[Running]:
     """diffusers' group offloading, as its documentation tells to use it: leaf by leaf, with a stream of its own."""
     from diffusers.hooks import apply_group_offloading
 
-    with _borrowed(bed) as denoiser:
+    with _borrowed(workload) as denoiser:
         for tower in (denoiser.video, denoiser.audio, denoiser.bridge):
             apply_group_offloading(
                 tower,
-                onload_device=bed.device,
+                onload_device=workload.device,
                 offload_device=torch.device("cpu"),
                 offload_type="leaf_level",
-                use_stream=bed.device.type == "cuda",
+                use_stream=workload.device.type == "cuda",
             )
-        yield Running(lambda: _one_by_one(denoiser, bed), len(bed.variants) * bed.weight_bytes)
+        yield Running(lambda: _one_by_one(denoiser, workload), len(workload.variants) * workload.weight_bytes)
 
 
 CONTESTANTS = (
@@ -117,14 +119,14 @@ def chosen(names: Sequence[str], device: torch.device) -> list[Contestant]:
 
 
 @contextmanager
-def _borrowed(bed: Bed) -> Iterator[JointDenoiser]:
-    """Modules of one's own around the bed's weights: there is host memory for one set. Afterwards they are back there."""
-    shared = {id(parameter): parameter for parameter in bed.denoiser.parameters()}
+def _borrowed(workload: Workload) -> Iterator[JointDenoiser]:
+    """Modules of one's own around the workload's weights: there is host memory for one set. Afterwards they are back there."""
+    shared = {id(parameter): parameter for parameter in workload.denoiser.parameters()}
     try:
-        yield deepcopy(bed.denoiser, shared)
+        yield deepcopy(workload.denoiser, shared)
     finally:
-        bed.denoiser.to("cpu")
+        workload.denoiser.to("cpu")
 
 
-def _one_by_one(denoiser: JointDenoiser, bed: Bed) -> list[JointOutput]:
-    return [forward_one(denoiser, bed.moment, variant) for variant in bed.variants]
+def _one_by_one(denoiser: JointDenoiser, workload: Workload) -> list[JointOutput]:
+    return [forward_one(denoiser, workload.moment, variant) for variant in workload.variants]

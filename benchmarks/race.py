@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from phonofilm.bench.bed import Bed, largest_difference
-from phonofilm.bench.contestants import Contestant, Running
-from phonofilm.bench.limits import Limits, measure_limits, timed
+from benchmarks.contestants import Contestant, Running
+from benchmarks.limits import Limits, measure_limits, timed
+from benchmarks.workload import Workload, largest_difference
 from phonofilm.models.joint import JointOutput
 
 Progress = Callable[[str, int, int], None]
@@ -50,37 +50,39 @@ class _Tally:
 
 @torch.no_grad()
 def race(
-    bed: Bed, contestants: Sequence[Contestant], rounds: int, steps: int, progress: Progress
+    workload: Workload, contestants: Sequence[Contestant], rounds: int, steps: int, progress: Progress
 ) -> tuple[Limits, list[Result]]:
     """Run every contestant `rounds` times for `steps` timed steps after one that warms it up.
 
     One that runs out of memory, or cannot run here, is listed with its error; the others go on.
     """
-    limits = measure_limits(bed)
+    limits = measure_limits(workload)
     tallies = {contestant.name: _Tally([]) for contestant in contestants}
     for number in range(rounds):
         for contestant in contestants:
             tally = tallies[contestant.name]
             progress(contestant.name, number, rounds)
             if tally.error is None:
-                _take_turn(bed, contestant, steps, tally)
+                _take_turn(workload, contestant, steps, tally)
         progress("", number + 1, rounds)
     first = next((tallies[c.name] for c in contestants if tallies[c.name].error is None), None)
-    return limits, [_result(bed, contestant, tallies[contestant.name], first, limits) for contestant in contestants]
+    return limits, [
+        _result(workload, contestant, tallies[contestant.name], first, limits) for contestant in contestants
+    ]
 
 
-def _take_turn(bed: Bed, contestant: Contestant, steps: int, tally: _Tally) -> None:
-    on_gpu = bed.device.type == "cuda"
+def _take_turn(workload: Workload, contestant: Contestant, steps: int, tally: _Tally) -> None:
+    on_gpu = workload.device.type == "cuda"
     try:
         if on_gpu:
             torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats(bed.device)
-        with contestant.run(bed) as running:
+            torch.cuda.reset_peak_memory_stats(workload.device)
+        with contestant.run(workload) as running:
             tally.output = _velocities(running.step())
-            tally.rounds.append(_median_step(running, steps, bed.device))
+            tally.rounds.append(_median_step(running, steps, workload.device))
             tally.streamed, tally.fp8_flops = running.streamed_bytes, running.fp8_flops
         if on_gpu:
-            tally.peak = torch.cuda.max_memory_allocated(bed.device)
+            tally.peak = torch.cuda.max_memory_allocated(workload.device)
     # A contestant that cannot run here, for want of memory, a kernel or a library, is a row of the table that says why.
     except (RuntimeError, ValueError, ImportError, NotImplementedError) as error:
         tally.error = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -94,7 +96,7 @@ def _velocities(outputs: list[JointOutput]) -> list[Tensor]:
     return [tensor.cpu() for output in outputs for tensor in (output.video, output.audio)]
 
 
-def _result(bed: Bed, contestant: Contestant, tally: _Tally, first: _Tally | None, limits: Limits) -> Result:
+def _result(workload: Workload, contestant: Contestant, tally: _Tally, first: _Tally | None, limits: Limits) -> Result:
     who = contestant.name, contestant.what, contestant.ours
     if tally.error is not None or first is None:
         return Result(*who, error=tally.error)
@@ -105,7 +107,7 @@ def _result(bed: Bed, contestant: Contestant, tally: _Tally, first: _Tally | Non
         *who,
         seconds=statistics.median(tally.rounds),
         ratio=statistics.median(ratios),
-        limit_seconds=limits.seconds(bed.flops, tally.streamed, tally.fp8_flops),
+        limit_seconds=limits.seconds(workload.flops, tally.streamed, tally.fp8_flops),
         peak_bytes=tally.peak,
         streamed_bytes=tally.streamed,
         difference=largest_difference(tally.output, first.output),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from phonofilm.bench.sizes import Size
+from benchmarks.sizes import Size
 from phonofilm.evaluation.flops import ForwardFlops, forward_flops
 from phonofilm.models.joint import JointDenoiser
 from phonofilm.models.layerwise import Moment, Variant
@@ -21,7 +21,7 @@ EVALUATIONS = 2
 
 
 @dataclass(frozen=True)
-class Bed:
+class Workload:
     """`denoiser` waits in host memory; `moment` and `variants` are one guided step's inputs on `device`."""
 
     size: Size
@@ -53,7 +53,7 @@ class Bed:
         return sum(p.numel() * p.element_size() for p in self.denoiser.parameters())
 
 
-def make_bed(size: Size, device: torch.device, dtype: torch.dtype) -> Bed:
+def make_workload(size: Size, device: torch.device, dtype: torch.dtype) -> Workload:
     """Random weights and inputs, the same for the same size and dtype."""
     denoiser = size.shapes().to(dtype).to_empty(device="cpu").requires_grad_(False).eval()
     generator = torch.Generator().manual_seed(0)
@@ -84,7 +84,7 @@ def make_bed(size: Size, device: torch.device, dtype: torch.dtype) -> Bed:
         24.0,
         denoiser.positions(size.grid, size.audio_tokens, 24.0, device),
     )
-    return Bed(size, device, denoiser, moment, tuple(Variant(one.to(device, dtype)) for one in text))
+    return Workload(size, device, denoiser, moment, tuple(Variant(one.to(device, dtype)) for one in text))
 
 
 def largest_difference(ours: list[Tensor], reference: list[Tensor]) -> float:

@@ -7,15 +7,16 @@ import platform
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
 
-from phonofilm.bench.bed import Bed
-from phonofilm.bench.limits import Limits
-from phonofilm.bench.race import Result
+import phonofilm
+from benchmarks.limits import Limits
+from benchmarks.race import Result
+from benchmarks.workload import Workload
 from phonofilm.media.atomic import replacing
 
 # Of a clip, by what decides them alone. A step cache's depend on the weights, and these are random.
@@ -28,20 +29,24 @@ FORWARDS = {
 COLUMNS = ("", "s/step", "to the first", "limit s", "device GB", "streamed GB", "velocities")
 
 
-def record(bed: Bed, limits: Limits, results: Sequence[Result], command: str) -> dict[str, Any]:
+def record(workload: Workload, limits: Limits, results: Sequence[Result], command: str) -> dict[str, Any]:
     """Everything measured, with hardware, versions and date."""
-    gpu = bed.device.type == "cuda"
+    gpu = workload.device.type == "cuda"
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "command": command,
-        "device": torch.cuda.get_device_name(bed.device) if gpu else f"CPU, {torch.get_num_threads()} threads",
+        "device": torch.cuda.get_device_name(workload.device) if gpu else f"CPU, {torch.get_num_threads()} threads",
         "machine": platform.machine(),
-        "versions": {name: version(name) for name in ("phonofilm", "torch", "diffusers")},
-        "size": bed.size.name,
-        "model": bed.size.what,
-        "dtype": str(next(bed.denoiser.parameters()).dtype).removeprefix("torch."),
-        "weight_bytes": bed.weight_bytes,
-        "flops_per_step": bed.flops,
+        "versions": {
+            "phonofilm": phonofilm.__version__,  # which has no metadata where it runs from `src`
+            "torch": torch.__version__,
+            "diffusers": diffusers.__version__,
+        },
+        "size": workload.size.name,
+        "model": workload.size.what,
+        "dtype": str(next(workload.denoiser.parameters()).dtype).removeprefix("torch."),
+        "weight_bytes": workload.weight_bytes,
+        "flops_per_step": workload.flops,
         "measured_flops_per_second": limits.flops,
         "measured_fp8_flops_per_second": limits.fp8_flops,
         "measured_link_bytes_per_second": limits.link,
@@ -64,18 +69,18 @@ def table(results: Sequence[Result]) -> list[tuple[str, ...]]:
     return [_row(result) for result in results]
 
 
-def write(told: dict[str, Any], folder: Path) -> list[Path]:
+def write(report: dict[str, Any], folder: Path) -> list[Path]:
     """`bench-SIZE.json` and, where matplotlib is installed, `bench-SIZE.png` in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"bench-{told['size']}.json"
+    path = folder / f"bench-{report['size']}.json"
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(told, indent=2) + "\n")
+        temporary.write_text(json.dumps(report, indent=2) + "\n")
     try:
         import matplotlib.pyplot as plt
     except ImportError:
         return [path]
     picture = path.with_suffix(".png")
-    ran = [result for result in told["results"] if result["seconds"] is not None]
+    ran = [result for result in report["results"] if result["seconds"] is not None]
     figure, axes = plt.subplots(figsize=(7, 0.6 * len(ran) + 1.4), layout="constrained")
     colours = ["#c0562f" if result["ours"] else "#8a8f98" for result in ran]
     axes.barh([result["name"] for result in ran], [result["seconds"] for result in ran], color=colours)
@@ -83,7 +88,7 @@ def write(told: dict[str, Any], folder: Path) -> list[Path]:
         axes.plot([result["limit_seconds"]] * 2, [place - 0.4, place + 0.4], color="black")
     axes.invert_yaxis()
     axes.set_xlabel("seconds per guided step (black: what no step can beat here)")
-    axes.set_title(f"{told['model']}, {told['dtype']}, {told['device']}", fontsize=9)
+    axes.set_title(f"{report['model']}, {report['dtype']}, {report['device']}", fontsize=9)
     with replacing(picture) as temporary:
         figure.savefig(temporary, dpi=120, format="png")
     plt.close(figure)
