@@ -14,8 +14,8 @@ from phonofilm.errors import InputError
 from phonofilm.kernels.choice import choose_kernels, kernels
 from phonofilm.models.compiling import compile_layers, require_compiler
 from phonofilm.models.joint import JointDenoiser, JointOutput
-from phonofilm.models.layerwise import forward_one
 from phonofilm.models.quantized import quantize
+from phonofilm.models.shared_forward import forward_one
 from phonofilm.runtime.backends import CudaBackend, HostBackend
 from phonofilm.runtime.streaming import LayerStreamer
 
@@ -72,7 +72,7 @@ class Ours:
             streamer = LayerStreamer([denoiser], backend, slots=2)
             stack.callback(streamer.close)
             yield Running(
-                lambda: streamer.forward_many(workload.moment, workload.variants),
+                lambda: streamer.forward_many(workload.inputs, workload.conditionings),
                 sum(streamer.streamed_bytes),
                 fp8_flops,
             )
@@ -92,7 +92,7 @@ def group_offload(workload: Workload) -> Iterator[Running]:
                 offload_type="leaf_level",
                 use_stream=workload.device.type == "cuda",
             )
-        yield Running(lambda: _one_by_one(denoiser, workload), len(workload.variants) * workload.weight_bytes)
+        yield Running(lambda: _one_by_one(denoiser, workload), len(workload.conditionings) * workload.weight_bytes)
 
 
 CONTESTANTS = (
@@ -129,4 +129,4 @@ def _borrowed(workload: Workload) -> Iterator[JointDenoiser]:
 
 
 def _one_by_one(denoiser: JointDenoiser, workload: Workload) -> list[JointOutput]:
-    return [forward_one(denoiser, workload.moment, variant) for variant in workload.variants]
+    return [forward_one(denoiser, workload.inputs, conditioning) for conditioning in workload.conditionings]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from benchmarks.sizes import Size
 from phonofilm.evaluation.flops import ForwardFlops, forward_flops
 from phonofilm.models.joint import JointDenoiser
-from phonofilm.models.layerwise import Moment, Variant
+from phonofilm.models.shared_forward import Conditioning, StepInputs
 
 TEXT_TOKENS = 512
 EVALUATIONS = 2
@@ -22,13 +22,13 @@ EVALUATIONS = 2
 
 @dataclass(frozen=True)
 class Workload:
-    """`denoiser` waits in host memory; `moment` and `variants` are one guided step's inputs on `device`."""
+    """`denoiser` waits in host memory; `inputs` and `conditionings` are one guided step's inputs on `device`."""
 
     size: Size
     device: torch.device
     denoiser: JointDenoiser
-    moment: Moment
-    variants: tuple[Variant, ...]
+    inputs: StepInputs
+    conditionings: tuple[Conditioning, ...]
 
     @property
     def video_tokens(self) -> int:
@@ -76,7 +76,7 @@ def make_workload(size: Size, device: torch.device, dtype: torch.dtype) -> Workl
     text = [
         torch.randn(1, TEXT_TOKENS, denoiser.video.config["text_dim"], generator=generator) for _ in range(EVALUATIONS)
     ]
-    moment = Moment(
+    inputs = StepInputs(
         video.to(device),
         audio.to(device),
         torch.tensor(900.0),
@@ -84,7 +84,7 @@ def make_workload(size: Size, device: torch.device, dtype: torch.dtype) -> Workl
         24.0,
         denoiser.positions(size.grid, size.audio_tokens, 24.0, device),
     )
-    return Workload(size, device, denoiser, moment, tuple(Variant(one.to(device, dtype)) for one in text))
+    return Workload(size, device, denoiser, inputs, tuple(Conditioning(one.to(device, dtype)) for one in text))
 
 
 def largest_difference(ours: list[Tensor], reference: list[Tensor]) -> float:

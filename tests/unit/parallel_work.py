@@ -18,7 +18,7 @@ from phonofilm.errors import InputError
 from phonofilm.models.audio import WanAudioModel
 from phonofilm.models.bridge import DualTowerConditionalBridge
 from phonofilm.models.joint import JointDenoiser, JointOutput
-from phonofilm.models.layerwise import Moment, Variant, forward_one
+from phonofilm.models.shared_forward import Conditioning, StepInputs, forward_one
 from phonofilm.models.video import Grid, WanModel
 from phonofilm.parallel import ranks
 from phonofilm.parallel.decoding import SharedDecoder, assist
@@ -68,22 +68,22 @@ def experts(pooled: bool = False) -> list[JointDenoiser]:
     return both
 
 
-def moment(grid: Grid) -> Moment:
+def inputs(grid: Grid) -> StepInputs:
     draw = torch.Generator().manual_seed(6)
     video = torch.randn(1, 8, grid[0], 2 * grid[1], 2 * grid[2], generator=draw)
     audio = torch.randn(1, 4, AUDIO_TOKENS, generator=draw)
-    return Moment(video, audio, torch.tensor(800.0), torch.tensor(600.0), 24.0)
+    return StepInputs(video, audio, torch.tensor(800.0), torch.tensor(600.0), 24.0)
 
 
-def variants() -> list[Variant]:
+def conditionings() -> list[Conditioning]:
     """The three evaluations of dual guidance: an odd number, so that two halves do not get equal shares."""
     text = torch.randn(1, 6, 16, generator=torch.Generator().manual_seed(7))
-    return [Variant(text), Variant(text.flip(1), torch.zeros(1, 6)), Variant(text, bridge_scale=0.0)]
+    return [Conditioning(text), Conditioning(text.flip(1), torch.zeros(1, 6)), Conditioning(text, bridge_scale=0.0)]
 
 
 def on_one_rank(denoiser: JointDenoiser, grid: Grid) -> list[JointOutput]:
     with torch.no_grad():
-        return [forward_one(denoiser, moment(grid), variant) for variant in variants()]
+        return [forward_one(denoiser, inputs(grid), conditioning) for conditioning in conditionings()]
 
 
 def compare(what: str, ours: list[JointOutput], theirs: list[JointOutput]) -> Compared:
@@ -123,11 +123,11 @@ def compare_everything(rank: Rank) -> list[Compared]:
             mesh = make_mesh(degrees, CPU)
             parallel = engine(mesh)
             done += [
-                compare(f"{degrees}, {grid}", parallel("high", moment(grid), variants(), "low"), alone[grid])
+                compare(f"{degrees}, {grid}", parallel("high", inputs(grid), conditionings(), "low"), alone[grid])
                 for grid in GRIDS
             ]
         mesh = make_mesh(all_meshes(rank.world)[0], CPU)
-        pooled = engine(mesh, pooled=True)("low", moment(GRIDS[0]), variants(), "low")
+        pooled = engine(mesh, pooled=True)("low", inputs(GRIDS[0]), conditionings(), "low")
         done.append(compare("pooled bridge", pooled, on_one_rank(experts(pooled=True)[1], GRIDS[0])))
         done += _compare_sharded_weights(mesh)
         return done
@@ -153,7 +153,7 @@ def compare_gradients(rank: Rank) -> list[Compared]:
 def _gradients(denoiser: JointDenoiser, grid: Grid, checkpointing: bool) -> Tensor:
     """Of a loss that every part of both outputs has a say in; the bridge is cut for the second of two samples."""
     denoiser.requires_grad_(True)
-    one, text = moment(grid), variants()[0].text
+    one, text = inputs(grid), conditionings()[0].text
     video, audio = (torch.cat((t, t.flip(1))) for t in (one.video_latents, one.audio_latents))
     times, scale = torch.tensor([800.0, 300.0]), torch.tensor([1.0, 0.0])
     output = denoiser(video, audio, times, times, text, 24.0, bridge_scale=scale, gradient_checkpointing=checkpointing)
@@ -169,7 +169,7 @@ def _compare_sharded_weights(mesh: Mesh) -> list[Compared]:
     parallel = ParallelEngine({"high": high, "low": low}, mesh, weights)
     done = []
     for name, turn in (("high", 0), ("low", 1), ("high", 0)):
-        ours = parallel(name, moment(GRIDS[0]), variants(), "low")  # type: ignore[arg-type]
+        ours = parallel(name, inputs(GRIDS[0]), conditionings(), "low")  # type: ignore[arg-type]
         done.append(compare(f"sharded weights, {name}", ours, on_one_rank(experts()[turn], GRIDS[0])))
         held = sum(_local_numel(p) for p in high.video.blocks.parameters())
         # A block's modulation has one row, which one rank keeps.

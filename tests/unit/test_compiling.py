@@ -10,7 +10,7 @@ from phonofilm.models.audio import WanAudioModel
 from phonofilm.models.bridge import DualTowerConditionalBridge
 from phonofilm.models.compiling import compile_layers
 from phonofilm.models.joint import JointDenoiser
-from phonofilm.models.layerwise import Moment, Variant, forward_one
+from phonofilm.models.shared_forward import Conditioning, StepInputs, forward_one
 from phonofilm.models.video import WanModel
 from phonofilm.runtime.backends import HostBackend
 from phonofilm.runtime.streaming import LayerStreamer
@@ -26,18 +26,18 @@ def test_compiled_layers_agree_with_eager_ones_resident_and_streamed(basic: Gold
         DualTowerConditionalBridge.from_pretrained(basic.checkpoint / "dual_tower_bridge"),
     )
     denoiser.eval().requires_grad_(False)
-    moment = Moment(
+    inputs = StepInputs(
         basic["video_dit/x"], basic["audio_dit/x"], basic["video_dit/t"], basic["audio_dit/t"], basic.meta["frame_rate"]
     )
-    variant = Variant(basic["video_dit/context"])
+    conditioning = Conditioning(basic["video_dit/context"])
     with torch.no_grad():
-        eager = forward_one(denoiser, moment, variant)
+        eager = forward_one(denoiser, inputs, conditioning)
         torch._dynamo.reset()
         torch._dynamo.utils.counters.clear()
         compile_layers([denoiser.video, denoiser.audio, denoiser.bridge])
-        compiled = forward_one(denoiser, moment, variant)
+        compiled = forward_one(denoiser, inputs, conditioning)
         streamer = LayerStreamer([denoiser], HostBackend(), slots=2)
-        (streamed,) = streamer.forward_many(moment, [variant])
+        (streamed,) = streamer.forward_many(inputs, [conditioning])
         streamer.close()
     # Video block, audio block, and the bridge's two directions, whatever the number of layers.
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 4

@@ -16,7 +16,7 @@ from phonofilm.errors import CheckpointError, InputError
 from phonofilm.lora.adapter import COMPONENTS, LoraFile
 from phonofilm.lora.writing import save_lora
 from phonofilm.models.joint import JointDenoiser, JointOutput
-from phonofilm.models.layerwise import Moment, Variant
+from phonofilm.models.shared_forward import Conditioning, StepInputs
 from phonofilm.pipeline.denoising import ExpertName
 from phonofilm.pipeline.mova import MovaPipeline
 from phonofilm.runtime.backends import HostBackend
@@ -156,10 +156,10 @@ class Streamed:
     streamer: LayerStreamer
 
     def __call__(
-        self, expert: ExpertName, moment: Moment, variants: Sequence[Variant], following: ExpertName
+        self, expert: ExpertName, inputs: StepInputs, conditionings: Sequence[Conditioning], following: ExpertName
     ) -> list[JointOutput]:
         numbers = {"high": 0, "low": 1}
-        return self.streamer.forward_many(moment, variants, expert=numbers[expert], following=numbers[following])
+        return self.streamer.forward_many(inputs, conditionings, expert=numbers[expert], following=numbers[following])
 
     def release(self, expert: ExpertName) -> None:
         raise AssertionError

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from phonofilm.errors import CheckpointError, InputError, MediaError, PhonofilmError
 from phonofilm.models.layout import read_layout
-from phonofilm.offload.engine import LayerEngine
-from phonofilm.offload.loading import Loaded, Store, load_for_streaming
 from phonofilm.pipeline.mova import MovaPipeline
-from phonofilm.runtime import store as slab_files
+from phonofilm.runtime import slab_files
 from phonofilm.runtime.backends import HostBackend
+from phonofilm.runtime.layer_engine import LayerEngine
+from phonofilm.runtime.streamed_loading import LoadedPipeline, SlabFolder, load_for_streaming
 
 CPU = torch.device("cpu")
 LAYERS = 4
@@ -35,7 +35,7 @@ def clip(pipe: MovaPipeline, **changes: Any) -> tuple[Tensor, Tensor]:
     return out.frames, out.audio
 
 
-def load(checkpoint: Path, dtype: torch.dtype = torch.float32, **options: Any) -> Loaded:
+def load(checkpoint: Path, dtype: torch.dtype = torch.float32, **options: Any) -> LoadedPipeline:
     return load_for_streaming(read_layout(checkpoint), dtype, CPU, **options)
 
 
@@ -79,7 +79,7 @@ def test_a_clip_is_the_same_whatever_stays_on_the_device(
 def test_a_clip_is_the_same_from_files_written_now_or_before(
     basic: Golden, plain: tuple[Tensor, Tensor], tmp_path: Path, resident: int
 ) -> None:
-    kept = Store(tmp_path / "slabs", "one")
+    kept = SlabFolder(tmp_path / "slabs", "one")
     for _ in range(2):
         pipe = streamed(basic.checkpoint, LateBackend(), resident=resident, store=kept)
         assert engine(pipe).host_bytes == 0
@@ -205,7 +205,7 @@ def test_memory_that_runs_out_in_the_middle_says_where_and_the_next_clip_is_whol
 
 
 def test_files_are_used_again_if_whole_and_written_again_if_not(basic: Golden, tmp_path: Path) -> None:
-    kept = Store(tmp_path / "slabs", "one")
+    kept = SlabFolder(tmp_path / "slabs", "one")
     whole = load(basic.checkpoint, store=kept).nbytes
     again = load(basic.checkpoint, store=kept).nbytes
     assert 0 < again < whole / 2  # embeddings and heads only
@@ -213,8 +213,8 @@ def test_files_are_used_again_if_whole_and_written_again_if_not(basic: Golden, t
     part.write_bytes(part.read_bytes()[:-1])
     assert load(basic.checkpoint, store=kept).nbytes == whole
     assert load(basic.checkpoint, store=kept).nbytes == again
-    assert load(basic.checkpoint, store=Store(kept.folder, "another training")).nbytes == whole
-    assert load(basic.checkpoint, torch.bfloat16, store=Store(kept.folder, "another training")).nbytes == whole
+    assert load(basic.checkpoint, store=SlabFolder(kept.folder, "another training")).nbytes == whole
+    assert load(basic.checkpoint, torch.bfloat16, store=SlabFolder(kept.folder, "another training")).nbytes == whole
     assert [path.name for path in tmp_path.iterdir()] == ["slabs"]
 
 
@@ -222,7 +222,7 @@ def test_what_changes_in_memory_is_streamed_and_leaves_the_files_alone(
     basic: Golden, plain: tuple[Tensor, Tensor], tmp_path: Path
 ) -> None:
     """A LoRA merged into one run's weights is not in the next one's."""
-    kept = Store(tmp_path / "slabs", "one")
+    kept = SlabFolder(tmp_path / "slabs", "one")
     pipe = streamed(basic.checkpoint, store=kept)
     with torch.no_grad():
         for parameter in pipe.video_dit.blocks[0].ffn.parameters():
@@ -237,14 +237,14 @@ def test_a_store_that_cannot_be_finished_leaves_nothing(
 ) -> None:
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(MediaError, match="cannot write"):
-        load(basic.checkpoint, store=Store(tmp_path / "taken" / "slabs", "one"))
+        load(basic.checkpoint, store=SlabFolder(tmp_path / "taken" / "slabs", "one"))
 
     def fails(*_: Any) -> None:
         raise CheckpointError("it changed")
 
-    monkeypatch.setattr("phonofilm.offload.loading.fill", fails)
+    monkeypatch.setattr("phonofilm.runtime.streamed_loading.fill", fails)
     with pytest.raises(CheckpointError, match="it changed"):
-        load(basic.checkpoint, store=Store(tmp_path / "slabs", "one"))
+        load(basic.checkpoint, store=SlabFolder(tmp_path / "slabs", "one"))
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 
@@ -254,5 +254,5 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr(slab_files.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(InputError, match=r"would take .* and its disk has 1e-06 GB free"):
-        load(basic.checkpoint, store=Store(tmp_path / "slabs", "one"))
+        load(basic.checkpoint, store=SlabFolder(tmp_path / "slabs", "one"))
     assert not list(tmp_path.iterdir())

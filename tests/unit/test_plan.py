@@ -21,8 +21,8 @@ from phonofilm.evaluation.flops import forward_flops
 from phonofilm.models.joint import JointDenoiser
 from phonofilm.runtime import released
 from phonofilm.runtime.footprint import Footprint, TextBlocks, decoding_bytes
-from phonofilm.runtime.plan import Budget, Offload, Plan, Streaming, Work, choose
-from phonofilm.runtime.several import per_device
+from phonofilm.runtime.memory_plan import Budget, ClipCost, MemoryPlan, Offload, StreamingOptions, choose_offload
+from phonofilm.runtime.parallel_footprint import per_device
 
 GIB = 2**30
 DECODERS = released.VIDEO_VAE_PARAMETERS * 2 + released.AUDIO_VAE_PARAMETERS * 4
@@ -42,10 +42,10 @@ def model(denoiser: JointDenoiser) -> Footprint:
 
 
 @pytest.fixture(scope="module")
-def clip(denoiser: JointDenoiser) -> Work:
+def clip(denoiser: JointDenoiser) -> ClipCost:
     """8 seconds at 360p."""
     flops = forward_flops(denoiser, CLIP_360P.video_tokens, CLIP_360P.audio_latents, TEXT_TOKENS).total
-    return Work(CLIP_360P.video_tokens, flops)
+    return ClipCost(CLIP_360P.video_tokens, flops)
 
 
 def test_the_footprint_adds_up_to_the_released_parameters(model: Footprint) -> None:
@@ -75,64 +75,66 @@ def test_the_text_encoders_blocks_add_up_and_its_working_memory_is_counted(model
     assert model.text_blocks.device - 2 * model.text_blocks.block == pytest.approx(counted, rel=0.01)
 
 
-def test_a_very_short_clip_needs_room_for_the_text_encoders_blocks(model: Footprint, clip: Work) -> None:
+def test_a_very_short_clip_needs_room_for_the_text_encoders_blocks(model: Footprint, clip: ClipCost) -> None:
     tiny = replace(clip, video_tokens=100)
-    need = choose(Budget(8 * GIB), model, tiny, "layer", Streaming(resident=0)).device_bytes
+    need = choose_offload(Budget(8 * GIB), model, tiny, "layer", StreamingOptions(resident=0)).device_bytes
     without = replace(model, text_blocks=TextBlocks())
-    less = choose(Budget(8 * GIB), without, tiny, "layer", Streaming(resident=0)).device_bytes
+    less = choose_offload(Budget(8 * GIB), without, tiny, "layer", StreamingOptions(resident=0)).device_bytes
     assert need - less == model.text_blocks.device - model.working(100, 2)
 
 
 @pytest.mark.parametrize(
     ("card", "offload"), [(8, "layer"), (12, "layer"), (24, "layer"), (48, "model"), (80, "none"), (141, "none")]
 )
-def test_the_choice_for_an_8_second_clip_by_card(model: Footprint, clip: Work, card: int, offload: str) -> None:
-    plan = choose(Budget(card * GIB), model, clip)
+def test_the_choice_for_an_8_second_clip_by_card(model: Footprint, clip: ClipCost, card: int, offload: str) -> None:
+    plan = choose_offload(Budget(card * GIB), model, clip)
     assert plan.offload == offload
     assert plan.device_bytes <= card * GIB
 
 
-def test_more_device_memory_keeps_more_layers_and_asks_less_of_the_host(model: Footprint, clip: Work) -> None:
-    plans = [choose(Budget(gib * GIB), model, clip, "layer") for gib in (8, 12, 24, 48)]
+def test_more_device_memory_keeps_more_layers_and_asks_less_of_the_host(model: Footprint, clip: ClipCost) -> None:
+    plans = [choose_offload(Budget(gib * GIB), model, clip, "layer") for gib in (8, 12, 24, 48)]
     assert [plan.resident for plan in plans] == sorted({plan.resident for plan in plans})
     assert [plan.host_bytes for plan in plans] == sorted((plan.host_bytes for plan in plans), reverse=True)
     assert plans[0].host_bytes <= 78e9
 
 
 def test_streaming_costs_no_time_at_8_seconds_and_is_bound_by_the_link_at_17_frames(
-    model: Footprint, clip: Work
+    model: Footprint, clip: ClipCost
 ) -> None:
     card = Budget(8 * GIB, flops=800e12)
     resident = clip.evaluations * clip.flops / 800e12
-    assert _seconds(choose(card, model, clip)) <= 1.01 * resident
+    assert _seconds(choose_offload(card, model, clip)) <= 1.01 * resident
     short = replace(clip, video_tokens=4400, flops=clip.flops // 20)
-    slow = _seconds(choose(card, model, short, "layer"))
+    slow = _seconds(choose_offload(card, model, short, "layer"))
     assert slow > 1.5 * resident / 20
-    assert _seconds(choose(replace(card, link=250e9), model, short, "layer")) < slow
+    assert _seconds(choose_offload(replace(card, link=250e9), model, short, "layer")) < slow
 
 
-def test_texts_are_kept_where_they_fit_and_relieve_the_link(model: Footprint, clip: Work) -> None:
-    small, large = (choose(Budget(gib * GIB), model, clip, "layer", Streaming(resident=0)) for gib in (8, 12))
+def test_texts_are_kept_where_they_fit_and_relieve_the_link(model: Footprint, clip: ClipCost) -> None:
+    small, large = (
+        choose_offload(Budget(gib * GIB), model, clip, "layer", StreamingOptions(resident=0)) for gib in (8, 12)
+    )
     assert not small.keeps_text
     assert large.keeps_text
     assert large.device_bytes - small.device_bytes == clip.evaluations * model.kept_text
     short = replace(clip, flops=clip.flops // 100)  # bound by the link
     without, kept = (
-        _seconds(choose(Budget(gib * GIB, flops=800e12), model, short, "layer", Streaming(resident=0)))
+        _seconds(choose_offload(Budget(gib * GIB, flops=800e12), model, short, "layer", StreamingOptions(resident=0)))
         for gib in (8, 12)
     )
     assert kept / without == pytest.approx(1 - sum(model.text_layers) / sum(model.layers), rel=0.01)
 
 
-def test_without_a_known_speed_no_time_is_given(model: Footprint, clip: Work) -> None:
+def test_without_a_known_speed_no_time_is_given(model: Footprint, clip: ClipCost) -> None:
     budget = Budget(8 * GIB)
-    assert choose(budget, model, clip).seconds_per_step is None
-    assert "seconds per step unknown" in choose(budget, model, clip).line(budget)
+    assert choose_offload(budget, model, clip).seconds_per_step is None
+    assert "seconds per step unknown" in choose_offload(budget, model, clip).line(budget)
 
 
-def test_the_line_says_what_was_chosen_and_what_it_takes(model: Footprint, clip: Work) -> None:
+def test_the_line_says_what_was_chosen_and_what_it_takes(model: Footprint, clip: ClipCost) -> None:
     budget = Budget(12 * GIB, flops=800e12)
-    assert choose(budget, model, clip).line(budget) == (
+    assert choose_offload(budget, model, clip).line(budget) == (
         "12.9 GB free: streaming 38 layers through 2 slots, 2 resident, the prompts' keys and values kept, the text encoder "
         "block by block, at least 6.92 s/step x 50 (estimate: FLOPs at peak), peak 12.3 GB device memory, 74.5 GB host memory"
     )
@@ -149,38 +151,38 @@ def test_the_line_says_what_was_chosen_and_what_it_takes(model: Footprint, clip:
     ],
 )
 def test_what_does_not_fit_is_refused_with_what_would(
-    model: Footprint, clip: Work, budget: Budget, offload: Offload | None, complaint: str
+    model: Footprint, clip: ClipCost, budget: Budget, offload: Offload | None, complaint: str
 ) -> None:
     with pytest.raises(InputError, match=complaint):
-        choose(budget, model, clip, offload)
+        choose_offload(budget, model, clip, offload)
 
 
-def test_the_clip_a_refusal_names_fits(model: Footprint, clip: Work) -> None:
+def test_the_clip_a_refusal_names_fits(model: Footprint, clip: ClipCost) -> None:
     with pytest.raises(InputError) as refusal:
-        choose(Budget(6 * GIB), model, clip)
+        choose_offload(Budget(6 * GIB), model, clip)
     tokens = int(str(refusal.value).split("at most ")[1].split()[0])
-    assert choose(Budget(6 * GIB), model, replace(clip, video_tokens=tokens)).offload == "layer"
+    assert choose_offload(Budget(6 * GIB), model, replace(clip, video_tokens=tokens)).offload == "layer"
     with pytest.raises(InputError):
-        choose(Budget(6 * GIB), model, replace(clip, video_tokens=tokens + 1))
+        choose_offload(Budget(6 * GIB), model, replace(clip, video_tokens=tokens + 1))
 
 
 CARDS = {8: "8 GB", 12: "12 GB", 16: "16 GB", 24: "24 GB", 48: "48 GB", 80: "80 GB"}
 SIZES = {(352, 640): CLIP_360P.video_tokens, (720, 1280): 176_400}
 
 
-def _work(size: tuple[int, int]) -> Work:
+def _work(size: tuple[int, int]) -> ClipCost:
     whole, tiled = (
         released.VIDEO_VAE_PARAMETERS * 2 + decoding_bytes(size[0] * size[1], 193, 2, tiled=tiles)
         for tiles in (False, True)
     )
-    return Work(SIZES[size], 1, decoding=whole, decoding_tiled=tiled)
+    return ClipCost(SIZES[size], 1, decoding=whole, decoding_tiled=tiled)
 
 
-def _in_words(card: int, model: Footprint, work: Work) -> str:
+def _in_words(card: int, model: Footprint, work: ClipCost) -> str:
     try:
-        plan = choose(Budget(card * GIB), model, work)
+        plan = choose_offload(Budget(card * GIB), model, work)
     except InputError:
-        roomy = choose(Budget(80 * GIB), model, work, "layer", Streaming(resident=0))
+        roomy = choose_offload(Budget(80 * GIB), model, work, "layer", StreamingOptions(resident=0))
         least = roomy.device_bytes - work.evaluations * model.kept_text
         return f"needs {least / 1e9:.3g} GB"
     kept = f", {plan.resident} resident" if plan.offload == "layer" and plan.resident else ""
@@ -199,7 +201,7 @@ def test_the_table_from_8_gb_to_8_gpus_is_what_the_planner_says(model: Footprint
         assert f"| {devices} GPUs | {' | '.join(cells)} |" in page
 
 
-def test_more_devices_need_less_memory_each_and_weights_in_parts_least(model: Footprint, clip: Work) -> None:
+def test_more_devices_need_less_memory_each_and_weights_in_parts_least(model: Footprint, clip: ClipCost) -> None:
     each = [per_device(model, clip, devices) for devices in (2, 4, 8)]
     assert all(one.in_parts < one.whole for one in each)
     assert [one.in_parts for one in each] == sorted((one.in_parts for one in each), reverse=True)
@@ -208,7 +210,7 @@ def test_more_devices_need_less_memory_each_and_weights_in_parts_least(model: Fo
     assert each[0].whole - each[0].in_parts == pytest.approx(layers / 2 - per_layer, abs=1)
 
 
-def _seconds(plan: Plan) -> float:
+def _seconds(plan: MemoryPlan) -> float:
     assert plan.seconds_per_step is not None
     return plan.seconds_per_step
 

@@ -19,7 +19,6 @@ from phonofilm.models.bridge import DualTowerConditionalBridge
 from phonofilm.models.building import empty_module
 from phonofilm.models.files import read_json
 from phonofilm.models.joint import JointDenoiser
-from phonofilm.models.layerwise import Moment, Variant, forward_many
 from phonofilm.models.layout import read_layout
 from phonofilm.models.quantized import (
     CONFIG_KEY,
@@ -30,11 +29,12 @@ from phonofilm.models.quantized import (
     quantize,
     quantize_rows,
 )
+from phonofilm.models.shared_forward import Conditioning, StepInputs, forward_many
 from phonofilm.models.video import WanModel
-from phonofilm.offload.loading import Store, load_for_streaming
 from phonofilm.pipeline.mova import MovaPipeline
 from phonofilm.pipeline.quantizing import quantize_pipeline
 from phonofilm.runtime.backends import HostBackend
+from phonofilm.runtime.streamed_loading import SlabFolder, load_for_streaming
 from phonofilm.runtime.streaming import LayerStreamer
 
 # Relative error of normally distributed weights, and of a product with them; measured, with a tenth to spare.
@@ -140,15 +140,18 @@ def test_only_projections_and_feed_forwards_are_replaced(experts: list[JointDeno
 def test_a_streamed_quantised_model_gives_the_resident_ones_numbers(
     basic: Golden, experts: list[JointDenoiser]
 ) -> None:
-    moment = Moment(
+    inputs = StepInputs(
         basic["video_dit/x"], basic["audio_dit/x"], basic["video_dit/t"], basic["audio_dit/t"], basic.meta["frame_rate"]
     )
-    variants = [Variant(basic["video_dit/context"]), Variant(basic["video_dit/context"], bridge_scale=0.0)]
+    conditionings = [
+        Conditioning(basic["video_dit/context"]),
+        Conditioning(basic["video_dit/context"], bridge_scale=0.0),
+    ]
     with torch.no_grad():
-        expected = forward_many(experts[0], moment, variants, lambda index: nullcontext())
+        expected = forward_many(experts[0], inputs, conditionings, lambda index: nullcontext())
     backend = HostBackend()
     streamer = LayerStreamer(experts, backend, slots=2)
-    streamed = streamer.forward_many(moment, variants)
+    streamed = streamer.forward_many(inputs, conditionings)
     streamer.close()
     for one, other in zip(streamed, expected, strict=True):
         assert torch.equal(one.video, other.video)
@@ -164,7 +167,7 @@ def test_a_quantised_checkpoint_streams_from_files_written_now_or_before(basic: 
     with torch.no_grad():
         expected = pipe.video_dit(*given)
         for _ in range(2):
-            store = Store(tmp_path / "files", "any")
+            store = SlabFolder(tmp_path / "files", "any")
             loaded = load_for_streaming(read_layout(tmp_path / "int8"), torch.float32, torch.device("cpu"), store=store)
             assert torch.equal(loaded.pipe.video_dit(*given), expected)
 

@@ -15,7 +15,7 @@ from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.models.layout import read_layout
 from phonofilm.models.loading import load_component
 from phonofilm.runtime.backends import CudaBackend, HostBackend
-from phonofilm.runtime.stack import StackStreamer
+from phonofilm.runtime.module_streamer import ModuleStreamer
 
 IDS = torch.tensor([[5, 17, 290, 3, 1], [8, 8, 1, 0, 0]])
 MASK = (IDS != 0).long()
@@ -29,9 +29,9 @@ def encoder(basic: Golden) -> UMT5EncoderModel:
     return module.requires_grad_(False)
 
 
-def stream(encoder: UMT5EncoderModel, backend: HostBackend, **options: Any) -> StackStreamer:
+def stream(encoder: UMT5EncoderModel, backend: HostBackend, **options: Any) -> ModuleStreamer:
     stack = encoder.encoder
-    return StackStreamer(stack, stack.block, stack.embed_tokens, backend, **options)
+    return ModuleStreamer(stack, stack.block, stack.embed_tokens, backend, **options)
 
 
 def says(encoder: UMT5EncoderModel) -> Tensor:

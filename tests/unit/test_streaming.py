@@ -18,7 +18,7 @@ from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.models.audio import WanAudioModel
 from phonofilm.models.bridge import DualTowerConditionalBridge
 from phonofilm.models.joint import JointDenoiser, JointOutput
-from phonofilm.models.layerwise import Moment, Variant
+from phonofilm.models.shared_forward import Conditioning, StepInputs
 from phonofilm.models.video import WanModel
 from phonofilm.runtime.backends import CudaBackend, HostBackend, Queue
 from phonofilm.runtime.slabs import ALIGNMENT
@@ -36,34 +36,38 @@ def experts(basic: Golden) -> list[JointDenoiser]:
 
 
 @pytest.fixture(scope="module")
-def moment(basic: Golden) -> Moment:
-    return Moment(
+def inputs(basic: Golden) -> StepInputs:
+    return StepInputs(
         basic["video_dit/x"], basic["audio_dit/x"], basic["video_dit/t"], basic["audio_dit/t"], basic.meta["frame_rate"]
     )
 
 
 @pytest.fixture(scope="module")
-def variants(basic: Golden) -> list[Variant]:
+def conditionings(basic: Golden) -> list[Conditioning]:
     """The prompt, something else with a bias, and the bridge off: all that guidance asks for."""
     text = basic["video_dit/context"]
-    return [Variant(text), Variant(text.flip(1), torch.zeros(text.shape[:2])), Variant(text, bridge_scale=0.0)]
+    return [
+        Conditioning(text),
+        Conditioning(text.flip(1), torch.zeros(text.shape[:2])),
+        Conditioning(text, bridge_scale=0.0),
+    ]
 
 
-def resident(denoiser: JointDenoiser, moment: Moment, variants: list[Variant]) -> list[JointOutput]:
+def resident(denoiser: JointDenoiser, inputs: StepInputs, conditionings: list[Conditioning]) -> list[JointOutput]:
     """Separate forwards through the plain denoiser."""
     with torch.no_grad():
         return [
             denoiser(
-                moment.video_latents,
-                moment.audio_latents,
-                moment.video_timestep,
-                moment.audio_timestep,
-                variant.text,
-                moment.frame_rate,
-                text_bias=variant.text_bias,
-                bridge_scale=variant.bridge_scale,
+                inputs.video_latents,
+                inputs.audio_latents,
+                inputs.video_timestep,
+                inputs.audio_timestep,
+                conditioning.text,
+                inputs.frame_rate,
+                text_bias=conditioning.text_bias,
+                bridge_scale=conditioning.bridge_scale,
             )
-            for variant in variants
+            for conditioning in conditionings
         ]
 
 
@@ -131,48 +135,48 @@ class FailingBackend(HostBackend):
 @pytest.mark.parametrize("backend", [HostBackend, LateBackend])
 def test_streamed_is_bit_identical_to_resident(
     experts: list[JointDenoiser],
-    moment: Moment,
-    variants: list[Variant],
+    inputs: StepInputs,
+    conditionings: list[Conditioning],
     slots: int,
     kept: int,
     backend: type[HostBackend],
 ) -> None:
-    high, low = (resident(expert, moment, variants) for expert in experts)
+    high, low = (resident(expert, inputs, conditionings) for expert in experts)
     streamer = LayerStreamer(experts, backend(), slots=slots, resident=kept)
-    assert_same(streamer.forward_many(moment, variants), high)
-    assert_same(streamer.forward_many(moment, variants, following=1), high)
-    assert_same(streamer.forward_many(moment, variants, expert=1), low)
+    assert_same(streamer.forward_many(inputs, conditionings), high)
+    assert_same(streamer.forward_many(inputs, conditionings, following=1), high)
+    assert_same(streamer.forward_many(inputs, conditionings, expert=1), low)
 
 
 @pytest.mark.parametrize("slots", [1, 2, 7])
 @pytest.mark.parametrize("kept", [0, 1, 4])
 def test_kept_text_changes_no_bit_whatever_is_asked_next(
-    experts: list[JointDenoiser], moment: Moment, variants: list[Variant], slots: int, kept: int
+    experts: list[JointDenoiser], inputs: StepInputs, conditionings: list[Conditioning], slots: int, kept: int
 ) -> None:
-    other = [Variant(variants[0].text + 1), variants[1]]
+    other = [Conditioning(conditionings[0].text + 1), conditionings[1]]
     streamer = LayerStreamer(experts, LateBackend(), slots=slots, resident=kept, keep_text=True)
     for asked, number, following in (
-        (variants, 0, 0),  # keys and values are made
-        (variants, 0, 0),  # and used
-        (variants[:1], 0, 0),  # outside the guidance interval
+        (conditionings, 0, 0),  # keys and values are made
+        (conditionings, 0, 0),  # and used
+        (conditionings[:1], 0, 0),  # outside the guidance interval
         (other, 0, 1),  # a new prompt beside a known one
-        (variants, 1, 1),
-        (variants, 1, 0),
-        (variants, 0, 0),  # back with the first expert
+        (conditionings, 1, 1),
+        (conditionings, 1, 0),
+        (conditionings, 0, 0),  # back with the first expert
     ):
-        expected = resident(experts[number], moment, asked)
-        assert_same(streamer.forward_many(moment, asked, expert=number, following=following), expected)
+        expected = resident(experts[number], inputs, asked)
+        assert_same(streamer.forward_many(inputs, asked, expert=number, following=following), expected)
 
 
 def test_with_kept_text_later_steps_fetch_no_weights_of_the_text(
-    experts: list[JointDenoiser], moment: Moment, variants: list[Variant]
+    experts: list[JointDenoiser], inputs: StepInputs, conditionings: list[Conditioning]
 ) -> None:
     backend = HostBackend()
     streamer = LayerStreamer(experts, backend, slots=2, keep_text=True)
-    streamer.forward_many(moment, variants)
+    streamer.forward_many(inputs, conditionings)
     before = backend.bytes_copied
     for _ in range(3):
-        streamer.forward_many(moment, variants)
+        streamer.forward_many(inputs, conditionings)
     (later, _), (whole, _) = streamer.streamed_bytes_with_kept_text, streamer.streamed_bytes
     assert backend.bytes_copied - before == 3 * later
     text = sum(p.numel() * p.element_size() for p in text_parameters(list(experts[0].modules())))
@@ -181,18 +185,18 @@ def test_with_kept_text_later_steps_fetch_no_weights_of_the_text(
 
 
 def test_kept_text_is_forgotten_when_weights_change_or_the_prompt_is_gone(
-    experts: list[JointDenoiser], moment: Moment, variants: list[Variant]
+    experts: list[JointDenoiser], inputs: StepInputs, conditionings: list[Conditioning]
 ) -> None:
     streamer = LayerStreamer(experts, HostBackend(), slots=2, keep_text=True)
-    asked = [Variant(variants[0].text.clone())]
-    before = streamer.forward_many(moment, asked)
+    asked = [Conditioning(conditionings[0].text.clone())]
+    before = streamer.forward_many(inputs, asked)
     with torch.no_grad():
         for parameter in text_parameters(list(experts[0].modules())):
             parameter.mul_(1.5)
     streamer.weights_changed()
-    after = streamer.forward_many(moment, asked)
+    after = streamer.forward_many(inputs, asked)
     assert not torch.equal(before[0].video, after[0].video)
-    assert_same(after, resident(experts[0], moment, asked))
+    assert_same(after, resident(experts[0], inputs, asked))
     kept = [weakref.ref(kv.keys) for texts in streamer._kept.values() for kv in texts.values()]
     assert kept
     del asked
@@ -201,50 +205,50 @@ def test_kept_text_is_forgotten_when_weights_change_or_the_prompt_is_gone(
 
 
 def test_a_wrong_guess_of_what_follows_costs_copies_and_no_correctness(
-    experts: list[JointDenoiser], moment: Moment, variants: list[Variant]
+    experts: list[JointDenoiser], inputs: StepInputs, conditionings: list[Conditioning]
 ) -> None:
-    low = resident(experts[1], moment, variants)
+    low = resident(experts[1], inputs, conditionings)
     streamer = LayerStreamer(experts, LateBackend(), slots=2)
-    streamer.forward_many(moment, variants, expert=0, following=0)
-    assert_same(streamer.forward_many(moment, variants, expert=1), low)
+    streamer.forward_many(inputs, conditionings, expert=0, following=0)
+    assert_same(streamer.forward_many(inputs, conditionings, expert=1), low)
 
 
 def test_each_layer_is_copied_once_per_step_whatever_guidance_evaluates(
-    experts: list[JointDenoiser], moment: Moment, variants: list[Variant]
+    experts: list[JointDenoiser], inputs: StepInputs, conditionings: list[Conditioning]
 ) -> None:
     backend = HostBackend()
     streamer = LayerStreamer(experts, backend, slots=2)
-    streamer.forward_many(moment, variants[:1])
+    streamer.forward_many(inputs, conditionings[:1])
     before = backend.bytes_copied
-    streamer.forward_many(moment, variants)
+    streamer.forward_many(inputs, conditionings)
     assert backend.bytes_copied - before == streamer.streamed_bytes[0]
 
 
 def test_the_host_neither_waits_nor_allocates_between_steps(
-    experts: list[JointDenoiser], moment: Moment, variants: list[Variant]
+    experts: list[JointDenoiser], inputs: StepInputs, conditionings: list[Conditioning]
 ) -> None:
     backend = HostBackend()
     streamer = LayerStreamer(experts, backend, slots=3)
     made = backend.allocations
     for _ in range(3):
-        streamer.forward_many(moment, variants)
+        streamer.forward_many(inputs, conditionings)
     assert made == backend.allocations == 3
     assert backend.synchronizations == 0
 
 
 def test_weights_changed_on_the_host_are_what_is_streamed_next(
-    experts: list[JointDenoiser], moment: Moment, variants: list[Variant]
+    experts: list[JointDenoiser], inputs: StepInputs, conditionings: list[Conditioning]
 ) -> None:
     """A LoRA merged into the weights between two clips."""
     streamer = LayerStreamer(experts, HostBackend(), slots=1)
-    before = streamer.forward_many(moment, variants)
+    before = streamer.forward_many(inputs, conditionings)
     weight = experts[0].video.blocks[0].self_attn.q.weight  # of a layer that was fetched ahead
     with torch.no_grad():
         weight += 0.5 * torch.outer(weight[:, 0], weight[0])
     streamer.weights_changed()
-    after = streamer.forward_many(moment, variants)
+    after = streamer.forward_many(inputs, conditionings)
     assert not torch.equal(before[0].video, after[0].video)
-    assert_same(after, resident(experts[0], moment, variants))
+    assert_same(after, resident(experts[0], inputs, conditionings))
 
 
 def test_both_experts_share_one_copy_of_audio_tower_and_bridge_in_host_memory(experts: list[JointDenoiser]) -> None:
@@ -266,36 +270,36 @@ def test_parameters_lie_aligned_in_their_slab(experts: list[JointDenoiser]) -> N
 
 @pytest.mark.parametrize("first", [0, 1, 5, 9])
 def test_a_copy_that_fails_says_which_and_the_next_call_starts_anew(
-    experts: list[JointDenoiser], moment: Moment, variants: list[Variant], first: int
+    experts: list[JointDenoiser], inputs: StepInputs, conditionings: list[Conditioning], first: int
 ) -> None:
-    expected = resident(experts[0], moment, variants)
+    expected = resident(experts[0], inputs, conditionings)
     backend = FailingBackend(first)
     streamer = LayerStreamer(experts[:1], backend, slots=2)
     with pytest.raises(PhonofilmError, match=r"copying layer \d of expert 0 \(.*\) to cpu failed: the link is down"):
-        [streamer.forward_many(moment, variants) for _ in range(3)]
-    assert_same(resident(experts[0], moment, variants), expected)  # the weights are back on the host
+        [streamer.forward_many(inputs, conditionings) for _ in range(3)]
+    assert_same(resident(experts[0], inputs, conditionings), expected)  # the weights are back on the host
     backend.left = -1
-    assert_same(streamer.forward_many(moment, variants), expected)
+    assert_same(streamer.forward_many(inputs, conditionings), expected)
 
 
 def test_a_failure_inside_a_layer_leaves_the_streamer_usable(
-    experts: list[JointDenoiser], moment: Moment, variants: list[Variant]
+    experts: list[JointDenoiser], inputs: StepInputs, conditionings: list[Conditioning]
 ) -> None:
     streamer = LayerStreamer(experts, LateBackend(), slots=2)
     with pytest.raises(RuntimeError):
-        streamer.forward_many(moment, [replace(variants[0], text_bias=torch.zeros(1, 3))])
-    assert_same(streamer.forward_many(moment, variants), resident(experts[0], moment, variants))
+        streamer.forward_many(inputs, [replace(conditionings[0], text_bias=torch.zeros(1, 3))])
+    assert_same(streamer.forward_many(inputs, conditionings), resident(experts[0], inputs, conditionings))
 
 
 def test_after_closing_the_denoiser_runs_as_before_and_the_streamer_refuses(
-    experts: list[JointDenoiser], moment: Moment, variants: list[Variant]
+    experts: list[JointDenoiser], inputs: StepInputs, conditionings: list[Conditioning]
 ) -> None:
-    expected = resident(experts[0], moment, variants)
+    expected = resident(experts[0], inputs, conditionings)
     streamer = LayerStreamer(experts, HostBackend(), resident=2)
     streamer.close()
-    assert_same(resident(experts[0], moment, variants), expected)
+    assert_same(resident(experts[0], inputs, conditionings), expected)
     with pytest.raises(InputError, match="closed"):
-        streamer.forward_many(moment, variants)
+        streamer.forward_many(inputs, conditionings)
 
 
 class FullBackend(HostBackend):
@@ -316,21 +320,21 @@ class FullBackend(HostBackend):
 
 
 def test_a_device_without_room_is_given_back_what_was_taken(
-    experts: list[JointDenoiser], moment: Moment, variants: list[Variant]
+    experts: list[JointDenoiser], inputs: StepInputs, conditionings: list[Conditioning]
 ) -> None:
-    expected = resident(experts[0], moment, variants)
+    expected = resident(experts[0], inputs, conditionings)
     backend = FullBackend()
     with pytest.raises(torch.OutOfMemoryError):
         LayerStreamer(experts, backend)
     assert backend.pinned == 0
-    assert_same(resident(experts[0], moment, variants), expected)
+    assert_same(resident(experts[0], inputs, conditionings), expected)
 
 
-def test_an_expert_that_does_not_exist_is_refused(experts: list[JointDenoiser], moment: Moment) -> None:
+def test_an_expert_that_does_not_exist_is_refused(experts: list[JointDenoiser], inputs: StepInputs) -> None:
     with pytest.raises(InputError, match="expert 1 does not exist"):
-        LayerStreamer(experts[:1], HostBackend()).forward_many(moment, [], expert=1)
+        LayerStreamer(experts[:1], HostBackend()).forward_many(inputs, [], expert=1)
     with pytest.raises(InputError, match="expert 2 does not exist"):
-        LayerStreamer(experts, HostBackend()).forward_many(moment, [], following=2)
+        LayerStreamer(experts, HostBackend()).forward_many(inputs, [], following=2)
 
 
 def test_weights_that_are_not_in_host_memory_are_refused(experts: list[JointDenoiser]) -> None:
@@ -357,19 +361,19 @@ def test_resident_layers_are_spread_evenly() -> None:
 
 @pytest.mark.gpu
 def test_streaming_to_a_gpu_is_bit_identical_to_resident_there(
-    experts: list[JointDenoiser], moment: Moment, variants: list[Variant]
+    experts: list[JointDenoiser], inputs: StepInputs, conditionings: list[Conditioning]
 ) -> None:
     device = torch.device("cuda")
-    moment = replace(
-        moment, video_latents=moment.video_latents.to(device), audio_latents=moment.audio_latents.to(device)
+    inputs = replace(
+        inputs, video_latents=inputs.video_latents.to(device), audio_latents=inputs.audio_latents.to(device)
     )
-    variants = [
+    conditionings = [
         replace(v, text=v.text.to(device), text_bias=None if v.text_bias is None else v.text_bias.to(device))
-        for v in variants
+        for v in conditionings
     ]
-    expected = resident(experts[0].to(device), moment, variants)
+    expected = resident(experts[0].to(device), inputs, conditionings)
     streamer = LayerStreamer([experts[0].to("cpu")], CudaBackend(device), slots=2, resident=1)
     for _ in range(3):
-        assert_same(streamer.forward_many(moment, variants), expected)
+        assert_same(streamer.forward_many(inputs, conditionings), expected)
     streamer.close()
     assert {parameter.device.type for parameter in experts[0].parameters()} == {"cpu"}

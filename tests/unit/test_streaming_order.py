@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from phonofilm.models.joint import JointDenoiser
 from phonofilm.models.quantized import empty_quantized
-from phonofilm.runtime.clock import Trace, simulate
+from phonofilm.runtime.schedule_sim import Trace, simulate
 from phonofilm.runtime.slabs import SlabLayout
 from phonofilm.runtime.streaming import slab_parameters, text_parameters
 

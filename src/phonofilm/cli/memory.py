@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from phonofilm.geometry import ClipGeometry
     from phonofilm.models.joint import JointDenoiser
     from phonofilm.runtime.footprint import Footprint
-    from phonofilm.runtime.plan import Budget, Offload, Work
+    from phonofilm.runtime.memory_plan import Budget, ClipCost, Offload
 
 SIZES = {"360p": (352, 640), "720p": (720, 1280)}
 LENGTHS = (2.0, 8.0)
@@ -43,7 +43,7 @@ def plan(
     from rich.text import Text
 
     from phonofilm.evaluation.flops import forward_flops
-    from phonofilm.runtime.plan import Work
+    from phonofilm.runtime.memory_plan import ClipCost
     from phonofilm.runtime.released import released_denoiser
 
     for name, value in (
@@ -71,7 +71,7 @@ def plan(
     for told, clip in clips:
         flops = forward_flops(denoiser, clip.video_tokens, clip.audio_latents, TEXT_TOKENS).total
         whole, tiled = (_decoding(clip, tiles) for tiles in (False, True))
-        work = Work(clip.video_tokens, flops, steps=steps, decoding=whole, decoding_tiled=tiled)
+        work = ClipCost(clip.video_tokens, flops, steps=steps, decoding=whole, decoding_tiled=tiled)
         table = Table("", "plan", title=f"{told}, {clip.num_frames} frames at 24 fps, {clip.video_tokens} video tokens")
         for name, budget in rows:
             table.add_row(name, Text(_told(budget, model, work, kind)))
@@ -99,7 +99,7 @@ def _this_machine(vram_limit: float | None, host: int | None, flops: float | Non
     import psutil
     import torch
 
-    from phonofilm.runtime.plan import Budget
+    from phonofilm.runtime.memory_plan import Budget
 
     memory = psutil.virtual_memory().available if host is None else host
     if torch.cuda.is_available():
@@ -121,7 +121,7 @@ def known_peak(name: str) -> float | None:
 
 def _card(gigabytes: int) -> Budget:
     """A card as it is sold: powers of two."""
-    from phonofilm.runtime.plan import Budget
+    from phonofilm.runtime.memory_plan import Budget
 
     return Budget(gigabytes * 2**30)
 
@@ -134,7 +134,7 @@ def _footprint(denoiser: JointDenoiser) -> Footprint:
     text_encoder = released.TEXT_ENCODER_PARAMETERS * WEIGHT_BYTES
     text = (released.TEXT_BLOCK_PARAMETERS, released.TEXT_TENSOR_PARAMETERS, released.TEXT_WIDTH)
     blocks = TextBlocks(*(count * WEIGHT_BYTES for count in text))
-    return Footprint.of(denoiser, released.EXPERTS, text_encoder, decoders, WEIGHT_BYTES, blocks)
+    return Footprint.of(denoiser, released.EXPERT_COUNT, text_encoder, decoders, WEIGHT_BYTES, blocks)
 
 
 def _decoding(clip: ClipGeometry, tiled: bool) -> int:
@@ -145,8 +145,8 @@ def _decoding(clip: ClipGeometry, tiled: bool) -> int:
     return weights + decoding_bytes(clip.height * clip.width, clip.num_frames, WEIGHT_BYTES, tiled=tiled)
 
 
-def _shared(model: Footprint, work: Work, devices: int) -> str:
-    from phonofilm.runtime.several import per_device
+def _shared(model: Footprint, work: ClipCost, devices: int) -> str:
+    from phonofilm.runtime.parallel_footprint import per_device
 
     each = per_device(model, work, devices)
     return (
@@ -155,17 +155,17 @@ def _shared(model: Footprint, work: Work, devices: int) -> str:
     )
 
 
-def _told(budget: Budget, model: Footprint, work: Work, offload: Offload | None) -> str:
-    from phonofilm.runtime.plan import choose
+def _told(budget: Budget, model: Footprint, work: ClipCost, offload: Offload | None) -> str:
+    from phonofilm.runtime.memory_plan import choose_offload
 
     try:
-        return choose(budget, model, work, offload).line(budget)
+        return choose_offload(budget, model, work, offload).line(budget)
     except InputError as error:
         return f"does not fit: {error}"
 
 
 def _offload(word: str) -> Offload | None:
-    from phonofilm.runtime.plan import OFFLOADS
+    from phonofilm.runtime.memory_plan import OFFLOADS
 
     for kind in OFFLOADS:
         if word == kind:

@@ -23,7 +23,7 @@ from phonofilm.models.joint import TEXT_LENGTH, JointDenoiser
 from phonofilm.models.quantized import empty_quantized
 from phonofilm.models.video import WanModel
 from phonofilm.runtime.footprint import DECODER_WIDTH, Footprint, TextBlocks, decoding_bytes
-from phonofilm.runtime.plan import Budget, Offload, Plan, Streaming, Work, choose
+from phonofilm.runtime.memory_plan import Budget, ClipCost, MemoryPlan, Offload, StreamingOptions, choose_offload
 from phonofilm.runtime.streaming import spread
 
 if TYPE_CHECKING:
@@ -121,7 +121,9 @@ def _refuse_what_changes_nothing(machine: Machine, told: Limits) -> None:
         raise InputError(f"--ram-limit needs a device to plan for, and this is {machine.device}; give --vram-limit too")
 
 
-def _choose(machine: Machine, told: Limits, checkpoint: Checkpoint, clips: Sequence[ClipPlan]) -> tuple[Plan, Budget]:
+def _choose(
+    machine: Machine, told: Limits, checkpoint: Checkpoint, clips: Sequence[ClipPlan]
+) -> tuple[MemoryPlan, Budget]:
     from phonofilm.evaluation.flops import forward_flops
 
     denoiser, itemsize = _denoiser(checkpoint, machine.computing.quantize), machine.dtype.itemsize
@@ -136,7 +138,7 @@ def _choose(machine: Machine, told: Limits, checkpoint: Checkpoint, clips: Seque
         + _decoding(checkpoint, geometry.height * geometry.width, geometry.num_frames, itemsize, tiles)
         for tiles in (False, True)
     )
-    work = Work(
+    work = ClipCost(
         geometry.video_tokens,
         flops,
         evaluations=max(len(scales.evaluations) for clip in clips for scales in clip.guidance),
@@ -145,7 +147,7 @@ def _choose(machine: Machine, told: Limits, checkpoint: Checkpoint, clips: Seque
         decoding_tiled=0 if told.vae_tiling is False else tiled,
     )
     stored = {entry.dtype for entry in checkpoint.layout.components["text_encoder"].entries.values()}
-    streaming = Streaming(
+    streaming = StreamingOptions(
         slots=told.slots or machine.slots,
         resident=told.resident,
         on_disk=machine.disk is not None,
@@ -153,7 +155,7 @@ def _choose(machine: Machine, told: Limits, checkpoint: Checkpoint, clips: Seque
     )
     budget = _budget(machine, told)
     kind = {"cpu": "model", "auto": None}.get(machine.offload, machine.offload)
-    return choose(budget, model, work, cast("Offload | None", kind), streaming), budget
+    return choose_offload(budget, model, work, cast("Offload | None", kind), streaming), budget
 
 
 def _budget(machine: Machine, told: Limits) -> Budget:

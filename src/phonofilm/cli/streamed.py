@@ -8,10 +8,10 @@ import psutil
 
 from phonofilm.cli.devices import Machine
 from phonofilm.cli.progress import Report, size
-from phonofilm.offload.engine import LayerEngine
-from phonofilm.offload.loading import Store, load_for_streaming
 from phonofilm.pipeline.mova import MovaPipeline
 from phonofilm.runtime.backends import Backend, CudaBackend, HostBackend
+from phonofilm.runtime.layer_engine import LayerEngine
+from phonofilm.runtime.streamed_loading import SlabFolder, load_for_streaming
 
 if TYPE_CHECKING:
     from phonofilm.cli.checkpoint import Checkpoint
@@ -22,7 +22,7 @@ def load_streamed(checkpoint: Checkpoint, machine: Machine, report: Report) -> M
     store = None
     if machine.disk is not None:
         name = f"phonofilm-{checkpoint.fingerprint}-{machine.dtype_name}"
-        store = Store(machine.disk / name, checkpoint.fingerprint)
+        store = SlabFolder(machine.disk / name, checkpoint.fingerprint)
     loaded = load_for_streaming(
         checkpoint.layout,
         machine.dtype,

@@ -16,30 +16,30 @@ from phonofilm.models.layout import Component
 from phonofilm.models.shards import CHUNK_BYTES, TensorEntry
 
 
-def settle(module: nn.Module, homes: Mapping[nn.Parameter, Tensor]) -> list[nn.Parameter]:
-    """Replace the parameters that are keys of `homes` (on the meta device, say) by ones that live in their tensors.
+def assign_memory(module: nn.Module, memory: Mapping[nn.Parameter, Tensor]) -> list[nn.Parameter]:
+    """Replace the parameters that are keys of `memory` (on the meta device, say) by ones that live in their tensors.
 
     Returns the new ones. A parameter that several places share stays shared.
     """
-    settled: dict[nn.Parameter, nn.Parameter] = {}
+    assigned: dict[nn.Parameter, nn.Parameter] = {}
     for owner in module.modules():
         for name, parameter in owner._parameters.items():
-            if parameter is not None and parameter in homes:
-                if parameter not in settled:
-                    settled[parameter] = type(parameter)(homes[parameter], requires_grad=parameter.requires_grad)
-                owner._parameters[name] = settled[parameter]
-    return list(settled.values())
+            if parameter is not None and parameter in memory:
+                if parameter not in assigned:
+                    assigned[parameter] = type(parameter)(memory[parameter], requires_grad=parameter.requires_grad)
+                owner._parameters[name] = assigned[parameter]
+    return list(assigned.values())
 
 
 @dataclass(frozen=True)
-class Reading:
+class TensorRead:
     """One tensor to read, and where to."""
 
     entry: TensorEntry
     target: Tensor
 
 
-def readings(component: Component, module: nn.Module, wanted: Collection[Tensor]) -> Iterator[Reading]:
+def tensor_reads(component: Component, module: nn.Module, wanted: Collection[Tensor]) -> Iterator[TensorRead]:
     """What it takes to read the `wanted` tensors of `module`, a video or audio tower or a bridge, from its files.
 
     Raises CheckpointError when the weights do not fit the module.
@@ -50,10 +50,10 @@ def readings(component: Component, module: nn.Module, wanted: Collection[Tensor]
         (entry,) = placement.sources
         target = tensors[placement.names[0]]
         if id(target) in asked:
-            yield Reading(entry, target.detach())
+            yield TensorRead(entry, target.detach())
 
 
-def fill(wanted: Collection[Reading], threads: int, progress: Callable[[int], None]) -> None:
+def fill(wanted: Collection[TensorRead], threads: int, progress: Callable[[int], None]) -> None:
     """Read everything, converting to the target's dtype on the way. `progress` is told the bytes of each tensor read.
 
     Needs no memory but the targets and a small buffer per thread. Raises CheckpointError when a file changed since its

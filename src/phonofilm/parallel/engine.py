@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from phonofilm.models.joint import JointOutput, Positions
-from phonofilm.models.layerwise import Moment, Variant, forward_many
+from phonofilm.models.shared_forward import Conditioning, StepInputs, forward_many
 from phonofilm.parallel.denoiser import SharedDenoiser
 from phonofilm.parallel.mesh import Mesh
 from phonofilm.parallel.weights import ShardedWeights
@@ -36,18 +36,18 @@ class ParallelEngine:
 
     @torch.no_grad()
     def __call__(
-        self, expert: ExpertName, moment: Moment, variants: Sequence[Variant], following: ExpertName
+        self, expert: ExpertName, inputs: StepInputs, conditionings: Sequence[Conditioning], following: ExpertName
     ) -> list[JointOutput]:
         denoiser = self._denoisers[expert]
         for module in (denoiser.video, denoiser.audio, denoiser.bridge):
             wake(module)
-        moment = replace(moment, positions=self._positions(denoiser, moment.positions))
-        mine = self._dealt(variants)
+        inputs = replace(inputs, positions=self._positions(denoiser, inputs.positions))
+        mine = self._dealt(conditionings)
         if self._weights is None:
-            outputs = forward_many(denoiser, moment, mine, _in_place)
+            outputs = forward_many(denoiser, inputs, mine, _in_place)
         else:
-            outputs = self._weights.forward_many(denoiser, moment, mine)
-        return self._gathered(outputs)[: len(variants)]
+            outputs = self._weights.forward_many(denoiser, inputs, mine)
+        return self._gathered(outputs)[: len(conditionings)]
 
     def release(self, expert: ExpertName) -> None:
         """Forget an expert; its memory is free once the pipeline has forgotten it too."""
@@ -60,11 +60,11 @@ class ParallelEngine:
             self._whole, self._here = whole, denoiser.share.positions(whole)
         return None if whole is None else self._here
 
-    def _dealt(self, variants: Sequence[Variant]) -> list[Variant]:
-        """Every cfg-th variant. All ranks get as many: where none is left, the last is evaluated again and not used."""
+    def _dealt(self, conditionings: Sequence[Conditioning]) -> list[Conditioning]:
+        """Every cfg-th conditioning. All ranks get as many: where none is left, the last is evaluated again and not used."""
         side = self._mesh.cfg
-        rounds = -(-len(variants) // side.size)
-        return [variants[min(turn * side.size + side.place, len(variants) - 1)] for turn in range(rounds)]
+        rounds = -(-len(conditionings) // side.size)
+        return [conditionings[min(turn * side.size + side.place, len(conditionings) - 1)] for turn in range(rounds)]
 
     def _gathered(self, outputs: list[JointOutput]) -> list[JointOutput]:
         if self._mesh.cfg.size == 1:

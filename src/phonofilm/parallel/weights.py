@@ -10,7 +10,7 @@ from torch import nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from phonofilm.models.joint import JointDenoiser, JointOutput
-from phonofilm.models.layerwise import Moment, Variant, forward_many
+from phonofilm.models.shared_forward import Conditioning, StepInputs, forward_many
 from phonofilm.parallel.mesh import Mesh
 
 
@@ -39,8 +39,10 @@ class ShardedWeights(nn.Module):
     def forward(self, evaluate: Callable[[], list[JointOutput]]) -> list[JointOutput]:
         return evaluate()
 
-    def forward_many(self, denoiser: JointDenoiser, moment: Moment, variants: Sequence[Variant]) -> list[JointOutput]:
-        """As `layerwise.forward_many`; each layer is gathered once for all variants. Every rank must call it."""
+    def forward_many(
+        self, denoiser: JointDenoiser, inputs: StepInputs, conditionings: Sequence[Conditioning]
+    ) -> list[JointOutput]:
+        """As `shared_forward.forward_many`; each layer is gathered once for all conditionings. Every rank must call it."""
 
         @contextmanager
         def gathered(index: int) -> Iterator[None]:
@@ -49,5 +51,5 @@ class ShardedWeights(nn.Module):
                 assert isinstance(module, FSDPModule)
                 module.reshard()
 
-        outputs: list[JointOutput] = self(lambda: forward_many(denoiser, moment, variants, gathered))
+        outputs: list[JointOutput] = self(lambda: forward_many(denoiser, inputs, conditionings, gathered))
         return outputs

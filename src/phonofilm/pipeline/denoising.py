@@ -19,7 +19,7 @@ from phonofilm.geometry import ClipGeometry
 from phonofilm.models.audio import WanAudioModel
 from phonofilm.models.bridge import DualTowerConditionalBridge
 from phonofilm.models.joint import JointDenoiser, JointOutput, Positions
-from phonofilm.models.layerwise import Moment, Variant, forward_one
+from phonofilm.models.shared_forward import Conditioning, StepInputs, forward_one
 from phonofilm.models.video import WanModel
 from phonofilm.pipeline.conditions import Text
 from phonofilm.pipeline.guidance import Evaluation, Latents
@@ -32,11 +32,11 @@ class Engine(Protocol):
     """Who runs the forwards of one step: whatever holds the weights where they are needed.
 
     Called with the expert that is asked, what all evaluations share, what each has for itself, and the expert that will
-    be asked next. Returns one output per variant, in order.
+    be asked next. Returns one output per conditioning, in order.
     """
 
     def __call__(
-        self, expert: ExpertName, moment: Moment, variants: Sequence[Variant], following: ExpertName
+        self, expert: ExpertName, inputs: StepInputs, conditionings: Sequence[Conditioning], following: ExpertName
     ) -> list[JointOutput]: ...
 
     def release(self, expert: ExpertName) -> None:
@@ -83,12 +83,12 @@ class Resident:
     experts: Experts
 
     def __call__(
-        self, expert: ExpertName, moment: Moment, variants: Sequence[Variant], following: ExpertName
+        self, expert: ExpertName, inputs: StepInputs, conditionings: Sequence[Conditioning], following: ExpertName
     ) -> list[JointOutput]:
         denoiser = self.experts.denoiser(expert)
         for module in (denoiser.video, denoiser.audio, denoiser.bridge):
             wake(module)
-        return [forward_one(denoiser, moment, variant) for variant in variants]
+        return [forward_one(denoiser, inputs, conditioning) for conditioning in conditionings]
 
     def release(self, expert: ExpertName) -> None:
         """Nothing to do: `experts` holds the weights."""
@@ -116,7 +116,7 @@ class ExpertVelocity:
         self.forwards += len(evaluations)
         name = self.experts.name_at(step.video.timestep)
         denoiser = self.experts.denoiser(name)
-        moment = Moment(
+        inputs = StepInputs(
             torch.cat([latents.video, self.condition], dim=1),
             latents.audio,
             torch.tensor(step.video.timestep),
@@ -124,12 +124,12 @@ class ExpertVelocity:
             float(self.geometry.frame_rate),
             self._where(denoiser, latents),
         )
-        outputs = self.engine(name, moment, [self._variant(one) for one in evaluations], self._following(step))
+        outputs = self.engine(name, inputs, [self._conditioning(one) for one in evaluations], self._following(step))
         return [Latents(out.video.float(), out.audio.float()) for out in outputs]
 
-    def _variant(self, evaluation: Evaluation) -> Variant:
+    def _conditioning(self, evaluation: Evaluation) -> Conditioning:
         alone = evaluation is Evaluation.NEGATIVE_ALONE
-        return Variant(*self.text[evaluation], bridge_scale=0.0 if alone else self.bridge_scale)
+        return Conditioning(*self.text[evaluation], bridge_scale=0.0 if alone else self.bridge_scale)
 
     def _following(self, step: Step) -> ExpertName:
         """After the last step comes the next clip's first, unless its expert was given up."""

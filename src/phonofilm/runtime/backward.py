@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from phonofilm.models.joint import JointCondition, JointDenoiser
 from phonofilm.runtime.backends import Backend
+from phonofilm.runtime.ring import SLOTS
 from phonofilm.runtime.slabs import HostSlab
 from phonofilm.runtime.streaming import Group, LayerStreamer, layer_groups, parameters_of
 
@@ -30,7 +31,7 @@ class TrainingStreamer(LayerStreamer):
     """
 
     def __init__(
-        self, experts: Sequence[JointDenoiser], backend: Backend, *, slots: int = 2, resident: int = 0
+        self, experts: Sequence[JointDenoiser], backend: Backend, *, slots: int = SLOTS, resident: int = 0
     ) -> None:
         super().__init__(experts, backend, slots=slots, resident=resident, slabs=_frozen_slabs(experts))
         self._held = ExitStack()

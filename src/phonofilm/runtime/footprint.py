@@ -9,7 +9,7 @@ from torch import nn
 
 from phonofilm.models.joint import TEXT_LENGTH, JointDenoiser
 from phonofilm.models.quantized import is_stored
-from phonofilm.runtime.stack import SLOTS as STACK_SLOTS
+from phonofilm.runtime.ring import SLOTS
 from phonofilm.runtime.staging import PIECES
 from phonofilm.runtime.streaming import text_parameters
 
@@ -48,7 +48,7 @@ class TextBlocks:
     @property
     def device(self) -> int:
         """Bytes on the device while a prompt is read."""
-        return STACK_SLOTS * self.block + TEXT_WIDTHS * TEXT_LENGTH * self.position
+        return SLOTS * self.block + TEXT_WIDTHS * TEXT_LENGTH * self.position
 
     @property
     def host(self) -> int:

@@ -12,7 +12,7 @@ from phonofilm.models.joint import JointDenoiser
 from phonofilm.models.video import WanModel
 
 TOWERS: dict[str, Any] = {"text_dim": 4096, "freq_dim": 256, "eps": 1e-6}
-EXPERTS = 2
+EXPERT_COUNT = 2
 TEXT_ENCODER_PARAMETERS = 5_680_910_336
 TEXT_WIDTH = 4096
 TEXT_BLOCK_PARAMETERS = 192_948_224

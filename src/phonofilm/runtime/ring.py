@@ -16,6 +16,9 @@ from phonofilm.runtime.backends import Queue, Queues
 
 Key = TypeVar("Key")
 
+SLOTS = 2
+"""Slots that suffice to copy one layer while another computes: what everything that streams uses unless asked otherwise."""
+
 
 class Ring(Generic[Key]):
     """`slots` slots. `fetch(key, slot)` gives the copy queue what brings `key` into a slot; it may raise."""

@@ -1,6 +1,6 @@
 """Layer streaming: weights wait in host memory and pass through a few slots on the device, while it computes.
 
-For sampling; gradients do not flow through it. What a slot holds when, is ring.py's; what runs, models.layerwise's.
+For sampling; gradients do not flow through it. What a slot holds when, is ring.py's; what runs, models.shared_forward's.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.models.joint import JointDenoiser, JointOutput
 from phonofilm.models.layers import Block
-from phonofilm.models.layerwise import KeptText, Moment, Variant, forward_many
+from phonofilm.models.shared_forward import Conditioning, KeptText, StepInputs, forward_many
 from phonofilm.runtime.backends import Backend
-from phonofilm.runtime.ring import Ring
+from phonofilm.runtime.ring import SLOTS, Ring
 from phonofilm.runtime.slabs import HostSlab
 from phonofilm.runtime.staging import Staging
 
-Key = tuple[int, int]
+LayerKey = tuple[int, int]
 """(expert, layer)."""
 Fetched = tuple[int, int, bool]
 """(expert, layer, whether with the weights that only texts need)."""
@@ -52,7 +52,7 @@ class LayerStreamer:
         experts: Sequence[JointDenoiser],
         backend: Backend,
         *,
-        slots: int = 2,
+        slots: int = SLOTS,
         resident: int = 0,
         slabs: Mapping[Group, HostSlab] | None = None,
         keep_text: bool = False,
@@ -63,7 +63,7 @@ class LayerStreamer:
         self._experts: list[JointDenoiser | None] = list(experts)
         self._backend = backend
         self._ring = Ring(slots, backend, self._fetch)
-        self._slabs: dict[Key, tuple[HostSlab, ...]] = {}
+        self._slabs: dict[LayerKey, tuple[HostSlab, ...]] = {}
         self._pinned: list[HostSlab] = []
         self._slots: list[Tensor] = []
         self._staging: Staging | None = None
@@ -89,7 +89,7 @@ class LayerStreamer:
 
     @property
     def streamed_bytes(self) -> tuple[int, ...]:
-        """Bytes copied to the device for one forward of each expert, however many variants it evaluates."""
+        """Bytes copied to the device for one forward of each expert, however many conditionings it evaluates."""
         return self._bytes_of_a_forward(whole=True)
 
     @property
@@ -105,9 +105,14 @@ class LayerStreamer:
 
     @torch.no_grad()
     def forward_many(
-        self, moment: Moment, variants: Sequence[Variant], *, expert: int = 0, following: int | None = None
+        self,
+        inputs: StepInputs,
+        conditionings: Sequence[Conditioning],
+        *,
+        expert: int = 0,
+        following: int | None = None,
     ) -> list[JointOutput]:
-        """Evaluate `variants` with one pass over the weights of `expert`.
+        """Evaluate `conditionings` with one pass over the weights of `expert`.
 
         `following`: the expert that will probably be asked next (by default the same); its first layers are fetched while
         the last ones of this forward compute. A wrong guess costs time, never correctness.
@@ -125,7 +130,7 @@ class LayerStreamer:
             raise InputError(f"expert {expert} was released; make a new streamer to run it again")
         if self._slabs and not self._slots:
             raise InputError("this streamer was closed; make a new one to stream again")
-        kept = self._kept_texts(expert, denoiser, variants)
+        kept = self._kept_texts(expert, denoiser, conditionings)
         whole = kept is None or not all(_complete(denoiser, text) for text in kept)
         # The same expert finds its texts kept the next time; another one has yet to see them.
         whole_after = not self._keep_text or following != expert
@@ -147,7 +152,7 @@ class LayerStreamer:
                         slab.bind(slab.buffer)
 
         try:
-            return forward_many(denoiser, moment, variants, weights, kept)
+            return forward_many(denoiser, inputs, conditionings, weights, kept)
         except BaseException:
             self._kept.clear()
             raise
@@ -212,17 +217,19 @@ class LayerStreamer:
     def _order(self, expert: int, whole: bool) -> list[Fetched]:
         return [(*key, whole) for key in self._slabs if key[0] == expert]
 
-    def _kept_texts(self, expert: int, denoiser: JointDenoiser, variants: Sequence[Variant]) -> list[KeptText] | None:
-        """What is kept of each variant's text, for this expert alone: the other one's would take as much room again."""
+    def _kept_texts(
+        self, expert: int, denoiser: JointDenoiser, conditionings: Sequence[Conditioning]
+    ) -> list[KeptText] | None:
+        """What is kept of each conditioning's text, for this expert alone: the other one's would take as much room again."""
         if not self._keep_text:
             return None
         if self._kept_for != expert:
             self._kept.clear()
             self._kept_for = expert
-        for variant in variants:
-            if variant.text not in self._kept:
-                self._kept[variant.text] = {}
-        return [self._kept[variant.text] for variant in variants]
+        for conditioning in conditionings:
+            if conditioning.text not in self._kept:
+                self._kept[conditioning.text] = {}
+        return [self._kept[conditioning.text] for conditioning in conditionings]
 
     def _size(self, slab: HostSlab, whole: bool) -> int:
         return slab.nbytes if whole else self._without_text[slab]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from phonofilm.training.config import LoopConfig
 
 DRIVER = 600_000_000
-"""Bytes a CUDA context and its libraries take beside what is allocated: an assumption, as in `phonofilm.runtime.plan`."""
+"""Bytes a CUDA context and its libraries take beside what is allocated: an assumption, as in `phonofilm.runtime.memory_plan`."""
 BEST = 3
 
 

@@ -18,8 +18,7 @@ from phonofilm.media.clip import Clip
 from phonofilm.media.sheet import contact_sheet
 from phonofilm.media.write import save_clip
 from phonofilm.models.joint import JointOutput
-from phonofilm.models.layerwise import Moment as Evaluated
-from phonofilm.models.layerwise import Variant, forward_one
+from phonofilm.models.shared_forward import Conditioning, StepInputs, forward_one
 from phonofilm.pipeline.conditions import Text
 from phonofilm.pipeline.denoising import ExpertName
 from phonofilm.pipeline.mova import MovaPipeline
@@ -144,7 +143,7 @@ class SampleHook:
         return pipe
 
     def forwards(
-        self, expert: ExpertName, moment: Evaluated, variants: Sequence[Variant], following: ExpertName
+        self, expert: ExpertName, inputs: StepInputs, conditionings: Sequence[Conditioning], following: ExpertName
     ) -> list[JointOutput]:
         """The pipeline's engine: one forward after the other, with the expert brought as training brings it.
 
@@ -153,9 +152,9 @@ class SampleHook:
         low = self.model.low
         self.activate("both" if low is None else expert)
         denoiser = low if low is not None and expert == "low" else self.model.high
-        places = self.model.places(denoiser, moment.video_latents, moment.audio_latents, moment.frame_rate)
-        here = replace(moment, positions=places)
-        return [forward_one(denoiser, here, variant) for variant in variants]
+        places = self.model.places(denoiser, inputs.video_latents, inputs.audio_latents, inputs.frame_rate)
+        here = replace(inputs, positions=places)
+        return [forward_one(denoiser, here, conditioning) for conditioning in conditionings]
 
 
 @contextmanager

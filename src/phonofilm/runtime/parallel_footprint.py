@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from phonofilm.runtime.footprint import Footprint
-from phonofilm.runtime.plan import RESERVE, Work
+from phonofilm.runtime.memory_plan import RESERVE, ClipCost
 
 EXCHANGE_WIDTHS = 6
 """What Ulysses keeps alive beside a forward's own, in units of one state: queries, keys and values, sent and received."""
@@ -21,7 +21,7 @@ class PerDevice:
     in_parts: int
 
 
-def per_device(model: Footprint, work: Work, devices: int) -> PerDevice:
+def per_device(model: Footprint, work: ClipCost, devices: int) -> PerDevice:
     """For `devices` devices that share the video's tokens (cfg 1). An upper bound, for what is exchanged."""
     tokens = -(-work.video_tokens // devices)
     exchanged = tokens * model.state_bytes_per_token * EXCHANGE_WIDTHS

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from phonofilm.errors import InputError
-from phonofilm.runtime.clock import simulate
 from phonofilm.runtime.footprint import Footprint
+from phonofilm.runtime.ring import SLOTS
+from phonofilm.runtime.schedule_sim import simulate
 from phonofilm.runtime.staging import PIECES
 from phonofilm.runtime.streaming import spread
 
 Offload = Literal["none", "model", "layer"]
 OFFLOADS: tuple[Offload, ...] = ("none", "model", "layer")
 RESERVE = 600_000_000
-SLOTS = 2
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Work:
+class ClipCost:
     """What is asked: video tokens of the clip, FLOPs of one evaluation of the model, evaluations per step, steps.
 
     `decoding`, `decoding_tiled`: bytes that the picture's decoder takes, whole and in tiles; 0 leaves it out of the plan.
@@ -50,7 +50,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Streaming:
+class StreamingOptions:
     """What is asked of streaming. `resident`: layers that stay on the device; None is as many as fit.
 
     `on_disk`: the layers wait in files. `text_encoder_mapped`: the text encoder is a map of the checkpoint's files, which
@@ -64,7 +64,7 @@ class Streaming:
 
 
 @dataclass(frozen=True)
-class Plan:
+class MemoryPlan:
     """Where weights wait, and what comes of it.
 
     `resident`: layers of each expert that stay on the device; with "layer" the others pass through `slots` slots, from
@@ -113,15 +113,19 @@ class Plan:
                 return f"{streamed}{kept}{text}, the text encoder block by block"
 
 
-def choose(
-    budget: Budget, model: Footprint, work: Work, offload: Offload | None = None, streaming: Streaming | None = None
-) -> Plan:
+def choose_offload(
+    budget: Budget,
+    model: Footprint,
+    work: ClipCost,
+    offload: Offload | None = None,
+    streaming: StreamingOptions | None = None,
+) -> MemoryPlan:
     """The first of none, model and layer that fits, or `offload` if it does.
 
     Raises InputError, saying what would fit, when nothing does.
     """
     asked = OFFLOADS if offload is None else (offload,)
-    plans = {kind: _plan(kind, budget, model, work, streaming or Streaming()) for kind in OFFLOADS}
+    plans = {kind: _plan(kind, budget, model, work, streaming or StreamingOptions()) for kind in OFFLOADS}
     fitting = [plan for plan in plans.values() if _fits(plan, budget)]
     for plan in fitting:
         if plan.offload in asked:
@@ -135,7 +139,9 @@ def choose(
     )
 
 
-def _plan(offload: Offload, budget: Budget, model: Footprint, work: Work, streaming: Streaming) -> Plan:
+def _plan(
+    offload: Offload, budget: Budget, model: Footprint, work: ClipCost, streaming: StreamingOptions
+) -> MemoryPlan:
     if offload == "layer":
         return _layer(budget, model, work, streaming)
     layers, seconds = len(model.layers), _compute_seconds(budget, work)
@@ -146,10 +152,10 @@ def _plan(offload: Offload, budget: Budget, model: Footprint, work: Work, stream
         staying = model.decoders + RESERVE
         sampling, host = max(model.active + working, model.text_encoder + RESERVE), model.total
     device, tiled = _with_decoding(sampling, staying, budget, work)
-    return Plan(offload, layers, 0, layers, device, host, seconds, work.steps, tiled=tiled)
+    return MemoryPlan(offload, layers, 0, layers, device, host, seconds, work.steps, tiled=tiled)
 
 
-def _layer(budget: Budget, model: Footprint, work: Work, streaming: Streaming) -> Plan:
+def _layer(budget: Budget, model: Footprint, work: ClipCost, streaming: StreamingOptions) -> MemoryPlan:
     layers, slots = len(model.layers), streaming.slots
     working = model.working(work.video_tokens, work.evaluations)
 
@@ -177,10 +183,12 @@ def _layer(budget: Budget, model: Footprint, work: Work, streaming: Streaming) -
     waiting += model.text_blocks.host
     needed, tiled = device(kept, text)
     seconds = _streamed_seconds(budget, model, work, kept, slots, text)
-    return Plan("layer", layers, slots, kept, needed, waiting, seconds, work.steps, streaming.on_disk, tiled, text)
+    return MemoryPlan(
+        "layer", layers, slots, kept, needed, waiting, seconds, work.steps, streaming.on_disk, tiled, text
+    )
 
 
-def _with_decoding(sampling: int, staying: int, budget: Budget, work: Work) -> tuple[int, bool]:
+def _with_decoding(sampling: int, staying: int, budget: Budget, work: ClipCost) -> tuple[int, bool]:
     """Peak bytes of sampling and of decoding beside what stays, and whether decoding is in tiles to fit."""
     whole = max(sampling, staying + work.decoding)
     if whole <= budget.device or not work.decoding_tiled:
@@ -197,12 +205,12 @@ def _resident_bytes(model: Footprint, count: int) -> int:
     return sum(model.resident(index) for index in spread(count, len(model.layers)))
 
 
-def _compute_seconds(budget: Budget, work: Work) -> float | None:
+def _compute_seconds(budget: Budget, work: ClipCost) -> float | None:
     return None if budget.flops is None else work.evaluations * work.flops / budget.flops
 
 
 def _streamed_seconds(
-    budget: Budget, model: Footprint, work: Work, resident: int, slots: int, keeps_text: bool
+    budget: Budget, model: Footprint, work: ClipCost, resident: int, slots: int, keeps_text: bool
 ) -> float | None:
     """A step in the long run, by the simulated ring: copies hide behind the computation as far as they can."""
     seconds = _compute_seconds(budget, work)
@@ -215,11 +223,13 @@ def _streamed_seconds(
     return simulate(compute, copies, slots, forwards=3).makespan - simulate(compute, copies, slots, forwards=2).makespan
 
 
-def _fits(plan: Plan, budget: Budget) -> bool:
+def _fits(plan: MemoryPlan, budget: Budget) -> bool:
     return plan.device_bytes <= budget.device and (budget.host is None or plan.host_bytes <= budget.host)
 
 
-def _what_would_fit(fitting: list[Plan], streamed: Plan, budget: Budget, model: Footprint, work: Work) -> str:
+def _what_would_fit(
+    fitting: list[MemoryPlan], streamed: MemoryPlan, budget: Budget, model: Footprint, work: ClipCost
+) -> str:
     if fitting:
         return f"What fits: offload {' or '.join(plan.offload for plan in fitting)}"
     if budget.host is not None and streamed.host_bytes > budget.host:

@@ -15,25 +15,25 @@ from torch import Tensor
 from phonofilm.errors import InputError
 from phonofilm.media.atomic import replacing
 
-FORMAT = 1
+SLAB_FORMAT = 1
 CONTENTS = "contents.json"
 
-Sizes = Mapping[str, int]
+SlabSizes = Mapping[str, int]
 """Bytes of each slab, by name."""
 
 
 def stored_slabs(
-    folder: Path, sizes: Sizes, account: str, write: Callable[[dict[str, Tensor]], None]
+    folder: Path, sizes: SlabSizes, fingerprint: str, write: Callable[[dict[str, Tensor]], None]
 ) -> dict[str, Tensor]:
     """The slabs of `folder` as private maps, uint8 each: what changes in them is in memory only, page by page.
 
     Args:
-        account: all that the bytes depend on; a folder with another account is written anew.
+        fingerprint: all that the bytes depend on; a folder with another fingerprint is written anew.
         write: fills the slabs of a folder that is not there yet, or not whole. They become the folder in one step.
 
     Raises InputError, before anything is written, when the disk has no room; MediaError when it cannot be written.
     """
-    contents = json.dumps({"format": FORMAT, "account": account, "slabs": dict(sizes)}, indent=1)
+    contents = json.dumps({"format": SLAB_FORMAT, "account": fingerprint, "slabs": dict(sizes)}, indent=1)
     if not _is_whole(folder, sizes, contents):
         _check_room(folder, sizes)
         with replacing(folder) as unfinished:
@@ -46,8 +46,8 @@ def stored_slabs(
     return {name: _map(folder / name) for name in sizes}
 
 
-def _is_whole(folder: Path, sizes: Sizes, contents: str) -> bool:
-    """The account is written last and the folder appears at once, so sizes are all that is left to check."""
+def _is_whole(folder: Path, sizes: SlabSizes, contents: str) -> bool:
+    """The fingerprint is written last and the folder appears at once, so sizes are all that is left to check."""
     try:
         right = (folder / CONTENTS).read_text(encoding="utf-8") == contents
         return right and all((folder / name).stat().st_size == max(1, nbytes) for name, nbytes in sizes.items())
@@ -55,7 +55,7 @@ def _is_whole(folder: Path, sizes: Sizes, contents: str) -> bool:
         return False
 
 
-def _check_room(folder: Path, sizes: Sizes) -> None:
+def _check_room(folder: Path, sizes: SlabSizes) -> None:
     there = next(parent for parent in folder.absolute().parents if parent.exists())
     free, needed = shutil.disk_usage(there).free, sum(sizes.values())
     if free < needed:

@@ -1,4 +1,4 @@
-"""A pipeline whose experts wait layer by layer: weights are read straight into the memory they will be streamed from."""
+"""Loads a pipeline for layer streaming: weights are read straight into the memory they will be streamed from."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ import torch
 from torch import Tensor, nn
 
 from phonofilm.models.building import empty_module
-from phonofilm.models.filling import fill, readings, settle
+from phonofilm.models.filling import assign_memory, fill, tensor_reads
 from phonofilm.models.joint import JointDenoiser
 from phonofilm.models.layout import CheckpointLayout
 from phonofilm.models.loading import Progress
 from phonofilm.models.quantized import loaded_dtype
 from phonofilm.pipeline.checkpoint import pipeline_arguments
 from phonofilm.pipeline.mova import MovaPipeline
+from phonofilm.runtime.slab_files import stored_slabs
 from phonofilm.runtime.slabs import HostSlab, SlabLayout, host_memory
-from phonofilm.runtime.store import stored_slabs
 from phonofilm.runtime.streaming import Group, layer_groups, parameters_of, slab_parameters, spread
 
-EXPERTS = ("video_dit", "video_dit_2")
-DENOISER = (*EXPERTS, "audio_dit", "dual_tower_bridge")
-TOLD_AS = "denoiser"
+EXPERT_COMPONENTS = ("video_dit", "video_dit_2")
+DENOISER = (*EXPERT_COMPONENTS, "audio_dit", "dual_tower_bridge")
+PROGRESS_NAME = "denoiser"
 MOST_THREADS = 8
 
-Homes = dict[nn.Parameter, Tensor]
-"""The memory that a parameter is to live in."""
+ParameterMemory = dict[nn.Parameter, Tensor]
+"""For each parameter, the memory that its values are read into."""
 
 
 @dataclass(frozen=True)
-class Store:
+class SlabFolder:
     """Where slabs lie in files: a folder for this checkpoint in this precision. `fingerprint` tells checkpoints apart."""
 
     folder: Path
@@ -42,7 +42,7 @@ class Store:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedPipeline:
     """The pipeline, its slabs by the modules that live in them, and what reading the denoiser took.
 
     `nbytes` were read in `seconds` by `threads`; nothing is read when a store has it all but the embeddings and heads.
@@ -61,10 +61,10 @@ def load_for_streaming(
     device: torch.device,
     *,
     resident: int = 0,
-    store: Store | None = None,
+    store: SlabFolder | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
-) -> Loaded:
+) -> LoadedPipeline:
     """Load a checkpoint for a `LayerEngine` with as many `resident` layers.
 
     Streamed layers are read into slabs of host memory, or mapped from `store`; resident ones, embeddings and heads go to
@@ -72,21 +72,21 @@ def load_for_streaming(
 
     Raises CheckpointError as loading does; InputError or MediaError when the store cannot be written.
     """
-    told = pipeline_arguments(layout.folder, dtype, device="cpu", skip=DENOISER, progress=progress)
+    arguments = pipeline_arguments(layout.folder, dtype, device="cpu", skip=DENOISER, progress=progress)
     begun = time.monotonic()
     networks = {
         name: empty_module(layout.components[name].class_name, layout.components[name].config, name)
         for name in DENOISER
         if name in layout.components
     }
-    pipe = MovaPipeline(**{**told, **networks})
+    pipe = MovaPipeline(**{**arguments, **networks})
     loader = _Loader(layout, networks, dtype, threads or min(MOST_THREADS, os.cpu_count() or 1), progress)
     groups = dict(_groups(denoisers(pipe), resident, everything=store is not None))
     slabs = loader.into_memory(groups) if store is None else loader.into_files(groups, store)
     loader.around(device)
     for network in networks.values():
         network.eval()
-    return Loaded(pipe, slabs, loader.done, time.monotonic() - begun, loader.threads)
+    return LoadedPipeline(pipe, slabs, loader.done, time.monotonic() - begun, loader.threads)
 
 
 def denoisers(pipe: MovaPipeline) -> list[JointDenoiser]:
@@ -122,20 +122,20 @@ class _Loader:
 
     def into_memory(self, groups: dict[Group, str]) -> dict[Group, HostSlab]:
         buffers = {group: host_memory(self._slab_layout(group).nbytes) for group in groups}
-        self._read(self._slab_homes(buffers))
+        self._read(self._slab_memory(buffers))
         return {group: HostSlab(slab_parameters(group), buffer) for group, buffer in buffers.items()}
 
-    def into_files(self, groups: dict[Group, str], store: Store) -> dict[Group, HostSlab]:
+    def into_files(self, groups: dict[Group, str], store: SlabFolder) -> dict[Group, HostSlab]:
         layouts = {name: self._slab_layout(group) for group, name in groups.items()}
         places = [f"{name} {piece.offset} {list(piece.shape)}" for name, one in layouts.items() for piece in one.pieces]
         account = f"{store.fingerprint} {self._dtype} {hashlib.sha256(repr(places).encode()).hexdigest()}"
 
         def write(made: dict[str, Tensor]) -> None:
-            self._read(self._slab_homes({group: made[name] for group, name in groups.items()}))
+            self._read(self._slab_memory({group: made[name] for group, name in groups.items()}))
 
         maps = stored_slabs(store.folder, {name: one.nbytes for name, one in layouts.items()}, account, write)
         buffers = {group: maps[name] for group, name in groups.items()}
-        self._settle(self._slab_homes(buffers))
+        self._assign(self._slab_memory(buffers))
         return {group: HostSlab(slab_parameters(group), buffer, on_disk=True) for group, buffer in buffers.items()}
 
     def around(self, device: torch.device) -> None:
@@ -148,26 +148,28 @@ class _Loader:
             torch.empty(p.shape, dtype=loaded_dtype(p, self._dtype), device="meta") for p in slab_parameters(group)
         )
 
-    def _slab_homes(self, buffers: dict[Group, Tensor]) -> Homes:
+    def _slab_memory(self, buffers: dict[Group, Tensor]) -> ParameterMemory:
         return {
             parameter: view
             for group, buffer in buffers.items()
             for parameter, view in zip(slab_parameters(group), self._slab_layout(group).views(buffer), strict=True)
         }
 
-    def _settle(self, homes: Homes) -> list[nn.Parameter]:
-        return [parameter for network in self._networks.values() for parameter in settle(network, homes)]
+    def _assign(self, memory: ParameterMemory) -> list[nn.Parameter]:
+        return [parameter for network in self._networks.values() for parameter in assign_memory(network, memory)]
 
-    def _read(self, homes: Homes) -> None:
-        settled = self._settle(homes)
+    def _read(self, memory: ParameterMemory) -> None:
+        assigned = self._assign(memory)
         wanted = [
             one
             for name, network in self._networks.items()
-            for one in readings(self._layout.components[name], network, settled)
+            for one in tensor_reads(self._layout.components[name], network, assigned)
         ]
         fill(wanted, self.threads, self._count)
 
     def _count(self, nbytes: int) -> None:
         self.done += nbytes
         if self._progress is not None:
-            self._progress(TOLD_AS, self.done, sum(self._layout.components[name].nbytes for name in self._networks))
+            self._progress(
+                PROGRESS_NAME, self.done, sum(self._layout.components[name].nbytes for name in self._networks)
+            )

@@ -15,14 +15,12 @@ from torch import Tensor, nn
 
 from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.runtime.backends import Backend
-from phonofilm.runtime.ring import Ring
+from phonofilm.runtime.ring import SLOTS, Ring
 from phonofilm.runtime.slabs import SlabLayout
 from phonofilm.runtime.staging import Staging
 
-SLOTS = 2
 
-
-class StackStreamer:
+class ModuleStreamer:
     """Makes `module`, in host memory, run on the backend's device, block by block; gradients do not flow through it.
 
     Call the module as if it were on the device; what `embedding` looks up may be anywhere. `close` undoes it.

@@ -19,7 +19,7 @@ from phonofilm.models.tower import TowerCondition
 
 
 @dataclass(frozen=True)
-class Moment:
+class StepInputs:
     """What all evaluations of a step share: latents and their times, as `JointDenoiser.forward` takes them.
 
     video_latents [b,in_dim,f,h,w], audio_latents [b,c,t]; timesteps [b] or a single value, 0..1000, on the host.
@@ -34,7 +34,7 @@ class Moment:
 
 
 @dataclass(frozen=True)
-class Variant:
+class Conditioning:
     """What one evaluation has for itself: text [b,l,text_dim], its bias [b,l] or None, and the bridge's strength."""
 
     text: Tensor
@@ -46,53 +46,53 @@ KeptText = dict[tuple[int, str], KeysValues]
 """One text's keys and values by layer and tower ("video", "audio"). Small beside the weights that make them."""
 
 
-def forward_one(denoiser: JointDenoiser, moment: Moment, variant: Variant) -> JointOutput:
+def forward_one(denoiser: JointDenoiser, inputs: StepInputs, conditioning: Conditioning) -> JointOutput:
     """One evaluation, all its layers in one go."""
     output: JointOutput = denoiser(
-        moment.video_latents,
-        moment.audio_latents,
-        moment.video_timestep,
-        moment.audio_timestep,
-        variant.text,
-        moment.frame_rate,
-        text_bias=variant.text_bias,
-        bridge_scale=variant.bridge_scale,
-        positions=moment.positions,
+        inputs.video_latents,
+        inputs.audio_latents,
+        inputs.video_timestep,
+        inputs.audio_timestep,
+        conditioning.text,
+        inputs.frame_rate,
+        text_bias=conditioning.text_bias,
+        bridge_scale=conditioning.bridge_scale,
+        positions=inputs.positions,
     )
     return output
 
 
 def forward_many(
     denoiser: JointDenoiser,
-    moment: Moment,
-    variants: Sequence[Variant],
+    inputs: StepInputs,
+    conditionings: Sequence[Conditioning],
     weights: Callable[[int], AbstractContextManager[object]],
     kept: Sequence[KeptText] | None = None,
 ) -> list[JointOutput]:
-    """The same numbers as one `denoiser(...)` for each variant.
+    """The same numbers as one `denoiser(...)` for each conditioning.
 
     `weights(index)` is entered around everything fused layer `index` computes; its weights must be in place inside.
-    `kept`: for each variant what is known of its text; what is missing is computed and put there.
+    `kept`: for each conditioning what is known of its text; what is missing is computed and put there.
     """
-    batch, device = moment.video_latents.shape[0], moment.video_latents.device
-    video, audio, grid = denoiser.embed(moment.video_latents, moment.audio_latents)
-    positions = moment.positions
+    batch, device = inputs.video_latents.shape[0], inputs.video_latents.device
+    video, audio, grid = denoiser.embed(inputs.video_latents, inputs.audio_latents)
+    positions = inputs.positions
     if positions is None:
-        positions = denoiser.positions(grid, audio.shape[1], moment.frame_rate, device)
+        positions = denoiser.positions(grid, audio.shape[1], inputs.frame_rate, device)
     video_time, audio_time = (
         torch.as_tensor(time, dtype=torch.float32).reshape(-1).expand(batch)
-        for time in (moment.video_timestep, moment.audio_timestep)
+        for time in (inputs.video_timestep, inputs.audio_timestep)
     )
     told = [
         JointCondition(
-            denoiser.video.condition(video_time, variant.text, variant.text_bias),
-            denoiser.audio.condition(audio_time, variant.text, variant.text_bias),
+            denoiser.video.condition(video_time, conditioning.text, conditioning.text_bias),
+            denoiser.audio.condition(audio_time, conditioning.text, conditioning.text_bias),
             positions,
-            _scale(variant.bridge_scale),
+            _scale(conditioning.bridge_scale),
         )
-        for variant in variants
+        for conditioning in conditionings
     ]
-    states = [(video, audio) for _ in variants]
+    states = [(video, audio) for _ in conditionings]
     for index in range(denoiser.num_layers):
         with weights(index):
             here = told

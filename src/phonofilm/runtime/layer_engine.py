@@ -1,4 +1,4 @@
-"""The pipeline's engine that streams: the sampler asks it for a step, and it passes the experts' layers through the device."""
+"""The pipeline's engine for layer streaming: evaluates a sampling step with the experts' layers streamed through the device."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from transformers import UMT5EncoderModel
 
 from phonofilm.models.joint import JointOutput
-from phonofilm.models.layerwise import Moment, Variant
-from phonofilm.offload.guests import Guest
-from phonofilm.offload.loading import denoisers
+from phonofilm.models.shared_forward import Conditioning, StepInputs
 from phonofilm.pipeline.denoising import ExpertName
 from phonofilm.pipeline.mova import MovaPipeline
 from phonofilm.runtime.backends import Backend
+from phonofilm.runtime.component_offload import ComponentOffload
+from phonofilm.runtime.module_streamer import ModuleStreamer
+from phonofilm.runtime.ring import SLOTS
 from phonofilm.runtime.slabs import HostSlab
-from phonofilm.runtime.stack import StackStreamer
+from phonofilm.runtime.streamed_loading import denoisers
 from phonofilm.runtime.streaming import Group, LayerStreamer
 
 
@@ -34,7 +35,7 @@ class LayerEngine:
         pipe: MovaPipeline,
         backend: Backend,
         *,
-        slots: int = 2,
+        slots: int = SLOTS,
         resident: int = 0,
         slabs: Mapping[Group, HostSlab] | None = None,
         keep_text: bool = True,
@@ -46,17 +47,17 @@ class LayerEngine:
         self._streamer = LayerStreamer(
             denoisers(pipe), backend, slots=slots, resident=resident, slabs=slabs, keep_text=keep_text
         )
-        self._guests = [Guest(module, backend.device) for module in (pipe.video_vae, pipe.audio_vae)]
+        self._offloads = [ComponentOffload(module, backend.device) for module in (pipe.video_vae, pipe.audio_vae)]
         self._text = None if pipe.text_encoder is None else self._stream_text(pipe.text_encoder, backend)
         pipe.engine = self
 
     def __call__(
-        self, expert: ExpertName, moment: Moment, variants: Sequence[Variant], following: ExpertName
+        self, expert: ExpertName, inputs: StepInputs, conditionings: Sequence[Conditioning], following: ExpertName
     ) -> list[JointOutput]:
         """One step's forwards. Raises PhonofilmError when a copy fails."""
-        self._send_guests_away()
+        self._offload_components()
         return self._streamer.forward_many(
-            moment, variants, expert=self._number[expert], following=self._number[following]
+            inputs, conditionings, expert=self._number[expert], following=self._number[following]
         )
 
     @property
@@ -76,16 +77,16 @@ class LayerEngine:
     def close(self) -> None:
         """Bring every weight back to host memory; the pipeline runs there without an engine."""
         self._streamer.close()
-        for guest in self._guests:
-            guest.dismiss()
+        for component in self._offloads:
+            component.remove()
         if self._text is not None:
             self._text.close()
         self._pipe.engine = None
 
-    def _stream_text(self, text_encoder: UMT5EncoderModel, backend: Backend) -> StackStreamer:
+    def _stream_text(self, text_encoder: UMT5EncoderModel, backend: Backend) -> ModuleStreamer:
         stack = text_encoder.encoder
-        return StackStreamer(stack, stack.block, stack.embed_tokens, backend, before=self._send_guests_away)
+        return ModuleStreamer(stack, stack.block, stack.embed_tokens, backend, before=self._offload_components)
 
-    def _send_guests_away(self) -> None:
-        for guest in self._guests:
-            guest.leave()
+    def _offload_components(self) -> None:
+        for component in self._offloads:
+            component.offload()
