@@ -30,7 +30,7 @@ def complaint(device: torch.device) -> str | None:
     """What is wrong with the kernels on `device`, in words; None when nothing is. Tried once in a process."""
     generator = torch.Generator().manual_seed(0)
     for dtype, width, allowed in CASES:
-        for name, fused, eager in _trials(device, dtype, width, generator):
+        for name, fused, eager in trials(device, dtype, width, generator):
             try:
                 with torch.no_grad():
                     apart = max((_apart(*pair) for pair in zip(fused(), eager(), strict=True)), key=_badness)
@@ -41,12 +41,24 @@ def complaint(device: torch.device) -> str | None:
     return None
 
 
-def _trials(device: torch.device, dtype: torch.dtype, width: int, generator: torch.Generator) -> Iterator[Trial]:
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator).to(device, dtype)
+def trials(
+    device: torch.device,
+    dtype: torch.dtype,
+    width: int,
+    generator: torch.Generator,
+    batch: int = BATCH,
+    tokens: int = TOKENS,
+) -> Iterator[Trial]:
+    """Every kernel on random rows, of whatever size: what is tried before use, in the tests and in the benchmarks.
 
-    x, update = 2 * draw(BATCH, TOKENS, width) + 1, draw(BATCH, TOKENS, width)
-    shift, scale, gate = draw(BATCH, 6, width).chunk(6, 1)[:3]
+    Numbers come from `generator`, which may be on the host or on `device`.
+    """
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, device=generator.device).to(device, dtype)
+
+    x, update = 2 * draw(batch, tokens, width) + 1, draw(batch, tokens, width)
+    shift, scale, gate = draw(batch, 6, width).chunk(6, 1)[:3]
     weight = draw(1, 1, width)
 
     def normed(y: Tensor) -> Tensor:
@@ -68,7 +80,7 @@ def _trials(device: torch.device, dtype: torch.dtype, width: int, generator: tor
         lambda: ops.residual_norm(x, update, None, shift, weight, EPS),
         lambda: (sums[1], normed(sums[1]) * weight + shift),
     )
-    angles = torch.rand(TOKENS, HEAD // 2, generator=generator) * 2 * math.pi
+    angles = torch.rand(tokens, HEAD // 2, generator=generator, device=generator.device) * 2 * math.pi
     table = torch.polar(torch.ones_like(angles), angles).to(device)
     yield (
         "norm_rotate",
@@ -82,8 +94,9 @@ def _trials(device: torch.device, dtype: torch.dtype, width: int, generator: tor
         lambda: (F.gelu(F.linear(x, wide, bias), approximate="tanh"),),
     )
     # Numbers that fp8 has, times a power of two a row: they come back exactly.
-    known = torch.randint(-15, 16, (TOKENS, width), generator=generator).float() * 2.0 ** torch.arange(TOKENS)[:, None]
-    known[:, 0] = 448.0 * 2.0 ** torch.arange(-2, TOKENS - 2)
+    power = 2.0 ** (torch.arange(tokens, device=generator.device) % 8)
+    known = torch.randint(-15, 16, (tokens, width), generator=generator, device=generator.device) * power[:, None]
+    known[:, 0] = 448.0 / 4 * power
     rows = known.to(device, dtype)
     yield "quantize_rows", lambda: (_restored(*ops.quantize_rows(rows)),), lambda: (rows,)
 
