@@ -13,6 +13,7 @@ from fractions import Fraction
 import numpy as np
 
 from phonofilm.errors import InputError
+from phonofilm.untrusted import parse_fraction, shown
 
 MAX_SIDE = 8192
 MAX_FRAMES = 100_000
@@ -26,9 +27,9 @@ def parse_frame_rate(rate: float | int | str | Fraction) -> Fraction:
     Raises InputError unless 1 <= rate <= 240.
     """
     try:
-        exact = rate if isinstance(rate, Fraction) else Fraction(str(rate))
-    except (ValueError, ZeroDivisionError):
-        raise InputError(f"frame rate {rate!r} is not a number; use for example 24 or 23.976") from None
+        exact = rate if isinstance(rate, Fraction) else parse_fraction(str(rate))
+    except ValueError:
+        raise InputError(f"frame rate {shown(repr(rate))} is not a number; use for example 24 or 23.976") from None
     for ntsc in NTSC_RATES:
         if abs(exact - ntsc) < Fraction(6, 1000):
             return ntsc

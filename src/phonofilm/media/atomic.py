@@ -18,11 +18,9 @@ PREFIX = ".phonofilm-"
 def replacing(target: Path) -> Iterator[Path]:
     """A temporary path in the target's folder; on success it takes the target's name, otherwise it is removed.
 
-    The block writes a file or a folder there. Missing parent folders are made. Errors of the system, and of libav while
-    writing, become a MediaError that names the target; an interrupt leaves nothing behind either.
+    The block writes a file or a folder there. Missing parent folders are made. Errors of the system become a MediaError
+    that names the target (libav's are translated by `writing` in container.py); an interrupt leaves nothing behind either.
     """
-    import av
-
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -32,7 +30,7 @@ def replacing(target: Path) -> Iterator[Path]:
         yield temporary
         _settle(temporary)
         _move(temporary, target)
-    except (OSError, av.FFmpegError) as error:
+    except OSError as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise MediaError(f"cannot write {target}: {reason}; nothing was kept") from error
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -26,6 +27,7 @@ _DEAD = 1e-4
 _CLIPPED_SHARE = 1e-4
 _NEARLY_ALL = 0.99
 _START_SLACK = Fraction(1, 1000)
+_PART = 2**20  # samples that are measured at a time
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ def _measure_sound(path: str | Path, codec: str, start: Fraction) -> SoundReport
     read = read_sound(path, origin=start, seconds=None, mono=False)
     assert read is not None
     wave, rate = read
-    peaks = np.abs(wave).max(axis=1, initial=0.0)
+    peaks = np.maximum(wave.max(axis=1, initial=0.0), -wave.min(axis=1, initial=0.0))
     dead = tuple(int(channel) for channel in np.flatnonzero(peaks < _DEAD)) if peaks.max() >= _DEAD else ()
     return SoundReport(
         codec=codec,
@@ -166,7 +168,7 @@ def _measure_sound(path: str | Path, codec: str, start: Fraction) -> SoundReport
         start=start,
         duration=Fraction(wave.shape[1], rate),
         peak=float(peaks.max()),
-        clipped_ratio=float(np.mean(np.abs(wave) >= _FULL_SCALE)) if wave.size else 0.0,
+        clipped_ratio=_share(wave, lambda part: np.abs(part) >= _FULL_SCALE),
         silence_ratio=_silence_ratio(wave, rate),
         dead_channels=dead,
     )
@@ -177,8 +179,23 @@ def _silence_ratio(wave: np.ndarray, rate: int) -> float:
     whole = wave[:, : wave.shape[1] // size * size]
     if whole.size == 0:
         return 1.0 if not wave.any() else 0.0
-    power = np.square(whole.reshape(len(wave), -1, size), dtype=np.float64).mean(axis=2).max(axis=0)
-    return float(np.mean(power < 10 ** (_SILENCE_DB / 10)))
+    windows = whole.reshape(len(wave), -1, size).swapaxes(1, 2)
+
+    def is_silent(part: np.ndarray) -> np.ndarray:
+        power = np.square(part, dtype=np.float64).mean(axis=1).max(axis=0)
+        return power < 10 ** (_SILENCE_DB / 10)
+
+    return _share(windows, is_silent, max(1, _PART // size))
+
+
+def _share(values: np.ndarray, test: Callable[[np.ndarray], np.ndarray], step: int = _PART) -> float:
+    """The share of the last axis (of all values, if the test keeps its shape) that passes, a part at a time to save memory."""
+    passed = total = 0
+    for first in range(0, values.shape[-1], step):
+        result = test(values[..., first : first + step])
+        passed += int(np.count_nonzero(result))
+        total += result.size
+    return passed / total if total else 0.0
 
 
 def _picture_problems(picture: PictureReport) -> list[str]:

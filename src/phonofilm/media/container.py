@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phonofilm.errors import InputError, MediaError
+from phonofilm.media.readable import CODECS, DEMUXERS, MAX_STREAMS, MAX_VIDEO_PIXELS, check_rate
+from phonofilm.untrusted import file_fault, shown
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -19,21 +21,51 @@ if TYPE_CHECKING:
 
 @contextmanager
 def opened(path: str | Path) -> Iterator[InputContainer]:
-    """A file open for reading. Any libav error inside the block becomes a MediaError that names the file."""
+    """A file open for reading. Any libav error inside the block becomes a MediaError, and every MediaError names the file.
+
+    Only regular files of the kinds in readable.py are opened, by demuxers that read that one file and nothing else.
+    """
     import av
 
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"no file at {path}" + (" (that is a folder)" if path.is_dir() else ""))
+    fault = file_fault(path)
+    if fault is not None:
+        raise InputError(f"no file at {shown(path)}: {fault}")
     if path.stat().st_size == 0:
         raise MediaError(f"{path} is empty")
+    options = {
+        "protocol_whitelist": "file",
+        "format_whitelist": ",".join(DEMUXERS),
+        "codec_whitelist": ",".join(sorted(CODECS)),
+        "max_streams": str(MAX_STREAMS),
+    }
     try:
-        with av.open(url(path), metadata_errors="replace") as container:
+        with av.open(url(path), metadata_errors="replace", options=options) as container:
             yield container
+    except MediaError as error:
+        raise error if str(path) in str(error) else MediaError(f"{path}: {error}") from error
     except av.FFmpegError as error:
         raise MediaError(
-            f"{path} cannot be read: {error.strerror}; it is damaged, cut off, or not a media file"
+            f"{path} cannot be read: {_reason(error)}; it is damaged, cut off, or no media file of a kind that is read "
+            "(docs/media.md lists them)"
         ) from error
+    except MemoryError as error:
+        raise MediaError(f"{path} does not fit into memory; read a part of it, or shrink it first") from error
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Any libav error inside the block, which writes `target`, becomes a MediaError that names it."""
+    import av
+
+    try:
+        yield
+    except av.FFmpegError as error:
+        raise MediaError(f"cannot write {target}: {_reason(error)}; nothing was kept") from error
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error)
 
 
 def url(path: Path) -> str:
@@ -42,15 +74,45 @@ def url(path: Path) -> str:
 
 
 def picture_stream(container: InputContainer) -> VideoStream | None:
-    """The first moving picture; the cover image of a song is none."""
+    """The first moving picture; the cover image of a song is none. Raises MediaError for one that is not read."""
     from av.stream import Disposition
 
     moving = (stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic)
-    return next(moving, None)
+    stream = next(moving, None)
+    if stream is None:
+        return None
+    _check_codec(stream, "picture")
+    if stream.width * stream.height > MAX_VIDEO_PIXELS or min(stream.width, stream.height) < 1:
+        raise MediaError(
+            f"the picture is {stream.width}x{stream.height} pixels; at most {MAX_VIDEO_PIXELS / 1e6:.0f} megapixels are "
+            "read; scale it down first"
+        )
+    if not stream.codec_context.is_open:
+        stream.codec_context.options = {**stream.codec_context.options, "max_pixels": str(MAX_VIDEO_PIXELS)}
+    return stream
 
 
 def sound_stream(container: InputContainer) -> AudioStream | None:
-    return next(iter(container.streams.audio), None)
+    """The first sound track. Raises MediaError for one that is not read: an unknown codec, an absurd rate, many channels."""
+    stream = next(iter(container.streams.audio), None)
+    if stream is None:
+        return None
+    _check_codec(stream, "sound")
+    check_rate(stream.codec_context.sample_rate, stream.codec_context.layout.nb_channels)
+    return stream
+
+
+def _check_codec(stream: Stream, track: str) -> None:
+    # libav gives a stream no codec context where it has no decoder for it, which PyAV's types do not say.
+    context = getattr(stream, "codec_context", None)
+    name = None if context is None else context.codec.canonical_name
+    if name not in CODECS:
+        raise MediaError(
+            f"the {track} is coded as {name or 'something unknown'}, which is not read; convert it, for example to H.264 "
+            "and AAC"
+        )
+    if stream.time_base is None:
+        raise MediaError(f"the {track} has no clock, so its times mean nothing; the file is damaged")
 
 
 def start_of(stream: Stream) -> Fraction:

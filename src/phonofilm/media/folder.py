@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 from fractions import Fraction
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ import numpy as np
 
 from phonofilm.errors import InputError, MediaError
 from phonofilm.geometry import parse_frame_rate
+from phonofilm.media.budget import FrameBudget
 from phonofilm.media.clip import Clip
 from phonofilm.media.images import fit_image, load_image
-from phonofilm.media.metadata import FOLDER_FILE, to_text
+from phonofilm.media.metadata import FOLDER_FILE, read_folder_file, to_text
 from phonofilm.media.pixels import stacked
 from phonofilm.media.wav import write_wav
 from phonofilm.media.window import Picture, Window
@@ -64,7 +65,7 @@ def check_replaceable(folder: Path) -> None:
 
 def read_folder(folder: Path, window: Window) -> tuple[Picture, Path | None, dict[str, Any]]:
     """The frames of a window, the sound file if there is one, and the settings."""
-    about = _about(folder)
+    about = read_folder_file(folder)
     files = sorted(entry for entry in folder.iterdir() if entry.suffix.lower() in _FRAME_SUFFIXES)
     if not files:
         raise MediaError(f"{folder} holds no frames (PNG, JPEG or WebP files)")
@@ -82,9 +83,25 @@ def read_folder(folder: Path, window: Window) -> tuple[Picture, Path | None, dic
         raise InputError(f"{folder} is {float(len(files) / source):.3f} s long; nothing at {float(window.start):.3f} s")
     # Grid point i shows the frame whose own time, rounded to the grid, is the last not after i.
     chosen = [min(len(files) - 1, _frame_at(window.start + i / rate, source, rate)) for i in range(count)]
-    frames = stacked([_frame(files[index], window) for index in chosen])
     sound = folder / SOUND_FILE
-    return Picture(frames, rate, window.start), sound if sound.is_file() else None, about.get("settings") or {}
+    settings = about.get("settings")
+    return (
+        Picture(stacked(_frames(files, chosen, rate, window)), rate, window.start),
+        sound if sound.is_file() else None,
+        settings if isinstance(settings, dict) else {},
+    )
+
+
+def _frames(files: list[Path], chosen: list[int], rate: Fraction, window: Window) -> list[np.ndarray]:
+    """The chosen frames, each read once however often it is shown."""
+    budget = FrameBudget()
+    frames: list[np.ndarray] = []
+    for index, places in groupby(chosen):
+        times = len(list(places))
+        image = _frame(files[index], window)
+        budget.take(image.nbytes, times, times / rate)
+        frames += [image] * times
+    return frames
 
 
 def _frame_at(time: Fraction, source: Fraction, rate: Fraction) -> int:
@@ -98,14 +115,3 @@ def _frame(file: Path, window: Window) -> np.ndarray:
     if window.size is not None:
         image = fit_image(image, *window.size, window.fit)
     return np.asarray(image)
-
-
-def _about(folder: Path) -> dict[str, Any]:
-    file = folder / FOLDER_FILE
-    if not file.is_file():
-        return {}
-    try:
-        about = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise MediaError(f"{file} is damaged: {error}") from error
-    return about if isinstance(about, dict) else {}

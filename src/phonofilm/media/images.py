@@ -5,10 +5,14 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from phonofilm.errors import InputError, MediaError
+from phonofilm.media.readable import IMAGE_FORMATS, MAX_IMAGE_PIXELS
+from phonofilm.untrusted import require_file
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -16,7 +20,10 @@ if TYPE_CHECKING:
 Fit = Literal["crop", "letterbox"]
 
 # What Pillow's decoders raise on damaged files, beside OSError; none of these classes is ours to narrow further.
-_BROKEN_IMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
+_BROKEN_IMAGE = (
+    *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError),
+    *(NotImplementedError, AssertionError, RuntimeError, MemoryError, struct.error, zlib.error),
+)
 
 
 def load_image(source: str | Path | Image.Image) -> Image.Image:
@@ -30,25 +37,43 @@ def load_image(source: str | Path | Image.Image) -> Image.Image:
     if isinstance(source, Image.Image):
         return _to_rgb(ImageOps.exif_transpose(source), "the given image")
     path = Path(source)
-    if not path.is_file():
-        raise InputError(f"no image at {path}" + (" (that is a folder)" if path.is_dir() else ""))
+    with open_image(path) as image:
+        image.load()
+        return _to_rgb(ImageOps.exif_transpose(image), str(path))
+
+
+@contextmanager
+def open_image(path: Path) -> Iterator[Image.Image]:
+    """A picture file of a kind in readable.py, opened and not yet decoded; what goes wrong in the block names the file.
+
+    Raises InputError for what is no regular file or too large to be meant, MediaError for what cannot be decoded.
+    """
+    from PIL import Image
+
+    require_file(path, "image")
     with warnings.catch_warnings():
-        # Pillow warns from 89 and refuses from 179 megapixels; between them lie real cameras.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata; sizes are checked below
         try:
-            with Image.open(path) as image:
-                image.load()
-                return _to_rgb(ImageOps.exif_transpose(image), str(path))
+            with Image.open(path, formats=IMAGE_FORMATS) as image:
+                _check_pixels(path, image.width, image.height)
+                yield image
         except Image.DecompressionBombError as error:
             raise InputError(f"{path} is too large to read safely ({error}); shrink it first") from error
-        except MediaError:
+        except (InputError, MediaError):
             raise
         except _BROKEN_IMAGE as error:
-            size = path.stat().st_size
-            reason = "it is empty" if size == 0 else str(error) or type(error).__name__
+            reason = "it is empty" if path.stat().st_size == 0 else str(error) or type(error).__name__
             raise MediaError(
                 f"{path} cannot be read as an image: {reason}; give a whole PNG, JPEG or WebP file"
             ) from error
+
+
+def _check_pixels(path: Path, width: int, height: int) -> None:
+    if width * height > MAX_IMAGE_PIXELS:
+        raise InputError(
+            f"{path} has {width * height / 1e6:.0f} megapixels ({width}x{height}); at most {MAX_IMAGE_PIXELS / 1e6:.0f} are "
+            "read: shrink it first"
+        )
 
 
 def fit_image(image: Image.Image, height: int, width: int, mode: Fit = "crop") -> Image.Image:
@@ -102,7 +127,9 @@ def _grey_to_8_bit(image: Image.Image) -> Image.Image:
     import numpy as np
     from PIL import Image
 
-    grey = np.asarray(image).astype(np.float64)
-    if image.mode != "I" or grey.max() > 255:
-        grey = grey / 257
-    return Image.fromarray(np.clip(np.rint(grey), 0, 255).astype(np.uint8))
+    grey = np.asarray(image)
+    if image.mode == "I" and grey.max() <= 255:
+        return Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8))
+    # By table: a picture of many megapixels in 64-bit floats would take eight times its own size.
+    table = np.rint(np.arange(2**16) / 257).astype(np.uint8)
+    return Image.fromarray(table[np.clip(grey, 0, 2**16 - 1).astype(np.uint16)])

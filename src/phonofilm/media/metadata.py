@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from phonofilm.errors import InputError, MediaError
+from phonofilm.untrusted import FOLDER_FAULT, file_fault, parse_json, read_json_file, shown
 
 TITLE_LENGTH = 100
 FOLDER_FILE = "metadata.json"
@@ -28,7 +29,7 @@ def to_text(metadata: Mapping[str, Any], indent: int | None = None) -> str:
 def from_text(text: str) -> dict[str, Any] | None:
     """The settings, or None when the text is something else."""
     try:
-        settings = json.loads(text)
+        settings = parse_json(text)
     except ValueError:
         return None
     return settings if isinstance(settings, dict) else None
@@ -64,10 +65,11 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
 
 
 def _stored_text(path: Path) -> str | None:
-    if path.is_dir():
+    fault = file_fault(path)
+    if fault == FOLDER_FAULT:
         return _folder_text(path)
-    if not path.exists():
-        raise InputError(f"no file at {path}")
+    if fault is not None:
+        raise InputError(f"no file at {shown(path)}: {fault}")
     if path.suffix.lower() in (".png", ".gif"):
         return _image_text(path)
     from phonofilm.media.container import comment, opened
@@ -77,22 +79,29 @@ def _stored_text(path: Path) -> str | None:
 
 
 def _folder_text(path: Path) -> str | None:
-    file = path / FOLDER_FILE
+    stored = read_folder_file(path)
+    return json.dumps(stored["settings"]) if stored.get("settings") else None
+
+
+def read_folder_file(folder: Path) -> dict[str, Any]:
+    """What a frame folder's metadata.json holds; empty without one. Raises MediaError for a damaged one."""
+    file = folder / FOLDER_FILE
     if not file.is_file():
-        return None
+        return {}
     try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+        stored = read_json_file(file)
+    except (ValueError, OSError) as error:
         raise MediaError(f"{file} is damaged: {error}") from error
-    return json.dumps(stored["settings"]) if isinstance(stored, dict) and stored.get("settings") else None
+    if not isinstance(stored, dict):
+        raise MediaError(f"{file} is damaged: it holds a {type(stored).__name__} instead of an object")
+    return stored
 
 
 def _image_text(path: Path) -> str | None:
-    from PIL import Image
+    from phonofilm.media.images import open_image
 
-    try:
-        with Image.open(path) as image:
-            text = image.info.get("comment") or image.info.get("Comment")
-    except (OSError, SyntaxError, ValueError) as error:
-        raise MediaError(f"{path} cannot be read as an image: {error}") from error
+    with open_image(path) as image:
+        text = image.info.get("comment") or image.info.get("Comment")
+    if not isinstance(text, str | bytes):
+        return None
     return text.decode("utf-8", "replace") if isinstance(text, bytes) else text

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from phonofilm.errors import InputError, MediaError
+from phonofilm.media.budget import MEMORY_SHARE, FrameBudget
 from phonofilm.media.container import end_of, opened, picture_stream, start_of
 from phonofilm.media.pixels import fitted, stacked, to_rgb
 from phonofilm.media.rates import declared_rate, source_rate
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _SEEK_AHEAD = 2
-_MEMORY_SHARE = 0.8
+# No format stores a frame in fewer bytes, headers included; what a header claims beyond that is not believed.
+_SMALLEST_FRAME = 16
 
 
 def read_picture(path: str | Path, window: Window) -> Picture:
@@ -69,10 +71,14 @@ def _sampled(
     limit = window.count(rate)
     held: VideoFrame | None = None
     end = start
+    room = FrameBudget()
 
     def hold_until(index: int) -> None:
         if held is not None and index > len(images):
-            images.extend([fitted(to_rgb(held, aspect), window)] * (index - len(images)))
+            times = index - len(images)
+            image = fitted(to_rgb(held, aspect), window)
+            room.take(image.nbytes, times, times / rate)
+            images.extend([image] * times)
 
     for frame in frames:
         time = _time(frame, end)
@@ -111,15 +117,16 @@ def _check_memory(
     """Refuse early what would not fit in memory; a film read whole by mistake must not take the machine down."""
     import psutil
 
-    # The one duration that every container states, in microseconds; 0 frames where even that is missing.
+    # The one duration that every container states, in microseconds; 0 frames where even that is missing. It is only a claim.
     lasting = Fraction(container.duration or 0, 1_000_000)
     expected = max(0, round((lasting - window.start) * rate))
+    expected = min(expected, Path(path).stat().st_size // _SMALLEST_FRAME)
     limit = window.count(rate)
     expected = expected if limit is None else min(expected, limit)
     height, width = window.size or (first.height, first.width)
     needed = expected * height * width * 3
     available = psutil.virtual_memory().available
-    if needed > available * _MEMORY_SHARE:
+    if needed > available * MEMORY_SHARE:
         raise InputError(
             f"{expected} frames of {path} at {width}x{height} need {needed / 2**30:.1f} GiB of memory and "
             f"{available / 2**30:.1f} GiB are free; read a part of it (start, end, max_frames) or give a smaller size"

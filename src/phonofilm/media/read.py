@@ -16,6 +16,7 @@ from phonofilm.media.picture import read_picture
 from phonofilm.media.sound import read_sound
 from phonofilm.media.waveform import resample
 from phonofilm.media.window import Picture, Window
+from phonofilm.untrusted import FOLDER_FAULT, file_fault
 
 Seconds = float | Fraction
 
@@ -43,7 +44,7 @@ def read_clip(
     """
     window = _window(start, end, frame_rate, max_frames, size, fit)
     path = Path(path)
-    if path.is_dir():
+    if file_fault(path) == FOLDER_FAULT:
         picture, sound_file, metadata = read_folder(path, window)
     else:
         picture, sound_file = read_picture(path, window), path

@@ -13,6 +13,7 @@ import numpy as np
 
 from phonofilm.errors import MediaError
 from phonofilm.media.container import end_of, is_mp4_family, opened, sound_stream, start_of
+from phonofilm.media.readable import HIGHEST_SAMPLE, MAX_HOLE, MAX_SOUND_BYTES
 from phonofilm.media.waveform import channels_first, resample
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def read_audio(path: str | Path, sampling_rate: int | None = None, *, mono: bool
     """The whole sound of any file: (float32 [channels, samples], samples per second).
 
     Sample 0 is the file's time 0: a track that starts later than the picture beside it begins with silence.
-    `sampling_rate` resamples; `mono` averages the channels. Raises MediaError when there is no sound or it is damaged.
+    `sampling_rate` resamples; `mono` averages the channels. Raises MediaError when there is no sound, it is damaged, holds
+    NaN or infinity, or is too long to be held in memory.
     """
     with opened(path) as container:
         if sound_stream(container) is None:
@@ -110,11 +112,13 @@ def _placed(
         if position == 0 or abs(start - position) > _GAP * rate:
             if start > position:
                 silence = start - position if limit is None else min(start, limit) - position
+                _check_hole(Fraction(silence, rate), Fraction(position, rate))
                 blocks.append(np.zeros((len(block), silence), np.float32))
                 position += silence
             block = block[:, max(0, position - start) :]
         blocks.append(block)
         position += block.shape[1]
+        _check_length(position, len(block), rate)
         if limit is not None and position >= limit:
             break
     if not blocks:
@@ -124,7 +128,33 @@ def _placed(
         end = timed.packets_end if abs(timed.packets_end - end) <= _EDIT_ROUNDING else end
         presented = max(0, round((end - origin) * rate))
         limit = presented if limit is None else min(limit, presented)
-    return np.concatenate(blocks, axis=1)[:, :limit]
+    return _joined(blocks, position)[:, :limit]
+
+
+def _joined(blocks: list[np.ndarray], samples: int) -> np.ndarray:
+    """One array, giving each block back to memory as it is copied."""
+    wave = np.empty((len(blocks[0]), samples), np.float32)
+    while blocks:
+        block = blocks.pop()
+        wave[:, samples - block.shape[1] : samples] = block
+        samples -= block.shape[1]
+    return wave
+
+
+def _check_hole(seconds: Fraction, position: Fraction) -> None:
+    if seconds > MAX_HOLE:
+        raise MediaError(
+            f"the sound has a hole of {float(seconds):,.0f} s after {float(position):.2f} s; holes of up to {MAX_HOLE} s are "
+            "filled with silence. The file is damaged, or needs cutting first"
+        )
+
+
+def _check_length(samples: int, channels: int, rate: int) -> None:
+    if samples * channels * 4 > MAX_SOUND_BYTES:
+        raise MediaError(
+            f"the sound is longer than {samples / rate / 60:.0f} minutes in {channels} channels, more than the "
+            f"{MAX_SOUND_BYTES / 2**30:.0f} GiB that one sound may take; cut it first"
+        )
 
 
 def _decoded(frames: Iterator[_Timed], rate: int, mono: bool) -> Iterator[tuple[_Timed, np.ndarray]]:
@@ -142,4 +172,10 @@ def _decoded(frames: Iterator[_Timed], rate: int, mono: bool) -> Iterator[tuple[
         converted = [channels_first(part) for part in resampler.resample(frame)]
         if converted:
             block = np.concatenate(converted, axis=1)
+            # NaN compares as false, so it does not pass either.
+            if not (np.abs(block) <= HIGHEST_SAMPLE).all():
+                raise MediaError(
+                    "the sound holds samples that are not numbers (NaN, infinity, or far beyond full scale); nothing can be "
+                    "made of it"
+                )
             yield timed, block.mean(axis=0, keepdims=True) if mono else block

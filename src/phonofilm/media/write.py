@@ -8,6 +8,7 @@ from pathlib import Path
 from phonofilm.errors import InputError
 from phonofilm.media.atomic import check_target, replacing
 from phonofilm.media.clip import Clip, fit_length, picture_samples
+from phonofilm.media.container import writing
 from phonofilm.media.folder import check_replaceable, write_folder
 from phonofilm.media.formats import CONTAINERS, FOLDER, GIF, kind_of
 from phonofilm.media.gif import write_gif
@@ -49,7 +50,7 @@ def save_clip(
         if crf is not None and not 0 <= crf <= fmt.worst_crf:
             raise InputError(f"crf {crf} is outside 0 (best) to {fmt.worst_crf} (worst) for {fmt.name}")
         quality = fmt.crf if crf is None else crf
-        with replacing(target) as temporary:
+        with replacing(target) as temporary, writing(target):
             expected = write_movie(clip, temporary, fmt, quality, _given(copy_audio_from), _given(copy_video_from))
             verify(temporary, expected, target)
         return target
@@ -75,7 +76,7 @@ def _save_folder(clip: Clip, target: Path, sound_from: Path | None) -> None:
     if sound_from is not None:
         wave, rate = read_audio(sound_from)
         wave = fit_length(wave, picture_samples(clip.seconds, rate))
-    with replacing(target) as temporary:
+    with replacing(target) as temporary, writing(target):
         write_folder(clip, wave, rate, temporary)
 
 
