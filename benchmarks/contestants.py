@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.workload import Workload
 from phonofilm.errors import InputError
-from phonofilm.kernels.choice import choose_kernels, kernels
+from phonofilm.kernels.choice import choose_kernels, use_kernels
 from phonofilm.models.compiling import compile_layers, require_compiler
 from phonofilm.models.joint import JointDenoiser, JointOutput
 from phonofilm.models.quantized import quantize
@@ -56,11 +56,12 @@ class Ours:
         name = choose_kernels("triton", workload.device) if self.fused else "eager"
         if self.compiles:
             require_compiler(workload.device)
-        with _borrowed(workload) as denoiser, kernels(name), ExitStack() as stack:
+        with _borrowed(workload) as denoiser, ExitStack() as stack:
             networks = denoiser.video, denoiser.audio, denoiser.bridge
             if self.fp8:
                 for network in networks:
                     quantize(network, "fp8")
+            use_kernels(denoiser, name)
             if self.compiles:
                 compile_layers(networks)
             fp8_flops = workload.linear_flops if self.fp8 else 0

@@ -34,7 +34,7 @@ from benchmarks.released import (
 from phonofilm.evaluation.counters import Counts, count
 from phonofilm.evaluation.flops import forward_flops
 from phonofilm.geometry import ClipGeometry
-from phonofilm.kernels.choice import kernels
+from phonofilm.kernels.choice import Kernels, use_kernels
 from phonofilm.models.joint import JointDenoiser
 from phonofilm.models.layers import Block
 
@@ -56,23 +56,23 @@ class Row:
     ours: float
 
 
-def count_block(block_class: type[Block], rope_dtype: torch.dtype, tokens: int, kernels_name: str = "eager") -> Counts:
-    """One video block of the released sizes in bfloat16 over `tokens` tokens, with kernels "eager" or "triton"."""
+def count_block(block_class: type[Block], rope_dtype: torch.dtype, tokens: int, kernels: Kernels = "eager") -> Counts:
+    """One video block of the released sizes in bfloat16 over `tokens` tokens, with these kernels."""
     with META:
         block = block_class(5120, 40, 13824, 1e-6).to(torch.bfloat16)
     given = block_inputs(tokens, 5120, 128, rope_dtype, torch.bfloat16)
-    with kernels(kernels_name):
-        return count(
-            lambda: block(given.x, given.modulation, given.rope, given.text, None),
-            inputs=given.all,
-            weights=block.parameters(),
-        )
+    use_kernels(block, kernels)
+    return count(
+        lambda: block(given.x, given.modulation, given.rope, given.text, None),
+        inputs=given.all,
+        weights=block.parameters(),
+    )
 
 
-def count_forward(denoiser: JointDenoiser, clip: ClipGeometry, kernels_name: str = "eager") -> Counts:
+def count_forward(denoiser: JointDenoiser, clip: ClipGeometry, kernels: Kernels = "eager") -> Counts:
     given = forward_inputs(clip)
-    with kernels(kernels_name):
-        return count(given.forward(denoiser), inputs=given.on_device, weights=denoiser.parameters())
+    use_kernels(denoiser, kernels)
+    return count(given.forward(denoiser), inputs=given.on_device, weights=denoiser.parameters())
 
 
 def analytic_flops(denoiser: JointDenoiser, clip: ClipGeometry) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 
 import numpy as np
@@ -11,11 +12,11 @@ import torch.nn.functional as F
 from benchmarks.forward_counters import FUSED_ELEMENTWISE_GOAL, FUSED_PEAK_GOAL, count_block
 from benchmarks.released import CLIP_360P
 from tests.conftest import relative_error
-from torch import Tensor
+from torch import Tensor, nn
 
 from phonofilm.errors import InputError
 from phonofilm.kernels import check, ops
-from phonofilm.kernels.choice import choose_kernels, fused, kernels
+from phonofilm.kernels.choice import FusibleModule, choose_kernels, use_kernels
 from phonofilm.models.layers import Block, modulate, rope_table, rotate_pairs
 
 EPS = 1e-6
@@ -102,8 +103,8 @@ def test_a_block_with_fused_kernels_gives_the_eager_blocks_numbers() -> None:
     given = x, torch.randn(BATCH, 6, WIDTH), table(), text, torch.randn(BATCH, 3)
     with torch.no_grad():
         eager = block(*given)
-        with kernels("triton"):
-            ours = block(*given)
+        use_kernels(block, "triton")
+        ours = block(*given)
     assert not torch.equal(ours, eager)  # another order of rounding: the fused path did run
     assert relative_error(ours, eager) < 1e-6
 
@@ -118,12 +119,22 @@ def test_fused_kernels_meet_their_goals_at_the_true_shapes_and_compute_the_same_
 
 
 def test_gradients_are_never_asked_of_the_fused_kernels() -> None:
-    with kernels("triton"):
-        assert not fused()
-        with torch.no_grad():
-            assert fused()
+    module = FusibleModule()
+    use_kernels(module, "triton")
+    assert not module.fused
     with torch.no_grad():
-        assert not fused()
+        assert module.fused
+        use_kernels(module, "eager")
+        assert not module.fused
+
+
+def test_two_networks_of_one_process_choose_their_kernels_apart() -> None:
+    one, other = nn.Sequential(Block(WIDTH, HEADS, 40, EPS)), Block(WIDTH, HEADS, 40, EPS)
+    use_kernels(one, "triton")
+    with torch.no_grad():
+        assert all(module.fused for module in one.modules() if isinstance(module, FusibleModule))
+        assert copy.deepcopy(one[0]).fused
+        assert not other.fused
 
 
 def test_auto_is_eager_without_a_gpu_and_unknown_or_impossible_kernels_are_refused(

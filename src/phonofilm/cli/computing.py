@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,6 +14,7 @@ if TYPE_CHECKING:
 
     from phonofilm.cli.checkpoint import Checkpoint
     from phonofilm.cli.progress import Report
+    from phonofilm.kernels.choice import Kernels
     from phonofilm.pipeline.mova import MovaPipeline
 
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 class Computing:
     """kernels: "eager" or "triton". quantize: "fp8", "int8", "nf4" or None. compiles: whether layers are compiled."""
 
-    kernels: str = "eager"
+    kernels: Kernels = "eager"
     quantize: str | None = None
     compiles: bool = False
 
@@ -74,7 +73,8 @@ def check_computing(computing: Computing, offload: str, checkpoint: Checkpoint) 
 
 
 def prepare_computing(pipe: MovaPipeline, computing: Computing, device: torch.device | None, report: Report) -> None:
-    """Quantise and compile; `device`: where a pipeline goes after that that was loaded on the host to be quantised."""
+    """Quantise, choose kernels, compile. `device`: where a pipeline goes once quantised, if it was loaded on the host."""
+    from phonofilm.kernels.choice import use_kernels
     from phonofilm.models.compiling import compile_layers
     from phonofilm.models.quantized import QUANTIZED_COMPONENTS
     from phonofilm.pipeline.quantizing import quantize_pipeline
@@ -91,17 +91,11 @@ def prepare_computing(pipe: MovaPipeline, computing: Computing, device: torch.de
         )
         if device is not None:
             pipe.to(device)
+    networks = [one for name in QUANTIZED_COMPONENTS if (one := getattr(pipe, name)) is not None]
+    for network in networks:
+        use_kernels(network, computing.kernels)
     if computing.compiles:
-        compile_layers([one for name in QUANTIZED_COMPONENTS if (one := getattr(pipe, name)) is not None])
-
-
-@contextmanager
-def computing_as(computing: Computing) -> Iterator[None]:
-    """The kernels in force while the networks run."""
-    from phonofilm.kernels.choice import kernels
-
-    with kernels(computing.kernels):
-        yield
+        compile_layers(networks)
 
 
 @dataclass

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from phonofilm.cli.checkpoint import Checkpoint
-from phonofilm.cli.computing import StepTimes, computing_as, prepare_computing
+from phonofilm.cli.computing import StepTimes, prepare_computing
 from phonofilm.cli.devices import Machine, attention_of, explaining_memory, place
 from phonofilm.cli.latents import save_latents
 from phonofilm.cli.loras import LoraUse, put_on
@@ -99,7 +99,7 @@ class Studio:
             seed = self.team.agree(seed)
         self.report.start_steps(plan.experts)
         self._times = StepTimes()
-        with attention_of(self.machine), computing_as(self.machine.computing):
+        with attention_of(self.machine):
             out = pipe(
                 prepared.prompt,
                 plan.negative_prompt,

@@ -1,25 +1,46 @@
-"""Which kernels run what is neither a matrix product nor attention: PyTorch's, one operation after the other, or fused ones."""
+"""Which kernels run what is neither a matrix product nor attention: PyTorch's, one operation after the other, or fused ones.
+
+The choice belongs to a network, like its training mode: two networks of one process may differ, in any threads.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
+from typing import Literal
 
 import torch
+from torch import nn
 
 from phonofilm.errors import InputError
 from phonofilm.kernels import check
 
+Kernels = Literal["eager", "triton"]
 KERNELS = ("auto", "eager", "triton")
 logger = logging.getLogger(__name__)
-_chosen = "eager"
 
 
-def choose_kernels(name: str, device: torch.device) -> str:
+class FusibleModule(nn.Module):
+    """A module that has a fused way of computing beside PyTorch's operations."""
+
+    kernels: Kernels = "eager"
+
+    @property
+    def fused(self) -> bool:
+        """Whether to use the fused kernels now. They have no backward: while gradients are recorded the answer is no."""
+        return self.kernels == "triton" and not torch.is_grad_enabled()
+
+
+def use_kernels(network: nn.Module, kernels: Kernels) -> None:
+    """Let `network` and every module in it compute with `kernels` from now on."""
+    for module in network.modules():
+        if isinstance(module, FusibleModule):
+            module.kernels = kernels
+
+
+def choose_kernels(name: str, device: torch.device) -> Kernels:
     """ "eager" or "triton" for one of KERNELS on `device`; auto takes Triton on CUDA where it is installed and right.
 
     Right: a few rows come out as from PyTorch's operations. Where they do not, auto says so once and stays eager.
@@ -44,22 +65,6 @@ def choose_kernels(name: str, device: torch.device) -> str:
     return "eager"
 
 
-@contextmanager
-def kernels(name: str) -> Iterator[None]:
-    """`name` ("eager" or "triton") in force for every network of this process."""
-    global _chosen
-    before, _chosen = _chosen, name
-    try:
-        yield
-    finally:
-        _chosen = before
-
-
-def fused() -> bool:
-    """Whether to use the fused kernels here and now. They have no backward: while gradients are recorded the answer is no."""
-    return _chosen == "triton" and not torch.is_grad_enabled()
-
-
 @lru_cache
-def _warn_once(told: str) -> None:
-    logger.warning(told)
+def _warn_once(message: str) -> None:
+    logger.warning(message)

@@ -18,7 +18,7 @@ from diffusers.models.attention_dispatch import dispatch_attention_fn
 from torch import Tensor, nn
 
 from phonofilm.kernels import ops
-from phonofilm.kernels.choice import fused
+from phonofilm.kernels.choice import FusibleModule
 
 ROPE_THETA = 10000.0
 
@@ -83,7 +83,7 @@ class Float32Linear(nn.Linear):
         return F.linear(x.float(), self.weight.float(), bias)
 
 
-class Attention(nn.Module):
+class Attention(FusibleModule):
     """Projections and norms of one attention. Queries come from width `dim`, keys and values from `kv_dim`.
 
     q and k are RMS-normalised over the whole width (not per head) before positions are applied.
@@ -109,7 +109,7 @@ class SelfAttention(Attention):
     """x [b,n,d], rope complex64 [n,e/2] -> [b,n,d]."""
 
     def forward(self, x: Tensor, rope: Tensor) -> Tensor:
-        if fused():
+        if self.fused:
             weights = self.norm_q.weight, self.norm_k.weight
             q, k = ops.norm_rotate(self.q(x), self.k(x), *weights, rope, self.eps)
         else:
@@ -150,7 +150,7 @@ def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     return torch.addcmul(shift, x, 1 + scale)
 
 
-class Block(nn.Module):
+class Block(FusibleModule):
     """One transformer block of either tower: self-attention, text attention and a feed-forward, time-modulated."""
 
     def __init__(self, dim: int, heads: int, ffn_dim: int, eps: float) -> None:
@@ -168,7 +168,7 @@ class Block(nn.Module):
     ) -> Tensor:
         """x [b,n,d], modulation [b,6,d], rope complex64 [n,e/2], text as TextAttention takes it, text_bias -> [b,n,d]."""
         shift1, scale1, gate1, shift2, scale2, gate2 = (self.modulation.to(modulation.dtype) + modulation).chunk(6, 1)
-        if fused():
+        if self.fused:
             return self._fused(x, (shift1, scale1, gate1, shift2, scale2, gate2), rope, text, text_bias)
         x = torch.addcmul(x, gate1, self.self_attn(modulate(self.norm1(x), shift1, scale1), rope))
         x = x + self.cross_attn(self.norm3(x), text, text_bias)

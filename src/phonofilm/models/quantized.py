@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from phonofilm.errors import CheckpointError, InputError
 from phonofilm.kernels import ops
-from phonofilm.kernels.choice import fused
+from phonofilm.kernels.choice import FusibleModule
 
 FORMATS = ("fp8", "int8", "nf4")
 CONFIG_KEY = "quantization_config"
@@ -45,7 +45,7 @@ class _Stored(nn.Parameter):
     """A parameter whose dtype is not the network's but the format's."""
 
 
-class QuantizedLinear(nn.Module):
+class QuantizedLinear(FusibleModule):
     """A linear layer of in_features i and out_features o whose weight does not learn.
 
     `weight` and `weight_scale` are plain tensors, so the layer is saved, moved and streamed like any other. fp8 and int8:
@@ -94,7 +94,7 @@ class QuantizedLinear(nn.Module):
     def in_fp8(self, x: Tensor) -> Tensor:
         """x [..,i] quantised row by row, times the weight as it is stored: [..,o], in x's dtype."""
         rows = x.flatten(0, -2)
-        values, scale = ops.quantize_rows(rows) if fused() else quantize_rows(rows, "fp8")
+        values, scale = ops.quantize_rows(rows) if self.fused else quantize_rows(rows, "fp8")
         # The kernel writes 16-bit results only; a float32 model gets its dtype back after it.
         product = torch._scaled_mm(
             values,
