@@ -17,7 +17,7 @@ import phonofilm
 from benchmarks.limits import Limits
 from benchmarks.race import Result
 from benchmarks.workload import Workload
-from phonofilm.media.atomic import replacing
+from phonofilm.files import replacing
 
 # Of a clip, by what decides them alone. A step cache's depend on the weights, and these are random.
 FORWARDS = {

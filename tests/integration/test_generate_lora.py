@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from tests.integration.cli import CHECKPOINT, TINY, generate, made, same
 from tests.unit.lora_helpers import tiny_components, tiny_lora
 
-from phonofilm.cli.record import file_hash
+from phonofilm.files import file_hash
 from phonofilm.lora.exporting import export_comfyui, export_peft
 from phonofilm.lora.writing import save_lora
 from phonofilm.media import read_metadata

@@ -40,7 +40,7 @@ def test_importing_media_loads_neither_libav_nor_pillow() -> None:
 
 def test_writing_what_is_no_container_loads_no_libav(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from phonofilm.media.atomic import replacing\n"
+        "import sys; from pathlib import Path; from phonofilm.files import replacing\n"
         "with replacing(Path(sys.argv[1])) as part: part.write_text('x')\n"
         "print('av' in sys.modules)"
     )

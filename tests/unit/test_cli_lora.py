@@ -13,8 +13,8 @@ from tests.unit.lora_helpers import OTHERS, tiny_components, tiny_lora
 from typer.testing import CliRunner
 
 from phonofilm.cli.lora import app
-from phonofilm.cli.record import file_hash
 from phonofilm.errors import CheckpointError, InputError
+from phonofilm.files import file_hash
 from phonofilm.lora.adapter import LoraFile
 from phonofilm.lora.apply import MergedLoras, Use
 from phonofilm.lora.exporting import EXPORTS, export_comfyui

@@ -14,7 +14,7 @@ from tests.unit.checkpoints import GOLDEN, copy_golden, weights_of
 from phonofilm.errors import InputError
 from phonofilm.models.layout import read_layout
 from phonofilm.models.loading import load_component, load_components, load_tokenizer
-from phonofilm.models.saving import parse_size, save_checkpoint, save_component, split_shards
+from phonofilm.models.saving import save_checkpoint, save_component, split_shards
 from phonofilm.models.video import WanModel
 
 
@@ -74,17 +74,6 @@ def test_a_tensor_larger_than_a_shard_is_alone_in_its_own() -> None:
     assert [list(shard) for shard in split_shards(state, max_bytes=16)] == [["a"], ["b"], ["c", "d"]]
 
 
-@pytest.mark.parametrize(("given", "expected"), [("5GB", 5 * 10**9), ("1.5 mb", 1_500_000), (4096, 4096), ("70", 70)])
-def test_shard_sizes_are_decimal(given: int | str, expected: int) -> None:
-    assert parse_size(given) == expected
-
-
-@pytest.mark.parametrize("given", ["five", "", "0GB", "-1", "3 GiB"])
-def test_a_shard_size_that_is_none_is_refused(given: str) -> None:
-    with pytest.raises(InputError, match="is no size"):
-        parse_size(given)
-
-
 def test_one_expert_is_saved_as_null_and_loaded_as_none(tmp_path: Path) -> None:
     layout = read_layout(GOLDEN, skip=("video_dit_2",))
     assert "video_dit_2" not in layout.components
@@ -123,6 +112,6 @@ def test_a_save_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="is no checkpoint, so it is not replaced"):
         save_again(GOLDEN, tmp_path, overwrite=True)
-    with pytest.raises(InputError, match="cannot be written"):
+    with pytest.raises(InputError, match="cannot write"):
         save_again(GOLDEN, tmp_path / "file" / "saved")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phonofilm.errors import MediaError
-from phonofilm.media.atomic import replacing
+from phonofilm.files import replacing
 from phonofilm.media.metadata import from_text, to_text
 
 if TYPE_CHECKING:

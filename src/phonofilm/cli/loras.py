@@ -8,8 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from phonofilm.cli.record import file_hash, told_path
+from phonofilm.cli.record import told_path
 from phonofilm.errors import InputError
+from phonofilm.files import file_hash
 from phonofilm.lora.adapter import LoraFile
 from phonofilm.lora.layers import check_plain, empty_components
 from phonofilm.lora.strength import LoraChoice, Strength, parse_lora_option, tell_strength

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 from phonofilm.cli.asked import EXCLUSIVE, Asked, asked_from_json
 from phonofilm.errors import CheckpointError, InputError, MediaError
+from phonofilm.files import file_hash
 
 logger = logging.getLogger(__name__)
 
@@ -50,21 +50,6 @@ def input_file(option: str, path: Path) -> InputFile:
     if not path.exists():
         raise InputError(f"{option}: no file at {path}")
     return InputFile(option, told_path(path), file_hash(path))
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file, or of the names and contents of all files in a folder."""
-    digest = hashlib.sha256()
-    for file in sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]:
-        if path.is_dir():
-            digest.update(file.relative_to(path).as_posix().encode())
-        try:
-            with file.open("rb") as stream:
-                while block := stream.read(1 << 20):
-                    digest.update(block)
-        except OSError as error:
-            raise InputError(f"{file} cannot be read: {error.strerror}") from error
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from phonofilm.cli.progress import Report
 from phonofilm.cli.streamed import load_streamed
 from phonofilm.cli.targets import LATENT, Target
 from phonofilm.errors import InputError, PhonofilmError
+from phonofilm.files import replacing
 from phonofilm.media import save_clip
-from phonofilm.media.atomic import replacing
 from phonofilm.media.sheet import contact_sheet
 from phonofilm.parallel.ranks import RankError
 from phonofilm.parallel.team import Team

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phonofilm.errors import InputError
-from phonofilm.media.atomic import check_target
+from phonofilm.files import check_target
 
 LATENT = "latent"
 FRAMES = "frames"

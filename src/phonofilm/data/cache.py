@@ -20,7 +20,7 @@ from phonofilm.data.keys import autoencoder_hash, latent_key, remembering_hashes
 from phonofilm.data.sets import Weighted
 from phonofilm.data.windows import Bucket, parse_bucket
 from phonofilm.errors import InputError
-from phonofilm.media.atomic import replacing
+from phonofilm.files import replacing
 from phonofilm.pipeline.conditions import clean_prompt
 
 INDEX = "index.json"

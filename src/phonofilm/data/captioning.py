@@ -11,7 +11,7 @@ from phonofilm.data.endpoint import Hopeless
 from phonofilm.data.manifest import Item, sidecar
 from phonofilm.data.pace import Stopped
 from phonofilm.errors import PhonofilmError
-from phonofilm.media.atomic import replacing
+from phonofilm.files import replacing
 
 
 @dataclass(frozen=True)

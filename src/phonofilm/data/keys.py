@@ -13,16 +13,12 @@ from functools import cache
 from pathlib import Path
 
 from phonofilm.data.windows import Bucket, ClipWindow
+from phonofilm.files import file_hash
 from phonofilm.models.layout import CheckpointLayout
 
 # To be raised whenever the way from a window to its latents changes.
 FORMAT = 1
 AUTOENCODERS = ("video_vae", "audio_vae")
-
-
-def file_hash(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def component_hash(layout: CheckpointLayout, name: str) -> str:

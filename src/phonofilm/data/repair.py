@@ -18,8 +18,8 @@ from phonofilm.data.findings import Finding
 from phonofilm.data.lag import KIND
 from phonofilm.data.manifest import Item
 from phonofilm.errors import InputError
+from phonofilm.files import replacing
 from phonofilm.media import Clip, read_audio, read_clip, save_clip
-from phonofilm.media.atomic import replacing
 
 MANIFEST = "manifest.jsonl"
 

@@ -23,8 +23,8 @@ from phonofilm.data.reading import separate_sound
 from phonofilm.data.scenes import Stretch, pauses, scene_starts
 from phonofilm.data.windows import stretch
 from phonofilm.errors import InputError, MediaError
+from phonofilm.files import replacing
 from phonofilm.media import read_clip, save_clip
-from phonofilm.media.atomic import replacing
 
 MANIFEST = "manifest.jsonl"
 FORMAT = 1  # to be raised whenever the same settings would give other scenes

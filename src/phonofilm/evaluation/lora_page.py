@@ -26,7 +26,7 @@ from phonofilm.evaluation.lora_compare import (
     seen,
 )
 from phonofilm.evaluation.report import markdown_table
-from phonofilm.media.atomic import replacing
+from phonofilm.files import replacing
 from phonofilm.media.clip import Clip
 from phonofilm.media.sheet import contact_sheet
 from phonofilm.media.write import save_clip

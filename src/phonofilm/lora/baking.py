@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from phonofilm.errors import InputError
+from phonofilm.files import replacing
 from phonofilm.lora.adapter import LoraFile
 from phonofilm.lora.apply import MergedLoras, Use
 from phonofilm.lora.layers import check_plain
 from phonofilm.lora.strength import strength_of
 from phonofilm.models.layout import CheckpointLayout, read_layout
 from phonofilm.models.loading import load_components
-from phonofilm.models.saving import parse_size, save_component
+from phonofilm.models.saving import save_component
+from phonofilm.units import format_size, parse_size
 
 ACCOUNT = "merged_loras.json"
 
@@ -41,11 +42,9 @@ def bake(
     if out.exists():
         raise InputError(f"{out} exists already; choose another folder")
     check_plain(layout)
-    limit = parse_size(max_shard_size)
+    limit = parse_size(max_shard_size, "max_shard_size")
     _require_space(layout, out)
-    partial = out.absolute().with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.partial")
-    try:
-        partial.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(out, error=InputError) as partial:
         shutil.copytree(layout.folder, partial, ignore=lambda folder, names: _left_out(layout, parts, folder, names))
         for name in parts:
             others = [other for other in (*layout.components, "tokenizer") if other != name]
@@ -55,11 +54,6 @@ def bake(
             save_component(partial / name, module, limit)
         (partial / ACCOUNT).write_text(json.dumps(list(account), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         read_layout(partial)
-        partial.rename(out.absolute())
-    except OSError as error:
-        raise InputError(f"{out} cannot be written: {error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return tuple(parts)
 
 
@@ -82,4 +76,4 @@ def _require_space(layout: CheckpointLayout, out: Path) -> None:
     there = next(parent for parent in out.absolute().parents if parent.exists())
     free = shutil.disk_usage(there).free
     if free < needed:
-        raise InputError(f"the checkpoint needs {needed / 1e9:.1f} GB, {there} has {free / 1e9:.1f} GB free")
+        raise InputError(f"the checkpoint needs {format_size(needed)}, {there} has {format_size(free)} free")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import secrets
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -14,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from phonofilm.errors import CheckpointError, InputError
+from phonofilm.files import replacing
 from phonofilm.lora.adapter import Adapter, LoraFile, check_numbers, check_trained
 from phonofilm.lora.ours import header_of, tensors_of
 from phonofilm.lora.reading import read_for_layers
@@ -47,20 +45,12 @@ def write_checked(lora: LoraFile, target: Path, write: Callable[[Path], None], o
     if target.is_dir() or (target.exists() and not overwrite):
         way = "choose another name" if target.is_dir() else "choose another name or allow overwriting"
         raise InputError(f"{target} exists already; {way}")
-    temporary = target.with_name(f".{secrets.token_hex(6)}.partial{target.suffix}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(target, error=InputError, keep_suffix=True) as temporary:
         write(temporary)
         if not _came_back(lora, read_for_layers(temporary, _layers_of(lora))):
             raise CheckpointError(
                 f"{target} was not kept: what was written does not read back as it was; is the disk full?"
             )
-        _sync(temporary)
-        os.replace(temporary, target)
-    except OSError as error:
-        raise InputError(f"{target} cannot be written: {error}") from error
-    finally:
-        _remove(temporary)
     logger.info("%s: %d adapters written and read back", target, sum(1 for _ in lora.items()))
     return target
 
@@ -97,20 +87,3 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, header: Mapping[str,
     copies = {key: tensor.detach().cpu().clone().contiguous() for key, tensor in tensors.items()}
     save_file(copies, path, {**header})
     path.chmod(0o644)  # safetensors makes files that only their owner can read; a LoRA is made to be passed on
-
-
-def _sync(path: Path) -> None:
-    """Force the bytes to the disk, so that a crash after the rename cannot leave an empty file under the final name."""
-    for part in [*path.rglob("*"), path] if path.is_dir() else [path]:
-        handle = os.open(part, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

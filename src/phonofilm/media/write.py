@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from phonofilm.errors import InputError
-from phonofilm.media.atomic import check_target, replacing
+from phonofilm.files import check_target, replacing
 from phonofilm.media.clip import Clip, fit_length, picture_samples
 from phonofilm.media.container import writing
 from phonofilm.media.folder import check_replaceable, write_folder

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from phonofilm.errors import CheckpointError
+from phonofilm.files import read_chunks
 
 SHA256, GIT_SHA1 = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{40}")
-CHUNK_BYTES = 8 * 2**20
 
 
 def expected_digest(root: Path, file: Path) -> str | None:
@@ -35,10 +35,9 @@ def check_digest(file: Path, digest: str, progress: Callable[[int], None]) -> No
         hasher = hashlib.sha256()
     else:
         hasher = hashlib.sha1(b"blob %d\0" % file.stat().st_size, usedforsecurity=False)
-    with file.open("rb") as stream:
-        while chunk := stream.read(CHUNK_BYTES):
-            hasher.update(chunk)
-            progress(len(chunk))
+    for chunk in read_chunks(file):
+        hasher.update(chunk)
+        progress(len(chunk))
     if hasher.hexdigest() != digest:
         raise CheckpointError(
             f"{file} is damaged: its digest is {hasher.hexdigest()[:12]}..., the hub's is {digest[:12]}...; "

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
-import re
 import shutil
-import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, UMT5EncoderModel
 
 from phonofilm.errors import InputError
+from phonofilm.files import replacing
 from phonofilm.models.building import tensor_groups
 from phonofilm.models.files import INDEX_SUFFIX, MODEL_INDEX, read_json, weights_stem
 from phonofilm.models.layout import (
@@ -32,8 +32,8 @@ from phonofilm.models.layout import (
     PipelineScalars,
     read_layout,
 )
+from phonofilm.units import format_size, parse_size
 
-UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 READABLE = 0o644
 # How the tokenizer was opened, which transformers would write down as if it were part of it.
 OPENING_KEYS = ("is_local", "local_files_only", "name_or_path")
@@ -60,10 +60,9 @@ def save_checkpoint(
     require_replaceable(target, overwrite)
     if missing := [name for name in NETWORKS if name not in components and name not in OPTIONAL]:
         raise InputError(f"cannot save a checkpoint without {', '.join(missing)}")
-    limit = parse_size(max_shard_size)
-    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.partial")
-    try:
-        partial.mkdir(parents=True)
+    limit = parse_size(max_shard_size, "max_shard_size")
+    with _safetensors_errors(target), replacing(target, error=InputError) as partial:
+        partial.mkdir()
         _require_space(partial, components)
         for name in NETWORKS:
             if name in components:
@@ -73,11 +72,6 @@ def save_checkpoint(
         _write_json(partial / "scheduler" / SCHEDULER_CONFIG, _stamped(FORMAT["scheduler"][0][1], scheduler_config))
         _write_json(partial / MODEL_INDEX, _model_index(components, tokenizer_class, scalars))
         read_layout(partial)
-        _move(partial, target)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{target} cannot be written: {error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return target
 
 
@@ -146,16 +140,6 @@ def split_shards(state: Mapping[str, Tensor], max_bytes: int) -> list[dict[str, 
     return shards
 
 
-def parse_size(size: int | str) -> int:
-    """Bytes of 5000000000 or "5GB" (decimal units, as diffusers takes them). Raises InputError for anything else."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]B|)\s*", str(size).upper())
-    if match is None or (count := int(float(match[1]) * UNITS[match[2]])) < 1:
-        raise InputError(
-            f"max_shard_size {size!r} is no size; expected bytes, or a number with KB, MB, GB or TB like '5GB'"
-        )
-    return count
-
-
 def _save_shard(file: Path, tensors: Mapping[str, Tensor]) -> None:
     # "format" tells transformers and diffusers that these are torch's tensors.
     save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, file, {"format": "pt"})
@@ -206,15 +190,12 @@ def _require_space(folder: Path, components: Mapping[str, nn.Module]) -> None:
     needed = sum(tensor.nbytes for module in components.values() for tensor in module.state_dict().values())
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise InputError(f"the checkpoint needs {needed / 1e9:.1f} GB, {folder.parent} has {free / 1e9:.1f} GB free")
+        raise InputError(f"the checkpoint needs {format_size(needed)}, {folder.parent} has {format_size(free)} free")
 
 
-def _move(partial: Path, target: Path) -> None:
-    """Puts `partial` in the place of `target`; what stood there goes only once the new folder is complete."""
-    if not target.exists():
-        partial.rename(target)
-        return
-    replaced = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.replaced")
-    target.rename(replaced)
-    partial.rename(target)
-    shutil.rmtree(replaced)
+@contextmanager
+def _safetensors_errors(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except SafetensorError as error:
+        raise InputError(f"cannot write {target}: {error}; nothing was kept") from error

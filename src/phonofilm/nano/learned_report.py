@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from phonofilm.evaluation.report import markdown_table
-from phonofilm.media.atomic import replacing
+from phonofilm.files import replacing
 from phonofilm.media.clip import Clip
 from phonofilm.media.sheet import contact_sheet
 from phonofilm.media.write import save_clip

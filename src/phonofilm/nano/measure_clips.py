@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from phonofilm.media.atomic import replacing
+from phonofilm.files import replacing
 from phonofilm.media.clip import Clip
 from phonofilm.nano.world import HELD_OUT_SEED, SCENES, WorldClip, make_clip
 from phonofilm.pipeline import conditions, decode

@@ -15,6 +15,7 @@ from phonofilm.runtime.ring import SLOTS
 from phonofilm.runtime.schedule_sim import simulate
 from phonofilm.runtime.staging import PIECES
 from phonofilm.runtime.streaming import spread
+from phonofilm.units import format_gigabytes
 
 Offload = Literal["none", "model", "layer"]
 OFFLOADS: tuple[Offload, ...] = ("none", "model", "layer")
@@ -94,8 +95,8 @@ class MemoryPlan:
         )
         how = self.how + (", decoding in tiles (not bit-identical to decoding whole)" if self.tiled else "")
         return (
-            f"{_gb(budget.device)} free: {how}, {time}, peak {_gb(self.device_bytes)} device memory, "
-            f"{_gb(self.host_bytes)} host memory"
+            f"{format_gigabytes(budget.device)} free: {how}, {time}, peak {format_gigabytes(self.device_bytes)} device memory, "
+            f"{format_gigabytes(self.host_bytes)} host memory"
         )
 
     @property
@@ -131,11 +132,13 @@ def choose_offload(
         if plan.offload in asked:
             return plan
     needed = plans[asked[-1]]
-    host = "as much host memory as it takes" if budget.host is None else f"{_gb(budget.host)} of host memory"
+    host = (
+        "as much host memory as it takes" if budget.host is None else f"{format_gigabytes(budget.host)} of host memory"
+    )
     raise InputError(
-        f"offload {needed.offload} needs {_gb(needed.device_bytes)} of device memory and {_gb(needed.host_bytes)} of host "
-        f"memory for this clip; there are {_gb(budget.device)} and {host}. "
-        f"{_what_would_fit(fitting, plans['layer'], budget, model, work)}"
+        f"offload {needed.offload} needs {format_gigabytes(needed.device_bytes)} of device memory and "
+        f"{format_gigabytes(needed.host_bytes)} of host memory for this clip; "
+        f"there are {format_gigabytes(budget.device)} and {host}. {_what_would_fit(fitting, plans['layer'], budget, model, work)}"
     )
 
 
@@ -233,18 +236,14 @@ def _what_would_fit(
     if fitting:
         return f"What fits: offload {' or '.join(plan.offload for plan in fitting)}"
     if budget.host is not None and streamed.host_bytes > budget.host:
-        return f"What would fit: {_gb(streamed.host_bytes)} of free host memory, with offload layer" + (
+        return f"What would fit: {format_gigabytes(streamed.host_bytes)} of free host memory, with offload layer" + (
             "" if streamed.on_disk else "; or --offload-to-disk, with a folder on a fast disk"
         )
     room = budget.device - _least_streaming(model, streamed.slots) - _resident_bytes(model, streamed.resident)
     tokens = room // model.working(1, work.evaluations)
     if not 1 <= tokens < work.video_tokens:
-        return f"What would fit: {_gb(streamed.device_bytes)} of free device memory, with offload layer"
+        return f"What would fit: {format_gigabytes(streamed.device_bytes)} of free device memory, with offload layer"
     return (
         f"What would fit with offload layer: a clip of at most {tokens} video tokens (this one has {work.video_tokens}), "
-        f"so fewer frames or a smaller size; or {_gb(streamed.device_bytes)} of free device memory"
+        f"so fewer frames or a smaller size; or {format_gigabytes(streamed.device_bytes)} of free device memory"
     )
-
-
-def _gb(nbytes: int) -> str:
-    return f"{nbytes / 1e9:.3g} GB"

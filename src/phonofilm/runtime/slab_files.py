@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from phonofilm.errors import InputError
-from phonofilm.media.atomic import replacing
+from phonofilm.files import replacing
+from phonofilm.units import format_size
 
 SLAB_FORMAT = 1
 CONTENTS = "contents.json"
@@ -60,7 +61,7 @@ def _check_room(folder: Path, sizes: SlabSizes) -> None:
     free, needed = shutil.disk_usage(there).free, sum(sizes.values())
     if free < needed:
         raise InputError(
-            f"{folder} would take {needed / 1e9:.3g} GB and its disk has {free / 1e9:.3g} GB free; choose another folder"
+            f"{folder} would take {format_size(needed)} and its disk has {format_size(free)} free; choose another folder"
         )
 
 

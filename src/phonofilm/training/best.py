@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from phonofilm.media.atomic import replacing
+from phonofilm.files import replacing
 from phonofilm.training.config import Modality
 from phonofilm.training.logs import Told, as_written
 

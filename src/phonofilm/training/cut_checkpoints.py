@@ -24,7 +24,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
 from phonofilm.errors import CheckpointError, PhonofilmError
-from phonofilm.media.atomic import replacing
+from phonofilm.files import replacing
 from phonofilm.training.checkpoints import PREFIX, SHARDED, refuse_other_parameters, take_place, write_state
 from phonofilm.training.cut import any_cut, here
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from phonofilm.training.config import LoopConfig
+from phonofilm.units import format_duration, format_gigabytes
 
 DRIVER = 600_000_000
 """Bytes a CUDA context and its libraries take beside what is allocated: an assumption, as in `phonofilm.runtime.memory_plan`."""
@@ -120,23 +121,13 @@ class Estimate:
     def lines(self) -> list[tuple[str, str]]:
         """(what, how much) for a table."""
         updates = self.count_updates()
-        memory = [("resident memory", _size(self.peak))]
+        memory = [("resident memory", format_gigabytes(self.peak))]
         if self.device == "cuda":
-            memory = [("device memory", _size(self.peak)), ("host memory", _size(self.host_peak))]
-        rows = [*memory, ("disk", _size(self.disk)), ("one update", f"{self.seconds_per_update:.3g} s")]
+            memory = [("device memory", format_gigabytes(self.peak)), ("host memory", format_gigabytes(self.host_peak))]
+        rows = [*memory, ("disk", format_gigabytes(self.disk)), ("one update", f"{self.seconds_per_update:.3g} s")]
         if len(self.updates) > 1:
             rows += [(f"  {name}", f"{self.seconds_of(name):.3g} s") for name in self.updates]
         for look in self.looks:
             count = self.calls(look, updates)
             rows.append((look.name, f"{count} x {look.seconds:.3g} s"))
-        return [*rows, ("whole run", f"{updates} updates, {_duration(self.total_seconds)}")]
-
-
-def _size(nbytes: int) -> str:
-    return f"{nbytes / 1e9:.3g} GB"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+        return [*rows, ("whole run", f"{updates} updates, {format_duration(self.total_seconds)}")]

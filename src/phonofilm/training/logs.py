@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from phonofilm.media.atomic import replacing
+from phonofilm.files import replacing
 from phonofilm.media.clip import Clip
 from phonofilm.training.boards import Board
 

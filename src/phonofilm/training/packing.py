@@ -9,7 +9,7 @@ import torch
 
 from phonofilm.data.cache import Entry, Index, read_index, read_latents, read_text, read_white
 from phonofilm.errors import InputError
-from phonofilm.media.atomic import replacing
+from phonofilm.files import replacing
 from phonofilm.training.latents import LatentMeta, LatentWriter
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from phonofilm.media.atomic import replacing
+from phonofilm.files import replacing
 from phonofilm.models.layout import CheckpointLayout, read_layout
-from phonofilm.models.saving import parse_size, save_component
+from phonofilm.models.saving import save_component
+from phonofilm.units import parse_size
 
 SHARD = "5GB"
 
@@ -58,7 +59,7 @@ def save_trained(layout: CheckpointLayout, trained: Mapping[str, Trained], folde
         )
         for name, told in trained.items():
             dtype = next(iter(layout.components[name].entries.values())).dtype
-            save_component(fresh / name, told.network, parse_size(SHARD), told.weights, dtype)
+            save_component(fresh / name, told.network, parse_size(SHARD, "the shard size"), told.weights, dtype)
         read_layout(fresh)
     return folder
 
