@@ -1,4 +1,4 @@
-"""Who runs the step, and how: each takes the workload's model in host memory, sets it up, runs steps, and puts it back."""
+"""Who runs the step, and how: each takes the workload's model, sets it up, runs steps, and leaves the weights where they were."""
 
 from __future__ import annotations
 
@@ -6,108 +6,140 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
+from torch import nn
 
 from benchmarks.workload import Workload
 from phonofilm.errors import InputError
 from phonofilm.kernels.choice import choose_kernels, use_kernels
 from phonofilm.models.compiling import compile_layers, require_compiler
 from phonofilm.models.joint import JointDenoiser, JointOutput
-from phonofilm.models.quantized import quantize
+from phonofilm.models.quantized import QuantizedLinear, empty_quantized
 from phonofilm.models.shared_forward import forward_one
-from phonofilm.runtime.backends import CudaBackend, HostBackend
+from phonofilm.runtime.backends import Backend, CudaBackend, HostBackend
 from phonofilm.runtime.streaming import LayerStreamer
+
+HOST = torch.device("cpu")
 
 
 @dataclass(frozen=True)
 class Running:
-    """A contestant at work. `step` makes one guided step; `streamed_bytes` reach the device in each; of its FLOPs,
-    `fp8_flops` may be done in fp8."""
+    """A contestant at work.
 
-    step: Callable[[], list[JointOutput]]
+    `step` makes one guided step with a workload's inputs, which may be another clip's; `streamed_bytes` reach the device in
+    each; of its FLOPs, `fp8_flops` may be done in fp8.
+    """
+
+    step: Callable[[Workload], list[JointOutput]]
     streamed_bytes: int = 0
     fp8_flops: int = 0
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """`ours`: or a peer. `what`: how it computes and keeps its weights, in words. `on_cpu`: whether it runs there unasked."""
+    """`ours`: or a peer. `what`: how it computes and keeps its weights, in words.
+
+    weights: where the workload's must lie when it begins. on_cpu: whether it runs on the host unasked.
+    """
 
     name: str
     what: str
     ours: bool
     run: Callable[[Workload], AbstractContextManager[Running]]
+    weights: Literal["device", "host"] = "device"
     on_cpu: bool = True
+
+    def home(self, device: torch.device) -> torch.device:
+        """Where the weights of a workload on `device` must lie."""
+        return device if self.weights == "device" else HOST
 
 
 @dataclass(frozen=True)
 class Ours:
-    """Our ways of computing, in one combination."""
+    """Our ways of computing, in one combination. `slots`: layers on the device at once, where they are streamed."""
 
     streams: bool = False
     fp8: bool = False
     fused: bool = False
     compiles: bool = False
+    slots: int = 2
 
     @contextmanager
     def __call__(self, workload: Workload) -> Iterator[Running]:
         """Raises InputError when this machine cannot."""
-        name = choose_kernels("triton", workload.device) if self.fused else "eager"
+        device = workload.device
+        name = choose_kernels("triton", device) if self.fused else "eager"
         if self.compiles:
-            require_compiler(workload.device)
+            require_compiler(device)
         with _borrowed(workload) as denoiser, ExitStack() as stack:
             networks = denoiser.video, denoiser.audio, denoiser.bridge
             if self.fp8:
                 for network in networks:
-                    quantize(network, "fp8")
+                    quantize_on(device, network, home=HOST if self.streams else device)
             use_kernels(denoiser, name)
             if self.compiles:
                 compile_layers(networks)
             fp8_flops = workload.linear_flops if self.fp8 else 0
             if not self.streams:
-                denoiser.to(workload.device)
-                yield Running(lambda: _one_by_one(denoiser, workload), fp8_flops=fp8_flops)
+                denoiser.to(device)
+                yield Running(lambda work: one_by_one(denoiser, work), fp8_flops=fp8_flops)
                 return
-            backend = CudaBackend(workload.device) if workload.device.type == "cuda" else HostBackend()
-            streamer = LayerStreamer([denoiser], backend, slots=2)
+            streamer = LayerStreamer([denoiser], backend_of(device), slots=self.slots, keep_text=True)
             stack.callback(streamer.close)
             yield Running(
-                lambda: streamer.forward_many(workload.inputs, workload.conditionings),
-                sum(streamer.streamed_bytes),
+                lambda work: streamer.forward_many(work.inputs, work.conditionings),
+                sum(streamer.streamed_bytes_with_kept_text),
                 fp8_flops,
             )
 
 
 @contextmanager
 def group_offload(workload: Workload) -> Iterator[Running]:
-    """diffusers' group offloading, as its documentation tells to use it: leaf by leaf, with a stream of its own."""
+    """diffusers' group offloading, leaf by leaf, with a stream of its own, as its documentation tells to use it.
+
+    It is applied to the denoiser, whose forward is what is called: what it fetches ahead it learns in that forward, and on
+    the towers, of which only the blocks are called, it would fetch nothing ahead. `record_stream` spares it a wait of the
+    host at every leaf.
+    """
     from diffusers.hooks import apply_group_offloading
 
+    streams = workload.device.type == "cuda"
     with _borrowed(workload) as denoiser:
-        for tower in (denoiser.video, denoiser.audio, denoiser.bridge):
-            apply_group_offloading(
-                tower,
-                onload_device=workload.device,
-                offload_device=torch.device("cpu"),
-                offload_type="leaf_level",
-                use_stream=workload.device.type == "cuda",
-            )
-        yield Running(lambda: _one_by_one(denoiser, workload), len(workload.conditionings) * workload.weight_bytes)
+        apply_group_offloading(
+            denoiser,
+            onload_device=workload.device,
+            offload_device=HOST,
+            offload_type="leaf_level",
+            use_stream=streams,
+            record_stream=streams,
+        )
+        yield Running(lambda work: one_by_one(denoiser, work), len(workload.conditionings) * workload.weight_bytes)
 
 
 CONTESTANTS = (
     Contestant("resident", "all weights on the device", True, Ours()),
     Contestant("resident fused", "the same with Triton kernels", True, Ours(fused=True), on_cpu=False),
     Contestant("resident compiled", "the same through torch.compile", True, Ours(compiles=True), on_cpu=False),
-    Contestant("streamed", "2 layers on the device, fetched once a step", True, Ours(streams=True)),
-    Contestant("streamed fused", "the same with Triton kernels", True, Ours(streams=True, fused=True), on_cpu=False),
-    Contestant("resident fp8", "linear layers in fp8, lossy", True, Ours(fp8=True)),
-    Contestant("streamed fp8", "the same, streamed", True, Ours(streams=True, fp8=True)),
+    Contestant("streamed", "2 layers on the device, fetched once a step", True, Ours(streams=True), "host"),
     Contestant(
-        "streamed fp8 fused", "with Triton kernels", True, Ours(streams=True, fp8=True, fused=True), on_cpu=False
+        "streamed fused", "the same with Triton kernels", True, Ours(streams=True, fused=True), "host", on_cpu=False
     ),
-    Contestant("diffusers leaf", "diffusers group offload, leaf by leaf", False, group_offload),
+    Contestant("resident fp8", "linear layers in fp8, lossy", True, Ours(fp8=True), "host"),
+    Contestant(
+        "resident fp8 fused", "the same with Triton kernels", True, Ours(fp8=True, fused=True), "host", on_cpu=False
+    ),
+    Contestant("streamed fp8", "fp8, streamed", True, Ours(streams=True, fp8=True), "host"),
+    Contestant(
+        "streamed fp8 fused",
+        "the same with Triton kernels",
+        True,
+        Ours(streams=True, fp8=True, fused=True),
+        "host",
+        on_cpu=False,
+    ),
+    Contestant("diffusers leaf", "diffusers group offload, leaf by leaf", False, group_offload, "host"),
 )
 
 
@@ -119,15 +151,41 @@ def chosen(names: Sequence[str], device: torch.device) -> list[Contestant]:
     return [one for one in CONTESTANTS if (one.name in names if names else one.on_cpu or device.type == "cuda")]
 
 
+def quantize_on(device: torch.device, network: nn.Module, home: torch.device) -> None:
+    """fp8 in place of the linear layers of a tower or bridge that may be, one at a time: made on `device`, kept in `home`.
+
+    A host would take minutes for the released sizes.
+    """
+    plain = {name: module for name, module in network.named_modules() if isinstance(module, nn.Linear)}
+    empty_quantized(network, "fp8")
+    for name in [name for name, module in network.named_modules() if isinstance(module, QuantizedLinear)]:
+        network.set_submodule(name, QuantizedLinear.of(_copied_to(device, plain.pop(name)), "fp8").to(home))
+
+
+def backend_of(device: torch.device) -> Backend:
+    """What streams to `device`."""
+    return CudaBackend(device) if device.type == "cuda" else HostBackend()
+
+
+def _copied_to(device: torch.device, layer: nn.Linear) -> nn.Linear:
+    """The same layer with weights of its own: `layer` itself is shared with whoever lent the weights."""
+    made = nn.Linear(layer.in_features, layer.out_features, layer.bias is not None, device="meta")
+    for name, parameter in layer.named_parameters():
+        setattr(made, name, nn.Parameter(parameter.detach().to(device), requires_grad=False))
+    return made.train(layer.training)
+
+
+def one_by_one(denoiser: JointDenoiser, work: Workload) -> list[JointOutput]:
+    """One forward after the other."""
+    return [forward_one(denoiser, work.inputs, conditioning) for conditioning in work.conditionings]
+
+
 @contextmanager
 def _borrowed(workload: Workload) -> Iterator[JointDenoiser]:
-    """Modules of one's own around the workload's weights: there is host memory for one set. Afterwards they are back there."""
-    shared = {id(parameter): parameter for parameter in workload.denoiser.parameters()}
+    """Modules of one's own around the workload's weights: there is memory for one set. Afterwards they are back home."""
+    parameters = list(workload.denoiser.parameters())
+    home = parameters[0].device
     try:
-        yield deepcopy(workload.denoiser, shared)
+        yield deepcopy(workload.denoiser, {id(parameter): parameter for parameter in parameters})
     finally:
-        workload.denoiser.to("cpu")
-
-
-def _one_by_one(denoiser: JointDenoiser, workload: Workload) -> list[JointOutput]:
-    return [forward_one(denoiser, workload.inputs, conditioning) for conditioning in workload.conditionings]
+        workload.denoiser.to(home)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from benchmarks.timing import timed
 from benchmarks.workload import Workload
 from phonofilm.models.quantized import quantize_rows
 
@@ -33,7 +33,7 @@ class Limits:
 
 def measure_limits(workload: Workload) -> Limits:
     """The best of several products shaped like the model's widest, and of several copies from pinned memory."""
-    dtype = next(workload.denoiser.parameters()).dtype
+    dtype = workload.dtype
     config = workload.denoiser.video.config
     tokens, width, wide = workload.video_tokens, config["dim"], config["ffn_dim"]
     left = torch.randn(tokens, width, device=workload.device, dtype=dtype)
@@ -53,20 +53,6 @@ def measure_limits(workload: Workload) -> Limits:
         torch._scaled_mm(a, b.t(), scale_a=a_scale, scale_b=b_scale.t(), out_dtype=torch.bfloat16, use_fast_accum=True)
 
     return Limits(rate, link, flops / _best(in_fp8, workload.device))
-
-
-def timed(work: Callable[[], Any], device: torch.device) -> float:
-    """Seconds until everything `work` gave the device is done."""
-    synchronize(device)
-    start = time.perf_counter()
-    work()
-    synchronize(device)
-    return time.perf_counter() - start
-
-
-def synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _best(work: Callable[[], Any], device: torch.device) -> float:

@@ -1,9 +1,10 @@
-"""Sizes of model and clip that can be raced."""
+"""Sizes of model and clip that can be measured."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -57,13 +58,17 @@ class Size:
     shapes: Callable[[], JointDenoiser] = released_denoiser
 
 
+MICRO = partial(small_denoiser, layers=2, head_width=16)
 SIZES = {
     size.name: size
     for size in (
+        Size("micro", "2 layers of 128/64, 17 frames of 48x32", (5, 2, 3), 36, MICRO),
+        Size("micro-short", "2 layers of 128/64, 5 frames of 48x32", (2, 2, 3), 9, MICRO),
         Size("tiny", "8 layers of 384/192, 49 frames of 128x128", (13, 8, 8), 102, small_denoiser),
         Size("360p", "the released sizes, 193 frames of 640x352", (49, 22, 40), 403),
         Size("360p-17", "the released sizes, 17 frames of 640x352", (5, 22, 40), 36),
         Size("720p", "the released sizes, 193 frames of 1280x720", (49, 45, 80), 403),
+        Size("720p-17", "the released sizes, 17 frames of 1280x720", (5, 45, 80), 36),
     )
 }
 

@@ -14,11 +14,12 @@ from benchmarks.contestants import Contestant, Ours, Running, chosen
 from benchmarks.limits import Limits
 from benchmarks.race import Result, race
 from benchmarks.report import clips, record, table, write
+from benchmarks.rows import Rows, read_rows
 from benchmarks.sizes import SIZES, Size, size_named, small_denoiser
 from benchmarks.workload import Workload, make_workload
 from tests.conftest import relative_error
 
-from phonofilm.errors import InputError
+from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.kernels import check
 from phonofilm.kernels.choice import FusibleModule
 from phonofilm.models.joint import JointOutput
@@ -40,8 +41,8 @@ def silent(name: str, done: int, rounds: int) -> None: ...
 def louder(workload: Workload) -> Iterator[Running]:
     with Ours()(workload) as running:
 
-        def step() -> list[JointOutput]:
-            return [JointOutput(2 * out.video, out.audio) for out in running.step()]
+        def step(inputs: Workload) -> list[JointOutput]:
+            return [JointOutput(2 * out.video, out.audio) for out in running.step(inputs)]
 
         yield Running(step)
 
@@ -87,9 +88,9 @@ def test_fused_kernels_run_inside_the_step_and_not_after_it(
     monkeypatch.setattr(check, "complaint", lambda device: None)
     with torch.no_grad():
         with Ours()(workload) as running:
-            eager = running.step()[0].video
+            eager = running.step(workload)[0].video
         with Ours(fused=True)(workload) as running:
-            ours = running.step()[0].video
+            ours = running.step(workload)[0].video
     assert not torch.equal(ours, eager)
     assert relative_error(ours, eager) < 1e-5
     assert {m.kernels for m in workload.denoiser.modules() if isinstance(m, FusibleModule)} == {"eager"}
@@ -108,6 +109,41 @@ def test_other_velocities_and_failures_are_shown_not_hidden(workload: Workload) 
     assert rows[1][0] == "louder (peer)"
     assert rows[1][-1].startswith("within")
     assert rows[2][1] == "did not run: out of memory"
+
+
+def test_every_turn_is_on_the_disk_before_the_next_begins_and_a_refused_pin_is_a_row(
+    workload: Workload, tmp_path: Path
+) -> None:
+    rows, seen = Rows(tmp_path / "rows.jsonl"), []
+
+    @contextmanager
+    def refused(workload: Workload) -> Iterator[Running]:
+        seen.extend(row["row"] for row in read_rows(rows.path))
+        raise PhonofilmError("the CUDA driver refused to pin 973 MB of host memory (error 2)")
+        yield
+
+    field = [Contestant("resident", "", True, Ours()), Contestant("streamed", "", True, refused)]
+    race(workload, field, rounds=1, steps=1, progress=silent, rows=rows)
+    assert seen == ["limits", "turn"]
+    written = read_rows(rows.path)
+    assert [row["row"] for row in written] == ["limits", "turn", "turn", "result", "result"]
+    assert written[2]["error"] == written[4]["error"]
+    assert "refused to pin" in written[4]["error"]
+
+
+def test_a_row_that_was_cut_off_hides_none_of_those_before_it(tmp_path: Path) -> None:
+    rows = Rows(tmp_path / "rows.jsonl")
+    rows.add({"seconds": 1.23456789, "error": float("nan"), "of": [CPU]})
+    with rows.path.open("a") as stream:
+        stream.write('{"seconds": 2.')
+    assert read_rows(rows.path) == [{"seconds": 1.23457, "error": "nan", "of": ["cpu"]}]
+
+
+def test_weights_are_the_same_wherever_they_are_made_and_nowhere_zero() -> None:
+    one, other = make_workload(SMALL, CPU, torch.float32), make_workload(SMALL, CPU, torch.float32, weights_on=CPU)
+    for ours, theirs in zip(one.denoiser.parameters(), other.denoiser.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+        assert ours.count_nonzero() == ours.numel()
 
 
 def test_the_limit_is_the_slower_of_products_and_copies() -> None:

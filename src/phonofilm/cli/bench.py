@@ -19,14 +19,20 @@ def bench(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto (as generate), float32, bfloat16 or float16.")] = "auto",
     only: Annotated[list[str] | None, typer.Option(help="A contestant's name; may be given several times.")] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Turns of each contestant, interleaved.")] = 3,
-    steps: Annotated[int, typer.Option(min=1, help="Timed steps in a turn.")] = 3,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Turns of each contestant, interleaved; by default 3, on a GPU 1.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Timed steps in a turn; by default 3, on a GPU 2.")] = None,
 ) -> None:
-    """Time a guided step: resident, streamed, in fp8, fused, compiled, and offloaded by diffusers, on random weights."""
+    """Time a guided step: resident, streamed, in fp8, fused, compiled, and offloaded by diffusers, on random weights.
+
+    Every turn is a line of OUT/bench-SIZE.jsonl as soon as it is over.
+    """
     _find_benchmarks()
     from benchmarks.contestants import chosen
     from benchmarks.race import race
     from benchmarks.report import COLUMNS, record, table, write
+    from benchmarks.rows import Rows
     from benchmarks.sizes import size_named
     from benchmarks.workload import make_workload
     from rich.console import Console
@@ -37,12 +43,15 @@ def bench(
     machine = choose_machine(device, dtype)
     wanted = size_named(size or ("360p" if machine.device.type == "cuda" else "tiny"))
     field = chosen(only or (), machine.device)
+    on_gpu = machine.device.type == "cuda"
+    rounds, steps = rounds or (1 if on_gpu else 3), steps or (2 if on_gpu else 3)
     workload = make_workload(wanted, machine.device, machine.dtype)
     typer.echo(
         f"{wanted.what}: {workload.weight_bytes / 1e9:.3g} GB of weights, {workload.flops / 1e12:.3g} TFLOP a step, "
         f"{len(field)} contestants x {rounds} rounds x {steps} steps"
     )
-    limits, results = race(workload, field, rounds, steps, _say)
+    rows = Rows(out / f"bench-{wanted.name}.jsonl")
+    limits, results = race(workload, field, rounds, steps, _say, rows)
     report = record(
         workload, limits, results, f"phonofilm bench --size {wanted.name} --rounds {rounds} --steps {steps}"
     )
