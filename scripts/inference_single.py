@@ -21,7 +21,7 @@ from phonofilm.cli.several import is_shared, on_ranks, report_of
 from phonofilm.cli.studio import Studio
 from phonofilm.cli.summary import plan_line
 from phonofilm.errors import InputError, PhonofilmError
-from phonofilm.parallel.team import Several, Team
+from phonofilm.parallel.parallel_session import ParallelConfig, ParallelSession
 from phonofilm.pipeline.request import NEGATIVE_PROMPT
 
 # The original's names of attention kernels, and ours. What has no counterpart is refused.
@@ -78,7 +78,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> Path | None:
     """The file that was written, if it was by this process: alone, or as the first of the ranks that share the work."""
-    several = Several(gpus=args.cp_size)
+    several = ParallelConfig(gpus=args.cp_size)
     if not is_shared(several):
         return generate(None, args)
     if args.remove_video_dit:
@@ -86,12 +86,12 @@ def run(args: argparse.Namespace) -> Path | None:
     return on_ranks(several, "cuda" if torch.cuda.is_available() else "cpu", generate, args)
 
 
-def generate(team: Team | None, args: argparse.Namespace) -> Path | None:
+def generate(team: ParallelSession | None, args: argparse.Namespace) -> Path | None:
     with report_of(team) as report:
         return make(team, args, report)
 
 
-def make(team: Team | None, args: argparse.Namespace, report: Report) -> Path | None:
+def make(team: ParallelSession | None, args: argparse.Namespace, report: Report) -> Path | None:
     attention = None if args.attn_type is None else ATTENTION[args.attn_type]
     if args.attn_type is not None and attention is None:
         raise InputError(f"--attn_type {args.attn_type} is not available here; use torch, fa, fa3 or a sage kernel")

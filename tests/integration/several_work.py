@@ -11,10 +11,10 @@ import torch
 
 from phonofilm.cli.order import Order, _carry_out
 from phonofilm.cli.studio import Studio
-from phonofilm.parallel.team import Team
+from phonofilm.parallel.parallel_session import ParallelSession
 
 
-def die_in_the_first_step(team: Team, order: Order) -> list[Path]:
+def die_in_the_first_step(team: ParallelSession, order: Order) -> list[Path]:
     """Carry the order out, but the second rank is killed when its first step is done."""
 
     def killed(*told: Any) -> Any:
@@ -25,7 +25,7 @@ def die_in_the_first_step(team: Team, order: Order) -> list[Path]:
     return _carry_out(team, order)
 
 
-def run_out_of_memory_in_the_first_step(team: Team, order: Order) -> list[Path]:
+def run_out_of_memory_in_the_first_step(team: ParallelSession, order: Order) -> list[Path]:
     """The same, but the second rank's device is full when its first step is done."""
 
     def full(*told: Any) -> Any:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from tests.nano_fixture import tiny_nano_pipeline
+from tests.unit.finetune_helpers import write_clips
 from tests.unit.lora_helpers import tiny_lora
-from tests.unit.tune_helpers import write_clips
 from typer.testing import CliRunner
 
 from phonofilm.cli.main import app

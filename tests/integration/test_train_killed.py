@@ -10,11 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.unit.tune_helpers import ALL_PARTS, Ground, state_hash
+from tests.unit.finetune_helpers import ALL_PARTS, Ground, state_hash
 
 from phonofilm.lora.reading import read_lora
-from phonofilm.training.checkpoints import checkpoint_folders, load_snapshot
-from phonofilm.training.trainer import Trainer
+from phonofilm.training.checkpointing.checkpoints import checkpoint_folders, load_snapshot
+from phonofilm.training.loop.trainer import Trainer
 
 UPDATES = 40
 

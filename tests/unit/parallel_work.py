@@ -21,14 +21,14 @@ from phonofilm.models.joint import JointDenoiser, JointOutput
 from phonofilm.models.shared_forward import Conditioning, StepInputs, forward_one
 from phonofilm.models.video import Grid, WanModel
 from phonofilm.parallel import ranks
-from phonofilm.parallel.decoding import SharedDecoder, assist
 from phonofilm.parallel.degrees import Degrees
-from phonofilm.parallel.denoiser import shared
-from phonofilm.parallel.engine import ParallelEngine
 from phonofilm.parallel.mesh import Mesh, make_mesh
-from phonofilm.parallel.ranks import Rank, agreed, joined
-from phonofilm.parallel.share import VideoShare
-from phonofilm.parallel.weights import ShardedWeights
+from phonofilm.parallel.parallel_decoder import ParallelDecoder, assist_decoding
+from phonofilm.parallel.parallel_engine import ParallelEngine
+from phonofilm.parallel.ranks import Rank, broadcast_number, process_group
+from phonofilm.parallel.sequence_denoiser import shard_sequence
+from phonofilm.parallel.sequence_shard import SequenceShard
+from phonofilm.parallel.sharded_weights import ShardedWeights
 
 CPU = torch.device("cpu")
 # Token counts: two primes, fewer than a run would have rows, and one that no degree divides evenly.
@@ -109,14 +109,14 @@ def all_meshes(world: int) -> list[Degrees]:
 
 
 def engine(mesh: Mesh, pooled: bool = False) -> ParallelEngine:
-    high, low = shared(experts(pooled), VideoShare(mesh))
+    high, low = shard_sequence(experts(pooled), SequenceShard(mesh))
     return ParallelEngine({"high": high, "low": low}, mesh)
 
 
 def compare_everything(rank: Rank) -> list[Compared]:
     """All meshes of this world, all token counts, both kinds of bridge, sharded weights; against one rank's forwards."""
     torch.set_num_threads(1)
-    with joined(rank, CPU):
+    with process_group(rank, CPU):
         done: list[Compared] = []
         alone = {grid: on_one_rank(experts()[0], grid) for grid in GRIDS}
         for degrees in all_meshes(rank.world):
@@ -136,14 +136,14 @@ def compare_everything(rank: Rank) -> list[Compared]:
 def compare_gradients(rank: Rank) -> list[Compared]:
     """All meshes and token counts: every weight's gradient of one loss, the mean over the ranks; with checkpointing too."""
     torch.set_num_threads(1)
-    with joined(rank, CPU):
+    with process_group(rank, CPU):
         done: list[Compared] = []
         cases = [(grid, False, False) for grid in GRIDS] + [(GRIDS[2], True, False), (GRIDS[0], False, True)]
         alone = {case: _gradients(experts(case[2])[0], *case[:2]) for case in cases}
         for degrees in all_meshes(rank.world):
             mesh = make_mesh(degrees, CPU)
             for case in cases:
-                high, _ = shared(experts(case[2]), VideoShare(mesh))
+                high, _ = shard_sequence(experts(case[2]), SequenceShard(mesh))
                 ours = _gradients(high, *case[:2])
                 dist.all_reduce(ours)
                 done.append(_compare_tensors(f"{degrees}, {case}", ours / rank.world, alone[case]))
@@ -163,7 +163,7 @@ def _gradients(denoiser: JointDenoiser, grid: Grid, checkpointing: bool) -> Tens
 
 
 def _compare_sharded_weights(mesh: Mesh) -> list[Compared]:
-    high, low = shared(experts(), VideoShare(mesh))
+    high, low = shard_sequence(experts(), SequenceShard(mesh))
     whole = sum(p.numel() for p in high.video.blocks.parameters())
     weights = ShardedWeights([high, low], mesh)
     parallel = ParallelEngine({"high": high, "low": low}, mesh, weights)
@@ -189,10 +189,10 @@ def video_vae() -> AutoencoderKLWan:
 def compare_decoding(rank: Rank) -> list[Compared]:
     """Whole and in tiles, by all ranks; heights in latents that divide evenly, do not, and are less than the ranks."""
     torch.set_num_threads(1)
-    with joined(rank, CPU):
+    with process_group(rank, CPU):
         mesh = make_mesh(Degrees(ring=rank.world), CPU)
         alone, together = video_vae(), video_vae()
-        SharedDecoder(together, mesh.everyone)
+        ParallelDecoder(together, mesh.everyone)
         done = []
         for tiled in (False, True):
             for vae in (alone, together):
@@ -209,11 +209,11 @@ def rows_seen(rank: Rank) -> list[int]:
     """How many rows the first rank's last convolution has, neighbours' included, of the 72 there are."""
     torch.set_num_threads(1)
     seen: list[int] = []
-    with joined(rank, CPU):
+    with process_group(rank, CPU):
         vae = video_vae()
-        SharedDecoder(vae, make_mesh(Degrees(ring=rank.world), CPU).everyone)
+        ParallelDecoder(vae, make_mesh(Degrees(ring=rank.world), CPU).everyone)
         vae.decoder.conv_out.register_forward_hook(lambda _, args, out: seen.append(args[0].shape[-2]))
-        assist(vae, torch.zeros(1, 4, 2, 9, 5))
+        assist_decoding(vae, torch.zeros(1, 4, 2, 9, 5))
         return seen
 
 
@@ -223,13 +223,13 @@ def _local_numel(parameter: nn.Parameter) -> int:
 
 def first_numbers(rank: Rank) -> tuple[int, int]:
     """The number that ranks agree on, of numbers that differ; and the world."""
-    with joined(rank, CPU):
-        return agreed(100 + rank.number), dist.get_world_size()
+    with process_group(rank, CPU):
+        return broadcast_number(100 + rank.number), dist.get_world_size()
 
 
 def one_is_killed(rank: Rank) -> None:
     """Rank 1 is killed while the others are in an exchange with it."""
-    with joined(rank, CPU):
+    with process_group(rank, CPU):
         if rank.number == 1:
             os.kill(os.getpid(), signal.SIGKILL)
         dist.all_reduce(torch.ones(1))
@@ -239,7 +239,7 @@ def one_is_killed(rank: Rank) -> None:
 def one_hangs(rank: Rank) -> None:
     """Rank 1 does not come to the exchange, and does not end; nobody waits long here."""
     ranks.PATIENCE = timedelta(seconds=5)
-    with joined(rank, CPU):
+    with process_group(rank, CPU):
         dist.barrier()
         if rank.number == 1:
             time.sleep(3600)  # the test waits this long if nobody ends this rank
@@ -248,7 +248,7 @@ def one_hangs(rank: Rank) -> None:
 
 def one_refuses(rank: Rank) -> None:
     """Rank 1 finds its input wrong; the others sit in an exchange."""
-    with joined(rank, CPU):
+    with process_group(rank, CPU):
         if rank.number == 1:
             raise InputError("this clip is not for me")
         dist.all_reduce(torch.ones(1))

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tests.unit.tune_helpers import ALL_PARTS, Ground
+from tests.unit.finetune_helpers import ALL_PARTS, Ground
 
-from phonofilm.training.checkpoints import is_sharded, latest_checkpoint, load_snapshot
-from phonofilm.training.cut_checkpoints import SavedWeights
+from phonofilm.training.checkpointing.checkpoints import is_sharded_checkpoint, latest_checkpoint, load_snapshot
+from phonofilm.training.checkpointing.sharded_checkpoints import SavedWeights
 
 SETTINGS: dict[str, Any] = {
     "lora": ALL_PARTS,
@@ -52,7 +52,7 @@ def facts(output: Path, run: str, world: int = 2) -> list[dict[str, Any]]:
 def learnt(folder: Path) -> dict[str, torch.Tensor]:
     """The weights a run ended with, averaged where they lie in parts and an average was kept."""
     path = latest_checkpoint(folder)
-    return dict(SavedWeights(path)) if is_sharded(path) else load_snapshot(path).weights
+    return dict(SavedWeights(path)) if is_sharded_checkpoint(path) else load_snapshot(path).weights
 
 
 def assert_close(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:

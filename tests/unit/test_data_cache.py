@@ -24,8 +24,8 @@ from phonofilm.errors import InputError
 from phonofilm.media import Clip, save_clip
 from phonofilm.models.layout import read_layout
 from phonofilm.pipeline.conditions import encode_text, encode_video, tokenize
-from phonofilm.training.latents import LatentDataset
-from phonofilm.training.packing import pack_cache
+from phonofilm.training.task.latent_dataset import LatentDataset
+from phonofilm.training.task.packing import pack_cache
 
 PLAN = Plan((Bucket(16, 16, 5),))
 Update = Callable[..., Built]

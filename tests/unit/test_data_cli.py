@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from phonofilm.cli.main import app
 from phonofilm.media import Clip, load_image, save_clip
-from phonofilm.training.latents import LatentDataset
+from phonofilm.training.task.latent_dataset import LatentDataset
 
 
 def run(*arguments: object) -> Result:

@@ -18,7 +18,7 @@ from phonofilm.nano.joint_stage import TowerConfig
 from phonofilm.nano.latent_stage import LatentConfig
 from phonofilm.nano.recipe import EXPERTS, JOINT, Recipe, Run, TextConfig, run_recipe, stage_functions
 from phonofilm.nano.video_vae import Phase, VideoVaeConfig
-from phonofilm.training.latents import LatentDataset
+from phonofilm.training.task.latent_dataset import LatentDataset
 
 FEW_STEPS = {"max_steps": 3, "budget_seconds": None, "batch_size": 2, "log_every": 1, "checkpoint_every": 2}
 TINY = Recipe(

@@ -10,9 +10,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from phonofilm.errors import InputError
 from phonofilm.models.layers import attention
 from phonofilm.parallel.degrees import Degrees, choose_degrees
-from phonofilm.parallel.partial import attend_part, merge, part_gradients
-from phonofilm.parallel.ranks import Rank, RankError, device_of, launch, rank_of_launcher
-from phonofilm.parallel.shards import Shards
+from phonofilm.parallel.lse_merge import merge_partials, partial_attention, partial_attention_gradients
+from phonofilm.parallel.ranks import Rank, RankError, device_of, launch, launcher_rank
+from phonofilm.parallel.shard_ranges import ShardRanges
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +82,7 @@ def test_partial_attentions_merge_to_the_whole(parts: tuple[int, ...], dtype: to
     draw = torch.Generator().manual_seed(1)
     q, k, v = (torch.randn(2, n, 24, generator=draw).to(dtype) for n in (5, 7, 7))
     split = zip(k.split(parts, 1), v.split(parts, 1), strict=True)
-    merged = merge(attend_part(q, *both, heads=3) for both in split).flat(dtype)
+    merged = merge_partials(partial_attention(q, *both, heads=3) for both in split).flat(dtype)
     whole = attention(q, k, v, 3)
     assert merged.dtype == dtype
     assert float((merged - whole).abs().max()) < (1e-6 if dtype == torch.float32 else 0.02)
@@ -97,9 +97,11 @@ def test_gradients_of_partial_attentions_add_up_to_the_wholes(backends: tuple[SD
     expected = torch.autograd.grad(out, (q, k, v), gradient)
     q, k, v, out = (t.detach() for t in (q, k, v, out))
     with sdpa_kernel(list(backends)):
-        weight = merge(attend_part(q, *both, heads=3) for both in zip(k.split(3, 1), v.split(3, 1), strict=True)).weight
+        weight = merge_partials(
+            partial_attention(q, *both, heads=3) for both in zip(k.split(3, 1), v.split(3, 1), strict=True)
+        ).weight
         parts = [
-            part_gradients(gradient, q, *both, out, weight, 3)
+            partial_attention_gradients(gradient, q, *both, out, weight, 3)
             for both in zip(k.split(3, 1), v.split(3, 1), strict=True)
         ]
     to_q, to_k, to_v = sum(part[0] for part in parts), *(torch.cat([part[i] for part in parts], 1) for i in (1, 2))
@@ -114,15 +116,15 @@ def test_the_kernels_of_gpus_take_what_they_are_given(kernel: SDPBackend, monkey
     """Shapes, dtypes and arguments only: nothing computes on the meta device."""
     monkeypatch.setattr(torch, "_fused_sdp_choice", lambda *_: int(kernel.value))
     q, k = (torch.empty(1, count, 256, device="meta", dtype=torch.bfloat16) for count in (50, 70))
-    part = attend_part(q, k, k, heads=2)
+    part = partial_attention(q, k, k, heads=2)
     assert (part.out.shape, part.weight.shape) == ((1, 50, 2, 128), (1, 50, 2))
-    gradients = part_gradients(q, q, k, k, part.flat(q.dtype), part.weight, 2)
+    gradients = partial_attention_gradients(q, q, k, k, part.flat(q.dtype), part.weight, 2)
     assert [(one.shape, one.dtype) for one in gradients] == [(t.shape, t.dtype) for t in (q, k, k)]
 
 
 @pytest.mark.parametrize(("total", "parts"), [(1, 1), (7, 2), (8, 4), (43_120, 7), (13, 13)])
 def test_shards_are_consecutive_and_differ_by_one_at_most(total: int, parts: int) -> None:
-    shards = Shards(total, parts)
+    shards = ShardRanges(total, parts)
     assert [i for part in range(parts) for i in range(total)[shards.piece(part)]] == list(range(total))
     sizes = [shards.size(part) for part in range(parts)]
     assert max(sizes) - min(sizes) <= 1
@@ -131,7 +133,7 @@ def test_shards_are_consecutive_and_differ_by_one_at_most(total: int, parts: int
 
 def test_fewer_tokens_than_ranks_are_refused() -> None:
     with pytest.raises(InputError, match="3 video tokens cannot be shared by 4 devices"):
-        Shards(3, 4)
+        ShardRanges(3, 4)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +155,7 @@ def test_the_mesh_is_chosen_ulysses_first(world: int, heads: int, options: dict,
 @pytest.mark.parametrize(
     ("world", "options", "message"),
     [
-        (3, {"ulysses": 3}, "40 heads cannot be dealt evenly to ulysses degree 3; use ulysses 1 with ring 3"),
+        (3, {"ulysses": 3}, "40 heads cannot be divided evenly over ulysses degree 3; use ulysses 1 with ring 3"),
         (8, {"ulysses": 3}, "makes 6 devices, and there are 8; use ulysses 8 with ring 1 or ulysses 4 with ring 2"),
         (8, {"ring": 16}, "ulysses degree 1 x ring degree 16 makes 16 devices, and there are 8"),
         (3, {"cfg_parallel": True}, "3 devices have none; use an even number"),
@@ -167,10 +169,10 @@ def test_a_mesh_that_cannot_be_is_refused_with_what_can(world: int, options: dic
 
 
 def test_torchruns_variables_make_a_rank(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert rank_of_launcher() is None
+    assert launcher_rank() is None
     for name, value in (("WORLD_SIZE", "4"), ("RANK", "3"), ("LOCAL_RANK", "1")):
         monkeypatch.setenv(name, value)
-    assert rank_of_launcher() == Rank(3, 4, 1, "env://")
+    assert launcher_rank() == Rank(3, 4, 1, "env://")
 
 
 @pytest.mark.parametrize("name", ["auto", "cuda"])

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.unit.finetune_helpers import Ground
 from tests.unit.training_helpers import tiny_model, write_latents
-from tests.unit.tune_helpers import Ground
 
 from phonofilm.errors import InputError
 from phonofilm.models.quantized import ROW_TYPES, QuantizedLinear
@@ -15,14 +15,14 @@ from phonofilm.pipeline.mova import MovaPipeline
 from phonofilm.pipeline.quantizing import quantize_pipeline
 from phonofilm.runtime.backends import HostBackend
 from phonofilm.runtime.backward import TrainingStreamer
-from phonofilm.training.adapters import add_adapters
-from phonofilm.training.config import ObjectiveConfig
-from phonofilm.training.config_files import parse_config
-from phonofilm.training.joint import Batch, JointModel, hidden_prompts, joint_loss
-from phonofilm.training.latents import LatentDataset
-from phonofilm.training.residency import Resident, Streamed
-from phonofilm.training.task import Turn
-from phonofilm.training.tune_config import AdapterConfig, LoraConfig
+from phonofilm.training.config.config_files import parse_config
+from phonofilm.training.config.finetune_config import AdapterConfig, LoraConfig
+from phonofilm.training.config.training_config import ObjectiveConfig
+from phonofilm.training.task.adapters import add_adapters
+from phonofilm.training.task.interface import BatchIndex
+from phonofilm.training.task.joint_task import Batch, JointModel, hidden_prompts, joint_loss
+from phonofilm.training.task.latent_dataset import LatentDataset
+from phonofilm.training.task.weight_placement import ResidentWeights, StreamedWeights
 
 ADAPTER = AdapterConfig(rank=2, alpha=2.0, ffn=True)
 LORA = LoraConfig(high=ADAPTER, low=ADAPTER, audio=ADAPTER, bridge=AdapterConfig(rank=2, alpha=2.0))
@@ -60,7 +60,7 @@ def gradients(model: JointModel, data: LatentDataset, expert: str, step: int) ->
         data.meta.frame_rate,
     )
     model.zero_grad(set_to_none=True)
-    loss = joint_loss(model, ObjectiveConfig(), batch, expert, Turn(step, 0, 1, 0, 1, 0))  # type: ignore[arg-type]
+    loss = joint_loss(model, ObjectiveConfig(), batch, expert, BatchIndex(step, 0, 1, 0, 1, 0))  # type: ignore[arg-type]
     loss.total.backward()
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
@@ -95,15 +95,15 @@ def test_weights_pass_twice_an_update_and_the_next_forward_is_fetched_ahead(data
 
 def test_an_interrupted_update_leaves_the_next_one_right(data: LatentDataset) -> None:
     plain, streamed = adapted_model(), adapted_model()
-    residency = Streamed()
-    residency.place(streamed, torch.device("cpu"))
+    placement = StreamedWeights()
+    placement.place(streamed, torch.device("cpu"))
     block = streamed.high.video.blocks[1]
     handle = block.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(RuntimeError("out of memory")))
-    residency.activate("high")
+    placement.activate("high")
     with pytest.raises(RuntimeError, match="out of memory"):
         gradients(streamed, data, "high", 0)
     handle.remove()
-    residency.activate("high")
+    placement.activate("high")
     expected = gradients(plain, data, "high", 0)
     ours = gradients(streamed, data, "high", 0)
     assert all(torch.equal(ours[name], expected[name]) for name in expected)
@@ -112,8 +112,8 @@ def test_an_interrupted_update_leaves_the_next_one_right(data: LatentDataset) ->
 def test_streamed_weights_do_not_train_and_adapters_stay_where_they_are() -> None:
     model = adapted_model()
     trained = {name: p.data_ptr() for name, p in model.named_parameters() if p.requires_grad}
-    Resident().place(model, torch.device("cpu"))
-    Streamed().place(model, torch.device("cpu"))
+    ResidentWeights().place(model, torch.device("cpu"))
+    StreamedWeights().place(model, torch.device("cpu"))
     assert {name: p.data_ptr() for name, p in model.named_parameters() if p.requires_grad} == trained
 
 

@@ -12,18 +12,18 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from tests.unit.tune_helpers import ALL_PARTS, Ground, write_clips
+from tests.unit.finetune_helpers import ALL_PARTS, Ground, write_clips
 
 from phonofilm.errors import CheckpointError
 from phonofilm.lora.adapter import LoraFile
 from phonofilm.lora.reading import read_lora
 from phonofilm.lora.writing import save_lora
-from phonofilm.training.checkpoints import latest_checkpoint
-from phonofilm.training.config import OptimizerConfig
-from phonofilm.training.optimizers import rate_factor
-from phonofilm.training.timesteps import draw_sigmas
-from phonofilm.training.trainer import Trainer
-from phonofilm.training.tune_run import prepare, tune
+from phonofilm.training.checkpointing.checkpoints import latest_checkpoint
+from phonofilm.training.config.training_config import OptimizerConfig
+from phonofilm.training.finetune import finetune, prepare_finetune
+from phonofilm.training.loop.optimizers import rate_factor
+from phonofilm.training.loop.trainer import Trainer
+from phonofilm.training.task.timesteps import draw_sigmas
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +97,9 @@ def test_bug_whole_base_model_written_with_every_checkpoint(run: Trainer) -> Non
 def test_bug_silent_auto_resume_under_a_changed_config(ground: Ground, run: Trainer) -> None:
     task = ground.task(max_steps=9)
     with pytest.raises(Exception, match="already holds checkpoints"):
-        tune(task, run.folder)
+        finetune(task, run.folder)
     with pytest.raises(CheckpointError, match="max_steps"):
-        tune(ground.task(max_steps=9), run.folder, resume=True)
+        finetune(ground.task(max_steps=9), run.folder, resume=True)
 
 
 def test_bug_clip_without_sound_kills_the_run_or_is_replaced(ground: Ground) -> None:
@@ -145,11 +145,11 @@ def test_bug_lora_weights_in_bfloat16_without_a_float32_master(ground: Ground, t
 def test_bug_stale_caches_without_audio(ground: Ground, tmp_path: Path) -> None:
     clips, lora = write_clips(tmp_path / "clips", count=1, silent=(0,)), {"high": {}, "low": {}}
     data = {"sets": [{"path": str(clips)}], "cache": str(tmp_path / "cache")}
-    assert not prepare(ground.config(data=data, lora=lora), tmp_path).clips.any_sound
+    assert not prepare_finetune(ground.config(data=data, lora=lora), tmp_path).clips.any_sound
     (clips / "0.mp4").unlink()
     write_clips(tmp_path / "heard", count=1)
     (tmp_path / "heard" / "0.mp4").rename(clips / "0.mp4")
-    assert prepare(ground.config(data=data, lora=lora), tmp_path).clips.any_sound
+    assert prepare_finetune(ground.config(data=data, lora=lora), tmp_path).clips.any_sound
 
 
 def test_bug_text_encoder_left_in_train_mode(ground: Ground) -> None:

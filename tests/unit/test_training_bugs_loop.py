@@ -9,9 +9,9 @@ import torch
 from tests.unit.test_training_trainer import config, trainer
 from tests.unit.training_helpers import write_latents
 
-from phonofilm.training.latents import LatentDataset
-from phonofilm.training.logs import read_metrics
-from phonofilm.training.task import Moment, Turn
+from phonofilm.training.loop.metrics_log import read_metrics
+from phonofilm.training.task.interface import BatchIndex, HookContext
+from phonofilm.training.task.latent_dataset import LatentDataset
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def latents(tmp_path_factory: pytest.TempPathFactory) -> LatentDataset:
 
 
 def test_bug_same_seed_on_every_rank() -> None:
-    turns = [Turn(step=3, micro=0, micro_steps=2, rank=rank, processes=2, seed=7) for rank in range(2)]
+    turns = [BatchIndex(step=3, micro=0, micro_steps=2, rank=rank, processes=2, seed=7) for rank in range(2)]
     noise = [torch.randn(8, generator=turn.generator(1)) for turn in turns]
     assert not torch.equal(*noise)
     assert [turn.first_draw(4) for turn in turns] == [48, 52]  # and other clips, none of them twice
@@ -33,7 +33,7 @@ def test_bug_previews_that_swallow_their_errors(
     class Preview:
         name, every = "samples", 1
 
-        def __call__(self, moment: Moment) -> dict[str, float]:
+        def __call__(self, moment: HookContext) -> dict[str, float]:
             raise torch.OutOfMemoryError("no room for the picture")
 
     assert trainer(latents, tmp_path, config(max_steps=1), [Preview()]).run().reason == "finished"

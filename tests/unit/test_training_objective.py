@@ -6,9 +6,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from phonofilm.training.config import JointConfig, ObjectiveConfig, TimestepConfig
-from phonofilm.training.objective import Sample, add_noise, draw, noised, velocity, velocity_loss, with_condition
-from phonofilm.training.timesteps import draw_positions, draw_sigmas, expert_positions, sigma_table
+from phonofilm.training.config.training_config import JointConfig, ObjectiveConfig, TimestepConfig
+from phonofilm.training.task.objective import Sample, add_noise, draw, noised, velocity, velocity_loss, with_condition
+from phonofilm.training.task.timesteps import draw_positions, draw_sigmas, expert_positions, sigma_table
 
 MANY = 20_000
 

@@ -11,13 +11,13 @@ from tests.unit.training_helpers import AUDIO, VIDEO, tiny_denoiser, tiny_model,
 from torch import nn
 
 from phonofilm.errors import InputError
-from phonofilm.training.config import OptimizerConfig
-from phonofilm.training.ema import WeightAverage, borrowed_weights
-from phonofilm.training.joint import JointInputs, clone_expert, hidden_prompts
-from phonofilm.training.latents import LatentDataset, LatentMeta, LatentWriter, Prompts, ShuffledOrder
-from phonofilm.training.muon import BatchedMuon
-from phonofilm.training.optimizers import build_optimizers, component_of, is_block_matrix, set_rate
-from phonofilm.training.precision import bfloat16_products, resolve_precision
+from phonofilm.training.config.training_config import OptimizerConfig
+from phonofilm.training.loop.ema import WeightAverage, swapped_weights
+from phonofilm.training.loop.muon import BatchedMuon
+from phonofilm.training.loop.optimizers import build_optimizers, is_block_matrix, joint_part_of, set_rate
+from phonofilm.training.loop.precision import bfloat16_products, resolve_precision
+from phonofilm.training.task.joint_task import JointInputs, clone_expert, hidden_prompts
+from phonofilm.training.task.latent_dataset import LatentDataset, LatentMeta, LatentWriter, ShuffledOrder, TokenPrompts
 
 CPU = torch.device("cpu")
 
@@ -51,7 +51,7 @@ def test_muon_gets_the_matrices_inside_blocks_and_nothing_else() -> None:
 def test_every_parameter_is_in_one_group_with_its_components_rate_and_only_matrices_decay() -> None:
     model = tiny_model(two_experts=True)
     named = dict(model.named_parameters())
-    scale = {name: 2.0 for name in named if component_of(name) == "bridge"}
+    scale = {name: 2.0 for name in named if joint_part_of(name) == "bridge"}
     config = OptimizerConfig(name="muon", lr=1e-3, muon_lr=0.01, weight_decay=0.1)
     optimizers = build_optimizers(named.items(), config, scale)
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
@@ -76,7 +76,7 @@ def test_the_average_follows_the_weights_and_lent_weights_come_back() -> None:
     assert average.state_dict()["w"].tolist() == [4.0] * 3
     average.update(step=101)
     assert average.state_dict()["w"].tolist() == [6.0] * 3
-    with borrowed_weights(weights, average.state_dict()), torch.no_grad():
+    with swapped_weights(weights, average.state_dict()), torch.no_grad():
         assert weights["w"].tolist() == [6.0] * 3
         weights["w"].fill_(-1)
     assert weights["w"].tolist() == [8.0] * 3
@@ -130,7 +130,7 @@ def test_a_prompt_too_long_for_the_folder_is_refused(tmp_path: Path) -> None:
 
 def test_the_text_encoder_never_drops_parts_of_a_prompt() -> None:
     model = tiny_model()
-    prompts = Prompts(torch.tensor([[5, 9, 1]]), torch.tensor([3]))
+    prompts = TokenPrompts(torch.tensor([[5, 9, 1]]), torch.tensor([3]))
     assert torch.equal(model.encode(prompts)[0], model.train().encode(prompts)[0])
     assert model.high.training
     assert model.encode(prompts)[0].requires_grad
@@ -170,7 +170,7 @@ def test_folded_text_padding_predicts_what_all_padded_positions_would(tmp_path: 
 def test_a_per_sample_bridge_scale_of_zero_equals_no_bridge(tmp_path: Path) -> None:
     model = tiny_model()
     nn.init.normal_(model.high.audio.head.head.weight)
-    prompts = Prompts(torch.ones(2, 1, dtype=torch.long), torch.ones(2, dtype=torch.long))
+    prompts = TokenPrompts(torch.ones(2, 1, dtype=torch.long), torch.ones(2, dtype=torch.long))
     generator = torch.Generator().manual_seed(0)
     video, audio = torch.randn(2, 12, *VIDEO[1:], generator=generator), torch.randn(2, *AUDIO, generator=generator)
     sigma = torch.tensor([0.5, 0.5])
@@ -219,7 +219,7 @@ def test_bfloat16_products_round_the_block_matrices_and_leave_no_trace(tmp_path:
     model = tiny_model()
     nn.init.normal_(model.high.video.head.head.weight)
     nn.init.normal_(model.high.audio.head.head.weight)
-    prompts = Prompts(torch.ones(2, 1, dtype=torch.long), torch.ones(2, dtype=torch.long))
+    prompts = TokenPrompts(torch.ones(2, 1, dtype=torch.long), torch.ones(2, dtype=torch.long))
     g = torch.Generator().manual_seed(0)
     video, audio = torch.randn(2, 12, *VIDEO[1:], generator=g), torch.randn(2, *AUDIO, generator=g)
     inputs = JointInputs(video, audio, torch.ones(2) / 2, torch.ones(2) / 3, torch.ones(2), prompts, 24.0)

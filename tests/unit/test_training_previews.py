@@ -11,14 +11,14 @@ import torch
 from tests.unit.watching_helpers import config, task_of, write_clips
 
 from phonofilm.media import read_clip
-from phonofilm.training.checkpoints import digest
-from phonofilm.training.logs import read_metrics
-from phonofilm.training.previews import SampleHook
-from phonofilm.training.task import Moment
-from phonofilm.training.trainer import Trainer
-from phonofilm.training.tune import TuneTask
-from phonofilm.training.tune_hooks import hooks_for
-from phonofilm.training.validation import ValidationLoss
+from phonofilm.training.checkpointing.checkpoints import digest
+from phonofilm.training.finetune_hooks import finetune_hooks
+from phonofilm.training.loop.metrics_log import read_metrics
+from phonofilm.training.loop.previews import SampleHook
+from phonofilm.training.loop.trainer import Trainer
+from phonofilm.training.loop.validation import ValidationLoss
+from phonofilm.training.task.finetune_task import FinetuneTask
+from phonofilm.training.task.interface import HookContext
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +30,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def task(home: Path) -> TuneTask:
+def task(home: Path) -> FinetuneTask:
     return task_of(config(home / "clips"), home)
 
 
 @pytest.fixture(scope="module")
-def hook(task: TuneTask, home: Path) -> SampleHook:
-    (found,) = [hook for hook in hooks_for(task, home) if isinstance(hook, SampleHook)]
+def hook(task: FinetuneTask, home: Path) -> SampleHook:
+    (found,) = [hook for hook in finetune_hooks(task, home) if isinstance(hook, SampleHook)]
     return found
 
 
@@ -52,7 +52,7 @@ def everything(trainer: Trainer) -> str:
 
 def test_a_run_samples_picture_and_sound_at_the_start_and_every_n_updates(home: Path, tmp_path: Path) -> None:
     task = task_of(config(home / "clips", data={"cache": str(home / "cache")}), tmp_path)
-    Trainer(task, task.config, tmp_path, hooks_for(task, tmp_path)).run(until=2)
+    Trainer(task, task.config, tmp_path, finetune_hooks(task, tmp_path)).run(until=2)
     for step in (0, 2):
         folder = tmp_path / "samples" / f"step-{step:06d}"
         clip = read_clip(folder / "00.mp4")
@@ -67,7 +67,7 @@ def test_a_run_samples_picture_and_sound_at_the_start_and_every_n_updates(home: 
     assert {path.name for path in tmp_path.glob("best*")} == {"best", "best-video", "best-audio"}
 
 
-def test_a_sample_is_the_same_each_time_and_changes_with_what_was_learnt(task: TuneTask, hook: SampleHook) -> None:
+def test_a_sample_is_the_same_each_time_and_changes_with_what_was_learnt(task: FinetuneTask, hook: SampleHook) -> None:
     preview = hook.previews[0]
     before, again = (hook.make(preview, {}) for _ in range(2))
     assert np.array_equal(before.frames, again.frames)
@@ -94,7 +94,11 @@ def test_both_experts_make_a_sample_and_each_is_brought_before_it_runs(hook: Sam
 
 
 def test_bug_previews_that_run_out_of_memory(
-    task: TuneTask, hook: SampleHook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    task: FinetuneTask,
+    hook: SampleHook,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Ours are reported, and leave training bit-identical."""
     trainer = Trainer(task, task.config, tmp_path)
@@ -117,7 +121,7 @@ def test_bug_previews_that_run_out_of_memory(
 
 
 def test_a_sample_that_succeeds_leaves_training_bit_identical_too(
-    task: TuneTask, hook: SampleHook, tmp_path: Path
+    task: FinetuneTask, hook: SampleHook, tmp_path: Path
 ) -> None:
     trainer = Trainer(task, task.config, tmp_path)
     trainer.accumulate_gradients()
@@ -128,7 +132,7 @@ def test_a_sample_that_succeeds_leaves_training_bit_identical_too(
 
 def test_without_prompts_the_first_captions_are_sampled(home: Path, tmp_path: Path) -> None:
     told = config(home / "clips", data={"cache": str(home / "cache")}, samples={"steps": 1})
-    hooks = hooks_for(task_of(told, tmp_path), tmp_path)
+    hooks = finetune_hooks(task_of(told, tmp_path), tmp_path)
     (samples,) = [hook for hook in hooks if isinstance(hook, SampleHook)]
     assert [preview.prompt for preview in samples.previews] == ["a clip of colour 0", "a clip of colour 1"]
     assert samples.steps == 1
@@ -138,14 +142,14 @@ def test_without_prompts_the_first_captions_are_sampled(home: Path, tmp_path: Pa
 def test_zero_switches_samples_and_validation_off(home: Path, tmp_path: Path) -> None:
     cached = {"cache": str(home / "cache")}
     told = config(home / "clips", data=cached, samples={"every": 0}, validation={"every": 0})
-    assert hooks_for(task_of(told, tmp_path), tmp_path) == ()
+    assert finetune_hooks(task_of(told, tmp_path), tmp_path) == ()
 
 
 def test_validation_scores_held_out_clips_when_they_are_named(home: Path, tmp_path: Path) -> None:
     other = write_clips(tmp_path / "other", count=3)
     told = config(home / "clips", samples={"every": 0}, validation={"sets": [str(other)], "clips": 3, "every": 1})
-    (validation,) = hooks_for(task_of(told, tmp_path), tmp_path)
+    (validation,) = finetune_hooks(task_of(told, tmp_path), tmp_path)
     assert isinstance(validation, ValidationLoss)
     assert sum(batch.sample.video.shape[0] for batch in validation.batches(torch.device("cpu"))) == 3
-    values = validation(Moment(0, 0.0, tmp_path))
-    assert values == validation(Moment(0, 0.0, tmp_path))
+    values = validation(HookContext(0, 0.0, tmp_path))
+    assert values == validation(HookContext(0, 0.0, tmp_path))

@@ -12,23 +12,23 @@ import torch
 from tests.unit.training_helpers import tiny_model, write_latents
 
 from phonofilm.errors import CheckpointError, InputError
-from phonofilm.training.checkpoints import (
+from phonofilm.training.checkpointing.checkpoints import (
     Snapshot,
     checkpoint_folders,
     digest,
     latest_checkpoint,
     load_snapshot,
     load_weights,
-    save_snapshot,
+    save_whole_checkpoint,
 )
-from phonofilm.training.config import JointConfig, OptimizerConfig
-from phonofilm.training.joint import JointTask, expert_for, train_joint
-from phonofilm.training.latents import LatentDataset
-from phonofilm.training.logs import read_metrics
-from phonofilm.training.optimizers import progress, rate_factor
-from phonofilm.training.task import Hook, Moment
-from phonofilm.training.trainer import Trainer
-from phonofilm.training.validation import ValidationLoss, latent_batches
+from phonofilm.training.config.training_config import JointConfig, OptimizerConfig
+from phonofilm.training.loop.metrics_log import read_metrics
+from phonofilm.training.loop.optimizers import progress, rate_factor
+from phonofilm.training.loop.trainer import Trainer
+from phonofilm.training.loop.validation import ValidationLoss, latent_batches
+from phonofilm.training.task.interface import Hook, HookContext
+from phonofilm.training.task.joint_task import JointTask, expert_at, train_joint
+from phonofilm.training.task.latent_dataset import LatentDataset
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ class Vandal:
     every: int = 4
     calls: int = 0
 
-    def __call__(self, moment: Moment) -> dict[str, float]:
+    def __call__(self, moment: HookContext) -> dict[str, float]:
         self.calls += 1
         self.victim.train()
         torch.rand(3)
@@ -128,7 +128,7 @@ def test_hooks_see_the_averaged_weights_at_the_start_every_n_updates_and_at_the_
         name = "look"
         every = 2
 
-        def __call__(self, moment: Moment) -> dict[str, float]:
+        def __call__(self, moment: HookContext) -> dict[str, float]:
             assert run.average is not None
             averages = run.average.state_dict()
             same = all(torch.equal(run.parameters[name].detach(), averages[name]) for name in averages)
@@ -208,7 +208,7 @@ def test_experts_and_model_must_agree(latents: LatentDataset) -> None:
         JointTask(tiny_model(), latents, config(experts="alternate"))
     with pytest.raises(InputError, match="two experts"):
         JointTask(tiny_model(two_experts=True), latents, config())
-    assert [expert_for("alternate", step) for step in range(3)] == ["high", "low", "high"]
+    assert [expert_at("alternate", step) for step in range(3)] == ["high", "low", "high"]
 
 
 def test_accumulated_micro_steps_count_as_one_update_and_equal_one_large_batch(
@@ -255,7 +255,7 @@ def test_a_signal_saves_and_stops_cleanly(latents: LatentDataset, tmp_path: Path
         name = "stop"
         every = 3
 
-        def __call__(self, moment: Moment) -> dict[str, float]:
+        def __call__(self, moment: HookContext) -> dict[str, float]:
             if moment.step == 3:
                 os.kill(os.getpid(), number)
             return {}
@@ -277,14 +277,14 @@ def test_keep_last_n_and_leftovers_of_a_killed_save(latents: LatentDataset, tmp_
 
 def test_weights_that_are_not_finite_are_refused_and_the_older_checkpoint_stays(tmp_path: Path) -> None:
     good = Snapshot(1, {"w": torch.ones(2)}, None, {})
-    save_snapshot(tmp_path, good, keep_last=1)
+    save_whole_checkpoint(tmp_path, good, keep_last=1)
     with pytest.raises(CheckpointError, match="not finite"):
-        save_snapshot(tmp_path, Snapshot(2, {"w": torch.tensor([1.0, float("nan")])}, None, {}), keep_last=1)
+        save_whole_checkpoint(tmp_path, Snapshot(2, {"w": torch.tensor([1.0, float("nan")])}, None, {}), keep_last=1)
     assert load_snapshot(latest_checkpoint(tmp_path)).step == 1
 
 
 def test_a_torn_checkpoint_is_named_not_used(tmp_path: Path) -> None:
-    path = save_snapshot(tmp_path, Snapshot(1, {"w": torch.ones(200)}, None, {}), keep_last=1)
+    path = save_whole_checkpoint(tmp_path, Snapshot(1, {"w": torch.ones(200)}, None, {}), keep_last=1)
     file = path / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-40])
     with pytest.raises(CheckpointError, match="cannot be read"):
@@ -361,7 +361,7 @@ def test_progress_follows_whichever_end_is_nearer() -> None:
 def test_validation_is_repeatable_and_says_what_the_bridge_is_worth(latents: LatentDataset, tmp_path: Path) -> None:
     model = tiny_model(two_experts=True)
     hook = ValidationLoss(model, latent_batches(latents, clips=5, size=2), boundary_ratio=0.9)
-    moment = Moment(0, 0.0, tmp_path)
+    moment = HookContext(0, 0.0, tmp_path)
     values = hook(moment)
     assert values == hook(moment)
     assert values == pytest.approx(ValidationLoss(model, latent_batches(latents, 5, 5), 0.9)(moment), rel=1e-4)

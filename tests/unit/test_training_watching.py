@@ -20,12 +20,12 @@ from phonofilm.cli.training_curves import draw_curves
 from phonofilm.cli.training_progress import TrainingBar, TrainingLines, report_training
 from phonofilm.errors import MissingExtraError
 from phonofilm.media import Clip
-from phonofilm.training.best import Validations
-from phonofilm.training.boards import open_boards
-from phonofilm.training.latents import LatentDataset
-from phonofilm.training.logs import MetricsLog, read_metrics
-from phonofilm.training.task import Moment
-from phonofilm.training.watching import Progress
+from phonofilm.training.loop.best_weights import Validations
+from phonofilm.training.loop.boards import open_boards
+from phonofilm.training.loop.metrics_log import MetricsLog, read_metrics
+from phonofilm.training.loop.training_state import TrainingProgress
+from phonofilm.training.task.interface import HookContext
+from phonofilm.training.task.latent_dataset import LatentDataset
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ class Scores:
     def __init__(self, of: Callable[[int], dict[str, float]]) -> None:
         self.of = of
 
-    def __call__(self, moment: Moment) -> dict[str, float]:
+    def __call__(self, moment: HookContext) -> dict[str, float]:
         return self.of(moment.step)
 
 
@@ -147,7 +147,7 @@ def test_progress_is_told_after_every_update_with_pace_and_time_left(latents: La
     ticks: Iterator[int] = iter(range(10_000))
     run = trainer(latents, tmp_path, config(max_steps=4, log_every=2))
     run._clock = lambda: float(next(ticks))
-    told: list[Progress] = []
+    told: list[TrainingProgress] = []
     run._watch = told.append
     run.run()
     assert [now.step for now in told] == [1, 2, 3, 4]
@@ -158,14 +158,14 @@ def test_progress_is_told_after_every_update_with_pace_and_time_left(latents: La
     assert told[0].total == 4
 
 
-NOW = Progress(20, 100, 0.2, 1.5, 120.0, {"video": 0.25, "audio": 0.125}, fresh=True)
+NOW = TrainingProgress(20, 100, 0.2, 1.5, 120.0, {"video": 0.25, "audio": 0.125}, fresh=True)
 
 
 def test_without_a_terminal_progress_is_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert isinstance(report_training(terminal=False), TrainingLines)
     with TrainingLines() as report:
         report(NOW)
-        report(Progress(21, 100, 0.21, 1.5, 118.0, NOW.losses))
+        report(TrainingProgress(21, 100, 0.21, 1.5, 118.0, NOW.losses))
     assert capsys.readouterr().err == "step 20/100  video 0.2500  audio 0.1250  1.5 s/step  2 min 0 s left\n"
 
 

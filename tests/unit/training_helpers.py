@@ -11,9 +11,9 @@ from phonofilm.models.audio import WanAudioModel
 from phonofilm.models.bridge import DualTowerConditionalBridge
 from phonofilm.models.joint import JointDenoiser
 from phonofilm.models.video import WanModel
-from phonofilm.training.init import init_from_scratch
-from phonofilm.training.joint import JointModel, clone_expert
-from phonofilm.training.latents import LatentDataset, LatentMeta, LatentWriter
+from phonofilm.training.task.initialization import init_from_scratch
+from phonofilm.training.task.joint_task import JointModel, clone_expert
+from phonofilm.training.task.latent_dataset import LatentDataset, LatentMeta, LatentWriter
 
 VIDEO = (4, 3, 4, 4)
 AUDIO = (6, 10)

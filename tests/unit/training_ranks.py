@@ -11,12 +11,12 @@ from typing import Any
 import torch
 
 from phonofilm.errors import CheckpointError
-from phonofilm.training.checkpoints import checkpoint_folders, digest
-from phonofilm.training.config_files import parse_config
-from phonofilm.training.cut import here, is_cut
-from phonofilm.training.trainer import Trainer
-from phonofilm.training.tune_run import prepare, tune
-from phonofilm.training.validation import ValidationLoss, cached_batches
+from phonofilm.parallel.sharded_tensors import is_sharded, local_part
+from phonofilm.training.checkpointing.checkpoints import checkpoint_folders, digest
+from phonofilm.training.config.config_files import parse_config
+from phonofilm.training.finetune import finetune, prepare_finetune
+from phonofilm.training.loop.trainer import Trainer
+from phonofilm.training.loop.validation import ValidationLoss, cached_batches
 
 
 def main(rank: int, world: int, port: int, checkpoint: str, cache: str, output: str, plan: str) -> None:
@@ -32,13 +32,13 @@ def main(rank: int, world: int, port: int, checkpoint: str, cache: str, output: 
     for part in json.loads(plan):
         told = parse_config({"model": checkpoint, "data": {"cache": cache}, "device": "cpu", **part["config"]}, "test")
         folder = Path(output) / part["folder"]
-        task = prepare(told, folder)
+        task = prepare_finetune(told, folder)
         hooks = [
-            ValidationLoss(task.model, cached_batches(task.clips, 2, 1), 0.9, every=3, activate=task.residency.activate)
+            ValidationLoss(task.model, cached_batches(task.clips, 2, 1), 0.9, every=3, activate=task.placement.activate)
         ]
         hooks = hooks if part.get("validates") else [Breaking(task.model)] if part.get("breaks") else []
         if part.get("exports"):
-            tune(task, folder, hooks)
+            finetune(task, folder, hooks)
             continue
         trainer = Trainer(task, told, folder, hooks)
         if checkpoint_folders(folder):
@@ -55,10 +55,10 @@ def main(rank: int, world: int, port: int, checkpoint: str, cache: str, output: 
             torch.save(gradients, folder.with_suffix(f".rank{rank}.pt"))
             continue
         trainer.run(part.get("until"))
-        tensors = digest({name: here(tensor) for name, tensor in trainer.tensors().items()})
+        tensors = digest({name: local_part(tensor) for name, tensor in trainer.tensors().items()})
         state = digest([tensors, trainer.step])
         inside = [p for name, p in task.model.named_parameters() if ".blocks." in name or "conditioners" in name]
-        held = sum(here(p).numel() for p in inside), sum(p.numel() for p in inside)
+        held = sum(local_part(p).numel() for p in inside), sum(p.numel() for p in inside)
         facts = {"noise": noise, "first": rows, "state": state, "rate": trainer._optimizers[0].param_groups[0]["lr"]}
         facts |= {"held": held, "layers": at_once}
         folder.with_suffix(f".rank{rank}.json").write_text(json.dumps(facts))
@@ -88,7 +88,7 @@ class Breaking:
 def refusal(trainer: Any) -> str:
     """What saving says when one number of one process's part is infinite."""
     with torch.no_grad():
-        parameter = here(trainer.parameters["high.audio.blocks.0.ffn.0.weight"])
+        parameter = local_part(trainer.parameters["high.audio.blocks.0.ffn.0.weight"])
         if torch.distributed.get_rank() == 1:
             parameter[0, 0] = float("inf")
     try:
@@ -105,7 +105,7 @@ def count_whole(model: Any) -> dict[str, int]:
     found = {"most": 0, "all": len(layers)}
 
     def look(*_: Any) -> None:
-        whole = sum(not any(map(is_cut, layer.parameters())) for layer in layers)
+        whole = sum(not any(map(is_sharded, layer.parameters())) for layer in layers)
         found["most"] = max(found["most"], whole)
 
     for layer in layers:

@@ -9,9 +9,9 @@ import numpy as np
 from tests.unit.checkpoints import GOLDEN
 
 from phonofilm.media import Clip, save_clip
-from phonofilm.training.tune import TuneTask
-from phonofilm.training.tune_config import TuneConfig
-from phonofilm.training.tune_run import prepare
+from phonofilm.training.config.finetune_config import FinetuneConfig
+from phonofilm.training.finetune import prepare_finetune
+from phonofilm.training.task.finetune_task import FinetuneTask
 
 
 def write_clips(folder: Path, count: int = 2) -> Path:
@@ -24,7 +24,7 @@ def write_clips(folder: Path, count: int = 2) -> Path:
     return folder
 
 
-def config(clips: Path, **changes: Any) -> TuneConfig:
+def config(clips: Path, **changes: Any) -> FinetuneConfig:
     settings: dict[str, Any] = {
         "model": str(GOLDEN),
         "data": {"sets": [{"path": str(clips)}], "buckets": ["16x16x5"]},
@@ -39,8 +39,8 @@ def config(clips: Path, **changes: Any) -> TuneConfig:
         "samples": {"every": 2, "steps": 2, "guidance_scale": 1.0, "prompts": [{"prompt": "a red ball", "seed": 5}]},
         "validation": {"every": 2, "clips": 2},
     }
-    return TuneConfig.model_validate({**settings, **changes})
+    return FinetuneConfig.model_validate({**settings, **changes})
 
 
-def task_of(told: TuneConfig, output: Path) -> TuneTask:
-    return prepare(told, output)
+def task_of(told: FinetuneConfig, output: Path) -> FinetuneTask:
+    return prepare_finetune(told, output)

@@ -114,7 +114,7 @@ def cache(
     from phonofilm.data.cache import update_cache
     from phonofilm.data.sets import Source, gather
     from phonofilm.errors import InputError
-    from phonofilm.training.packing import pack_cache
+    from phonofilm.training.task.packing import pack_cache
 
     weights = weight or [1] * len(data)
     if len(weights) != len(data):

@@ -139,7 +139,7 @@ def generate(
     from phonofilm.cli.asked import Asked
     from phonofilm.cli.offloading import limits
     from phonofilm.cli.order import Order, carry_out
-    from phonofilm.parallel.team import Several
+    from phonofilm.parallel.parallel_session import ParallelConfig
 
     asked = Asked(
         prompt=prompt,
@@ -188,7 +188,7 @@ def generate(
         disk=offload_to_disk,
         limits=memory,
         remove_video_dit=remove_video_dit,
-        several=Several(gpus, ulysses_degree, ring_degree, cfg_parallel, shard_weights),
+        several=ParallelConfig(gpus, ulysses_degree, ring_degree, cfg_parallel, shard_weights),
         kernels=kernels,
         quantize=quantize,
         compiles=compile_layers,

@@ -23,7 +23,7 @@ from phonofilm.cli.summary import memory_warning, plan_line
 from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.media import read_metadata
 from phonofilm.models.hub import KNOWN_MODELS, local_state
-from phonofilm.parallel.team import Several, Team
+from phonofilm.parallel.parallel_session import ParallelConfig, ParallelSession
 
 DEFAULT_MODEL = "nano"
 
@@ -44,7 +44,7 @@ class Order:
     disk: Path | None = None
     limits: Limits = field(default_factory=Limits)
     remove_video_dit: bool = False
-    several: Several = field(default_factory=Several)
+    several: ParallelConfig = field(default_factory=ParallelConfig)
     kernels: str = "auto"
     quantize: str | None = None
     compiles: bool = False
@@ -59,7 +59,7 @@ def carry_out(order: Order) -> list[Path]:
     return _carry_out(None, order)
 
 
-def _carry_out(team: Team | None, order: Order) -> list[Path]:
+def _carry_out(team: ParallelSession | None, order: Order) -> list[Path]:
     """In this process: alone, or as one of the ranks that all do so."""
     if team is not None:
         order = replace(order, device=str(team.device), offload=team.offload(order.offload))
@@ -84,7 +84,7 @@ def _carry_out(team: Team | None, order: Order) -> list[Path]:
 
 
 def _batch(
-    order: Order, common: Asked, record: Record | None, dtype: str, report: Report, team: Team | None
+    order: Order, common: Asked, record: Record | None, dtype: str, report: Report, team: ParallelSession | None
 ) -> list[Path]:
     assert order.prompts is not None
     if common.prompt is not None:

@@ -9,17 +9,17 @@ import torch
 
 from phonofilm.cli.progress import Report, report_to
 from phonofilm.errors import InputError
-from phonofilm.parallel.ranks import Rank, device_of, joined, launch, rank_of_launcher
-from phonofilm.parallel.team import Several, Team
+from phonofilm.parallel.parallel_session import ParallelConfig, ParallelSession
+from phonofilm.parallel.ranks import Rank, device_of, launch, launcher_rank, process_group
 
 Result = TypeVar("Result")
 
 
-def is_shared(several: Several) -> bool:
+def is_shared(several: ParallelConfig) -> bool:
     """Whether more than one rank works. Raises InputError for options that would change nothing."""
     if several.gpus < 1:
         raise InputError(f"--gpus {several.gpus} is less than 1")
-    if several.gpus > 1 or rank_of_launcher() is not None:
+    if several.gpus > 1 or launcher_rank() is not None:
         return True
     asked = {
         "--ulysses-degree": several.ulysses_degree not in (None, 1),
@@ -32,12 +32,12 @@ def is_shared(several: Several) -> bool:
     return False
 
 
-def on_ranks(several: Several, device: str, work: Callable[..., Result], *told: Any) -> Result:
+def on_ranks(several: ParallelConfig, device: str, work: Callable[..., Result], *told: Any) -> Result:
     """`work(team, *told)` on every rank: as the rank that torchrun made this process, else in processes of our own.
 
     Returns what it returned here, or on the first of our own ranks.
     """
-    rank = rank_of_launcher()
+    rank = launcher_rank()
     if rank is None:
         # The last one's device: if it is there, all are.
         device_of(Rank(several.gpus - 1, several.gpus, several.gpus - 1, ""), device)
@@ -49,15 +49,15 @@ def on_ranks(several: Several, device: str, work: Callable[..., Result], *told: 
     return _as_rank(rank, several, device, work, *told)
 
 
-def _as_rank(rank: Rank, several: Several, device: str, work: Callable[..., Result], *told: Any) -> Result:
+def _as_rank(rank: Rank, several: ParallelConfig, device: str, work: Callable[..., Result], *told: Any) -> Result:
     here = device_of(rank, device)
     if here.type == "cpu":
         torch.set_num_threads(max(1, torch.get_num_threads() // rank.world))
-    with joined(rank, here):
-        return work(Team(rank, here, several), *told)
+    with process_group(rank, here):
+        return work(ParallelSession(rank, here, several), *told)
 
 
-def report_of(team: Team | None) -> Report:
+def report_of(team: ParallelSession | None) -> Report:
     """The usual report, or silence on all ranks but the first."""
     return report_to() if team is None or team.is_first else Silence()
 

@@ -25,8 +25,8 @@ from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.files import replacing
 from phonofilm.media import save_clip
 from phonofilm.media.sheet import contact_sheet
+from phonofilm.parallel.parallel_session import ParallelSession
 from phonofilm.parallel.ranks import RankError
-from phonofilm.parallel.team import Team
 from phonofilm.pipeline.decode import MovaPipelineOutput
 from phonofilm.pipeline.mova import MovaPipeline
 from phonofilm.pipeline.stepcache import NO_CACHE
@@ -47,7 +47,7 @@ class Studio:
     machine: Machine
     report: Report
     remove_video_dit: bool = False
-    team: Team | None = None
+    team: ParallelSession | None = None
     _times: StepTimes = field(default_factory=StepTimes, init=False)
     _worn: tuple[LoraUse, ...] = field(default=(), init=False)
     _pipe: MovaPipeline | None = field(default=None, init=False)
@@ -174,7 +174,7 @@ class Studio:
         self._layers_on_disk = place(pipe, self.machine)
         return pipe
 
-    def _set_up_in(self, team: Team, loras: Sequence[LoraUse]) -> MovaPipeline:
+    def _set_up_in(self, team: ParallelSession, loras: Sequence[LoraUse]) -> MovaPipeline:
         heads = self.checkpoint.layout.components["video_dit"].config["num_heads"]
         self.report.say(team.meet(heads, self.machine.attention))
         with team.loading():

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from phonofilm.training.adapters import AdaptedPart
-    from phonofilm.training.estimate import Estimate
+    from phonofilm.training.dry_run.estimate import Estimate
+    from phonofilm.training.task.adapters import AdaptedPart
 
 
 def train(
@@ -54,24 +54,24 @@ def train(
 
     from phonofilm.cli.training_curves import check_plotting, draw_curves
     from phonofilm.cli.training_progress import report_training
-    from phonofilm.training.config_files import read_config
-    from phonofilm.training.processes import joined
-    from phonofilm.training.trainer import Trainer
-    from phonofilm.training.tune_hooks import hooks_for, rehearse_tuning
-    from phonofilm.training.tune_run import prepare, tune
+    from phonofilm.training.config.config_files import read_config
+    from phonofilm.training.finetune import finetune, prepare_finetune
+    from phonofilm.training.finetune_hooks import finetune_dry_run, finetune_hooks
+    from phonofilm.training.loop.processes import join_processes
+    from phonofilm.training.loop.trainer import Trainer
 
     logging.getLogger("phonofilm").setLevel(logging.INFO)
     check_plotting()
     only_plan = (overrides or [""])[0] == "plan"
     settings = (overrides or [])[1 if only_plan else 0 :]
-    task = prepare(read_config(config, settings, data or ()), output)
-    first = joined(task.config).is_main_process
+    task = prepare_finetune(read_config(config, settings, data or ()), output)
+    first = join_processes(task.config).is_main_process
     if task.adapted and first:
         _print_adapted(task.adapted)
-    hooks = hooks_for(task, output)
+    hooks = finetune_hooks(task, output)
 
     def plan(trainer: Trainer) -> None:
-        estimate = rehearse_tuning(task, trainer)
+        estimate = finetune_dry_run(task, trainer)
         if first:
             _print_estimate(estimate)
 
@@ -79,7 +79,7 @@ def train(
         plan(Trainer(task, task.config, output, hooks))
         return
     with report_training() as report:
-        end = tune(task, output, hooks, resume=resume, allow=allow or (), watch=report, before=plan)
+        end = finetune(task, output, hooks, resume=resume, allow=allow or (), watch=report, before=plan)
     if not first:
         return
     curves = draw_curves(output)

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import typer
 
 from phonofilm.errors import InputError
-from phonofilm.parallel.ranks import rank_of_launcher
+from phonofilm.parallel.ranks import launcher_rank
 
 
 def are_to_be_started(gpus: int) -> bool:
     """Whether this process shall start others that train. Raises InputError when a launcher started another number."""
-    rank = rank_of_launcher()
+    rank = launcher_rank()
     if rank is None:
         return gpus > 1
     if gpus not in (1, rank.world):

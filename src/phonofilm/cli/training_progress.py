@@ -9,13 +9,13 @@ from typing import Protocol
 import typer
 
 from phonofilm.cli.progress import LogLines, duration
-from phonofilm.training.watching import Progress
+from phonofilm.training.loop.training_state import TrainingProgress
 
 
 class TrainingReport(AbstractContextManager["TrainingReport"], Protocol):
     """Entered before the training and left however it ends; called after every update."""
 
-    def __call__(self, now: Progress) -> None: ...
+    def __call__(self, now: TrainingProgress) -> None: ...
 
 
 def report_training(terminal: bool | None = None) -> TrainingReport:
@@ -23,7 +23,7 @@ def report_training(terminal: bool | None = None) -> TrainingReport:
     return TrainingBar() if (sys.stderr.isatty() if terminal is None else terminal) else TrainingLines()
 
 
-def pace(now: Progress) -> str:
+def pace(now: TrainingProgress) -> str:
     """Losses, seconds per update, time left."""
     losses = "".join(f"{name} {value:.4f}  " for name, value in now.losses.items())
     return f"{losses}{now.seconds_per_update:.3g} s/step  {duration(now.seconds_left)} left"
@@ -42,7 +42,7 @@ class TrainingLines:
     def __exit__(self, *error: object) -> None:
         self._handler.detach()
 
-    def __call__(self, now: Progress) -> None:
+    def __call__(self, now: TrainingProgress) -> None:
         if now.fresh:
             of = f"/{now.total}" if now.total else ""
             self._say(f"step {now.step}{of}  {pace(now)}")
@@ -77,7 +77,7 @@ class TrainingBar:
         self._bars.stop()
         self._handler.detach()
 
-    def __call__(self, now: Progress) -> None:
+    def __call__(self, now: TrainingProgress) -> None:
         total = now.total or (round(now.step / now.done) if now.done else None)
         self._bars.update(self._task, completed=now.step, total=total, about=pace(now))
 

@@ -20,12 +20,12 @@ from phonofilm.models.saving import save_component
 from phonofilm.models.video import WanModel
 from phonofilm.pipeline.mova import MovaPipeline
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler
-from phonofilm.training.checkpoints import checkpoint_folders
-from phonofilm.training.config import JointConfig, TimestepConfig
-from phonofilm.training.init import init_from_scratch
-from phonofilm.training.joint import JointModel, clone_expert, train_joint
-from phonofilm.training.latents import LatentDataset
-from phonofilm.training.task import Hook
+from phonofilm.training.checkpointing.checkpoints import checkpoint_folders
+from phonofilm.training.config.training_config import JointConfig, TimestepConfig
+from phonofilm.training.task.initialization import init_from_scratch
+from phonofilm.training.task.interface import Hook
+from phonofilm.training.task.joint_task import JointModel, clone_expert, train_joint
+from phonofilm.training.task.latent_dataset import LatentDataset
 
 SHARD = 10**9
 # What looks on while a model trains; made once the model exists.

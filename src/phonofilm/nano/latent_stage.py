@@ -21,8 +21,8 @@ from phonofilm.nano.video_vae_eval import to_pixels
 from phonofilm.nano.wan_forward import OnePass, channels_last
 from phonofilm.nano.world import WorldClip, make_clip
 from phonofilm.pipeline.conditions import clean_prompt, normalize
-from phonofilm.training.latents import LatentMeta, LatentWriter
-from phonofilm.training.precision import has_fast_bfloat16
+from phonofilm.training.loop.precision import has_fast_bfloat16
+from phonofilm.training.task.latent_dataset import LatentMeta, LatentWriter
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Encoders:
 
 
 def write_latents(config: LatentConfig, encoders: Encoders, folder: Path) -> Path:
-    """Encode the seeds' clips into `folder` (see `phonofilm.training.latents`); nothing to do if it is there already."""
+    """Encode the seeds' clips into `folder` (as a `LatentDataset`); nothing to do if it is there already."""
     if folder.exists():
         return folder
     partial = folder.with_name(folder.name + ".part")

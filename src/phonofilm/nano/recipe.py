@@ -30,12 +30,12 @@ from phonofilm.nano.samples import held_out_previews
 from phonofilm.nano.text import build_text_encoder, make_tokenizer
 from phonofilm.nano.video_vae import VideoVaeConfig, train_video_vae
 from phonofilm.nano.world import HELD_OUT_SEED, make_clip
-from phonofilm.training.config import JointConfig, ObjectiveConfig, OptimizerConfig, TimestepConfig
-from phonofilm.training.joint import JointModel
-from phonofilm.training.latents import LatentDataset
-from phonofilm.training.previews import SampleHook, Studio
-from phonofilm.training.task import Hook
-from phonofilm.training.validation import ValidationLoss, latent_batches
+from phonofilm.training.config.training_config import JointConfig, ObjectiveConfig, OptimizerConfig, TimestepConfig
+from phonofilm.training.loop.previews import PreviewComponents, SampleHook
+from phonofilm.training.loop.validation import ValidationLoss, latent_batches
+from phonofilm.training.task.interface import Hook
+from phonofilm.training.task.joint_task import JointModel
+from phonofilm.training.task.latent_dataset import LatentDataset
 
 logger = logging.getLogger(__name__)
 
@@ -235,7 +235,7 @@ def _lookers_on(run: Run, model: JointModel, config: JointConfig) -> tuple[Hook,
     timesteps, defaults = config.objective.timesteps, run.recipe.defaults
     held_out = latent_batches(LatentDataset(run.held_out))
     validation = ValidationLoss(model, held_out, timesteps.boundary_ratio, every=run.recipe.validate_every)
-    studio = Studio(
+    studio = PreviewComponents(
         AutoencoderKLWan.from_pretrained(run.video_vae),
         DAC.from_pretrained(_finished(run.audio_decoder, "audio-decoder")),
         scheduler_for(timesteps),

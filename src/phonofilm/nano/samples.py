@@ -5,7 +5,7 @@ from __future__ import annotations
 from PIL import Image
 
 from phonofilm.nano.world import HELD_OUT_SEED, SCENES, make_clip
-from phonofilm.training.previews import Preview
+from phonofilm.training.loop.previews import Preview
 
 
 def held_out_previews(size: int, num_frames: int) -> tuple[Preview, ...]:

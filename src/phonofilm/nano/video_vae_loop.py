@@ -20,7 +20,7 @@ from phonofilm.nano.muon import Muon, split_parameters
 from phonofilm.nano.video_vae_config import Phase, VideoVaeConfig, build_video_vae
 from phonofilm.nano.video_vae_eval import held_out_clips, measure, save_sheet, to_pixels
 from phonofilm.nano.wan_forward import OnePass, channels_last
-from phonofilm.training.precision import has_fast_bfloat16
+from phonofilm.training.loop.precision import has_fast_bfloat16
 
 logger = logging.getLogger(__name__)
 

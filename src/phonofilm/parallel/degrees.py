@@ -10,7 +10,7 @@ from phonofilm.errors import InputError
 
 @dataclass(frozen=True)
 class Degrees:
-    """The sides of the mesh. Ranks are numbered with `ulysses` fastest, then `ring`, then `cfg`.
+    """The axes of the mesh. Ranks are numbered with `ulysses` fastest, then `ring`, then `cfg`.
 
     `cfg`: groups of ranks that take other evaluations of a step or, in training, other clips.
     """
@@ -44,7 +44,7 @@ def choose_degrees(
             raise InputError(f"{name} {degree} is less than 1")
     if cfg_parallel and world % 2:
         raise InputError(
-            f"cfg-parallel deals evaluations to two halves, and {world} devices have none; use an even number"
+            f"cfg-parallel splits evaluations over two halves, and {world} devices have none; use an even number"
         )
     cfg = 2 if cfg_parallel else 1
     share = world // cfg
@@ -60,7 +60,7 @@ def choose_degrees(
         )
     if heads % degrees.ulysses:
         raise InputError(
-            f"{heads} heads cannot be dealt evenly to ulysses degree {degrees.ulysses}; {_what_works(share, heads)}"
+            f"{heads} heads cannot be divided evenly over ulysses degree {degrees.ulysses}; {_what_works(share, heads)}"
         )
     return degrees
 

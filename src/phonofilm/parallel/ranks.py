@@ -27,12 +27,12 @@ import torch.distributed as dist
 
 from phonofilm.errors import InputError, PhonofilmError
 
-Result = TypeVar("Result")
+RankResult = TypeVar("RankResult")
 
 # How long a rank waits for the others in one exchange. Loading, decoding and writing a clip happen between exchanges.
 PATIENCE = timedelta(minutes=20)
 # After the first failure: time for the cause to show among its consequences, and for the others to tidy up.
-HEAR_OUT, TIDY_UP = 2.0, 5.0
+FAILURE_GRACE, SHUTDOWN_GRACE = 2.0, 5.0
 
 
 class RankError(PhonofilmError):
@@ -54,7 +54,7 @@ class Rank:
         return self.number == 0
 
 
-def rank_of_launcher() -> Rank | None:
+def launcher_rank() -> Rank | None:
     """This process's rank if torchrun (or anything that sets its variables for more than one process) started it."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
@@ -78,7 +78,7 @@ def device_of(rank: Rank, name: str) -> torch.device:
 
 
 @contextmanager
-def joined(rank: Rank, device: torch.device) -> Iterator[None]:
+def process_group(rank: Rank, device: torch.device) -> Iterator[None]:
     """The process group, for as long as the context lasts: NCCL between GPUs, gloo between host processes."""
     on_gpu = device.type == "cuda"
     if on_gpu:
@@ -95,33 +95,33 @@ def joined(rank: Rank, device: torch.device) -> Iterator[None]:
     dist.destroy_process_group()
 
 
-def agreed(number: int) -> int:
+def broadcast_number(number: int) -> int:
     """The first rank's value of a number (below 2^63), on every rank."""
     value = torch.tensor(number, dtype=torch.int64)
     dist.broadcast(value, src=0)
     return int(value)
 
 
-def launch(world: int, work: Callable[..., Result], *told: Any) -> Result:
-    """Runs `work(rank, *told)` in `world` new processes; returns what the first rank returned.
+def launch(world: int, work: Callable[..., RankResult], *args: Any) -> RankResult:
+    """Runs `work(rank, *args)` in `world` new processes; returns what the first rank returned.
 
-    `work` is a module's function; it and `told` are pickled. Raises what failed first: the error of a rank that raised a
+    `work` is a module's function; it and `args` are pickled. Raises what failed first: the error of a rank that raised a
     PhonofilmError, or RankError for one that died. All processes have ended when this returns or raises.
     """
-    context = _processes([part.__module__ for part in (work, *told) if isinstance(part, FunctionType)])
+    context = _processes([part.__module__ for part in (work, *args) if isinstance(part, FunctionType)])
     with TemporaryDirectory(prefix="phonofilm-ranks-") as folder:
         rendezvous = (Path(folder) / "rendezvous").as_uri()
-        ranks, ears = [], []
+        ranks, receivers = [], []
         try:
             for number in range(world):
-                ear, mouth = context.Pipe(duplex=False)
+                receiver, sender = context.Pipe(duplex=False)
                 rank = Rank(number, world, number, rendezvous)
-                process = context.Process(target=_live, args=(mouth, rank, work, told), daemon=True)
+                process = context.Process(target=_run_rank, args=(sender, rank, work, args), daemon=True)
                 process.start()
-                mouth.close()
+                sender.close()
                 ranks.append(process)
-                ears.append(ear)
-            return _listen(ranks, ears)
+                receivers.append(receiver)
+            return _collect(ranks, receivers)
         finally:
             _end(ranks)
 
@@ -137,37 +137,37 @@ def _processes(modules: list[str]) -> ForkServerContext | SpawnContext:
 
 @dataclass(frozen=True)
 class _Failure:
-    """How a rank failed: `error` if it was ours to raise, else `told`, a traceback or the way the process died."""
+    """How a rank failed: `error` if it was ours to raise, else `description`, a traceback or the way the process died."""
 
     number: int
     error: PhonofilmError | None
-    told: str
+    description: str
     died: bool = False
 
     def as_error(self) -> PhonofilmError:
-        return self.error or RankError(f"rank {self.number} {self.told}")
+        return self.error or RankError(f"rank {self.number} {self.description}")
 
 
-def _live(mouth: connection.Connection, rank: Rank, work: Callable[..., Result], told: Sequence[Any]) -> None:
-    """A rank's process: the work, and word of how it went."""
+def _run_rank(sender: connection.Connection, rank: Rank, work: Callable[..., RankResult], args: Sequence[Any]) -> None:
+    """A rank's process: runs the work and reports the outcome."""
     signal.signal(signal.SIGTERM, _interrupt)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        said = _outcome(rank, work, told)
-        mouth.send(said)
+        outcome = _outcome(rank, work, args)
+        sender.send(outcome)
     except KeyboardInterrupt:
         os._exit(130)
-    if isinstance(said, _Failure):
-        os._exit(1)  # what is left to tidy up is the process group, which would wait for the others
+    if isinstance(outcome, _Failure):
+        os._exit(1)  # all that is left is the process group, which would wait for the others
 
 
-def _outcome(rank: Rank, work: Callable[..., Result], told: Sequence[Any]) -> Result | _Failure:
+def _outcome(rank: Rank, work: Callable[..., RankResult], args: Sequence[Any]) -> RankResult | _Failure:
     try:
-        return work(rank, *told)
+        return work(rank, *args)
     except PhonofilmError as error:
         kind = InputError if isinstance(error, InputError) else PhonofilmError
         return _Failure(rank.number, kind(str(error)), str(error))
-    except Exception:  # noqa: BLE001 - whatever it is, the process that started us tells it
+    except Exception:  # noqa: BLE001 - whatever it is, the parent process reports it
         return _Failure(rank.number, None, f"failed:\n{traceback.format_exc()}")
 
 
@@ -182,9 +182,9 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _listen(ranks: Sequence[BaseProcess], ears: Sequence[connection.Connection]) -> Any:
+def _collect(ranks: Sequence[BaseProcess], receivers: Sequence[connection.Connection]) -> Any:
     """Waits for all ranks to finish, or for one to fail."""
-    waiting = dict(zip(ears, range(len(ears)), strict=True))
+    waiting = dict(zip(receivers, range(len(receivers)), strict=True))
     results: dict[int, Any] = {}
     failures: list[_Failure] = []
     until: float | None = None
@@ -193,28 +193,28 @@ def _listen(ranks: Sequence[BaseProcess], ears: Sequence[connection.Connection])
         ready = connection.wait(list(waiting), left)
         if not ready:
             break
-        for ear in ready:
-            assert isinstance(ear, connection.Connection)
-            number = waiting.pop(ear)
-            said = _hear(ear, ranks[number], number)
-            if not isinstance(said, _Failure):
-                results[number] = said
+        for receiver in ready:
+            assert isinstance(receiver, connection.Connection)
+            number = waiting.pop(receiver)
+            outcome = _receive(receiver, ranks[number], number)
+            if not isinstance(outcome, _Failure):
+                results[number] = outcome
                 continue
-            failures.append(said)
-            until = until or time.monotonic() + HEAR_OUT
+            failures.append(outcome)
+            until = until or time.monotonic() + FAILURE_GRACE
     if failures:
-        # The others fail because one has gone: one that died, or said why, is nearer to the cause than a lost connection.
+        # The others fail because one has gone: one that died, or raised an error of ours, is nearer to the cause.
         raise min(failures, key=lambda failure: (not failure.died, failure.error is None)).as_error()
     for process in ranks:
-        process.join(TIDY_UP)
+        process.join(SHUTDOWN_GRACE)
     return results[0]
 
 
-def _hear(ear: connection.Connection, process: BaseProcess, number: int) -> Any:
+def _receive(receiver: connection.Connection, process: BaseProcess, number: int) -> Any:
     try:
-        return ear.recv()
+        return receiver.recv()
     except EOFError:
-        process.join(TIDY_UP)
+        process.join(SHUTDOWN_GRACE)
         code = process.exitcode
         how = f"was ended by signal {-code} ({signal.Signals(-code).name})" if code and code < 0 else f"exited ({code})"
         hint = "; the machine may be out of memory" if code == -signal.SIGKILL else ""
@@ -225,7 +225,7 @@ def _end(ranks: Sequence[BaseProcess]) -> None:
     """Ends what still runs: first by asking, so that temporary files are removed."""
     for process in ranks:
         process.terminate()
-    deadline = time.monotonic() + TIDY_UP
+    deadline = time.monotonic() + SHUTDOWN_GRACE
     for process in ranks:
         process.join(max(0.0, deadline - time.monotonic()))
         if process.is_alive():

@@ -1,0 +1,63 @@
+"""A run's state besides its weights, as saved and as put back: optimizers, random state, config, time. No files here."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from phonofilm.errors import CheckpointError
+from phonofilm.training.checkpointing.checkpoints import refuse_config_changes
+from phonofilm.training.config.training_config import LoopConfig
+
+FREE_TO_CHANGE = frozenset({"log_every", "checkpoint_every", "keep_last", "tensorboard", "wandb", "samples"})
+CONTENT = "data.content"
+
+
+def run_state(
+    accelerator: Accelerator, config: LoopConfig, content: str, optimizers: Sequence[Any], elapsed: float
+) -> dict[str, Any]:
+    """Everything but the weights and their average."""
+    cuda = accelerator.device.type == "cuda"
+    return {
+        "elapsed": elapsed,
+        "config": config.model_dump(mode="json"),
+        "content": content,
+        "processes": accelerator.num_processes,
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+        "random": torch.get_rng_state(),
+        "random_cuda": torch.cuda.get_rng_state() if cuda else None,
+        "scaler": accelerator.scaler.state_dict() if accelerator.scaler else None,
+    }
+
+
+def refuse_other_run(
+    state: dict[str, Any], config: LoopConfig, content: str, processes: int, allow: Collection[str]
+) -> None:
+    """Raises CheckpointError when config, data or number of processes differ, in a key that `allow` does not name."""
+    # Keys that are newer than the checkpoint take their defaults.
+    before = type(config).model_validate(state["config"], context={"saved": True}).model_dump(mode="json")
+    now = config.model_dump(mode="json")
+    before[CONTENT], now[CONTENT] = state.get("content", content), content
+    refuse_config_changes(before, now, FREE_TO_CHANGE | set(allow))
+    if state["processes"] != processes and "processes" not in allow:
+        raise CheckpointError(
+            f"the run used {state['processes']} processes and now has {processes}; use as many, or allow processes: it "
+            "then goes on with the same weights, and other clips than it would have had"
+        )
+
+
+def restore(accelerator: Accelerator, state: dict[str, Any], optimizers: Sequence[Any]) -> None:
+    """Put optimizers and random state back; rates and the like stay as they are configured now."""
+    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+        settings = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+        optimizer.load_state_dict(saved)
+        for group, setting in zip(optimizer.param_groups, settings, strict=True):
+            group.update(setting)
+    torch.set_rng_state(state["random"])
+    if state["random_cuda"] is not None and accelerator.device.type == "cuda":
+        torch.cuda.set_rng_state(state["random_cuda"])
+    if state["scaler"] is not None and accelerator.scaler is not None:
+        accelerator.scaler.load_state_dict(state["scaler"])

@@ -1,0 +1,180 @@
+"""A fine-tuning from its config: clips cached if they are not, networks loaded without encoders, trained, exported."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from phonofilm.data.cache import update_cache
+from phonofilm.data.encoders import Encoders
+from phonofilm.data.keys import autoencoder_hash
+from phonofilm.data.sets import Source, gather
+from phonofilm.data.windows import Bucket, Plan, parse_bucket
+from phonofilm.errors import InputError
+from phonofilm.geometry import parse_frame_rate
+from phonofilm.models.hub import resolve_model
+from phonofilm.models.joint import JointDenoiser
+from phonofilm.models.layout import CheckpointLayout, read_layout
+from phonofilm.models.loading import load_components
+from phonofilm.models.quantized import format_of, quantize
+from phonofilm.pipeline.request import Defaults
+from phonofilm.training.checkpointing.checkpoints import checkpoint_folders, latest_checkpoint
+from phonofilm.training.checkpointing.sharded_checkpoints import SavedWeights
+from phonofilm.training.config.config_files import write_config
+from phonofilm.training.config.finetune_config import FinetuneConfig, as_plain
+from phonofilm.training.loop.processes import join_processes
+from phonofilm.training.loop.trainer import Trainer
+from phonofilm.training.loop.training_state import ProgressCallback
+from phonofilm.training.task.cached_clips import CachedClips
+from phonofilm.training.task.context_parallel import check_sharing
+from phonofilm.training.task.finetune_task import FinetuneTask, checkpoint_objective
+from phonofilm.training.task.interface import Hook, RunEnd
+from phonofilm.training.task.joint_task import JointModel
+from phonofilm.training.task.weight_placement import (
+    FullyShardedWeights,
+    ResidentWeights,
+    StreamedWeights,
+    WeightPlacement,
+)
+
+logger = logging.getLogger(__name__)
+
+ENCODERS = ("video_vae", "audio_vae", "text_encoder")
+
+
+@dataclass(frozen=True)
+class FinetuneResult:
+    """How the run ended, and what it made: a LoRA file or a checkpoint folder. None where there is nothing yet."""
+
+    run: RunEnd
+    result: Path | None
+
+
+def prepare_finetune(config: FinetuneConfig, output: Path) -> FinetuneTask:
+    """Everything a training needs, on the host: clips in the cache, networks loaded, adapters put in."""
+    placement = weight_placement_for(config)
+    layout = read_layout(resolve_model(config.model))
+    check_sharing(config, layout, join_processes(config).num_processes)
+    clips = cached_clips(config, layout, output)
+    return FinetuneTask(
+        load_model(config, layout), clips, config, checkpoint_objective(config, layout), placement, layout
+    )
+
+
+def finetune(
+    task: FinetuneTask,
+    output: Path,
+    hooks: Sequence[Hook] = (),
+    *,
+    resume: bool = False,
+    allow: Sequence[str] = (),
+    until: int | None = None,
+    watch: ProgressCallback | None = None,
+    before: Callable[[Trainer], None] | None = None,
+) -> FinetuneResult:
+    """Train into the run folder. `resume` goes on from its latest checkpoint, or starts when it has none yet.
+
+    `before` is called when everything is ready to train, `watch` after every update.
+    """
+    trainer = Trainer(task, task.config, output, hooks, watch=watch)
+    if resume and checkpoint_folders(output):
+        trainer.resume(allow)
+    if trainer.accelerator.is_main_process:
+        output.mkdir(parents=True, exist_ok=True)
+        write_config(as_plain(task.config), output / "config.yaml")
+    if before is not None:
+        before(trainer)
+    end = trainer.run(until)
+    result = None
+    if trainer.accelerator.is_main_process:
+        result = task.result(_weights(trainer, output), end, output)
+    trainer.accelerator.wait_for_everyone()
+    return FinetuneResult(end, result)
+
+
+def _weights(trainer: Trainer, output: Path) -> Mapping[str, Tensor]:
+    """The trained weights, averaged if an average is kept; those that are cut, from the checkpoint that the run ended with."""
+    if trainer.sharded:
+        return SavedWeights(latest_checkpoint(output))
+    snapshot = trainer.snapshot()
+    return snapshot.average or snapshot.weights
+
+
+def weight_placement_for(config: FinetuneConfig) -> WeightPlacement:
+    """Who holds the base weights in the config's mode."""
+    match config.mode:
+        case "accelerate":
+            return ResidentWeights()
+        case "low_resource":
+            return StreamedWeights()
+        case "fsdp":
+            return FullyShardedWeights(trained=config.full is not None)
+
+
+def cached_clips(config: FinetuneConfig, layout: CheckpointLayout, output: Path) -> CachedClips:
+    """The clips as latents and text: the cache is brought up to date first if the config names clips.
+
+    In several processes the first does so and the others wait. Raises InputError for a cache of other autoencoders.
+    """
+    folder = config.data.cache or output / "cache"
+    state = join_processes(config)
+    if config.data.sets and state.is_local_main_process:
+        _update(folder, config, layout, state.device)
+    state.wait_for_everyone()
+    clips = CachedClips(folder, config.seed)
+    if not config.data.sets and clips.index.autoencoders != autoencoder_hash(layout):
+        raise InputError(f"{folder} was made with other autoencoders than those of {config.model}; make it again")
+    return clips
+
+
+def load_model(config: FinetuneConfig, layout: CheckpointLayout) -> JointModel:
+    """Towers and bridge on the host, in evaluation mode until they train; encoders are not loaded.
+
+    Models that are trained whole are float32 or, where they will be cut up, as their files are: mapped, not read.
+    """
+    on_gpu = config.device != "cpu" and torch.cuda.is_available()
+    usual = "bfloat16" if on_gpu and config.full is None else "float32"
+    dtype = getattr(torch, usual if config.base_dtype == "auto" else config.base_dtype)
+    mapped = config.full is not None and config.mode == "fsdp"
+    networks: dict[str, Any] = {**load_components(layout, None if mapped else dtype, skip=ENCODERS)}
+    if config.quantize is not None:
+        for name, network in networks.items():
+            _quantize(name, network, config.quantize)
+    shared = networks["audio_dit"], networks["dual_tower_bridge"]
+    second = networks.get("video_dit_2")
+    low = None if second is None else JointDenoiser(second, *shared)
+    return JointModel(JointDenoiser(networks["video_dit"], *shared), low, None)
+
+
+def _quantize(name: str, network: nn.Module, kind: str) -> None:
+    already = format_of(network)
+    if already is not None:
+        raise InputError(f"quantize={kind}: {name} of this checkpoint is {already} already; leave quantize out")
+    report = quantize(network, kind)
+    logger.info("%s: %d layers in %s, relative error %.4f", name, report.layers, kind, report.error)
+
+
+def _update(folder: Path, config: FinetuneConfig, layout: CheckpointLayout, device: torch.device) -> None:
+    data = config.data
+    buckets = tuple(map(parse_bucket, data.buckets)) or (_default_bucket(layout),)
+    plan = Plan(buckets, parse_frame_rate(data.frame_rate), data.windows, data.count, data.seed)
+    sources = [Source(told.path, told.weight) for told in data.sets]
+    entries = gather(sources, plan, refuse_silent=data.silent == "refuse")
+    built = update_cache(folder, entries, config.model, Encoders(layout, device))
+    logger.info("cache %s: %d windows encoded, %d kept", folder, built.latents_made, built.latents_kept)
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def _default_bucket(layout: CheckpointLayout) -> Bucket:
+    """The size that the checkpoint makes when it is told none."""
+    usual = Defaults(**(layout.scalars.defaults or {}))
+    return Bucket(usual.height, usual.width, usual.num_frames)

@@ -1,0 +1,166 @@
+"""Who looks on while a checkpoint is fine-tuned: validation and samples, made from the config, the task and the checkpoint."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.functional import pad
+
+from phonofilm.data.encoders import Encoders
+from phonofilm.data.windows import parse_bucket
+from phonofilm.models.hub import resolve_model
+from phonofilm.models.joint import TEXT_LENGTH
+from phonofilm.models.layout import CheckpointLayout, read_layout
+from phonofilm.models.loading import load_component
+from phonofilm.pipeline.conditions import Text
+from phonofilm.pipeline.request import Defaults
+from phonofilm.pipeline.schedule import FlowMatchPairScheduler
+from phonofilm.training.config.finetune_config import SetConfig
+from phonofilm.training.dry_run.estimate import Estimate
+from phonofilm.training.dry_run.measure_run import ExpertSwitch, MicroBatchKind, estimate_run
+from phonofilm.training.finetune import cached_clips
+from phonofilm.training.loop.previews import Preview, PreviewComponents, SampleHook
+from phonofilm.training.loop.trainer import Trainer
+from phonofilm.training.loop.validation import ValidationLoss, cached_batches
+from phonofilm.training.task.finetune_task import FinetuneTask
+from phonofilm.training.task.interface import Hook
+from phonofilm.training.task.timesteps import Expert
+
+logger = logging.getLogger(__name__)
+
+USUAL_PREVIEWS = 2
+HOST = torch.device("cpu")
+
+
+def finetune_hooks(task: FinetuneTask, output: Path) -> tuple[Hook, ...]:
+    """The hooks that the task's config asks for. Autoencoders are loaded; the text encoder only until prompts are encoded."""
+    layout = read_layout(resolve_model(task.config.model))
+    config = task.config
+    hooks: list[Hook] = []
+    if config.validation.every:
+        hooks.append(_validation(task, layout, output))
+    if config.samples.every:
+        hooks.append(_samples(task, layout))
+    return tuple(hooks)
+
+
+def finetune_dry_run(task: FinetuneTask, trainer: Trainer, clock: Callable[[], float] = time.perf_counter) -> Estimate:
+    """The dry run of a fine-tuning: an update of each bucket, its change of experts, its validation and its samples."""
+    return estimate_run(trainer, task.model, _cases(task, trainer), _switching(task), clock)
+
+
+def _cases(task: FinetuneTask, trainer: Trainer) -> dict[str, MicroBatchKind]:
+    """The first turn of each bucket, and the share of micro-batches that are of it."""
+    size, first = task.config.batch_size, trainer.turn(0)
+    shares = {name: sum(entry.weight for entry in rows) for name, rows in task.clips.buckets.items()}
+    found: dict[str, MicroBatchKind] = {}
+    for step in range(task.config.max_steps or len(task.clips) * 100):
+        turn = replace(first, step=step)
+        name = task.clips.bucket_at(turn.first_draw(size) // size, size)
+        found.setdefault(name, MicroBatchKind(turn, shares[name]))
+        if len(found) == len(shares):
+            break
+    return found
+
+
+def _switching(task: FinetuneTask) -> ExpertSwitch | None:
+    if task.config.experts not in ("alternate", "weighted"):
+        return None
+    steps = range(task.config.max_steps or 1000)
+    turns = [task.expert(step) for step in steps]
+    changes = sum(before != after for before, after in pairwise(turns))
+
+    def there_and_back() -> None:
+        other: Expert = "low" if turns[0] == "high" else "high"
+        for expert in (other, turns[0]):
+            task.placement.activate(expert)
+
+    return ExpertSwitch(there_and_back, changes / len(steps))
+
+
+def _validation(task: FinetuneTask, layout: CheckpointLayout, output: Path) -> ValidationLoss:
+    told, clips = task.config.validation, task.clips
+    if told.sets:
+        sets = tuple(SetConfig(path=path) for path in told.sets)
+        data = task.config.data.model_copy(update={"sets": sets, "cache": output / "cache-validation"})
+        clips = cached_clips(task.config.model_copy(update={"data": data}), layout, output)
+    else:
+        logger.info(
+            "validation on training clips; name others with validation.sets to see when they are learnt by heart"
+        )
+    return ValidationLoss(
+        task.model,
+        cached_batches(clips, told.clips, task.config.batch_size),
+        task.objective.timesteps.boundary_ratio,
+        every=told.every,
+        activate=task.placement.activate,
+    )
+
+
+def _samples(task: FinetuneTask, layout: CheckpointLayout) -> SampleHook:
+    told = task.config.samples
+    previews = tuple(_previews(task))
+    defaults = layout.scalars.defaults or {}
+    given = {
+        "num_inference_steps": told.steps,
+        "guidance_scale": told.guidance_scale,
+        "modality_scale": told.modality_scale,
+    }
+    texts = _texts(layout, [*(preview.prompt for preview in previews), Defaults(**defaults).negative_prompt])
+    # On a CPU float32 is the fast one; on a GPU the video autoencoder stays in the dtype of its files.
+    video_dtype = None if torch.cuda.is_available() and task.config.device != "cpu" else torch.float32
+    studio = PreviewComponents(
+        load_component(layout, "video_vae", video_dtype, HOST),
+        load_component(layout, "audio_vae", torch.float32, HOST),
+        FlowMatchPairScheduler(**layout.scheduler_config),
+        layout.scalars.boundary_ratio,
+        defaults,
+        texts=texts,
+    )
+    return SampleHook(
+        task.model,
+        studio,
+        previews,
+        every=told.every,
+        settings={**_sizes(task), **{name: value for name, value in given.items() if value is not None}},
+        activate=task.placement.activate,
+    )
+
+
+def _previews(task: FinetuneTask) -> Iterator[Preview]:
+    given = task.config.samples.prompts
+    for number, told in enumerate(given):
+        yield Preview(f"{number:02d}", told.prompt, told.image, told.seed)
+    if not given:
+        captions = list(dict.fromkeys(entry.caption for entry in task.clips.index.entries))
+        for number, caption in enumerate(captions[:USUAL_PREVIEWS]):
+            yield Preview(f"{number:02d}", caption, None, number)
+
+
+def _sizes(task: FinetuneTask) -> dict[str, Any]:
+    bucket = parse_bucket(next(iter(task.clips.buckets)))
+    return {
+        "height": bucket.height,
+        "width": bucket.width,
+        "num_frames": bucket.frames,
+        "frame_rate": task.clips.index.rate,
+    }
+
+
+def _texts(layout: CheckpointLayout, prompts: list[str]) -> dict[str, Text]:
+    encoders, texts = Encoders(layout, HOST), {}
+    for prompt in prompts:
+        embeds = encoders.text(prompt).embeds
+        padded = pad(embeds, (0, 0, 0, TEXT_LENGTH - embeds.shape[0]))
+        texts[prompt] = Text(padded[None], torch.tensor([embeds.shape[0]]))
+    del encoders
+    gc.collect()
+    return texts

@@ -1,0 +1,331 @@
+"""The loop: updates, schedules, averages, checkpoints, hooks. It knows a task's loss, and nothing about what is learnt."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import AutocastKwargs, broadcast_object_list
+from torch import Tensor
+
+from phonofilm.errors import CheckpointError, InputError, PhonofilmError
+from phonofilm.parallel.sharded_tensors import any_sharded, clip_gradients
+from phonofilm.training.checkpointing.checkpoints import (
+    Snapshot,
+    checkpoint_folders,
+    copy_weights,
+    is_sharded_checkpoint,
+    latest_checkpoint,
+    load_whole_checkpoint,
+    read_state,
+    save_weights,
+    save_whole_checkpoint,
+)
+from phonofilm.training.checkpointing.run_state import refuse_other_run, restore, run_state
+from phonofilm.training.checkpointing.sharded_checkpoints import (
+    flat_state,
+    load_sharded_checkpoint,
+    replacing_in_all_processes,
+    save_sharded_checkpoint,
+    save_sharded_tensors,
+)
+from phonofilm.training.config.training_config import LoopConfig
+from phonofilm.training.loop.best_weights import Validations, keep_best
+from phonofilm.training.loop.boards import open_boards
+from phonofilm.training.loop.ema import WeightAverage
+from phonofilm.training.loop.metrics_log import HookResult, LossReport, Meter, MetricsLog, merged, read_metrics
+from phonofilm.training.loop.optimizers import build_optimizers, joint_part_of, progress, rate_factor, set_rate
+from phonofilm.training.loop.precision import bfloat16_products, resolve_precision
+from phonofilm.training.loop.processes import (
+    StopRequests,
+    agree_on_requests,
+    average_gradients,
+    clear_requests,
+    join_processes,
+    on_cpu,
+)
+from phonofilm.training.loop.signals import StopRequest, stop_on_signals
+from phonofilm.training.loop.training_state import ProgressCallback, TrainingProgress, UpdatePace, undisturbed
+from phonofilm.training.task.interface import BatchIndex, Hook, HookContext, RunEnd, TrainingTask
+
+logger = logging.getLogger(__name__)
+
+HOOK_ERRORS = (PhonofilmError, RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, OSError, MemoryError)
+
+
+class Trainer:
+    """Trains one task into one run folder."""
+
+    def __init__(
+        self,
+        task: TrainingTask,
+        config: LoopConfig,
+        folder: Path,
+        hooks: Sequence[Hook] = (),
+        clock: Callable[[], float] = time.monotonic,
+        watch: ProgressCallback | None = None,
+    ) -> None:
+        self.task = task
+        self.config = config
+        self.folder = folder
+        self.hooks = hooks
+        self.step = 0
+        self.halted: frozenset[str] = frozenset()
+        self._clock = clock
+        self._watch = watch
+        self._pace = UpdatePace()
+        self._losses: dict[str, float] = {}
+        self._spent = 0.0
+        self._agreed = 0.0
+        self._since: float | None = None
+        precision = resolve_precision(config.precision, join_processes(config).device)
+        rounded = precision == "bf16-products"
+        # A cache would keep what is cast of every layer until the forward ends, of layers that are gone by then too.
+        uncached = AutocastKwargs(cache_enabled=False)
+        mixed = "no" if rounded else precision
+        self.accelerator = Accelerator(cpu=on_cpu(config), mixed_precision=mixed, kwargs_handlers=[uncached])
+        self._rounded = rounded
+        task.prepare(self.accelerator.device)
+        self.parameters = {name: p for name, p in task.model.named_parameters() if p.requires_grad}
+        self.sharded = any_sharded(self.parameters)
+        optimizers = build_optimizers(self.parameters.items(), config.optimizer, task.rate_scales())
+        self._optimizers = [self.accelerator.prepare(optimizer) for optimizer in optimizers]
+        self.average = WeightAverage(self.parameters, config.ema_decay) if config.ema_decay else None
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of training so far, over all resumes."""
+        return self._spent + (0.0 if self._since is None else self._clock() - self._since)
+
+    @property
+    def _averages(self) -> dict[str, Tensor] | None:
+        return None if self.average is None else self.average.state_dict()
+
+    @property
+    def done(self) -> float:
+        return progress(self.step, self._agreed, self.config.max_steps, self.config.budget_seconds)
+
+    @property
+    def _finished(self) -> bool:
+        return self.done >= 1 or self.halted >= self.config.modalities
+
+    def run(self, until: int | None = None) -> RunEnd:
+        """Train to the configured end, to a total of `until` updates, or until SIGINT/SIGTERM; save; return why."""
+        if self.step == 0 and checkpoint_folders(self.folder):
+            raise InputError(f"{self.folder} already holds checkpoints; resume that run or name another folder")
+        main = self.accelerator.is_main_process
+        config = self.config
+        boards = open_boards(self.folder, self.step, config.tensorboard, config.wandb) if main else []
+        log = MetricsLog(self.folder, self.step, boards) if main else None
+        self._validations = Validations(read_metrics(self.folder) if main else (), config.patience)
+        self._agree_on_halts()
+        self._since = self._clock()
+        try:
+            with stop_on_signals() as stop, self.arithmetic():
+                end = self._loop(log, until, stop)
+        finally:
+            self._spent, self._since = self.elapsed, None
+            if log is not None:
+                log.close()
+        logger.info("%s after %d updates, %.0f s", end.reason, end.step, end.elapsed)
+        return end
+
+    def _loop(self, log: MetricsLog | None, until: int | None, stop: StopRequest) -> RunEnd:
+        meter, saved, looked = Meter(), -1, -1
+        if self.step == 0:
+            looked = self._run_hooks(log, self.hooks)
+        asked = self._ask(stop)
+        while not self._finished and not asked.stop and (until is None or self.step < until):
+            began = self._clock()
+            meter.add(self._update())
+            self._pace.add(self._clock() - began)
+            self.step += 1
+            fresh = self.step % self.config.log_every == 0 and log is not None
+            if fresh and log is not None:
+                self._log_progress(log, meter)
+            self._show_progress(fresh)
+            due = [hook for hook in self.hooks if hook.every and self.step % hook.every == 0]
+            if due:
+                looked = self._run_hooks(log, due)
+            asked = self._ask(stop)
+            if asked.save or (self.config.checkpoint_every and self.step % self.config.checkpoint_every == 0):
+                saved = self.save()
+        finished = self._finished
+        if saved != self.step:
+            self.save()
+        if finished and looked != self.step:
+            self._run_hooks(log, self.hooks)
+        reason: Literal["finished", "paused", "interrupted"] = (
+            "finished" if finished else "interrupted" if asked.stop else "paused"
+        )
+        return RunEnd(reason, self.step, self.elapsed)
+
+    def _ask(self, stop: StopRequest) -> StopRequests:
+        asked = agree_on_requests(self.accelerator, self.folder, self.elapsed, stop)
+        self._agreed = asked.elapsed
+        return asked
+
+    def turn(self, micro: int) -> BatchIndex:
+        """This process's micro-step `micro` of the update that comes next."""
+        accelerator, config = self.accelerator, self.config
+        shared = self.task.processes_per_clip
+        rank, processes = accelerator.process_index // shared, accelerator.num_processes // shared
+        return BatchIndex(self.step, micro, config.accumulate, rank, processes, config.seed, self.halted)
+
+    def accumulate_gradients(self) -> list[LossReport]:
+        """Add up the gradient of the next update over its micro-steps. Returns their reports, not yet evaluated."""
+        reports, count = [], self.config.accumulate
+        for micro in range(count):
+            with self.accelerator.autocast():
+                loss = self.task.loss(self.task.model, self.turn(micro))
+            self.accelerator.backward(loss.total / count)
+            reports.append(loss.report)
+        average_gradients(self.parameters.values(), self.accelerator)
+        return reports
+
+    def _update(self) -> LossReport:
+        factor = rate_factor(self.config.optimizer, self.step, self.done)
+        set_rate(self._optimizers, factor)
+        reports = self.accumulate_gradients()
+        if self.halted:
+            for name, parameter in self.parameters.items():
+                if joint_part_of(name) in self.halted:
+                    parameter.grad = None
+        limit = self.config.optimizer.clip_norm or float("inf")
+        norm = clip_gradients(self.parameters.values(), limit, self.accelerator)
+        for optimizer in self._optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        if self.average is not None:
+            self.average.update(self.step)
+        return lambda: merged(reports, {"update/gradient_norm": float(norm), "update/rate": factor})
+
+    def _log_progress(self, log: MetricsLog, meter: Meter) -> None:
+        values = meter.take()
+        values["time/ms_per_update"] = self._pace.seconds * 1000
+        log.write(self.step, self.elapsed, values)
+        self._losses = {name[5:]: value for name, value in values.items() if name in ("loss/video", "loss/audio")}
+        losses = "  ".join(f"{name} {value:.4f}" for name, value in self._losses.items())
+        logger.info("step %d  %s  %.0f ms", self.step, losses, values["time/ms_per_update"])
+        if not all(torch.isfinite(torch.tensor(list(values.values())))):
+            raise PhonofilmError(f"training diverged before update {self.step}: {losses}; lower the learning rate")
+
+    def _show_progress(self, fresh: bool) -> None:
+        if self._watch is not None and self.accelerator.is_main_process:
+            done = self.done
+            left = self.elapsed / done * (1 - done) if done else 0.0
+            pace = self._pace.seconds
+            self._watch(TrainingProgress(self.step, self.config.max_steps, done, pace, left, self._losses, fresh))
+
+    def _run_hooks(self, log: MetricsLog | None, hooks: Sequence[Hook]) -> int:
+        for hook in hooks:
+            new: dict[str, float] = {}
+            if log is not None:
+                told = self._run_hook(hook, self.folder)
+                log.write(self.step, self.elapsed, told)
+                new = self._validations.add(self.step, told)
+            elif self.task.together:
+                with TemporaryDirectory() as unseen:
+                    self._run_hook(hook, Path(unseen))
+            if self.sharded:
+                keep_best(
+                    self.folder,
+                    self.step,
+                    broadcast_object_list([new])[0],
+                    self.save_weights,
+                    replacing_in_all_processes,
+                )
+            elif log is not None:
+                keep_best(self.folder, self.step, new, self.save_weights)
+        self._agree_on_halts()
+        return self.step
+
+    def _run_hook(self, hook: Hook, folder: Path) -> HookResult:
+        with self.undisturbed():
+            try:
+                return hook(HookContext(self.step, self.elapsed, folder))
+            except HOOK_ERRORS:
+                logger.exception("%s failed at update %d; training goes on", hook.name, self.step)
+                return {f"failed/{hook.name}": 1.0}
+
+    def _agree_on_halts(self) -> None:
+        """Every process waits for the main one, which decides, and learns what it decided."""
+        before, told = self.halted, [self._validations.halted]
+        self.halted = broadcast_object_list(told)[0]
+        self.accelerator.wait_for_everyone()
+        for modality in sorted(self.halted - before):
+            logger.info("update %d: %s no longer gets better and stops learning", self.step, modality)
+
+    def arithmetic(self) -> AbstractContextManager[None]:
+        """A block in which the model multiplies as the config's precision says, where autocast does not see to it."""
+        return bfloat16_products(self.task.model) if self._rounded else nullcontext()
+
+    def undisturbed(self) -> AbstractContextManager[None]:
+        """A block in which the averaged weights are in place, and which leaves no trace."""
+        return undisturbed(self.task.model, self.parameters, self._averages, self.accelerator.device)
+
+    def save_weights(self, folder: Path) -> None:
+        """Write the trained weights, averaged if an average is kept, into `folder`, with what the task exports of them.
+
+        Where processes have parts of them, every process calls it.
+        """
+        average = self._averages
+        if self.sharded:  # no adapters, so there is nothing to export
+            save_sharded_tensors(flat_state({} if average else self.parameters, average, ()), folder)
+            return
+        save_weights(folder / "model.safetensors", average or self.parameters)
+        self.task.export(folder, self.snapshot())
+
+    def adopt_average(self) -> None:
+        """Put the averaged weights into the model for good, if an average is kept."""
+        if self.average is not None:
+            copy_weights(self.parameters, self.average.state_dict())
+
+    def snapshot(self) -> Snapshot:
+        """The whole state of the run, as saved. Where processes have parts of it, this process's parts."""
+        optimizers = () if self.sharded else self._optimizers
+        state = run_state(self.accelerator, self.config, self.task.content, optimizers, self.elapsed)
+        weights = {name: parameter.detach() for name, parameter in self.parameters.items()}
+        return Snapshot(self.step, weights, self._averages, state)
+
+    def save(self) -> int:
+        """Write a checkpoint: by the main process, or by all where each has parts of the weights. Returns the step it is of."""
+        if self.sharded:
+            save_sharded_checkpoint(
+                self.folder, self.step, self.tensors(), self.snapshot().state, self.config.keep_last
+            )
+        elif self.accelerator.is_main_process:
+            save_whole_checkpoint(self.folder, self.snapshot(), self.config.keep_last, self.task.export)
+        clear_requests(self.accelerator, self.folder)
+        self.accelerator.wait_for_everyone()
+        return self.step
+
+    def resume(self, allow: Sequence[str] = ()) -> None:
+        """Go back to the run folder's latest checkpoint.
+
+        Raises CheckpointError when the config differs from that run's in a key that `allow` does not name.
+        """
+        path, accelerator = latest_checkpoint(self.folder), self.accelerator
+        state = read_state(path)
+        refuse_other_run(state, self.config, self.task.content, accelerator.num_processes, allow)
+        if is_sharded_checkpoint(path):
+            load_sharded_checkpoint(path, self.parameters, self._averages, self._optimizers)
+            restore(accelerator, state, ())
+        elif self.sharded:
+            raise CheckpointError(f"{path} was not made in mode fsdp; go on in the mode it was made in")
+        else:
+            load_whole_checkpoint(path, self.parameters, self._averages)
+            restore(accelerator, state, self._optimizers)
+        self.step, self._spent = state["step"], state["elapsed"]
+        logger.info("resumed %s at update %d", self.folder, self.step)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor of the run, this process's parts of those that are cut, as a checkpoint in parts names them."""
+        return flat_state(self.parameters, self._averages, self._optimizers)

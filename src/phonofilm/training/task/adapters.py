@@ -1,0 +1,123 @@
+"""LoRA adapters in a model that trains: put in by exact names, started from a generator, taken out as a LoRA file.
+
+Names: a part (high, low, audio, bridge) is a module of the joint model; a component is the same in files (video_dit, ...).
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from phonofilm.errors import InputError, MissingExtraError
+from phonofilm.lora.adapter import SHORT_NAMES, Adapter, Layout, LoraFile
+from phonofilm.lora.layers import ATTENTION_TARGETS, adapted_layers
+from phonofilm.models.quantized import QuantizedLinear
+from phonofilm.training.config.finetune_config import AdapterConfig, LoraConfig, Part
+from phonofilm.training.task.joint_task import JointModel
+
+FFN_TARGETS = ("ffn.0", "ffn.2")
+DOWN, UP = ".lora_A.default.weight", ".lora_B.default.weight"
+# Where each part lives in a joint model.
+PART_PREFIXES: dict[Part, str] = {
+    "high": "high.video",
+    "low": "low.video",
+    "audio": "high.audio",
+    "bridge": "high.bridge",
+}
+
+
+@dataclass(frozen=True)
+class AdaptedPart:
+    """The adapters of one part: the layers that have one, of how many, and how many numbers are trained."""
+
+    part: Part
+    layers: tuple[str, ...]
+    config: AdapterConfig
+    parameters: int
+
+
+def parts_of(model: JointModel) -> dict[Part, nn.Module]:
+    """The networks of a joint model by part; low is missing where there is one expert."""
+    return {part: model.get_submodule(prefix) for part, prefix in PART_PREFIXES.items() if part != "low" or model.low}
+
+
+def part_of(name: str) -> Part:
+    """The part a parameter of a joint model belongs to. Raises InputError for one outside them."""
+    for part, prefix in PART_PREFIXES.items():
+        if name.startswith(f"{prefix}."):
+            return part
+    raise InputError(f"parameter {name} belongs to none of {', '.join(PART_PREFIXES)}")
+
+
+def add_adapters(model: JointModel, config: LoraConfig, seed: int) -> tuple[AdaptedPart, ...]:
+    """Freeze the model and give the configured parts float32 adapters; they change nothing yet, for lora_B is zero.
+
+    Raises InputError for a part that the model lacks.
+    """
+    model.requires_grad_(False)
+    networks = parts_of(model)
+    generator = torch.Generator().manual_seed(seed)
+    added = []
+    for part in PART_PREFIXES:
+        told: AdapterConfig | None = getattr(config, part)
+        if told is None:
+            continue
+        if part not in networks:
+            raise InputError(f"lora.{part} is set, but the model has one expert; set lora.{part}=null")
+        targets = (*ATTENTION_TARGETS, *(FFN_TARGETS if told.ffn else ()))
+        component = SHORT_NAMES[part]
+        layers = adapted_layers({component: networks[part]}, targets)[component]
+        parameters = _inject(networks[part], layers, told, config.dropout, generator)
+        added.append(AdaptedPart(part, layers, told, parameters))
+    return tuple(added)
+
+
+def lora_file(weights: Mapping[str, Tensor], config: LoraConfig, metadata: Mapping[str, str]) -> LoraFile:
+    """Trained weights, by their names in the joint model, as a LoRA file; a part whose every lora_B is zero is left out."""
+    adapters: dict[str, dict[str, Adapter]] = {}
+    for name, down in weights.items():
+        if not name.endswith(DOWN):
+            continue
+        part, up = part_of(name), weights[name.removesuffix(DOWN) + UP]
+        path = name.removeprefix(f"{PART_PREFIXES[part]}.").removesuffix(DOWN)
+        told: AdapterConfig = getattr(config, part)
+        halves = [tensor.detach().cpu().contiguous() for tensor in (down, up)]
+        adapters.setdefault(SHORT_NAMES[part], {})[path] = Adapter(halves[0], halves[1], told.alpha)
+    trained = {c: layers for c, layers in adapters.items() if any(bool(a.up.any()) for a in layers.values())}
+    return LoraFile(Layout.PHONOFILM, trained, metadata)
+
+
+def _inject(
+    network: nn.Module, layers: tuple[str, ...], told: AdapterConfig, dropout: float, generator: torch.Generator
+) -> int:
+    try:
+        from peft import LoraConfig as PeftConfig
+        from peft import inject_adapter_in_model
+        from peft.tuners.lora import Linear
+    except ImportError as error:
+        raise MissingExtraError("peft", "train") from error
+
+    class QuantizedWithLora(Linear):
+        """peft's adapter of a linear layer, which asks its base for in_features, out_features and a product only."""
+
+    peft = PeftConfig(r=told.rank, lora_alpha=told.alpha, lora_dropout=dropout, target_modules=list(layers))
+    peft._register_custom_module({QuantizedLinear: QuantizedWithLora})
+    with torch.random.fork_rng([]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Unsupported layer type")
+        inject_adapter_in_model(peft, network)
+    trained = {name: parameter for name, parameter in network.named_parameters() if "lora_" in name}
+    # peft shortens long lists of names to suffixes; whatever it does, these layers and no others must have been reached.
+    assert trained.keys() == {f"{layer}{half}" for layer in layers for half in (DOWN, UP)}
+    for name, parameter in trained.items():
+        parameter.data = parameter.data.float()
+        parameter.requires_grad_(True)
+        if name.endswith(DOWN):
+            nn.init.kaiming_uniform_(parameter, a=math.sqrt(5), generator=generator)
+        else:
+            nn.init.zeros_(parameter)
+    return sum(parameter.numel() for parameter in trained.values())
