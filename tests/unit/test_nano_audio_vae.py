@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 from phonofilm.errors import InputError
 from phonofilm.evaluation.audio import spectral_distance
 from phonofilm.models.audio_vae import DAC
-from phonofilm.nano.audio_bank import SoundBank, render_bank
-from phonofilm.nano.audio_decoder_stage import audible_distance
-from phonofilm.nano.audio_loss import wave_loss
-from phonofilm.nano.audio_vae_finish import fold_standardisation, latent_statistics
-from phonofilm.nano.audio_vae_stage import (
+from phonofilm.nano.world import make_clip
+from recipes.nano.audio_vae.finish import fold_standardisation, latent_statistics
+from recipes.nano.audio_vae.sound_bank import SoundBank, render_bank
+from recipes.nano.audio_vae.train_audio_decoder import audible_distance
+from recipes.nano.audio_vae.train_audio_vae import (
     AudioVaeConfig,
     AudioVaeTrainer,
     build_audio_vae,
     train_audio_vae,
     world_sound,
 )
-from phonofilm.nano.world import make_clip
+from recipes.nano.audio_vae.wave_loss import wave_loss
 
 TINY = AudioVaeConfig(
     encoder_dim=4,

@@ -18,10 +18,10 @@ from phonofilm.evaluation.sync import LagSummary
 from phonofilm.lora.writing import save_lora
 from phonofilm.models.layout import read_layout
 from phonofilm.models.loading import load_components
-from phonofilm.nano.learned import Concept, Learned, LearnedReport, measure_learned, read_concept
-from phonofilm.nano.learned_report import learned_markdown, verdicts
-from phonofilm.nano.measure_clips import Plan, Shown
 from phonofilm.nano.world import HELD_OUT_SEED, WorldClip, make_clip
+from recipes.nano.measuring.generated_clips import Plan, Shown
+from recipes.nano.measuring.learned import Concept, Learned, LearnedReport, measure_learned, read_concept
+from recipes.nano.measuring.learned_report import learned_markdown, verdicts
 
 
 def shown(clips: list[WorldClip]) -> list[Shown]:

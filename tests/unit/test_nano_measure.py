@@ -15,12 +15,12 @@ from typer.testing import CliRunner
 
 from phonofilm.cli.main import app
 from phonofilm.errors import InputError
-from phonofilm.nano.measure import BRIDGE_OFF, FROM_FRAME, FROM_TEXT, PICTURE, SOUND, VAES, Measured, measure
-from phonofilm.nano.measure_clips import ClipMaker, Plan, Shown, Task, held_out_clips
-from phonofilm.nano.measure_report import goals, markdown, write_report
-from phonofilm.nano.measure_rows import Reading, own_row, read, shuffled_row
 from phonofilm.nano.world import HELD_OUT_SEED, SCENES, WorldClip, make_clip
 from phonofilm.pipeline.mova import MovaPipeline
+from recipes.nano.measuring.generated_clips import ClipMaker, Plan, Shown, Task, held_out_clips
+from recipes.nano.measuring.measure import BRIDGE_OFF, FROM_FRAME, FROM_TEXT, PICTURE, SOUND, VAES, Measured, measure
+from recipes.nano.measuring.measure_report import goals, markdown, write_report
+from recipes.nano.measuring.measure_rows import Reading, own_row, read, shuffled_row
 
 FRAMES = 17
 PLAN = Plan(clips=8, steps=1, sweep=(1.0, 2.0), sweep_clips=4, batch=4)

@@ -7,9 +7,9 @@ import pytest
 from tests.unit.test_nano_sight import blurred, mixed_with_neighbours
 
 from phonofilm.evaluation.sync import match
-from phonofilm.nano.owl_reading import hear_owl, see_owl
 from phonofilm.nano.world import HELD_OUT_SEED, SCENES, UNSEEN_SCENES, WorldClip, make_clip
 from phonofilm.nano.world.owl import NOTE_SECONDS
+from recipes.nano.measuring.owl_reader import hear_owl, see_owl
 
 FRAME = 1 / 24
 FIRST = HELD_OUT_SEED + 6000

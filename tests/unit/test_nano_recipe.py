@@ -12,13 +12,13 @@ import torch
 
 from phonofilm.errors import InputError
 from phonofilm.models.audio_vae import DAC
-from phonofilm.nano.audio_decoder_stage import AUDIO_DECODER
-from phonofilm.nano.audio_vae_stage import AudioVaeConfig
-from phonofilm.nano.joint_stage import TowerConfig
-from phonofilm.nano.latent_stage import LatentConfig
-from phonofilm.nano.recipe import EXPERTS, JOINT, Recipe, Run, TextConfig, run_recipe, stage_functions
-from phonofilm.nano.video_vae import Phase, VideoVaeConfig
 from phonofilm.training.task.latent_dataset import LatentDataset
+from recipes.nano.audio_vae.train_audio_decoder import AUDIO_DECODER
+from recipes.nano.audio_vae.train_audio_vae import AudioVaeConfig
+from recipes.nano.recipe import EXPERTS, JOINT, Recipe, Run, TextConfig, run_recipe, stage_functions
+from recipes.nano.towers.encode_world import LatentConfig
+from recipes.nano.towers.train_towers import TowerConfig
+from recipes.nano.video_vae.train_video_vae import Phase, VideoVaeConfig
 
 FEW_STEPS = {"max_steps": 3, "budget_seconds": None, "batch_size": 2, "log_every": 1, "checkpoint_every": 2}
 TINY = Recipe(
@@ -51,7 +51,7 @@ TINY = Recipe(
 )
 MAKE_A_CLIP = """
 import sys
-sys.modules["phonofilm.nano.world"] = None  # whoever imports the world now, fails
+sys.modules["phonofilm.nano.world"] = sys.modules["recipes"] = None  # whoever imports the world or the recipe, fails
 import numpy as np, torch
 torch.set_num_threads(1)
 from phonofilm.pipeline.mova import MovaPipeline

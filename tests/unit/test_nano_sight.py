@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from phonofilm.nano.hearing import Hearing, hear
-from phonofilm.nano.sight import Sight, colour_of, see
 from phonofilm.nano.world import HELD_OUT_SEED, SCENES, WorldClip, make_clip
+from recipes.nano.measuring.audio_reader import Hearing, hear
+from recipes.nano.measuring.frame_reader import Sight, colour_of, see
 
 CLIPS = 16
 FIRST = HELD_OUT_SEED + 5000

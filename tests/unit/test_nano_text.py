@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerFast, T5Tokenizer
 
-from phonofilm.nano.text import build_text_encoder, make_tokenizer
 from phonofilm.nano.world import make_clip
+from recipes.nano.text_encoder import build_text_encoder, make_tokenizer
 
 CAPTIONS = [make_clip(seed, size=8, num_frames=1).caption for seed in range(150)]
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from diffusers import AutoencoderKLWan
 
-from phonofilm.nano.muon import Muon, orthogonalise
-from phonofilm.nano.video_vae import Phase, VideoVaeConfig, build_video_vae, train_video_vae
-from phonofilm.nano.video_vae_eval import held_out_clips, measure, named_colour, to_pixels
-from phonofilm.nano.video_vae_loop import busy_pixels
-from phonofilm.nano.wan_forward import OnePass, channels_last
 from phonofilm.nano.world import make_clip
+from recipes.nano.video_vae.muon import Muon, orthogonalise
+from recipes.nano.video_vae.one_pass import OnePass, channels_last
+from recipes.nano.video_vae.reconstruction import held_out_clips, measure, named_colour, to_pixels
+from recipes.nano.video_vae.train_loop import busy_pixels
+from recipes.nano.video_vae.train_video_vae import Phase, VideoVaeConfig, build_video_vae, train_video_vae
 
 TINY = VideoVaeConfig(
     size=16,

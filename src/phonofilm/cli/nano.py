@@ -1,13 +1,16 @@
-"""`phonofilm nano`: the embedded model's world and its recipe. Only glue."""
+"""`phonofilm nano`: the embedded model's world, and its recipe where the repository is there. Only glue."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from phonofilm.errors import InputError
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -50,9 +53,10 @@ def train(
     device: Annotated[str, typer.Option(help="Where the autoencoders train and encode: cpu, cuda, mps.")] = "cpu",
 ) -> None:
     """Train the embedded model from nothing, stage by stage; a stage that is done is not done again."""
+    _find_recipe()
     import logging
 
-    from phonofilm.nano.recipe import Recipe, Run, run_recipe
+    from recipes.nano.recipe import Recipe, Run, run_recipe
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     checkpoint = run_recipe(Run(Recipe(), run, device), stage or ())
@@ -77,11 +81,12 @@ def measure(
     quick: Annotated[bool, typer.Option("--quick", help="16 clips and no sweep.")] = False,
 ) -> None:
     """Measure sync, what comes out as prompted, the autoencoders and speed; docs/measuring.md explains the figures."""
+    _find_recipe()
     from phonofilm.cli.devices import choose_machine
-    from phonofilm.nano.measure import measure as run_measure
-    from phonofilm.nano.measure_clips import Plan
-    from phonofilm.nano.measure_report import markdown, write_report
     from phonofilm.pipeline.mova import MovaPipeline
+    from recipes.nano.measuring.generated_clips import Plan
+    from recipes.nano.measuring.measure import measure as run_measure
+    from recipes.nano.measuring.measure_report import markdown, write_report
 
     plan = Plan(
         clips=16 if quick else clips,
@@ -119,14 +124,15 @@ def learned(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
 ) -> None:
     """Measure what a LoRA taught the embedded model of a new scene, and what it forgot; docs/tutorial.md."""
+    _find_recipe()
     from phonofilm.cli.devices import choose_machine
     from phonofilm.cli.loras import LoraShelf, put_on
     from phonofilm.models.hub import resolve_model
     from phonofilm.models.layout import read_layout
-    from phonofilm.nano.learned import measure_learned
-    from phonofilm.nano.learned_report import learned_markdown, write_learned
-    from phonofilm.nano.measure_clips import Plan
     from phonofilm.pipeline.mova import MovaPipeline
+    from recipes.nano.measuring.generated_clips import Plan
+    from recipes.nano.measuring.learned import measure_learned
+    from recipes.nano.measuring.learned_report import learned_markdown, write_learned
 
     uses = LoraShelf(read_layout(resolve_model(model))).take(lora)
     machine = choose_machine(device)
@@ -146,6 +152,19 @@ def learned(
     files = write_learned(report, out, samples)
     typer.echo(learned_markdown(report))
     typer.echo(f"{len(files)} files in {out}")
+
+
+def _find_recipe() -> None:
+    """Make `recipes.nano` importable. Raises InputError where the package was installed without the repository."""
+    repository = Path(__file__).resolve().parents[3]
+    if not (repository / "recipes" / "nano" / "recipe.py").is_file():
+        raise InputError(
+            "the recipe of the embedded model is not part of the installed package; clone the repository "
+            "(https://github.com/phonofilm/phonofilm), where it is in recipes/nano, and install from there: "
+            "pip install -e '.[train]'"
+        )
+    if str(repository) not in sys.path:
+        sys.path.insert(0, str(repository))
 
 
 @contextmanager

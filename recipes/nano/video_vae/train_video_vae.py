@@ -12,11 +12,11 @@ import torch
 from diffusers import AutoencoderKLWan
 from numpy.typing import NDArray
 
-from phonofilm.nano.frame_bank import open_bank
-from phonofilm.nano.video_vae_config import Phase, VideoVaeConfig, build_video_vae
-from phonofilm.nano.video_vae_eval import to_pixels
-from phonofilm.nano.video_vae_loop import VideoVaeTrainer
-from phonofilm.nano.wan_forward import OnePass
+from recipes.nano.video_vae.config import Phase, VideoVaeConfig, build_video_vae
+from recipes.nano.video_vae.frame_bank import open_bank
+from recipes.nano.video_vae.one_pass import OnePass
+from recipes.nano.video_vae.reconstruction import to_pixels
+from recipes.nano.video_vae.train_loop import VideoVaeTrainer
 
 __all__ = ["Phase", "VideoVaeConfig", "build_video_vae", "train_video_vae", "write_statistics"]
 

@@ -13,12 +13,12 @@ import numpy as np
 
 from phonofilm.errors import InputError
 from phonofilm.evaluation.sync import LagSummary, match, summarise
-from phonofilm.nano.measure import FROM_FRAME, FROM_TEXT
-from phonofilm.nano.measure_clips import ClipMaker, Plan, Progress, Shown, Task, held_out_clips
-from phonofilm.nano.measure_rows import own_row, read
-from phonofilm.nano.owl_reading import hear_owl, see_owl
 from phonofilm.nano.world import UNSEEN_SCENES, WorldClip, make_clip
 from phonofilm.pipeline.mova import MovaPipeline
+from recipes.nano.measuring.generated_clips import ClipMaker, Plan, Progress, Shown, Task, held_out_clips
+from recipes.nano.measuring.measure import FROM_FRAME, FROM_TEXT
+from recipes.nano.measuring.measure_rows import own_row, read
+from recipes.nano.measuring.owl_reader import hear_owl, see_owl
 
 BASE, TUNED = "base", "LoRA"
 

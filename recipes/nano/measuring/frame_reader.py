@@ -1,6 +1,6 @@
 """Reading a world clip's scene, colour and size out of its frames alone. Knows the world's palette, never a clip's state.
 
-Its events are read in `sight_events`. Shapes: f frames, h rows, w columns; lengths are fractions of the picture.
+Its events are read in `event_reader`. Shapes: f frames, h rows, w columns; lengths are fractions of the picture.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from phonofilm.nano import sight_events
-from phonofilm.nano.sight_events import Blob
 from phonofilm.nano.world import lamp, xylophone
 from phonofilm.nano.world.ball import RADIUS as BALL_RADIUS
 from phonofilm.nano.world.palette import COLOURS
+from recipes.nano.measuring import event_reader
+from recipes.nano.measuring.event_reader import Blob
 
 NONE = "none"
 MIN_CHROMA, MIN_SATURATION = 45.0, 0.4  # of 255, and of 1: above every background and below every object, lit or not
@@ -50,7 +50,7 @@ def see(frames: NDArray[np.uint8], frame_rate: Fraction) -> Sight:
     scene = _scene(pixels, blob)
     if scene == NONE:
         return Sight(NONE, colour, None, ())
-    times = sight_events.READERS[scene](pixels, blob, float(frame_rate))
+    times = event_reader.READERS[scene](pixels, blob, float(frame_rate))
     return Sight(scene, colour, _size(scene, blob), tuple(times))
 
 

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phonofilm.media.onsets import onset_times
-from phonofilm.nano.sight import NONE, TABLE_BEGINS, colour_of, ground_begins, named_pixels, softened
-from phonofilm.nano.sight_events import between_frames, rises
 from phonofilm.nano.world import owl
+from recipes.nano.measuring.event_reader import between_frames, rises
+from recipes.nano.measuring.frame_reader import NONE, TABLE_BEGINS, colour_of, ground_begins, named_pixels, softened
 
 Mask = NDArray[np.bool_]
 ALIKE = 0.6  # intersection over union of what is coloured and an owl's silhouette; true owls 0.9, else on a table below 0.45

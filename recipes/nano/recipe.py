@@ -22,13 +22,6 @@ from phonofilm.models.audio import WanAudioModel
 from phonofilm.models.audio_vae import DAC
 from phonofilm.models.bridge import DualTowerConditionalBridge
 from phonofilm.models.video import WanModel
-from phonofilm.nano.audio_decoder_stage import AUDIO_DECODER, train_audio_decoder
-from phonofilm.nano.audio_vae_stage import AudioVaeConfig, train_audio_vae
-from phonofilm.nano.joint_stage import TowerConfig, package, scheduler_for, train_experts, train_towers
-from phonofilm.nano.latent_stage import Encoders, LatentConfig, write_latents
-from phonofilm.nano.samples import held_out_previews
-from phonofilm.nano.text import build_text_encoder, make_tokenizer
-from phonofilm.nano.video_vae import VideoVaeConfig, train_video_vae
 from phonofilm.nano.world import HELD_OUT_SEED, make_clip
 from phonofilm.training.config.training_config import JointConfig, ObjectiveConfig, OptimizerConfig, TimestepConfig
 from phonofilm.training.loop.previews import PreviewComponents, SampleHook
@@ -36,6 +29,13 @@ from phonofilm.training.loop.validation import ValidationLoss, latent_batches
 from phonofilm.training.task.interface import Hook
 from phonofilm.training.task.joint_task import JointModel
 from phonofilm.training.task.latent_dataset import LatentDataset
+from recipes.nano.audio_vae.train_audio_decoder import AUDIO_DECODER, train_audio_decoder
+from recipes.nano.audio_vae.train_audio_vae import AudioVaeConfig, train_audio_vae
+from recipes.nano.text_encoder import build_text_encoder, make_tokenizer
+from recipes.nano.towers.encode_world import Encoders, LatentConfig, write_latents
+from recipes.nano.towers.held_out_previews import held_out_previews
+from recipes.nano.towers.train_towers import TowerConfig, package, scheduler_for, train_experts, train_towers
+from recipes.nano.video_vae.train_video_vae import VideoVaeConfig, train_video_vae
 
 logger = logging.getLogger(__name__)
 

@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from phonofilm.nano.muon import Muon, split_parameters
-from phonofilm.nano.video_vae_config import Phase, VideoVaeConfig, build_video_vae
-from phonofilm.nano.video_vae_eval import held_out_clips, measure, save_sheet, to_pixels
-from phonofilm.nano.wan_forward import OnePass, channels_last
 from phonofilm.training.loop.precision import has_fast_bfloat16
+from recipes.nano.video_vae.config import Phase, VideoVaeConfig, build_video_vae
+from recipes.nano.video_vae.muon import Muon, split_parameters
+from recipes.nano.video_vae.one_pass import OnePass, channels_last
+from recipes.nano.video_vae.reconstruction import held_out_clips, measure, save_sheet, to_pixels
 
 logger = logging.getLogger(__name__)
 

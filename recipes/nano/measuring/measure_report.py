@@ -13,8 +13,17 @@ from phonofilm.evaluation.report import Bar, markdown_table, plot_bars, plot_box
 from phonofilm.media.clip import Clip
 from phonofilm.media.sheet import contact_sheet
 from phonofilm.media.write import save_clip
-from phonofilm.nano.measure import BRIDGE_OFF, FROM_FRAME, FROM_TEXT, PICTURE, SOUND, VAES, Measured, MeasureReport
-from phonofilm.nano.measure_rows import Figures, Row
+from recipes.nano.measuring.measure import (
+    BRIDGE_OFF,
+    FROM_FRAME,
+    FROM_TEXT,
+    PICTURE,
+    SOUND,
+    VAES,
+    Measured,
+    MeasureReport,
+)
+from recipes.nano.measuring.measure_rows import Figures, Row
 
 HEADER = (
     "", "events", "within 1 frame", "median ms", "p90 ms", "misses", "extras",

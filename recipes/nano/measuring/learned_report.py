@@ -14,10 +14,10 @@ from phonofilm.files import replacing
 from phonofilm.media.clip import Clip
 from phonofilm.media.sheet import contact_sheet
 from phonofilm.media.write import save_clip
-from phonofilm.nano.learned import Learned, LearnedReport
-from phonofilm.nano.measure_report import plain
-from phonofilm.nano.measure_rows import ATTRIBUTES
-from phonofilm.nano.owl_reading import hear_owl, see_owl
+from recipes.nano.measuring.learned import Learned, LearnedReport
+from recipes.nano.measuring.measure_report import plain
+from recipes.nano.measuring.measure_rows import ATTRIBUTES
+from recipes.nano.measuring.owl_reader import hear_owl, see_owl
 
 BEFORE_AT_MOST, AFTER_AT_LEAST, LOST_AT_MOST = 0.2, 0.8, 0.1
 OLD = tuple(name for name in ATTRIBUTES if name != "last_colour")

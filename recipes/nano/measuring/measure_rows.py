@@ -9,10 +9,10 @@ import numpy as np
 
 from phonofilm.evaluation.sync import LagSummary, Matching, match, shuffled_pairs, summarise
 from phonofilm.media.onsets import onset_times
-from phonofilm.nano.hearing import Hearing, hear
-from phonofilm.nano.measure_clips import Shown
-from phonofilm.nano.sight import Sight, colour_of, see
 from phonofilm.nano.world import WorldClip
+from recipes.nano.measuring.audio_reader import Hearing, hear
+from recipes.nano.measuring.frame_reader import Sight, colour_of, see
+from recipes.nano.measuring.generated_clips import Shown
 
 ATTRIBUTES = ("scene", "colour", "last_colour", "size", "pitch", "vowel", "voice")
 

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from phonofilm.evaluation.audio import FLOOR_DB, mel_power
 from phonofilm.models.audio_vae import DAC
-from phonofilm.nano.audio_bank import Sound, SoundBank
-from phonofilm.nano.audio_loss import wave_loss
-from phonofilm.nano.audio_vae_finish import ReconstructionMetrics, reconstruction_metrics
-from phonofilm.nano.audio_vae_stage import AudioVaeConfig, AudioVaeTrainer, shifted, sound_banks, train_to_end
+from recipes.nano.audio_vae.finish import ReconstructionMetrics, reconstruction_metrics
+from recipes.nano.audio_vae.sound_bank import Sound, SoundBank
+from recipes.nano.audio_vae.train_audio_vae import AudioVaeConfig, AudioVaeTrainer, shifted, sound_banks, train_to_end
+from recipes.nano.audio_vae.wave_loss import wave_loss
 
 AUDIO_DECODER = AudioVaeConfig(
     crop_hops=32,

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from phonofilm.models.audio_vae import DAC, AudioPosterior
-from phonofilm.nano.audio_bank import Sound, SoundBank, render_bank
-from phonofilm.nano.audio_loss import wave_loss
-from phonofilm.nano.audio_vae_finish import ReconstructionMetrics, finish_audio_vae, reconstruction_metrics
 from phonofilm.nano.world import HELD_OUT_SEED, make_clip
+from recipes.nano.audio_vae.finish import ReconstructionMetrics, finish_audio_vae, reconstruction_metrics
+from recipes.nano.audio_vae.sound_bank import Sound, SoundBank, render_bank
+from recipes.nano.audio_vae.wave_loss import wave_loss
 
 logger = logging.getLogger(__name__)
 

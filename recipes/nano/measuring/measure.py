@@ -17,11 +17,11 @@ import torch
 
 from phonofilm.errors import InputError
 from phonofilm.evaluation.audio import signal_to_distortion, spectral_distance
-from phonofilm.nano.measure_clips import ClipMaker, Plan, Progress, Shown, Task, held_out_clips
-from phonofilm.nano.measure_rows import Reading, Row, own_row, read, shuffled_row
-from phonofilm.nano.video_vae_eval import moving_mask, named_colour
 from phonofilm.nano.world import SCENES, WorldClip
 from phonofilm.pipeline.mova import MovaPipeline
+from recipes.nano.measuring.generated_clips import ClipMaker, Plan, Progress, Shown, Task, held_out_clips
+from recipes.nano.measuring.measure_rows import Reading, Row, own_row, read, shuffled_row
+from recipes.nano.video_vae.reconstruction import moving_mask, named_colour
 
 VAES = Task("through both VAEs", given="both")
 FROM_FRAME = Task("generated, first frame", first_frame=True)

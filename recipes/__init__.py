@@ -1,0 +1,1 @@
+"""Recipes of models, beside the installed package: run from a checkout of the repository."""
