@@ -11,7 +11,7 @@ from tests.unit.checkpoints import GOLDEN
 from torch import nn
 
 from phonofilm.lora.adapter import Adapter, Layout, LoraFile
-from phonofilm.lora.layers import ALL_TARGETS, adapted_layers, linear_layers
+from phonofilm.lora.target_layers import ALL_TARGETS, adapted_layers, linear_layers
 from phonofilm.models.layout import read_layout
 from phonofilm.models.loading import load_components
 

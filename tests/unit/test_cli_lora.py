@@ -18,8 +18,8 @@ from phonofilm.files import file_hash
 from phonofilm.lora.adapter import LoraFile
 from phonofilm.lora.apply import MergedLoras, Use
 from phonofilm.lora.exporting import EXPORTS, export_comfyui
+from phonofilm.lora.inspection import report_on, suspected_swap
 from phonofilm.lora.reading import read_lora
-from phonofilm.lora.report import report_on, suspected_swap
 from phonofilm.lora.writing import save_lora
 from phonofilm.models.layout import read_layout
 from phonofilm.models.loading import load_components

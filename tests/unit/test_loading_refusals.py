@@ -10,7 +10,7 @@ import torch
 from tests.unit.checkpoints import WEIGHTS, copy_golden, edit_json, edit_weights, refused, split_weights
 
 from phonofilm.errors import CheckpointError
-from phonofilm.models.health import health, is_fit
+from phonofilm.models.health import health, is_loadable
 from phonofilm.models.layout import read_layout
 from phonofilm.models.loading import load_component
 
@@ -205,8 +205,8 @@ def test_a_file_that_shrinks_after_the_check_is_noticed(root: Path) -> None:
 
 
 def test_a_deep_check_finds_numbers_that_are_none(root: Path) -> None:
-    assert is_fit(health(root, deep=True))
+    assert is_loadable(health(root, deep=True))
     edit_weights(root / "audio_dit" / WEIGHTS, lambda state: state["head.head.bias"].fill_(float("nan")))
-    assert is_fit(health(root))
+    assert is_loadable(health(root))
     errors = [finding for finding in health(root, deep=True) if finding.severity == "error"]
     assert [(f.subject, f.message) for f in errors] == [("audio_dit", "1 tensors hold NaN or infinity: head.head.bias")]

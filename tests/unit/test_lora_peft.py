@@ -10,7 +10,7 @@ import torch
 from tests.nano_fixture import tiny_nano_pipeline
 from tests.unit.lora_helpers import tiny_components, tiny_lora
 
-from phonofilm.lora.adapter import COMPONENTS
+from phonofilm.lora.adapter import LORA_COMPONENTS
 from phonofilm.lora.apply import MergedLoras, Use
 from phonofilm.lora.exporting import export_peft, peft_config
 from phonofilm.pipeline.mova import MovaPipeline
@@ -40,7 +40,7 @@ def test_peft_alone_gives_the_same_output(tmp_path: Path) -> None:
 def test_two_loras_on_the_pipeline_give_the_clip_that_peft_gives() -> None:
     peft = pytest.importorskip("peft")
     pipe = tiny_nano_pipeline(size=32, num_frames=5)
-    parts = {name: getattr(pipe, name) for name in COMPONENTS}
+    parts = {name: getattr(pipe, name) for name in LORA_COMPONENTS}
     loras = {"one": tiny_lora(parts, alpha=0.05, seed=1), "two": tiny_lora(parts, alpha=0.03, targets=("q",), seed=2)}
     plain = clip(pipe)
     for name, lora in loras.items():

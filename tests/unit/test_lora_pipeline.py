@@ -13,7 +13,7 @@ from tests.nano_fixture import tiny_nano_pipeline
 from tests.unit.lora_helpers import tiny_lora
 
 from phonofilm.errors import CheckpointError, InputError
-from phonofilm.lora.adapter import COMPONENTS, LoraFile
+from phonofilm.lora.adapter import LORA_COMPONENTS, LoraFile
 from phonofilm.lora.writing import save_lora
 from phonofilm.models.joint import JointDenoiser, JointOutput
 from phonofilm.models.shared_forward import Conditioning, StepInputs
@@ -29,12 +29,12 @@ def pipe() -> MovaPipeline:
 
 
 def lora_for(pipe: MovaPipeline, seed: int = 0, alpha: float = 0.5, **options: object) -> LoraFile:
-    parts = {name: getattr(pipe, name) for name in COMPONENTS}
+    parts = {name: getattr(pipe, name) for name in LORA_COMPONENTS}
     return tiny_lora(parts, rank=4, alpha=alpha, seed=seed, **options)  # type: ignore[arg-type]
 
 
 def state(pipe: MovaPipeline) -> dict[str, torch.Tensor]:
-    return {f"{n}.{k}": t.clone() for n in COMPONENTS for k, t in getattr(pipe, n).state_dict().items()}
+    return {f"{n}.{k}": t.clone() for n in LORA_COMPONENTS for k, t in getattr(pipe, n).state_dict().items()}
 
 
 def same(pipe: MovaPipeline, before: dict[str, torch.Tensor]) -> bool:
@@ -123,7 +123,7 @@ def test_group_offloading_makes_the_clip_that_is_made_without(pipe: MovaPipeline
     pipe.load_lora_weights(lora_for(pipe), "one")
     expected = latents(pipe)
     pipe.unload_lora_weights()
-    for name in COMPONENTS:
+    for name in LORA_COMPONENTS:
         apply_group_offloading(
             getattr(pipe, name),
             onload_device=torch.device("cpu"),

@@ -20,7 +20,7 @@ from phonofilm.cli.lora_report import _prompts
 from phonofilm.errors import InputError
 from phonofilm.evaluation.lora_compare import Comparison, Order, agreement, compare, distance, parts_at_work
 from phonofilm.evaluation.lora_page import verdicts, write_page
-from phonofilm.lora.adapter import COMPONENTS, LoraFile
+from phonofilm.lora.adapter import LORA_COMPONENTS, LoraFile
 from phonofilm.media.clip import Clip
 from phonofilm.pipeline.mova import MovaPipeline
 
@@ -32,7 +32,7 @@ def pipe() -> MovaPipeline:
 
 @pytest.fixture(scope="module")
 def lora(pipe: MovaPipeline) -> LoraFile:
-    return tiny_lora({name: getattr(pipe, name) for name in COMPONENTS}, alpha=0.5, targets=("q", "v"))
+    return tiny_lora({name: getattr(pipe, name) for name in LORA_COMPONENTS}, alpha=0.5, targets=("q", "v"))
 
 
 @pytest.fixture(scope="module")

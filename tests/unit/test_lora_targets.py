@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from phonofilm.errors import InputError
-from phonofilm.lora.layers import ALL_TARGETS, ATTENTION_TARGETS, adapted_layers
+from phonofilm.lora.target_layers import ALL_TARGETS, ATTENTION_TARGETS, adapted_layers
 from phonofilm.models.audio import WanAudioModel
 from phonofilm.models.bridge import DualTowerConditionalBridge
 from phonofilm.models.video import WanModel

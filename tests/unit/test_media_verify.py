@@ -11,7 +11,7 @@ from tests.media_makers import flash_and_beep
 
 from phonofilm.errors import MediaError
 from phonofilm.media import save_clip
-from phonofilm.media.verify import Expected, verify
+from phonofilm.media.verify import Expected, verify_clip
 
 TRUE = Expected(frames=25, frame_rate=Fraction(24), seconds=Fraction(25, 24), sound=(50000, 48000))
 
@@ -19,7 +19,7 @@ TRUE = Expected(frames=25, frame_rate=Fraction(24), seconds=Fraction(25, 24), so
 @pytest.mark.parametrize("kind", ["mp4", "webm"])
 def test_a_true_file_passes(tmp_path: Path, kind: str) -> None:
     path = save_clip(flash_and_beep(25), tmp_path / f"a.{kind}")
-    verify(path, TRUE, path)
+    verify_clip(path, TRUE, path)
 
 
 @pytest.mark.parametrize(
@@ -35,19 +35,19 @@ def test_a_true_file_passes(tmp_path: Path, kind: str) -> None:
 def test_each_difference_is_named(tmp_path: Path, wrong: Expected, message: str) -> None:
     path = save_clip(flash_and_beep(25), tmp_path / "a.mp4")
     with pytest.raises(MediaError, match=f"cannot write wanted.mp4: the result is wrong .*{message}"):
-        verify(path, wrong, Path("wanted.mp4"))
+        verify_clip(path, wrong, Path("wanted.mp4"))
 
 
 def test_missing_tracks(tmp_path: Path) -> None:
     silent = save_clip(replace(flash_and_beep(25), audio=None, sampling_rate=None), tmp_path / "a.mp4")
     with pytest.raises(MediaError, match="the sound is missing"):
-        verify(silent, TRUE, silent)
+        verify_clip(silent, TRUE, silent)
     with pytest.raises(MediaError, match="the picture is missing"):
-        verify(save_clip(flash_and_beep(25), tmp_path / "frames") / "audio.wav", TRUE, silent)
+        verify_clip(save_clip(flash_and_beep(25), tmp_path / "frames") / "audio.wav", TRUE, silent)
 
 
 def test_a_file_that_cannot_be_read_back(tmp_path: Path) -> None:
     path = save_clip(flash_and_beep(25), tmp_path / "a.mp4")
     path.write_bytes(b"rubbish" * 100)
     with pytest.raises(MediaError, match=r"cannot write wanted\.mp4: it could not be read back"):
-        verify(path, TRUE, Path("wanted.mp4"))
+        verify_clip(path, TRUE, Path("wanted.mp4"))

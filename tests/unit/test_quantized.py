@@ -17,16 +17,16 @@ from phonofilm.kernels import ops
 from phonofilm.models.audio import WanAudioModel
 from phonofilm.models.bridge import DualTowerConditionalBridge
 from phonofilm.models.building import empty_module
-from phonofilm.models.files import read_json
+from phonofilm.models.checkpoint_files import read_json
 from phonofilm.models.joint import JointDenoiser
 from phonofilm.models.layout import read_layout
 from phonofilm.models.quantized import (
     CONFIG_KEY,
     FORMATS,
     QuantizedLinear,
-    check_format,
+    check_quantization,
     format_of,
-    quantize,
+    quantize_network,
     quantize_rows,
 )
 from phonofilm.models.shared_forward import Conditioning, StepInputs, forward_many
@@ -95,7 +95,7 @@ def test_rows_with_their_own_scale_survive_outliers_and_zeros() -> None:
 def test_rows_are_quantised_in_one_pass_as_in_several() -> None:
     pytest.importorskip("triton", reason="the package triton is not installed: pip install phonofilm[kernels]")
     rows = torch.randn(5, 24)
-    values, scale = ops.quantize_rows(rows)
+    values, scale = ops.quantize_rows_fp8(rows)
     expected, expected_scale = quantize_rows(rows, "fp8")
     torch.testing.assert_close(scale, expected_scale)
     # The interpreter's cast truncates, and loses the carry into the next power of two; a GPU rounds to nearest.
@@ -121,7 +121,7 @@ def experts(basic: Golden) -> list[JointDenoiser]:
         for name in ("video_dit", "video_dit_2")
     ]
     for network in (made[0].video, made[1].video, audio, bridge):
-        quantize(network, "fp8")
+        quantize_network(network, "fp8")
     return made
 
 
@@ -174,9 +174,9 @@ def test_a_quantised_checkpoint_streams_from_files_written_now_or_before(basic: 
 
 def test_a_network_is_quantised_once_and_by_known_formats_only(experts: list[JointDenoiser]) -> None:
     with pytest.raises(InputError, match="quantised already"):
-        quantize(experts[0].video, "int8")
+        quantize_network(experts[0].video, "int8")
     with pytest.raises(InputError, match="use one of fp8, int8, nf4"):
-        check_format("fp4")
+        check_quantization("fp4")
 
 
 def test_a_foreign_quantisation_is_refused(basic: Golden) -> None:

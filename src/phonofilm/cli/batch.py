@@ -20,7 +20,7 @@ from phonofilm.cli.summary import plan_line
 from phonofilm.cli.targets import FRAMES, LATENT, SUFFIXES, Target
 from phonofilm.errors import InputError, MediaError, PhonofilmError
 from phonofilm.media import read_metadata
-from phonofilm.media.check import check_container
+from phonofilm.media.clip_checks import check_container
 from phonofilm.parallel.ranks import RankError
 
 # What a finished clip's account may differ in and still be the clip that is asked for.

@@ -40,7 +40,7 @@ def choose_computing(
     """What these words mean on `device`. Raises InputError for a word that is unknown, or what cannot be done here."""
     from phonofilm.kernels.choice import choose_kernels
     from phonofilm.models.compiling import require_compiler
-    from phonofilm.models.quantized import check_format
+    from phonofilm.models.quantized import check_quantization
 
     chosen = choose_kernels(kernels, device)
     if offload == "group":  # its hooks bring a weight when its own module is called; a fused kernel reads it without
@@ -50,7 +50,7 @@ def choose_computing(
             )
         chosen = "eager"
     if quantize is not None:
-        check_format(quantize)
+        check_quantization(quantize)
     if compiles:
         require_compiler(device)
     return Computing(chosen, quantize, compiles)

@@ -36,13 +36,13 @@ def doctor(
         )
     if checkpoint is not None:
         from phonofilm.cli.models import print_findings
-        from phonofilm.models.health import health, is_fit
+        from phonofilm.models.health import health, is_loadable
         from phonofilm.models.hub import local_checkpoint
 
         folder = local_checkpoint(checkpoint)
         findings = health(folder)
         print_findings(folder, findings)
-        if not is_fit(findings):
+        if not is_loadable(findings):
             raise typer.Exit(1)
 
 

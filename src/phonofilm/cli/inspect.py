@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from phonofilm.media.check import ContainerReport
+    from phonofilm.media.clip_checks import ContainerReport
 
 
 def inspect(
@@ -38,7 +38,7 @@ def look_at(clip: Path) -> tuple[Mapping[str, Any] | None, ContainerReport | Non
     from phonofilm.cli.latents import is_latents, read_latent_metadata
     from phonofilm.errors import InputError, MediaError
     from phonofilm.media import read_metadata
-    from phonofilm.media.check import check_container
+    from phonofilm.media.clip_checks import check_container
 
     if not clip.exists():
         raise InputError(f"no file at {clip}")

@@ -12,7 +12,7 @@ from phonofilm.cli import lora_report
 if TYPE_CHECKING:
     from torch import nn
 
-    from phonofilm.lora.report import LoraReport
+    from phonofilm.lora.inspection import LoraReport
 
 app = typer.Typer(
     help="LoRA files: look into one, convert it, merge it into a checkpoint, see what it learned.", no_args_is_help=True
@@ -38,8 +38,8 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
     """Show a LoRA's layout, what of the model it covers, ranks, alphas, sizes, and what looks wrong."""
+    from phonofilm.lora.inspection import report_on
     from phonofilm.lora.reading import read_lora
-    from phonofilm.lora.report import report_on
 
     components = None if model is None else components_of(model)
     report = report_on(read_lora(file, components, expert=expert, alpha=alpha), file, components)
@@ -118,12 +118,12 @@ def merge(
 
 def components_of(model: str) -> dict[str, nn.Module | None]:
     """The towers and the bridge of a checkpoint without their weights; its other parts need not be there."""
-    from phonofilm.lora.adapter import COMPONENTS
-    from phonofilm.lora.layers import empty_components
+    from phonofilm.lora.adapter import LORA_COMPONENTS
+    from phonofilm.lora.target_layers import empty_components
     from phonofilm.models.hub import resolve_model
     from phonofilm.models.layout import NETWORKS, read_layout
 
-    others = ("tokenizer", *(name for name in NETWORKS if name not in COMPONENTS))
+    others = ("tokenizer", *(name for name in NETWORKS if name not in LORA_COMPONENTS))
     return empty_components(read_layout(resolve_model(model), others))
 
 

@@ -12,8 +12,8 @@ from phonofilm.cli.record import told_path
 from phonofilm.errors import InputError
 from phonofilm.files import file_hash
 from phonofilm.lora.adapter import LoraFile
-from phonofilm.lora.layers import check_plain, empty_components
 from phonofilm.lora.strength import LoraChoice, Strength, parse_lora_option, tell_strength
+from phonofilm.lora.target_layers import check_plain, empty_components
 from phonofilm.models.layout import CheckpointLayout
 
 if TYPE_CHECKING:

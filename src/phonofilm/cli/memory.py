@@ -165,13 +165,13 @@ def _told(budget: Budget, model: Footprint, work: ClipCost, offload: Offload | N
 
 
 def _offload(word: str) -> Offload | None:
-    from phonofilm.runtime.memory_plan import OFFLOADS
+    from phonofilm.runtime.memory_plan import PLANNED_OFFLOADS
 
-    for kind in OFFLOADS:
+    for kind in PLANNED_OFFLOADS:
         if word == kind:
             return kind
     if word != "auto":
-        raise InputError(f"offload {word!r} is unknown; use auto, {', '.join(OFFLOADS)}")
+        raise InputError(f"offload {word!r} is unknown; use auto, {', '.join(PLANNED_OFFLOADS)}")
     return None
 
 

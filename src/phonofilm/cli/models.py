@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from phonofilm.models.health import Finding
+    from phonofilm.models.health import CheckpointFinding
 
 app = typer.Typer(help="List, download and verify checkpoints.", no_args_is_help=True)
 
@@ -74,7 +74,7 @@ def verify(
     from rich.console import Console
     from rich.progress import BarColumn, FileSizeColumn, Progress, TextColumn, TransferSpeedColumn
 
-    from phonofilm.models.health import health, is_fit
+    from phonofilm.models.health import health, is_loadable
 
     columns = (TextColumn("{task.description}"), BarColumn(), FileSizeColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
@@ -86,24 +86,24 @@ def verify(
             progress=lambda subject, nbytes: bar.update(task, description=subject, advance=nbytes),
         )
     print_findings(folder, findings)
-    if not is_fit(findings):
+    if not is_loadable(findings):
         raise typer.Exit(1)
 
 
-def print_findings(folder: Path, findings: list[Finding]) -> None:
+def print_findings(folder: Path, findings: list[CheckpointFinding]) -> None:
     """The findings as a table, and the verdict under it."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from phonofilm.models.health import is_fit
+    from phonofilm.models.health import is_loadable
 
     console = Console()
     table = Table("", "what", "finding", title=Text(str(folder)))
     for finding in findings:
         table.add_row(MARKS[finding.severity], Text(finding.subject), Text(finding.message.replace(f"{folder}/", "")))
     console.print(table)
-    console.print("[green]fit for use[/green]" if is_fit(findings) else "[red]not fit for use[/red]")
+    console.print("[green]fit for use[/green]" if is_loadable(findings) else "[red]not fit for use[/red]")
 
 
 def gigabytes(nbytes: int) -> str:

@@ -24,12 +24,12 @@ def quantize(
 
     from phonofilm.errors import InputError
     from phonofilm.models.hub import resolve_model
-    from phonofilm.models.quantized import check_format
+    from phonofilm.models.quantized import check_quantization
     from phonofilm.models.saving import require_replaceable
     from phonofilm.pipeline.mova import MovaPipeline
     from phonofilm.pipeline.quantizing import quantize_pipeline
 
-    check_format(to)
+    check_quantization(to)
     dtypes = {"keep": None, "bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
     if dtype not in dtypes:
         raise InputError(f"dtype {dtype!r} is unknown; use one of {', '.join(dtypes)}")

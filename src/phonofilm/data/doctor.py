@@ -18,7 +18,7 @@ from phonofilm.data.probe import Facts, probe
 from phonofilm.data.windows import ClipWindow, Plan, windows_of
 from phonofilm.errors import InputError, MediaError
 from phonofilm.media import ContainerReport, check_container
-from phonofilm.media.check import PictureReport
+from phonofilm.media.clip_checks import PictureReport
 
 FROZEN = 0.99
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from phonofilm.media.check import SoundReport
+from phonofilm.media.clip_checks import SoundReport
 from phonofilm.media.container import opened, sound_stream
 from phonofilm.media.sound import read_sound
 

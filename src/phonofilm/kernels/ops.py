@@ -62,7 +62,7 @@ def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 @torch.library.custom_op("phonofilm::quantize_rows", mutates_args=())
-def quantize_rows(x: Tensor) -> tuple[Tensor, Tensor]:
+def quantize_rows_fp8(x: Tensor) -> tuple[Tensor, Tensor]:
     """x [n,d] -> float8_e4m3fn [n,d] and a scale per row, float32 [n,1]: x ~ values * scale."""
     from phonofilm.kernels import rows
 
@@ -94,6 +94,6 @@ def _(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return x.new_empty(*x.shape[:-1], weight.shape[0])
 
 
-@quantize_rows.register_fake
+@quantize_rows_fp8.register_fake
 def _(x: Tensor) -> tuple[Tensor, Tensor]:
     return torch.empty_like(x, dtype=torch.float8_e4m3fn), x.new_empty(x.shape[0], 1, dtype=torch.float32)

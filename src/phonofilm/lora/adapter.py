@@ -16,7 +16,7 @@ from torch import Tensor
 
 from phonofilm.errors import CheckpointError, InputError
 
-COMPONENTS = ("video_dit", "video_dit_2", "audio_dit", "dual_tower_bridge")
+LORA_COMPONENTS = ("video_dit", "video_dit_2", "audio_dit", "dual_tower_bridge")
 # What users call them. The high-noise expert works first, at large sigma; the low-noise one finishes.
 SHORT_NAMES = {"high": "video_dit", "low": "video_dit_2", "audio": "audio_dit", "bridge": "dual_tower_bridge"}
 
@@ -96,7 +96,7 @@ class LoraFile:
 def component_named(name: str) -> str:
     """The component that `name` (high, low, audio, bridge, or the component itself) means. Raises InputError."""
     component = SHORT_NAMES.get(name, name)
-    if component not in COMPONENTS:
+    if component not in LORA_COMPONENTS:
         raise InputError(f"{name!r} is no part of the model; expected one of {', '.join(SHORT_NAMES)}")
     return component
 

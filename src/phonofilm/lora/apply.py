@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from phonofilm.errors import CheckpointError, InputError
 from phonofilm.lora.adapter import Adapter, LoraFile, check_numbers
 from phonofilm.lora.strength import Strength, check_strength, strength_of
-from phonofilm.models.files import listed
+from phonofilm.models.checkpoint_files import listed
 
 Components = Mapping[str, nn.Module | None]
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)

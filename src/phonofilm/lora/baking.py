@@ -12,8 +12,8 @@ from phonofilm.errors import InputError
 from phonofilm.files import replacing
 from phonofilm.lora.adapter import LoraFile
 from phonofilm.lora.apply import MergedLoras, Use
-from phonofilm.lora.layers import check_plain
 from phonofilm.lora.strength import strength_of
+from phonofilm.lora.target_layers import check_plain
 from phonofilm.models.layout import CheckpointLayout, read_layout
 from phonofilm.models.loading import load_components
 from phonofilm.models.saving import save_component

@@ -20,7 +20,7 @@ from phonofilm.lora.adapter import Adapter, LoraFile, most_common
 from phonofilm.lora.keys import KOHYA_PREFIX, VIDEOX_COMPONENTS, to_diffusers
 from phonofilm.lora.ours import ALPHAS_KEY, COMPONENT_KEY, folded, said_by, tensors_of
 from phonofilm.lora.sources import ORIGINAL_CONFIG, ORIGINAL_WEIGHTS, PEFT_CONFIG, PEFT_WEIGHTS
-from phonofilm.lora.writing import save_tensors, write_checked
+from phonofilm.lora.writing import save_lora_tensors, write_checked
 
 FILE_NAMES = {
     "video_dit": "high_noise",
@@ -84,7 +84,7 @@ def export_peft(lora: LoraFile, folder: str | Path) -> Path:
             part = temporary / component
             part.mkdir()
             tensors = tensors_of(adapters, "base_model.model.", A, B)
-            save_tensors(tensors, part / PEFT_WEIGHTS, {COMPONENT_KEY: component, **said_by(lora)})
+            save_lora_tensors(tensors, part / PEFT_WEIGHTS, {COMPONENT_KEY: component, **said_by(lora)})
             text = json.dumps(peft_config(adapters), indent=2)
             (part / PEFT_CONFIG).write_text(text + "\n", encoding="utf-8")
 
@@ -134,7 +134,7 @@ class PartFiles:
                 renamed = {self.layer(path): adapter for path, adapter in adapters.items()}
                 tensors, header = self._part(component, renamed, adapters)
                 file = temporary / f"{self.name(lora, component)}.safetensors"
-                save_tensors(tensors, file, {COMPONENT_KEY: component, **header, **said_by(lora)})
+                save_lora_tensors(tensors, file, {COMPONENT_KEY: component, **header, **said_by(lora)})
 
         if self.alpha == "folded":
             _require_alphas(lora, str(folder))

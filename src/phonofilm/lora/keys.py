@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from phonofilm.lora.adapter import COMPONENTS, Layout
+from phonofilm.lora.adapter import LORA_COMPONENTS, Layout
 
 # Longest first: ".lora_A.default.weight" also ends in ".weight".
 ROLES = {
@@ -25,7 +25,7 @@ ROLES = {
     ".alpha": "alpha",
 }
 KOHYA_PREFIX = "lora_unet_"
-PREFIXES = (
+KEY_PREFIXES = (
     "base_model.model.",
     "model.diffusion_model.",
     "diffusion_model.",
@@ -107,7 +107,7 @@ def group(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Parts], list[str]]:
 
 def detect(keys: Collection[str], layers: Collection[str], stem: str) -> Layout:
     """The layout that keys, their layers and the file's name (without suffix) show; for files that do not say it."""
-    if any(component_of(layer) for layer in layers):
+    if any(component_of_key(layer) for layer in layers):
         return Layout.ORIGINAL
     if (match := VIDEOX_NAME.match(stem)) and match["component"] in VIDEOX_COMPONENTS:
         return Layout.VIDEOX_FUN
@@ -115,15 +115,15 @@ def detect(keys: Collection[str], layers: Collection[str], stem: str) -> Layout:
         return Layout.KOHYA
     if any(layer.startswith(("diffusion_model.", "model.diffusion_model.")) for layer in layers):
         return Layout.COMFYUI
-    if any(layer.startswith(PREFIXES) for layer in layers):
+    if any(layer.startswith(KEY_PREFIXES) for layer in layers):
         return Layout.PEFT
     return Layout.DIFFSYNTH if any(".default." in key for key in keys) else Layout.PEFT
 
 
-def component_of(layer: str) -> str | None:
+def component_of_key(layer: str) -> str | None:
     """The component a layer's name starts with, if it does."""
     first = layer.partition(".")[0]
-    return first if first in COMPONENTS else None
+    return first if first in LORA_COMPONENTS else None
 
 
 def component_in_name(stem: str) -> str | None:
@@ -142,7 +142,7 @@ def module_path(layer: str, flattened: Mapping[str, str]) -> str:
         name = layer.removeprefix(KOHYA_PREFIX).lstrip("_")
         return flattened.get(name, name)
     path = layer
-    while prefix := next((p for p in PREFIXES if path.startswith(p)), None):
+    while prefix := next((p for p in KEY_PREFIXES if path.startswith(p)), None):
         path = path.removeprefix(prefix)
     for pattern, replacement in FROM_DIFFUSERS:
         if pattern.match(path):

@@ -13,8 +13,8 @@ from typing import Any
 from phonofilm.errors import CheckpointError
 from phonofilm.lora.adapter import Adapter, LoraFile, most_common
 from phonofilm.lora.keys import group
-from phonofilm.lora.sources import Source
-from phonofilm.models.files import listed
+from phonofilm.lora.sources import LoraSource
+from phonofilm.models.checkpoint_files import listed
 
 FORMAT_NAME, FORMAT_VERSION = "phonofilm-lora", "1"
 COMPONENT_KEY = "phonofilm_component"  # in files that hold one component and cannot name it otherwise
@@ -47,7 +47,7 @@ def _summary(lora: LoraFile, values: Mapping[str, Mapping[str, float]]) -> tuple
     return common, apart
 
 
-def check_format(source: Source) -> None:
+def check_version(source: LoraSource) -> None:
     """Raises CheckpointError when a file of our layout is of a later version, or its ranks are not what it says."""
     if (version := source.header.get("format_version")) != FORMAT_VERSION:
         raise CheckpointError(
@@ -63,7 +63,7 @@ def check_format(source: Source) -> None:
         raise CheckpointError(f"{source.path}: {len(wrong)} adapters have another rank than stated: {listed(wrong)}")
 
 
-def stated_alphas(source: Source) -> dict[str, float]:
+def stated_alphas(source: LoraSource) -> dict[str, float]:
     """Alpha by `component.path`, where the file is ours or one that we exported to a layout without alphas of layers."""
     if source.header.get("format") == FORMAT_NAME:
         return _stated(source, "alpha")
@@ -74,7 +74,7 @@ def stated_alphas(source: Source) -> dict[str, float]:
     return {str(key): float(value) for key, value in alphas.items()} if isinstance(alphas, dict) else {}
 
 
-def spoken(source: Source) -> dict[str, str]:
+def spoken(source: LoraSource) -> dict[str, str]:
     """What the file says about how it was made."""
     if source.header.get("format") == FORMAT_NAME:
         return {key: value for key, value in source.header.items() if key not in STRUCTURE}
@@ -89,7 +89,7 @@ def said_by(lora: LoraFile) -> dict[str, str]:
     return {SPOKEN_KEY: json.dumps(dict(lora.metadata), ensure_ascii=False, sort_keys=True)} if lora.metadata else {}
 
 
-def _stated(source: Source, what: str) -> dict[str, float]:
+def _stated(source: LoraSource, what: str) -> dict[str, float]:
     """Rank or alpha of every layer as the header gives it."""
     common = _object(source, what, source.header.get(what, ""))
     apart = _object(source, f"{what}_exceptions", source.header.get(f"{what}_exceptions", "{}"))
@@ -102,7 +102,7 @@ def _stated(source: Source, what: str) -> dict[str, float]:
     return found
 
 
-def _object(source: Source, key: str, text: str) -> dict[str, Any]:
+def _object(source: LoraSource, key: str, text: str) -> dict[str, Any]:
     try:
         content = json.loads(text)
     except ValueError as error:
@@ -123,7 +123,7 @@ def folded(adapter: Adapter, scale: float) -> Adapter:
     return adapter if adapter.scale == scale else replace(adapter, up=adapter.up * (adapter.scale / scale))
 
 
-def unfolded(adapter: Adapter, source: Source) -> Adapter:
+def unfolded(adapter: Adapter, source: LoraSource) -> Adapter:
     """`folded` undone, where it was we who folded: exactly for powers of two, else up to rounding."""
     if ALPHAS_KEY in source.header:
         return folded_back(adapter, 1.0)

@@ -11,21 +11,29 @@ from pathlib import Path
 from torch import nn
 
 from phonofilm.errors import CheckpointError, InputError
-from phonofilm.lora.adapter import COMPONENTS, Adapter, Layout, LoraFile, check_numbers, check_shapes, component_named
+from phonofilm.lora.adapter import (
+    LORA_COMPONENTS,
+    Adapter,
+    Layout,
+    LoraFile,
+    check_numbers,
+    check_shapes,
+    component_named,
+)
 from phonofilm.lora.keys import (
     Parts,
     component_in_name,
-    component_of,
+    component_of_key,
     detect,
     flatten,
     group,
     module_path,
     to_diffusers,
 )
-from phonofilm.lora.layers import Shape, linear_layers
-from phonofilm.lora.ours import COMPONENT_KEY, FORMAT_NAME, check_format, spoken, stated_alphas, unfolded
-from phonofilm.lora.sources import PEFT_WEIGHTS, Source, open_sources
-from phonofilm.models.files import listed
+from phonofilm.lora.ours import COMPONENT_KEY, FORMAT_NAME, check_version, spoken, stated_alphas, unfolded
+from phonofilm.lora.sources import PEFT_WEIGHTS, LoraSource, open_sources
+from phonofilm.lora.target_layers import Shape, linear_layers
+from phonofilm.models.checkpoint_files import listed
 
 logger = logging.getLogger(__name__)
 
@@ -83,12 +91,12 @@ def read_for_layers(
         layouts.append(lora.layout)
     if len(set(layouts)) > 1:
         raise InputError(f"{path} mixes the layouts {', '.join(sorted(set(layouts)))}; name one file")
-    lora = LoraFile(layouts[0], {name: merged[name] for name in COMPONENTS if name in merged}, metadata)
+    lora = LoraFile(layouts[0], {name: merged[name] for name in LORA_COMPONENTS if name in merged}, metadata)
     check_numbers(lora, str(path))
     return lora
 
 
-def _read_source(source: Source, told: _Question) -> LoraFile:
+def _read_source(source: LoraSource, told: _Question) -> LoraFile:
     parts, strange = group(source.tensors)
     if strange:
         raise CheckpointError(
@@ -96,7 +104,7 @@ def _read_source(source: Source, told: _Question) -> LoraFile:
         )
     layout = _layout(source, parts)
     if layout is Layout.PHONOFILM:
-        check_format(source)
+        check_version(source)
     placed = _place(source, layout, parts, told)
     alphas = stated_alphas(source)
     adapters: dict[str, dict[str, Adapter]] = {}
@@ -112,7 +120,7 @@ def _read_source(source: Source, told: _Question) -> LoraFile:
     return LoraFile(layout, adapters, spoken(source))
 
 
-def _layout(source: Source, parts: Mapping[str, Parts]) -> Layout:
+def _layout(source: LoraSource, parts: Mapping[str, Parts]) -> Layout:
     if source.header.get("format") == FORMAT_NAME:
         return Layout.PHONOFILM
     if source.low_resource:
@@ -122,11 +130,13 @@ def _layout(source: Source, parts: Mapping[str, Parts]) -> Layout:
     return detect(source.tensors.keys(), parts.keys(), source.path.stem)
 
 
-def _place(source: Source, layout: Layout, parts: Mapping[str, Parts], told: _Question) -> dict[str, tuple[str, str]]:
+def _place(
+    source: LoraSource, layout: Layout, parts: Mapping[str, Parts], told: _Question
+) -> dict[str, tuple[str, str]]:
     """(component, path) of every layer."""
     if layout in (Layout.PHONOFILM, Layout.ORIGINAL, Layout.LOW_RESOURCE):
-        if lost := [layer for layer in parts if component_of(layer) is None]:
-            raise CheckpointError(_unused(source, lost, f"name no component (expected {', '.join(COMPONENTS)})"))
+        if lost := [layer for layer in parts if component_of_key(layer) is None]:
+            raise CheckpointError(_unused(source, lost, f"name no component (expected {', '.join(LORA_COMPONENTS)})"))
         return {layer: (layer.partition(".")[0], layer.partition(".")[2]) for layer in parts}
     if layout is Layout.KOHYA and told.layers is None:
         raise InputError(
@@ -144,10 +154,12 @@ def _place(source: Source, layout: Layout, parts: Mapping[str, Parts], told: _Qu
     return placed
 
 
-def _component_said(source: Source, told: _Question) -> str | None:
+def _component_said(source: LoraSource, told: _Question) -> str | None:
     """What the file itself says it is for, or else what the user says; None when neither does."""
     folder = source.path.parent.name if source.path.name == PEFT_WEIGHTS else ""
-    own = source.header.get(COMPONENT_KEY) or (folder if folder in COMPONENTS else component_in_name(source.path.stem))
+    own = source.header.get(COMPONENT_KEY) or (
+        folder if folder in LORA_COMPONENTS else component_in_name(source.path.stem)
+    )
     if own is None:
         return told.expert
     if told.expert not in (None, own):
@@ -155,13 +167,13 @@ def _component_said(source: Source, told: _Question) -> str | None:
     return component_named(own)
 
 
-def _default(told: _Question, source: Source) -> str:
+def _default(told: _Question, source: LoraSource) -> str:
     if told.expert is None:
         logger.warning("%s does not say which part of the model it is for; taken for the high expert", source.path)
     return told.expert or "video_dit"
 
 
-def _alpha(source: Source, layout: Layout, component: str, path: str, alphas: Mapping[str, float]) -> float | None:
+def _alpha(source: LoraSource, layout: Layout, component: str, path: str, alphas: Mapping[str, float]) -> float | None:
     """What the settings beside the tensors say of one layer; None when they say nothing."""
     if (stated := alphas.get(f"{component}.{path}")) is not None:
         return stated
@@ -176,7 +188,7 @@ def _alpha(source: Source, layout: Layout, component: str, path: str, alphas: Ma
     return float(value)
 
 
-def _adapter(source: Source, layer: str, parts: Parts, wanted: float | None, stated: float | None) -> Adapter:
+def _adapter(source: LoraSource, layer: str, parts: Parts, wanted: float | None, stated: float | None) -> Adapter:
     if parts.down is None or parts.up is None:
         raise CheckpointError(f"{source.path}: {layer} lacks its {'lora_A' if parts.down is None else 'lora_B'}")
     rank = parts.down.shape[0] if parts.down.ndim else 0
@@ -193,7 +205,7 @@ def _adapter(source: Source, layer: str, parts: Parts, wanted: float | None, sta
     return adapter if wanted is None else replace(adapter, alpha=wanted)
 
 
-def _check_fit(source: Source, adapters: Mapping[str, Mapping[str, Adapter]], layers: Layers | None) -> None:
+def _check_fit(source: LoraSource, adapters: Mapping[str, Mapping[str, Adapter]], layers: Layers | None) -> None:
     """Raises CheckpointError unless every adapter fits a linear layer of the model."""
     if layers is None:
         return
@@ -212,5 +224,5 @@ def _check_fit(source: Source, adapters: Mapping[str, Mapping[str, Adapter]], la
         raise CheckpointError(_unused(source, wrong, "have another shape; another model, or another --expert?"))
 
 
-def _unused(source: Source, names: list[str], why: str) -> str:
+def _unused(source: LoraSource, names: list[str], why: str) -> str:
     return f"{source.path}: {len(names)} of its names {why}: {listed(names)}"

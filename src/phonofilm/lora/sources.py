@@ -14,14 +14,14 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from phonofilm.errors import CheckpointError, InputError
-from phonofilm.models.files import listed, read_json
+from phonofilm.models.checkpoint_files import listed, read_json
 
 ORIGINAL_WEIGHTS, ORIGINAL_CONFIG = "lora_weights.pt", "lora_config.pt"
 PEFT_WEIGHTS, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class LoraSource:
     """One file: its tensors, the strings of its safetensors header, the settings beside or inside it."""
 
     path: Path
@@ -31,7 +31,7 @@ class Source:
     low_resource: bool = False
 
 
-def open_sources(path: Path) -> list[Source]:
+def open_sources(path: Path) -> list[LoraSource]:
     """The LoRA files at `path`: a file, or a folder of them.
 
     Raises InputError when there is nothing of the kind, CheckpointError when a file is damaged or could run code.
@@ -50,7 +50,7 @@ def open_sources(path: Path) -> list[Source]:
     return [_open(file) for file in files]
 
 
-def _open(path: Path) -> Source:
+def _open(path: Path) -> LoraSource:
     if path.suffix == ".safetensors":
         return _open_safetensors(path)
     if path.suffix in (".pt", ".pth", ".bin", ".ckpt"):
@@ -58,7 +58,7 @@ def _open(path: Path) -> Source:
     raise InputError(f"{path} is no LoRA file; expected a name that ends in .safetensors or .pt")
 
 
-def _open_safetensors(path: Path) -> Source:
+def _open_safetensors(path: Path) -> LoraSource:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
@@ -67,7 +67,7 @@ def _open_safetensors(path: Path) -> Source:
         raise CheckpointError(f"{path} cannot be read as safetensors: {error}; copy or download it again") from error
     beside = path.parent / PEFT_CONFIG
     config = read_json(beside) if path.name == PEFT_WEIGHTS and beside.is_file() else _diffusers_config(header, path)
-    return Source(path, tensors, header, config)
+    return LoraSource(path, tensors, header, config)
 
 
 def _diffusers_config(header: Mapping[str, str], path: Path) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def _diffusers_config(header: Mapping[str, str], path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} has lora_adapter_metadata that is no JSON object: {error}") from error
 
 
-def _open_pickle(path: Path) -> Source:
+def _open_pickle(path: Path) -> LoraSource:
     content = load_pickle(path)
     if "lora_state_dict" in content:
         state, config, low_resource = content["lora_state_dict"], content, True
@@ -92,7 +92,7 @@ def _open_pickle(path: Path) -> Source:
         names = listed([str(k) for k in strange]) if isinstance(state, dict) else "no mapping"
         raise CheckpointError(f"{path} should hold tensors by name, but has {names}")
     settings = {key: value for key, value in config.items() if key != "lora_state_dict"}
-    return Source(path, {str(key): tensor for key, tensor in state.items()}, {}, settings, low_resource)
+    return LoraSource(path, {str(key): tensor for key, tensor in state.items()}, {}, settings, low_resource)
 
 
 def load_pickle(path: Path) -> dict[str, Any]:

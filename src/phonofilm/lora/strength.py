@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phonofilm.errors import InputError
-from phonofilm.lora.adapter import COMPONENTS, component_named
+from phonofilm.lora.adapter import LORA_COMPONENTS, component_named
 
 Strength = float | Mapping[str, float]
 
@@ -20,7 +20,7 @@ NAMES = {
     "audio_dit": ("audio",),
     "dual_tower_bridge": ("bridge",),
 }
-KNOWN = ("video", "high", "low", "audio", "bridge", "a2v", "v2a", *COMPONENTS)
+KNOWN = ("video", "high", "low", "audio", "bridge", "a2v", "v2a", *LORA_COMPONENTS)
 EXPERT = "expert"
 
 

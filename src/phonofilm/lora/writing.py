@@ -29,7 +29,7 @@ def save_lora(lora: LoraFile, path: str | Path, *, overwrite: bool = False) -> P
         tensors: dict[str, Tensor] = {}
         for component, adapters in lora.adapters.items():
             tensors |= tensors_of(adapters, f"{component}.", ".lora_A.weight", ".lora_B.weight")
-        save_tensors(tensors, temporary, header_of(lora))
+        save_lora_tensors(tensors, temporary, header_of(lora))
 
     return write_checked(lora, target, write, overwrite)
 
@@ -82,7 +82,7 @@ def _same(one: Adapter, other: Adapter) -> bool:
     return one.alpha == other.alpha and torch.equal(one.down, other.down) and bool(near)
 
 
-def save_tensors(tensors: Mapping[str, Tensor], path: Path, header: Mapping[str, str]) -> None:
+def save_lora_tensors(tensors: Mapping[str, Tensor], path: Path, header: Mapping[str, str]) -> None:
     # A copy of each: tensors that share memory are refused by the format.
     copies = {key: tensor.detach().cpu().clone().contiguous() for key, tensor in tensors.items()}
     save_file(copies, path, {**header})

@@ -1,7 +1,7 @@
 """Reading, writing and measuring pictures, sounds and clips. libav and Pillow are imported on first use, not here."""
 
-from phonofilm.media.check import ContainerReport, check_container
 from phonofilm.media.clip import Clip
+from phonofilm.media.clip_checks import ContainerReport, check_container
 from phonofilm.media.images import fit_image, load_image
 from phonofilm.media.metadata import read_metadata
 from phonofilm.media.read import read_clip

@@ -18,7 +18,7 @@ from phonofilm.media.images import fit_image, load_image
 from phonofilm.media.metadata import FOLDER_FILE, read_folder_file, to_text
 from phonofilm.media.pixels import stacked
 from phonofilm.media.wav import write_wav
-from phonofilm.media.window import Picture, Window
+from phonofilm.media.window import DecodedFrames, Window
 
 SOUND_FILE = "audio.wav"
 _OURS = re.compile(r"\d{5,}\.png|audio\.wav|metadata\.json")
@@ -63,7 +63,7 @@ def check_replaceable(folder: Path) -> None:
         )
 
 
-def read_folder(folder: Path, window: Window) -> tuple[Picture, Path | None, dict[str, Any]]:
+def read_folder(folder: Path, window: Window) -> tuple[DecodedFrames, Path | None, dict[str, Any]]:
     """The frames of a window, the sound file if there is one, and the settings."""
     about = read_folder_file(folder)
     files = sorted(entry for entry in folder.iterdir() if entry.suffix.lower() in _FRAME_SUFFIXES)
@@ -86,7 +86,7 @@ def read_folder(folder: Path, window: Window) -> tuple[Picture, Path | None, dic
     sound = folder / SOUND_FILE
     settings = about.get("settings")
     return (
-        Picture(stacked(_frames(files, chosen, rate, window)), rate, window.start),
+        DecodedFrames(stacked(_frames(files, chosen, rate, window)), rate, window.start),
         sound if sound.is_file() else None,
         settings if isinstance(settings, dict) else {},
     )

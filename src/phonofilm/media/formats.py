@@ -62,7 +62,7 @@ WEBM = Format(
 )
 # Channel counts that each sound codec keeps in order.
 CHANNELS = {"aac": range(1, 9), "libopus": (1, 2, 3, 6, 8), "alac": range(1, 7)}
-CONTAINERS = {".mp4": MP4, ".webm": WEBM}
+CONTAINER_FORMATS = {".mp4": MP4, ".webm": WEBM}
 GIF = ".gif"
 FOLDER = ""
 
@@ -72,6 +72,6 @@ def kind_of(path: Path, text: str) -> str:
     if path.is_dir() or text.endswith(("/", "\\")) or not path.suffix:
         return FOLDER
     suffix = path.suffix.lower()
-    if suffix not in (*CONTAINERS, GIF):
+    if suffix not in (*CONTAINER_FORMATS, GIF):
         raise InputError(f"cannot write {path}: unknown kind {path.suffix}; use .mp4, .webm, .gif, or a folder name")
     return suffix

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-HOP_SECONDS = 0.005
-WINDOW_SECONDS = 0.02
+ONSET_HOP_SECONDS = 0.005
+ONSET_WINDOW_SECONDS = 0.02
 LAG_FRAMES = 3
 BANDS = 24
 LOWEST_BAND = 60.0  # Hz
-SILENCE = 1e-3  # peak of full scale: -60 dB
+SILENT_PEAK = 1e-3  # peak of full scale: -60 dB
 KNEE = 1e-4  # of the loudest cell's power (-40 dB): what is far below it is not heard
 SHARE_OF_STRONGEST = 0.12
 LEVEL_OF_RISE = 0.1
@@ -24,10 +24,10 @@ def onset_times(wave: NDArray[np.floating], sampling_rate: int) -> NDArray[np.fl
     A sound begins where the waveform has made a tenth of its rise. Two onsets are at least 60 ms apart.
     """
     mono = np.atleast_2d(np.asarray(wave, np.float64)).mean(0)
-    if np.abs(mono).max(initial=0.0) < SILENCE:
+    if np.abs(mono).max(initial=0.0) < SILENT_PEAK:
         return np.empty(0)
     strength = onset_strength(mono, sampling_rate)
-    placed = sorted(place(mono, peak * HOP_SECONDS, sampling_rate) for peak in pick_peaks(strength))
+    placed = sorted(refine_onset(mono, peak * ONSET_HOP_SECONDS, sampling_rate) for peak in pick_peaks(strength))
     faintest = FAINTEST * np.abs(mono).max()
     kept: list[float] = []
     for time in placed:
@@ -40,7 +40,7 @@ def onset_times(wave: NDArray[np.floating], sampling_rate: int) -> NDArray[np.fl
 
 def onset_strength(mono: NDArray[np.float64], sampling_rate: int) -> NDArray[np.float64]:
     """[frames], one every 5 ms: how much louder the bands became over the last 15 ms, on a logarithmic scale."""
-    window, hop = round(sampling_rate * WINDOW_SECONDS), round(sampling_rate * HOP_SECONDS)
+    window, hop = round(sampling_rate * ONSET_WINDOW_SECONDS), round(sampling_rate * ONSET_HOP_SECONDS)
     # Silence in front, so that a sound that begins with the clip has something to rise from; none behind, because a
     # sound cut off would be heard as a click.
     padded = np.pad(mono, (window // 2 + LAG_FRAMES * hop, max(0, window - len(mono))))
@@ -60,7 +60,7 @@ def band_matrix(sampling_rate: int, size: int) -> NDArray[np.float64]:
 
 def pick_peaks(strength: NDArray[np.float64]) -> list[int]:
     """Frames whose strength is the largest within 60 ms and stands out of its surroundings (0.2 s) and of the clip."""
-    reach, around = round(APART_SECONDS / HOP_SECONDS), 20
+    reach, around = round(APART_SECONDS / ONSET_HOP_SECONDS), 20
     floor = SHARE_OF_STRONGEST * strength.max()
     peaks: list[int] = []
     for i, value in enumerate(strength):
@@ -72,7 +72,7 @@ def pick_peaks(strength: NDArray[np.float64]) -> list[int]:
     return peaks
 
 
-def place(mono: NDArray[np.float64], coarse: float, sampling_rate: int) -> float:
+def refine_onset(mono: NDArray[np.float64], coarse: float, sampling_rate: int) -> float:
     """The second at which the rise near `coarse` (seconds) begins: a tenth of the way from the quiet before it.
 
     Walks back from the rise to the first 10 ms of quiet; shorter gaps lie inside a low voice's periods.

@@ -17,7 +17,7 @@ from phonofilm.media.budget import MEMORY_SHARE, FrameBudget
 from phonofilm.media.container import end_of, opened, picture_stream, start_of
 from phonofilm.media.pixels import fitted, stacked, to_rgb
 from phonofilm.media.rates import declared_rate, source_rate
-from phonofilm.media.window import Picture, Window
+from phonofilm.media.window import DecodedFrames, Window
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -31,7 +31,7 @@ _SEEK_AHEAD = 2
 _SMALLEST_FRAME = 16
 
 
-def read_picture(path: str | Path, window: Window) -> Picture:
+def read_picture(path: str | Path, window: Window) -> DecodedFrames:
     """The frames of a window at a constant rate: each frame goes to the grid point nearest to its timestamp and stays.
 
     Raises InputError for a window outside the picture or too large for memory, MediaError for a damaged file or one
@@ -60,7 +60,7 @@ def read_picture(path: str | Path, window: Window) -> Picture:
             _check_complete(path, stream, end)
     if not images:
         raise InputError(f"{path} is {float(end - origin):.3f} s long; there is nothing at {float(window.start):.3f} s")
-    return Picture(stacked(images), rate, start)
+    return DecodedFrames(stacked(images), rate, start)
 
 
 def _sampled(

@@ -15,7 +15,7 @@ from phonofilm.media.metadata import from_text
 from phonofilm.media.picture import read_picture
 from phonofilm.media.sound import read_sound
 from phonofilm.media.waveform import resample
-from phonofilm.media.window import Picture, Window
+from phonofilm.media.window import DecodedFrames, Window
 from phonofilm.untrusted import FOLDER_FAULT, file_fault
 
 Seconds = float | Fraction
@@ -53,7 +53,9 @@ def read_clip(
     return _with_sound(picture, sound_file, sampling_rate, mono, metadata)
 
 
-def _with_sound(picture: Picture, file: Path | None, sampling_rate: int | None, mono: bool, metadata: dict) -> Clip:
+def _with_sound(
+    picture: DecodedFrames, file: Path | None, sampling_rate: int | None, mono: bool, metadata: dict
+) -> Clip:
     seconds = len(picture.frames) / picture.frame_rate
     sound = None
     if file is not None:

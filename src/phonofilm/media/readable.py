@@ -9,6 +9,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from phonofilm.errors import MediaError
+from phonofilm.media.clip import MAX_CHANNELS
 
 # Pillow's names. A camera of 61 megapixels is read; one of 100 is not.
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
@@ -45,7 +46,6 @@ MAX_HOLE = Fraction(300)
 MAX_REPEATED_BYTES = 2**30
 MAX_SOUND_BYTES = 2**30
 LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
-MAX_CHANNELS = 8
 # Float samples go to 1; what exceeds full scale by more than this are no samples of a sound.
 HIGHEST_SAMPLE = 2.0**31
 

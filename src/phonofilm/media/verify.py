@@ -1,4 +1,4 @@
-"""Reading a file back right after writing it, before it gets its name. Measuring quality is the job of check.py."""
+"""Reading a file back right after writing it, before it gets its name. Measuring quality is the job of clip_checks.py."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Expected:
     sound: tuple[int, int] | None
 
 
-def verify(written: Path, expected: Expected, name: Path) -> None:
+def verify_clip(written: Path, expected: Expected, name: Path) -> None:
     """Raises MediaError, naming the target, unless both tracks are there, start at 0 and are as long as they should be."""
     try:
         faults = _faults(written, expected)

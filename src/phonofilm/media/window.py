@@ -33,7 +33,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Picture:
+class DecodedFrames:
     """frames uint8 [f, h, w, 3] at frame_rate; start is the file's own time of the first of them."""
 
     frames: np.ndarray

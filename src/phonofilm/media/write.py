@@ -10,11 +10,11 @@ from phonofilm.files import check_target, replacing
 from phonofilm.media.clip import Clip, fit_length, picture_samples
 from phonofilm.media.container import writing
 from phonofilm.media.folder import check_replaceable, write_folder
-from phonofilm.media.formats import CONTAINERS, FOLDER, GIF, kind_of
+from phonofilm.media.formats import CONTAINER_FORMATS, FOLDER, GIF, kind_of
 from phonofilm.media.gif import write_gif
 from phonofilm.media.movie import write_movie
 from phonofilm.media.sound import read_audio
-from phonofilm.media.verify import verify
+from phonofilm.media.verify import verify_clip
 from phonofilm.media.waveform import for_file
 
 logger = logging.getLogger(__name__)
@@ -45,14 +45,14 @@ def save_clip(
     target = Path(path)
     kind = kind_of(target, str(path))
     check_target(target, overwrite)
-    if kind in CONTAINERS:
-        fmt = CONTAINERS[kind]
+    if kind in CONTAINER_FORMATS:
+        fmt = CONTAINER_FORMATS[kind]
         if crf is not None and not 0 <= crf <= fmt.worst_crf:
             raise InputError(f"crf {crf} is outside 0 (best) to {fmt.worst_crf} (worst) for {fmt.name}")
         quality = fmt.crf if crf is None else crf
         with replacing(target) as temporary, writing(target):
             expected = write_movie(clip, temporary, fmt, quality, _given(copy_audio_from), _given(copy_video_from))
-            verify(temporary, expected, target)
+            verify_clip(temporary, expected, target)
         return target
     if copy_video_from is not None:
         raise InputError(f"a given picture can be kept in .mp4 or .webm files, not in {target}")

@@ -18,7 +18,7 @@ from phonofilm.errors import CheckpointError
 from phonofilm.models.audio import WanAudioModel
 from phonofilm.models.audio_vae import DAC, WEIGHT_NORM_SUFFIXES
 from phonofilm.models.bridge import DualTowerConditionalBridge
-from phonofilm.models.files import listed
+from phonofilm.models.checkpoint_files import listed
 from phonofilm.models.quantized import CONFIG_KEY, prepare_for
 from phonofilm.models.shards import TensorEntry
 from phonofilm.models.video import WanModel

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from phonofilm.errors import CheckpointError
 from phonofilm.models.building import place_tensors
-from phonofilm.models.layout import Component
+from phonofilm.models.layout import CheckpointComponent
 from phonofilm.models.shards import CHUNK_BYTES, TensorEntry
 
 
@@ -39,7 +39,7 @@ class TensorRead:
     target: Tensor
 
 
-def tensor_reads(component: Component, module: nn.Module, wanted: Collection[Tensor]) -> Iterator[TensorRead]:
+def tensor_reads(component: CheckpointComponent, module: nn.Module, wanted: Collection[Tensor]) -> Iterator[TensorRead]:
     """What it takes to read the `wanted` tensors of `module`, a video or audio tower or a bridge, from its files.
 
     Raises CheckpointError when the weights do not fit the module.

@@ -11,15 +11,15 @@ from typing import Literal
 import torch
 
 from phonofilm.errors import CheckpointError
+from phonofilm.models.checkpoint_files import MODEL_INDEX, PICKLE_SUFFIXES, listed
 from phonofilm.models.checksums import check_digest, expected_digest
-from phonofilm.models.files import MODEL_INDEX, PICKLE_SUFFIXES, listed
 from phonofilm.models.layout import (
     NETWORKS,
-    Component,
+    CheckpointComponent,
     check_fit,
     check_tokenizer,
     read_component,
-    read_index,
+    read_model_index,
     read_scalars,
     read_scheduler_config,
 )
@@ -27,11 +27,11 @@ from phonofilm.models.shards import TensorReader
 
 ELEMENTS_AT_ONCE = 2**24
 
-Progress = Callable[[str, int], None]
+VerifyProgress = Callable[[str, int], None]
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckpointFinding:
     """One thing found out about a checkpoint. `subject`: a component, a file, or what was compared."""
 
     severity: Literal["ok", "warning", "error"]
@@ -39,35 +39,35 @@ class Finding:
     message: str
 
 
-def is_fit(findings: list[Finding]) -> bool:
+def is_loadable(findings: list[CheckpointFinding]) -> bool:
     """Whether a checkpoint with these findings can be used."""
     return all(finding.severity != "error" for finding in findings)
 
 
 def health(
-    folder: Path | str, *, checksums: bool = False, deep: bool = False, progress: Progress | None = None
-) -> list[Finding]:
+    folder: Path | str, *, checksums: bool = False, deep: bool = False, progress: VerifyProgress | None = None
+) -> list[CheckpointFinding]:
     """What is right and wrong with a checkpoint folder; never raises for a checkpoint that is broken.
 
     `checksums` hashes every file whose digest the hub told when it was downloaded; `deep` looks for NaN and infinity in
     every tensor. Both read all bytes once; `progress(subject, bytes)` is told of each chunk.
     """
     root = Path(folder)
-    told: Progress = progress or (lambda subject, nbytes: None)
+    told: VerifyProgress = progress or (lambda subject, nbytes: None)
     try:
-        index = read_index(root)
+        index = read_model_index(root)
     except CheckpointError as error:
-        return [Finding("error", MODEL_INDEX, str(error))]
-    findings: list[Finding] = []
-    components: dict[str, Component] = {}
+        return [CheckpointFinding("error", MODEL_INDEX, str(error))]
+    findings: list[CheckpointFinding] = []
+    components: dict[str, CheckpointComponent] = {}
     for name in NETWORKS:
         if index[name][1] is None:
-            findings.append(Finding("ok", name, "none: a checkpoint of one expert"))
+            findings.append(CheckpointFinding("ok", name, "none: a checkpoint of one expert"))
             continue
         try:
             components[name] = read_component(root, name, index[name][1])
         except CheckpointError as error:
-            findings.append(Finding("error", name, str(error)))
+            findings.append(CheckpointFinding("error", name, str(error)))
             continue
         findings.extend(_about(components[name]))
     findings.extend(_tried("tokenizer", "readable", partial(check_tokenizer, root)))
@@ -81,44 +81,48 @@ def health(
     return findings
 
 
-def _tried(subject: str, fine: str, check: Callable[[], object]) -> Iterator[Finding]:
+def _tried(subject: str, fine: str, check: Callable[[], object]) -> Iterator[CheckpointFinding]:
     try:
         check()
     except CheckpointError as error:
-        yield Finding("error", subject, str(error))
+        yield CheckpointFinding("error", subject, str(error))
     else:
-        yield Finding("ok", subject, fine)
+        yield CheckpointFinding("ok", subject, fine)
 
 
-def _about(component: Component) -> Iterator[Finding]:
+def _about(component: CheckpointComponent) -> Iterator[CheckpointFinding]:
     entries = component.entries.values()
     dtypes = " and ".join(sorted({str(entry.dtype).removeprefix("torch.") for entry in entries}))
     files = len({entry.file for entry in entries})
     size = f"{component.nbytes / 1e9:.2f} GB" if component.nbytes >= 10**8 else f"{component.nbytes / 1e6:.2f} MB"
-    yield Finding("ok", component.name, f"{len(entries)} tensors, {size} in {files} file(s), {dtypes}")
+    yield CheckpointFinding("ok", component.name, f"{len(entries)} tensors, {size} in {files} file(s), {dtypes}")
     if pickles := sorted(p.name for p in component.folder.iterdir() if p.name.endswith(PICKLE_SUFFIXES)):
-        yield Finding("warning", component.name, f"pickles beside the weights are never read: {listed(pickles)}")
+        yield CheckpointFinding(
+            "warning", component.name, f"pickles beside the weights are never read: {listed(pickles)}"
+        )
 
 
-def _checksums(root: Path, progress: Progress) -> list[Finding]:
+def _checksums(root: Path, progress: VerifyProgress) -> list[CheckpointFinding]:
     files = sorted(path for path in root.glob("[!.]*/*") if path.suffix in (".safetensors", ".json") and path.is_file())
     files.append(root / MODEL_INDEX)
     known = {file: digest for file in files if (digest := expected_digest(root, file)) is not None}
-    findings: list[Finding] = []
+    findings: list[CheckpointFinding] = []
     for file, digest in known.items():
         subject = str(file.relative_to(root))
         tried = _tried(subject, "intact", partial(check_digest, file, digest, partial(progress, subject)))
         findings.extend(finding for finding in tried if finding.severity == "error")
     if not known:
-        return [Finding("ok", "checksums", "none known: this folder was not downloaded from the hub")]
+        return [CheckpointFinding("ok", "checksums", "none known: this folder was not downloaded from the hub")]
     if not findings:
         return [
-            Finding("ok", "checksums", f"{len(known)} of {len(files)} files have the hub's digest, and it is right")
+            CheckpointFinding(
+                "ok", "checksums", f"{len(known)} of {len(files)} files have the hub's digest, and it is right"
+            )
         ]
     return findings
 
 
-def _finite(component: Component, progress: Progress) -> Finding:
+def _finite(component: CheckpointComponent, progress: VerifyProgress) -> CheckpointFinding:
     bad: list[str] = []
     reader = TensorReader()
     for key, entry in component.entries.items():
@@ -128,5 +132,5 @@ def _finite(component: Component, progress: Progress) -> Finding:
                 bad.append(key)
         progress(component.name, entry.nbytes)
     if bad:
-        return Finding("error", component.name, f"{len(bad)} tensors hold NaN or infinity: {listed(bad)}")
-    return Finding("ok", component.name, "every number is finite")
+        return CheckpointFinding("error", component.name, f"{len(bad)} tensors hold NaN or infinity: {listed(bad)}")
+    return CheckpointFinding("ok", component.name, "every number is finite")

@@ -22,7 +22,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import tqdm
 
 from phonofilm.errors import CheckpointError, InputError
-from phonofilm.models.files import MODEL_INDEX, read_json, weight_files, weights_stem
+from phonofilm.models.checkpoint_files import MODEL_INDEX, read_json, weight_files, weights_stem
 
 logger = logging.getLogger(__name__)
 

@@ -12,14 +12,14 @@ from typing import Any
 
 from phonofilm.errors import CheckpointError
 from phonofilm.models.building import empty_module, place_tensors
-from phonofilm.models.files import MODEL_INDEX as MODEL_INDEX  # callers take it from here
-from phonofilm.models.files import listed, read_json, weights_stem
+from phonofilm.models.checkpoint_files import MODEL_INDEX as MODEL_INDEX  # callers take it from here
+from phonofilm.models.checkpoint_files import listed, read_json, weights_stem
 from phonofilm.models.shards import TensorEntry, read_entries
 
 PIPELINE_CLASS = "MOVA"
 PIPELINE_CLASSES = (PIPELINE_CLASS, "MOVATrain", "MOVALoRA")
 # The released file format: what each slot of model_index.json may name. The first is what we write.
-FORMAT: dict[str, tuple[tuple[str, str], ...]] = {
+COMPONENT_CLASSES: dict[str, tuple[tuple[str, str], ...]] = {
     "video_dit": (("mova.diffusion.models.wan_video_dit", "WanModel"),),
     "video_dit_2": (("mova.diffusion.models.wan_video_dit", "WanModel"),),
     "audio_dit": (("mova.diffusion.models.wan_audio_dit", "WanAudioModel"),),
@@ -30,7 +30,7 @@ FORMAT: dict[str, tuple[tuple[str, str], ...]] = {
     "tokenizer": (("transformers", "T5TokenizerFast"), ("transformers", "T5Tokenizer")),
     "scheduler": (("mova.diffusion.schedulers.flow_match_pair", "FlowMatchPairScheduler"),),
 }
-NETWORKS = tuple(name for name in FORMAT if name not in ("tokenizer", "scheduler"))
+NETWORKS = tuple(name for name in COMPONENT_CLASSES if name not in ("tokenizer", "scheduler"))
 OPTIONAL = ("video_dit_2",)  # a checkpoint of one expert has null here
 # Widths that two components share; a checkpoint put together from several models may get them wrong.
 MUST_AGREE = (
@@ -47,7 +47,7 @@ SCHEDULER_CONFIG = "scheduler_config.json"
 
 
 @dataclass(frozen=True)
-class Component:
+class CheckpointComponent:
     """One network of a checkpoint: its class in the file format, its config.json, and where each of its tensors lies."""
 
     name: str
@@ -79,7 +79,7 @@ class CheckpointLayout:
     """A checkpoint folder that has passed every check that needs no weights. `components` holds the networks only."""
 
     folder: Path
-    components: Mapping[str, Component]
+    components: Mapping[str, CheckpointComponent]
     tokenizer_class: str
     scheduler_config: Mapping[str, Any]
     scalars: PipelineScalars
@@ -94,7 +94,7 @@ def read_layout(folder: Path | str, skip: Collection[str] = ()) -> CheckpointLay
     """
     root = Path(folder)
     try:
-        index = read_index(root)
+        index = read_model_index(root)
         components = {
             name: read_component(root, name, index[name][1])
             for name in NETWORKS
@@ -114,7 +114,7 @@ def read_layout(folder: Path | str, skip: Collection[str] = ()) -> CheckpointLay
         raise CheckpointError(f"{error}. For a full report run: phonofilm models verify {root}") from error
 
 
-def read_index(root: Path) -> dict[str, tuple[str | None, str | None]]:
+def read_model_index(root: Path) -> dict[str, tuple[str | None, str | None]]:
     """(library, class) of every slot of model_index.json; (None, None) for one left empty on purpose.
 
     Raises CheckpointError when the folder is no MOVA checkpoint, or names something the format does not know.
@@ -131,19 +131,19 @@ def read_index(root: Path) -> dict[str, tuple[str | None, str | None]]:
             f"{root / MODEL_INDEX} describes a {content.get('_class_name')} pipeline; expected {PIPELINE_CLASS}"
         )
     slots = {name: value for name, value in content.items() if isinstance(value, list)}
-    if missing := [name for name in FORMAT if name not in slots]:
+    if missing := [name for name in COMPONENT_CLASSES if name not in slots]:
         raise CheckpointError(
-            f"{root / MODEL_INDEX} does not name {listed(missing)}; expected all of {', '.join(FORMAT)}"
+            f"{root / MODEL_INDEX} does not name {listed(missing)}; expected all of {', '.join(COMPONENT_CLASSES)}"
         )
     found: dict[str, tuple[str | None, str | None]] = {}
     for name, value in slots.items():
-        if value == [None, None] and (name in OPTIONAL or name not in FORMAT):
+        if value == [None, None] and (name in OPTIONAL or name not in COMPONENT_CLASSES):
             found[name] = (None, None)
             continue
-        known = FORMAT.get(name, ())
+        known = COMPONENT_CLASSES.get(name, ())
         if not known:
             raise CheckpointError(
-                f"{root / MODEL_INDEX} names an unknown component, {name}: {value}; expected {', '.join(FORMAT)}"
+                f"{root / MODEL_INDEX} names an unknown component, {name}: {value}; expected {', '.join(COMPONENT_CLASSES)}"
             )
         if tuple(value) not in known:
             options = " or ".join(f"{library}.{class_name}" for library, class_name in known)
@@ -155,19 +155,21 @@ def read_index(root: Path) -> dict[str, tuple[str | None, str | None]]:
     return found
 
 
-def read_component(root: Path, name: str, class_name: str | None) -> Component:
+def read_component(root: Path, name: str, class_name: str | None) -> CheckpointComponent:
     """One network's config and tensor table, compared with the network itself. Raises CheckpointError."""
     folder = root / name
     if not folder.is_dir():
         raise CheckpointError(f"the component {name} is missing: there is no folder {folder}")
     config = read_json(folder / "config.json")
-    component = Component(name, folder, str(class_name), config, read_entries(folder, weights_stem(str(class_name))))
+    component = CheckpointComponent(
+        name, folder, str(class_name), config, read_entries(folder, weights_stem(str(class_name)))
+    )
     module = empty_module(component.class_name, config, str(folder / "config.json"))
     place_tensors(name, module, component.entries)
     return component
 
 
-def check_fit(root: Path, components: Mapping[str, Component]) -> None:
+def check_fit(root: Path, components: Mapping[str, CheckpointComponent]) -> None:
     """Raises CheckpointError when components that are there were not made for each other."""
     for (one, one_key), (other, other_key) in MUST_AGREE:
         if one not in components or other not in components:

@@ -16,7 +16,7 @@ from phonofilm.models.quantized import is_stored
 from phonofilm.models.shards import TensorEntry, TensorReader
 
 Dtypes = torch.dtype | Mapping[str, torch.dtype] | None
-Progress = Callable[[str, int, int], None]
+LoadProgress = Callable[[str, int, int], None]
 DEFAULT_KEY = "default"
 
 
@@ -26,7 +26,7 @@ def load_components(
     *,
     skip: Collection[str] = (),
     device: torch.device | str = "cpu",
-    progress: Progress | None = None,
+    progress: LoadProgress | None = None,
 ) -> dict[str, nn.Module]:
     """Every network of the checkpoint, by its slot's name, in evaluation mode.
 
@@ -55,7 +55,7 @@ def load_component(
     name: str,
     torch_dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
-    progress: Progress | None = None,
+    progress: LoadProgress | None = None,
 ) -> nn.Module:
     """One network with its weights, in evaluation mode.
 

@@ -94,7 +94,7 @@ class QuantizedLinear(FusibleModule):
     def in_fp8(self, x: Tensor) -> Tensor:
         """x [..,i] quantised row by row, times the weight as it is stored: [..,o], in x's dtype."""
         rows = x.flatten(0, -2)
-        values, scale = ops.quantize_rows(rows) if self.fused else quantize_rows(rows, "fp8")
+        values, scale = ops.quantize_rows_fp8(rows) if self.fused else quantize_rows(rows, "fp8")
         # The kernel writes 16-bit results only; a float32 model gets its dtype back after it.
         product = torch._scaled_mm(
             values,
@@ -135,7 +135,7 @@ class QuantizationReport:
     worst_layer: str
 
 
-def check_format(kind: str) -> None:
+def check_quantization(kind: str) -> None:
     """Raises InputError for an unknown format, or one whose library is not installed."""
     if kind not in FORMATS:
         raise InputError(f"quantisation {kind!r} is unknown; use one of {', '.join(FORMATS)}")
@@ -143,12 +143,12 @@ def check_format(kind: str) -> None:
         _bitsandbytes()
 
 
-def quantize(network: nn.Module, kind: str) -> QuantizationReport:
+def quantize_network(network: nn.Module, kind: str) -> QuantizationReport:
     """Replace the linear layers of one tower or bridge, in place, one at a time.
 
     Raises InputError for an unknown format, or when there is nothing to replace (quantised already, or another network).
     """
-    check_format(kind)
+    check_quantization(kind)
     before = _bytes_of(network)
     names = list(_replaceable(network, nn.Linear))
     if not names:

@@ -22,9 +22,9 @@ from transformers import PreTrainedTokenizerFast, UMT5EncoderModel
 from phonofilm.errors import InputError
 from phonofilm.files import replacing
 from phonofilm.models.building import tensor_groups
-from phonofilm.models.files import INDEX_SUFFIX, MODEL_INDEX, read_json, weights_stem
+from phonofilm.models.checkpoint_files import INDEX_SUFFIX, MODEL_INDEX, read_json, weights_stem
 from phonofilm.models.layout import (
-    FORMAT,
+    COMPONENT_CLASSES,
     NETWORKS,
     OPTIONAL,
     PIPELINE_CLASS,
@@ -46,7 +46,7 @@ def save_checkpoint(
     scheduler_config: Mapping[str, Any],
     scalars: PipelineScalars,
     *,
-    tokenizer_class: str = FORMAT["tokenizer"][0][1],
+    tokenizer_class: str = COMPONENT_CLASSES["tokenizer"][0][1],
     max_shard_size: int | str = "5GB",
     overwrite: bool = False,
 ) -> Path:
@@ -69,7 +69,9 @@ def save_checkpoint(
                 save_component(partial / name, components[name], limit)
         _save_tokenizer(partial / "tokenizer", tokenizer, tokenizer_class)
         (partial / "scheduler").mkdir()
-        _write_json(partial / "scheduler" / SCHEDULER_CONFIG, _stamped(FORMAT["scheduler"][0][1], scheduler_config))
+        _write_json(
+            partial / "scheduler" / SCHEDULER_CONFIG, _stamped(COMPONENT_CLASSES["scheduler"][0][1], scheduler_config)
+        )
         _write_json(partial / MODEL_INDEX, _model_index(components, tokenizer_class, scalars))
         read_layout(partial)
     return target
@@ -159,8 +161,8 @@ def _save_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerFast, tokenizer_
 
 
 def _model_index(components: Mapping[str, nn.Module], tokenizer_class: str, scalars: PipelineScalars) -> dict[str, Any]:
-    classes: dict[str, list[str | None]] = {name: list(known[0]) for name, known in FORMAT.items()}
-    classes["tokenizer"] = [FORMAT["tokenizer"][0][0], tokenizer_class]
+    classes: dict[str, list[str | None]] = {name: list(known[0]) for name, known in COMPONENT_CLASSES.items()}
+    classes["tokenizer"] = [COMPONENT_CLASSES["tokenizer"][0][0], tokenizer_class]
     for name in OPTIONAL:
         if name not in components:
             classes[name] = [None, None]

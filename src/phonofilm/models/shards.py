@@ -1,4 +1,4 @@
-"""Safetensors: where each tensor of a component lies in its files, and reading it. Which files those are: files.py."""
+"""Safetensors: where each tensor of a component lies in its files, and reading it. Which files those are: checkpoint_files.py."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from phonofilm.errors import CheckpointError
-from phonofilm.models.files import INDEX_SUFFIX, listed, read_json, weight_files
+from phonofilm.models.checkpoint_files import INDEX_SUFFIX, listed, read_json, weight_files
 
 CHUNK_BYTES = 8 * 2**20
 MAX_HEADER_BYTES = 100_000_000
 
-DTYPES: dict[str, torch.dtype] = {
+TENSOR_DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64,
     "F32": torch.float32,
     "F16": torch.float16,
@@ -102,7 +102,7 @@ def read_header(file: Path) -> dict[str, TensorEntry]:
 
 
 def _entry(file: Path, key: str, value: dict[str, Any], data_start: int) -> TensorEntry:
-    dtype, shape = DTYPES[value["dtype"]], tuple(int(size) for size in value["shape"])
+    dtype, shape = TENSOR_DTYPES[value["dtype"]], tuple(int(size) for size in value["shape"])
     first, last = value["data_offsets"]
     nbytes = math.prod(shape) * dtype.itemsize
     if any(size < 0 for size in shape) or last - first != nbytes:

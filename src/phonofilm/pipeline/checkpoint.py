@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from phonofilm.models.layout import NETWORKS, PipelineScalars, read_layout
-from phonofilm.models.loading import Dtypes, Progress, load_components, load_tokenizer
+from phonofilm.models.loading import Dtypes, LoadProgress, load_components, load_tokenizer
 from phonofilm.models.saving import save_checkpoint
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler
 
@@ -26,7 +26,7 @@ def pipeline_arguments(
     *,
     device: torch.device | str,
     skip: Collection[str],
-    progress: Progress | None,
+    progress: LoadProgress | None,
     **hub: Any,
 ) -> dict[str, Any]:
     """The constructor arguments of MovaPipeline for a checkpoint. `skip` names components that stay None."""

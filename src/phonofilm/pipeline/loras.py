@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import nn
 
 from phonofilm.errors import InputError
-from phonofilm.lora.adapter import COMPONENTS, LoraFile
+from phonofilm.lora.adapter import LORA_COMPONENTS, LoraFile
 from phonofilm.lora.apply import MergedLoras, Use
 from phonofilm.lora.reading import read_lora
 from phonofilm.lora.strength import Strength
@@ -98,7 +98,7 @@ class LoraMethods:
         """Names of all loaded LoRAs by the part of the model that they change."""
         return {
             component: names
-            for component in COMPONENTS
+            for component in LORA_COMPONENTS
             if (names := [name for name, lora in self._loaded.items() if component in lora.adapters])
         }
 
@@ -131,7 +131,7 @@ class LoraMethods:
             self.engine.weights_changed()
 
     def _lora_parts(self) -> dict[str, nn.Module | None]:
-        return {name: getattr(self, name) for name in COMPONENTS}
+        return {name: getattr(self, name) for name in LORA_COMPONENTS}
 
     def _free_name(self) -> str:
         return next(

@@ -20,7 +20,7 @@ from phonofilm.media.clip import Clip
 from phonofilm.media.images import Fit
 from phonofilm.models.audio import WanAudioModel
 from phonofilm.models.bridge import DualTowerConditionalBridge
-from phonofilm.models.loading import Dtypes, Progress
+from phonofilm.models.loading import Dtypes, LoadProgress
 from phonofilm.models.video import WanModel
 from phonofilm.pipeline import checkpoint, conditions, decode, given, request
 from phonofilm.pipeline.decode import MovaPipelineOutput
@@ -88,7 +88,7 @@ class MovaPipeline(LoraMethods, DiffusionPipeline):
         *,
         device: torch.device | str = "cpu",
         skip: Collection[str] = (),
-        progress: Progress | None = None,
+        progress: LoadProgress | None = None,
         **hub: Any,
     ) -> MovaPipeline:
         """Load a checkpoint in the released layout. Nothing in it is imported or executed.

@@ -8,9 +8,9 @@ from phonofilm.errors import InputError
 from phonofilm.models.quantized import (
     QUANTIZED_COMPONENTS,
     QuantizationReport,
-    check_format,
+    check_quantization,
     format_of,
-    quantize,
+    quantize_network,
 )
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ def quantize_pipeline(pipe: MovaPipeline, kind: str) -> dict[str, QuantizationRe
     Weights must be where they compute or in host memory, and LoRAs merged already. Raises InputError for an unknown
     format, and for a pipeline that is quantised already.
     """
-    check_format(kind)
+    check_quantization(kind)
     networks = {name: getattr(pipe, name) for name in QUANTIZED_COMPONENTS if getattr(pipe, name) is not None}
     for name, network in networks.items():
         if (before := format_of(network)) is not None:
             raise InputError(f"{name} is quantised to {before} already; quantise the original checkpoint")
-    return {name: quantize(network, kind) for name, network in networks.items()}
+    return {name: quantize_network(network, kind) for name, network in networks.items()}

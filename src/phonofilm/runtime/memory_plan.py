@@ -18,7 +18,7 @@ from phonofilm.runtime.streaming import spread
 from phonofilm.units import format_gigabytes
 
 Offload = Literal["none", "model", "layer"]
-OFFLOADS: tuple[Offload, ...] = ("none", "model", "layer")
+PLANNED_OFFLOADS: tuple[Offload, ...] = ("none", "model", "layer")
 RESERVE = 600_000_000
 
 
@@ -125,8 +125,8 @@ def choose_offload(
 
     Raises InputError, saying what would fit, when nothing does.
     """
-    asked = OFFLOADS if offload is None else (offload,)
-    plans = {kind: _plan(kind, budget, model, work, streaming or StreamingOptions()) for kind in OFFLOADS}
+    asked = PLANNED_OFFLOADS if offload is None else (offload,)
+    plans = {kind: _plan(kind, budget, model, work, streaming or StreamingOptions()) for kind in PLANNED_OFFLOADS}
     fitting = [plan for plan in plans.values() if _fits(plan, budget)]
     for plan in fitting:
         if plan.offload in asked:

@@ -16,7 +16,7 @@ from phonofilm.models.building import empty_module
 from phonofilm.models.filling import assign_memory, fill, tensor_reads
 from phonofilm.models.joint import JointDenoiser
 from phonofilm.models.layout import CheckpointLayout
-from phonofilm.models.loading import Progress
+from phonofilm.models.loading import LoadProgress
 from phonofilm.models.quantized import loaded_dtype
 from phonofilm.pipeline.checkpoint import pipeline_arguments
 from phonofilm.pipeline.mova import MovaPipeline
@@ -63,7 +63,7 @@ def load_for_streaming(
     resident: int = 0,
     store: SlabFolder | None = None,
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: LoadProgress | None = None,
 ) -> LoadedPipeline:
     """Load a checkpoint for a `LayerEngine` with as many `resident` layers.
 
@@ -114,7 +114,7 @@ class _Loader:
         networks: dict[str, nn.Module],
         dtype: torch.dtype,
         threads: int,
-        progress: Progress | None,
+        progress: LoadProgress | None,
     ) -> None:
         self._layout, self._networks, self._dtype, self._progress = layout, networks, dtype, progress
         self.threads = threads

@@ -23,7 +23,7 @@ from phonofilm.models.hub import resolve_model
 from phonofilm.models.joint import JointDenoiser
 from phonofilm.models.layout import CheckpointLayout, read_layout
 from phonofilm.models.loading import load_components
-from phonofilm.models.quantized import format_of, quantize
+from phonofilm.models.quantized import format_of, quantize_network
 from phonofilm.pipeline.request import Defaults
 from phonofilm.training.checkpointing.checkpoints import checkpoint_folders, latest_checkpoint
 from phonofilm.training.checkpointing.sharded_checkpoints import SavedWeights
@@ -157,7 +157,7 @@ def _quantize(name: str, network: nn.Module, kind: str) -> None:
     already = format_of(network)
     if already is not None:
         raise InputError(f"quantize={kind}: {name} of this checkpoint is {already} already; leave quantize out")
-    report = quantize(network, kind)
+    report = quantize_network(network, kind)
     logger.info("%s: %d layers in %s, relative error %.4f", name, report.layers, kind, report.error)
 
 

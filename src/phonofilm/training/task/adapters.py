@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from phonofilm.errors import InputError, MissingExtraError
 from phonofilm.lora.adapter import SHORT_NAMES, Adapter, Layout, LoraFile
-from phonofilm.lora.layers import ATTENTION_TARGETS, adapted_layers
+from phonofilm.lora.target_layers import ATTENTION_TARGETS, adapted_layers
 from phonofilm.models.quantized import QuantizedLinear
 from phonofilm.training.config.finetune_config import AdapterConfig, LoraConfig, Part
 from phonofilm.training.task.joint_task import JointModel

@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import nn
 
 from phonofilm.lora.adapter import Adapter, LoraFile
-from phonofilm.lora.layers import linear_layers
+from phonofilm.lora.target_layers import linear_layers
 
 HIGH, LOW = re.compile(r"high[-_ ]?noise|(?<![a-z])high(?![a-z])"), re.compile(r"low[-_ ]?noise|(?<![a-z])low(?![a-z])")
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from torch import nn
 
 from phonofilm.errors import InputError
-from phonofilm.lora.adapter import COMPONENTS
+from phonofilm.lora.adapter import LORA_COMPONENTS
 from phonofilm.models.building import empty_module
 from phonofilm.models.layout import CheckpointLayout
 from phonofilm.models.quantized import CONFIG_KEY, QuantizedLinear
@@ -26,7 +26,7 @@ def linear_layers(components: Mapping[str, nn.Module | None]) -> dict[str, dict[
             for path, layer in module.named_modules()
             if isinstance(layer, (nn.Linear, QuantizedLinear))
         }
-        for name in COMPONENTS
+        for name in LORA_COMPONENTS
         if (module := components.get(name)) is not None
     }
 
@@ -36,14 +36,14 @@ def empty_components(layout: CheckpointLayout) -> dict[str, nn.Module | None]:
     return {
         name: empty_module(part.class_name, part.config, str(part.folder / "config.json"))
         for name, part in layout.components.items()
-        if name in COMPONENTS
+        if name in LORA_COMPONENTS
     }
 
 
 def check_plain(layout: CheckpointLayout) -> None:
     """Raises InputError when a checkpoint's weights are quantised: no LoRA can be merged into those."""
     for name, part in layout.components.items():
-        if name in COMPONENTS and part.config.get(CONFIG_KEY) is not None:
+        if name in LORA_COMPONENTS and part.config.get(CONFIG_KEY) is not None:
             raise InputError(
                 f"{name} of {layout.folder} is quantised, and a LoRA cannot be merged into that; merge it into the checkpoint "
                 "that was quantised (phonofilm lora merge), then quantise the result"
