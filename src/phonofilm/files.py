@@ -19,6 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from phonofilm.errors import InputError, MediaError, PhonofilmError
+from phonofilm.untrusted import FOLDER_FAULT, file_fault, shown
 
 TEMPORARY_PREFIX = ".phonofilm-"
 READ_BYTES = 8 * 2**20
@@ -84,8 +85,11 @@ def file_hash(path: Path, progress: Callable[[int], None] = lambda nbytes: None)
     `progress` is called with the bytes of every chunk read. Raises InputError when a file cannot be read.
     """
     digest = hashlib.sha256()
-    for file in sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]:
-        if path.is_dir():
+    fault = file_fault(path)
+    if fault not in (None, FOLDER_FAULT):
+        raise InputError(f"{shown(path)} cannot be read: {fault}")
+    for file in sorted(file for file in path.rglob("*") if file.is_file()) if fault else [path]:
+        if fault:
             digest.update(file.relative_to(path).as_posix().encode())
         try:
             for chunk in read_chunks(file):

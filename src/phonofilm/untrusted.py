@@ -17,10 +17,10 @@ from typing import Any
 from phonofilm.errors import InputError
 
 # A vocabulary of 250,000 words with their scores is 17 MB.
-MAX_JSON_BYTES = 64 * 2**20
+MAX_JSON_BYTES = 32 * 2**20
 MAX_JSON_DEPTH = 64
-# Enough for any 64-bit number.
-MAX_INTEGER_DIGITS = 20
+# Tokenizers write "no limit" as 10**30; a frame count of that size is for its reader to refuse.
+MAX_INTEGER_DIGITS = 40
 FOLDER_FAULT = "that is a folder"
 _NUMBER = re.compile(r"\s*[+-]?(?:\d{1,20}(?:\.\d{0,20})?|\.\d{1,20})(?:[eE][+-]?\d{1,2}|/\d{1,20})?\s*")
 # C0 and C1 controls but for line breaks and tabs, and what turns the direction of writing: they can rewrite a terminal.
@@ -51,7 +51,7 @@ def require_file(path: Path, what: str = "file") -> None:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """The value of a JSON text that is not too long, not nested too deeply, and whose numbers fit 64 bits and are finite.
+    """The value of a JSON text that is not too long, not nested too deeply, and whose numbers are short and finite.
 
     Raises ValueError that says what is wrong.
     """
@@ -67,11 +67,12 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def read_json_file(path: Path) -> Any:
-    """`parse_json` of a regular file in UTF-8. Raises ValueError and OSError."""
+    """`parse_json` of a regular file in UTF-8. Raises ValueError, and OSError (FileNotFoundError when it is missing)."""
+    size = path.stat().st_size
     fault = file_fault(path)
     if fault is not None:
         raise ValueError(fault)
-    if (size := path.stat().st_size) > MAX_JSON_BYTES:
+    if size > MAX_JSON_BYTES:
         raise ValueError(f"it has {size:,} bytes; at most {MAX_JSON_BYTES:,} are read")
     return parse_json(path.read_text(encoding="utf-8-sig"))
 

@@ -19,15 +19,25 @@ from phonofilm.models.audio import WanAudioModel
 from phonofilm.models.audio_vae import DAC, WEIGHT_NORM_SUFFIXES
 from phonofilm.models.bridge import DualTowerConditionalBridge
 from phonofilm.models.checkpoint_files import listed
+from phonofilm.models.config_check import MOST_LAYERS, check_bounds, check_depth, check_kinds, check_vae
 from phonofilm.models.quantized import CONFIG_KEY, prepare_for
 from phonofilm.models.shards import TensorEntry
 from phonofilm.models.video import WanModel
+from phonofilm.untrusted import shown
 
 logger = logging.getLogger(__name__)
 
 DIFFUSERS_CLASSES: dict[str, type[nn.Module]] = {
     cls.__name__: cls for cls in (WanModel, WanAudioModel, DualTowerConditionalBridge, DAC, AutoencoderKLWan)
 }
+# What of a text encoder's config.json counts; everything else, among it what names attention kernels, is passed over.
+TEXT_ENCODER_KEYS = (
+    *("vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_decoder_layers", "num_heads", "feed_forward_proj"),
+    *("relative_attention_num_buckets", "relative_attention_max_distance", "layer_norm_epsilon", "initializer_factor"),
+    *("dropout_rate", "classifier_dropout", "dense_act_fn", "is_gated_act", "is_encoder_decoder", "use_cache", "dtype"),
+    *("pad_token_id", "eos_token_id", "decoder_start_token_id", "tie_word_embeddings"),
+)
+TEXT_ENCODER_DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -51,31 +61,51 @@ def empty_module(class_name: str, config: Mapping[str, Any], origin: str) -> nn.
         with init_empty_weights():
             if class_name == UMT5EncoderModel.__name__:
                 _expect(config.get("model_type"), "umt5", "model_type", origin)
-                module: nn.Module = UMT5EncoderModel(UMT5Config.from_dict(dict(config)))
+                module: nn.Module = UMT5EncoderModel(_text_encoder_config(config))
             else:
                 _expect(config.get("_class_name"), class_name, "_class_name", origin)
                 cls = DIFFUSERS_CLASSES[class_name]
-                module = cls(**_arguments(cls, config, origin))
+                arguments = _arguments(cls, config, origin)
+                check_kinds(cls.__init__, arguments)
+                check_vae(class_name, arguments)
+                module = cls(**arguments)
         if class_name in DIFFUSERS_CLASSES:
             prepare_for(module, config, origin)
     except (
         TypeError,
         ValueError,
         KeyError,
+        IndexError,
         AttributeError,
+        AssertionError,
         ArithmeticError,
         RuntimeError,
+        MemoryError,
         StrictDataclassError,
     ) as error:
-        raise CheckpointError(f"{origin} describes no {class_name} that can be built: {error}") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise CheckpointError(f"{origin} describes no {class_name} that can be built: {shown(reason)}") from error
     if isinstance(module, UMT5EncoderModel):
         module.tie_weights()  # building on meta takes tied parameters apart
     return module
 
 
+def _text_encoder_config(config: Mapping[str, Any]) -> UMT5Config:
+    """The sizes alone. No key of a checkpoint may choose an implementation, an attention backend or code to load."""
+    sizes = {key: config[key] for key in TEXT_ENCODER_KEYS if key in config}
+    for key, value in sizes.items():
+        check_bounds(key, value)
+        if isinstance(value, list | dict):
+            raise ValueError(f"{key} is {value!r:.80}; expected a number, a switch or text")
+    if sizes.get("dtype") not in (None, *TEXT_ENCODER_DTYPES):
+        raise ValueError(f"dtype is {sizes['dtype']!r:.80}; expected one of {', '.join(TEXT_ENCODER_DTYPES)}")
+    check_depth(sizes, MOST_LAYERS)
+    return UMT5Config.from_dict(sizes)
+
+
 def _expect(given: object, expected: str, key: str, origin: str) -> None:
     if given != expected:
-        raise CheckpointError(f"{origin} has {key} {given!r}; expected {expected!r}")
+        raise CheckpointError(f"{origin} has {key} {given!r:.80}; expected {expected!r}")
 
 
 def _arguments(cls: type[nn.Module], config: Mapping[str, Any], origin: str) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from phonofilm.errors import CheckpointError
+from phonofilm.untrusted import read_json_file, shown
 
 MODEL_INDEX = "model_index.json"
 INDEX_SUFFIX = ".index.json"
@@ -17,10 +17,10 @@ PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON file whose top is an object. Raises CheckpointError when it is missing, unreadable or anything else."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json_file(path)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} is missing") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a JSON {type(content).__name__}; expected an object")
@@ -42,14 +42,19 @@ def weight_files(folder: Path, stem: str) -> tuple[Path, ...]:
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(f"{index} has no weight_map; it should say which shard holds which tensor")
     names = sorted({str(name) for name in weight_map.values()})
-    if strange := [name for name in names if Path(name).name != name or not name.endswith(".safetensors")]:
-        raise CheckpointError(f"{index} names {strange[0]!r}; expected safetensors files in the same folder")
+    if strange := [name for name in names if not _is_shard_name(name)]:
+        raise CheckpointError(f"{index} names {shown(strange[0])!r}; expected safetensors files in the same folder")
     if missing := [name for name in names if not (folder / name).is_file()]:
         raise CheckpointError(
             f"{len(missing)} of {len(names)} shards that {index} names are missing: {listed(missing)}; "
             "download them again (phonofilm models download resumes where it stopped)"
         )
     return tuple(folder / name for name in names)
+
+
+def _is_shard_name(name: str) -> bool:
+    """A plain file name, which leads to no other folder."""
+    return Path(name).name == name and name.endswith(".safetensors") and len(name) <= 200 and "\0" not in name
 
 
 def weights_stem(class_name: str) -> str:
@@ -59,6 +64,7 @@ def weights_stem(class_name: str) -> str:
 
 def listed(names: Sequence[str], limit: int = 5) -> str:
     """The first few names, and how many more there are."""
+    names = [shown(name) for name in names[:limit]] + list(names[limit:])
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more
 

@@ -265,14 +265,15 @@ def _outside_the_hub(name: str) -> Path | None:
 def _has_all_weights(folder: Path) -> bool:
     """Whether every file that a checkpoint folder names is there; what is in them is for health.py."""
     try:
-        slots = {name: value[1] for name, value in read_json(folder / MODEL_INDEX).items() if isinstance(value, list)}
+        index = read_json(folder / MODEL_INDEX)
+        slots = {name: value[1] for name, value in index.items() if isinstance(value, list) and len(value) == 2}
         for name, class_name in slots.items():
             if name == "tokenizer":
                 read_json(folder / name / "tokenizer_config.json")
             elif name == "scheduler":
                 read_json(folder / name / "scheduler_config.json")
             elif class_name is not None:
-                weight_files(folder / name, weights_stem(class_name))
+                weight_files(folder / name, weights_stem(str(class_name)))
     except CheckpointError:
         return False
     return True

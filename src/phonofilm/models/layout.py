@@ -14,7 +14,9 @@ from phonofilm.errors import CheckpointError
 from phonofilm.models.building import empty_module, place_tensors
 from phonofilm.models.checkpoint_files import MODEL_INDEX as MODEL_INDEX  # callers take it from here
 from phonofilm.models.checkpoint_files import listed, read_json, weights_stem
+from phonofilm.models.config_check import check_depth, check_normalizer, check_ranges
 from phonofilm.models.shards import TensorEntry, read_entries
+from phonofilm.untrusted import shown
 
 PIPELINE_CLASS = "MOVA"
 PIPELINE_CLASSES = (PIPELINE_CLASS, "MOVATrain", "MOVALoRA")
@@ -44,6 +46,28 @@ MUST_AGREE = (
     (("audio_dit", "out_dim"), ("audio_vae", "latent_dim")),
 )
 SCHEDULER_CONFIG = "scheduler_config.json"
+SCHEDULER_KEYS: dict[str, tuple[float, float] | type] = {
+    "num_inference_steps": (1, 100_000),
+    "num_train_timesteps": (1, 100_000),
+    "shift": (1e-3, 1e3),
+    "sigma_max": (1e-6, 1.0),
+    "sigma_min": (0.0, 1.0),
+    **dict.fromkeys(("inverse_timesteps", "extra_one_step", "reverse_sigmas", "exponential_shift"), bool),
+    "exponential_shift_mu": (-1e3, 1e3),
+    "shift_terminal": (-1e3, 1e3),
+}
+# The fields of pipeline.request.Defaults.
+DEFAULTS_KEYS: dict[str, tuple[float, float] | type] = {
+    **dict.fromkeys(("height", "width"), (1, 8192)),
+    "num_frames": (1, 100_000),
+    "frame_rate": (1.0, 240.0),
+    "num_inference_steps": (1, 100_000),
+    "guidance_scale": (-1e3, 1e3),
+    "modality_scale": (-1e3, 1e3),
+    "negative_prompt": str,
+}
+# Keys of a tokenizer's settings by which transformers would look for code, or for a vocabulary, somewhere else.
+CHOOSING_KEYS = ("auto_map", "trust_remote_code", "tokenizer_file", "vocab_file", "gguf_file", "fix_mistral_regex")
 
 
 @dataclass(frozen=True)
@@ -128,7 +152,7 @@ def read_model_index(root: Path) -> dict[str, tuple[str | None, str | None]]:
     content = read_json(root / MODEL_INDEX)
     if content.get("_class_name") not in PIPELINE_CLASSES:
         raise CheckpointError(
-            f"{root / MODEL_INDEX} describes a {content.get('_class_name')} pipeline; expected {PIPELINE_CLASS}"
+            f"{root / MODEL_INDEX} describes a {shown(content.get('_class_name'))} pipeline; expected {PIPELINE_CLASS}"
         )
     slots = {name: value for name, value in content.items() if isinstance(value, list)}
     if missing := [name for name in COMPONENT_CLASSES if name not in slots]:
@@ -143,12 +167,13 @@ def read_model_index(root: Path) -> dict[str, tuple[str | None, str | None]]:
         known = COMPONENT_CLASSES.get(name, ())
         if not known:
             raise CheckpointError(
-                f"{root / MODEL_INDEX} names an unknown component, {name}: {value}; expected {', '.join(COMPONENT_CLASSES)}"
+                f"{root / MODEL_INDEX} names an unknown component, {shown(name)}: {shown(value)}; "
+                f"expected {', '.join(COMPONENT_CLASSES)}"
             )
         if tuple(value) not in known:
             options = " or ".join(f"{library}.{class_name}" for library, class_name in known)
             raise CheckpointError(
-                f"{root / MODEL_INDEX} says that {name} is a {'.'.join(map(str, value))}, which is not known and was not "
+                f"{root / MODEL_INDEX} says that {name} is a {shown('.'.join(map(str, value)))}, which is not known and was not "
                 f"imported; expected {options}"
             )
         found[name] = (value[0], value[1])
@@ -164,6 +189,12 @@ def read_component(root: Path, name: str, class_name: str | None) -> CheckpointC
     component = CheckpointComponent(
         name, folder, str(class_name), config, read_entries(folder, weights_stem(str(class_name)))
     )
+    try:
+        check_depth(config, len(component.entries))
+    except ValueError as error:
+        raise CheckpointError(
+            f"{folder / 'config.json'} describes another network than its weights: {error}"
+        ) from error
     module = empty_module(component.class_name, config, str(folder / "config.json"))
     place_tensors(name, module, component.entries)
     return component
@@ -185,7 +216,18 @@ def check_tokenizer(root: Path) -> None:
     """Raises CheckpointError unless tokenizer/ holds a readable tokenizer.json."""
     if not (root / "tokenizer").is_dir():
         raise CheckpointError(f"the component tokenizer is missing: there is no folder {root / 'tokenizer'}")
-    read_json(root / "tokenizer" / "tokenizer.json")
+    file = root / "tokenizer" / "tokenizer.json"
+    content = read_json(file)
+    model = content.get("model")
+    if not isinstance(model, dict) or not model.get("vocab"):
+        raise CheckpointError(f"{file} has no model with a vocabulary; download it again")
+    try:
+        check_normalizer(content.get("normalizer"))
+    except ValueError as error:
+        raise CheckpointError(f"{file} has a broken normalizer: {error}; download it again") from error
+    settings = root / "tokenizer" / "tokenizer_config.json"
+    if settings.is_file() and (choosing := [key for key in CHOOSING_KEYS if key in read_json(settings)]):
+        raise CheckpointError(f"{settings} has {choosing[0]}, which names code or files to load; remove that line")
 
 
 def read_scheduler_config(root: Path) -> dict[str, Any]:
@@ -193,22 +235,38 @@ def read_scheduler_config(root: Path) -> dict[str, Any]:
     if not (root / "scheduler").is_dir():
         raise CheckpointError(f"the component scheduler is missing: there is no folder {root / 'scheduler'}")
     config = read_json(root / "scheduler" / SCHEDULER_CONFIG)
-    return {key: value for key, value in config.items() if not key.startswith("_")}
+    public = {key: value for key, value in config.items() if not key.startswith("_")}
+    _check_ranges(root / "scheduler" / SCHEDULER_CONFIG, public, SCHEDULER_KEYS)
+    return public
 
 
 def read_scalars(root: Path) -> PipelineScalars:
     """The pipeline's own numbers. Raises CheckpointError when one is out of range."""
     content = read_json(root / MODEL_INDEX)
+    defaults = content.get("defaults")
+    if defaults is not None and not isinstance(defaults, dict):
+        raise CheckpointError(f"{root / MODEL_INDEX} has defaults {defaults!r:.80}; expected an object")
+    _check_ranges(root / MODEL_INDEX, defaults or {}, DEFAULTS_KEYS, "defaults ")
     scalars = PipelineScalars(
         **{k: content[k] for k in ("boundary_ratio", "audio_vae_type", "defaults") if k in content}
     )
-    if not isinstance(scalars.boundary_ratio, int | float) or not 0 <= scalars.boundary_ratio <= 1:
+    ratio = scalars.boundary_ratio
+    if not isinstance(ratio, int | float) or isinstance(ratio, bool) or not 0 <= ratio <= 1:
         raise CheckpointError(
-            f"{root / MODEL_INDEX} has boundary_ratio {scalars.boundary_ratio!r}; expected a number between 0 and 1"
+            f"{root / MODEL_INDEX} has boundary_ratio {ratio!r:.80}; expected a number between 0 and 1"
         )
     if scalars.audio_vae_type != "dac":
         raise CheckpointError(
-            f"{root / MODEL_INDEX} has audio_vae_type {scalars.audio_vae_type!r}; the released models have 'dac', and no "
+            f"{root / MODEL_INDEX} has audio_vae_type {scalars.audio_vae_type!r:.80}; the released models have 'dac', and no "
             "other audio VAE is supported"
         )
     return scalars
+
+
+def _check_ranges(
+    file: Path, values: Mapping[str, Any], known: Mapping[str, tuple[float, float] | type], within: str = ""
+) -> None:
+    try:
+        check_ranges(values, known)
+    except ValueError as error:
+        raise CheckpointError(f"{file} {within and f'({within.strip()}) '}{error}") from error

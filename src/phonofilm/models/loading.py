@@ -11,13 +11,16 @@ from transformers import PreTrainedTokenizerFast
 from phonofilm.errors import CheckpointError, InputError
 from phonofilm.models.audio_vae import fuse_weight_norm
 from phonofilm.models.building import Placement, empty_module, place_tensors
-from phonofilm.models.layout import NETWORKS, CheckpointLayout
+from phonofilm.models.layout import NETWORKS, CheckpointLayout, check_tokenizer
 from phonofilm.models.quantized import is_stored
 from phonofilm.models.shards import TensorEntry, TensorReader
+from phonofilm.untrusted import shown
 
 Dtypes = torch.dtype | Mapping[str, torch.dtype] | None
 LoadProgress = Callable[[str, int, int], None]
 DEFAULT_KEY = "default"
+# Read by a tokenizer as soon as it is loaded: a broken table shows then, and not in the middle of a run.
+TRIAL = "A man says: \u201cna\u00efve \u2167 \ufb01ne \u4f60\u597d\u201d\u00a0\u2026"
 
 
 def load_components(
@@ -91,8 +94,20 @@ def load_tokenizer(layout: CheckpointLayout) -> PreTrainedTokenizerFast:
     """The tokenizer exactly as tokenizer.json defines it.
 
     The T5 class of transformers 5 would rebuild it from the vocabulary alone, and lose the file's own normaliser.
+    Raises CheckpointError for one that cannot be read.
     """
-    return PreTrainedTokenizerFast.from_pretrained(layout.folder / "tokenizer", local_files_only=True)
+    folder = layout.folder / "tokenizer"
+    check_tokenizer(layout.folder)
+    try:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+        tokenizer(TRIAL)
+    except BaseException as error:
+        # tokenizers, written in Rust, raises Exception itself, and PanicException, which is none.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        reason = shown(" ".join(str(error).split()))
+        raise CheckpointError(f"the tokenizer in {folder} cannot be read: {reason}; download it again") from error
+    return tokenizer
 
 
 def _read(placement: Placement, dtype: torch.dtype | None, device: torch.device, reader: TensorReader) -> Tensor:

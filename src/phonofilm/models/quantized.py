@@ -179,9 +179,9 @@ def prepare_for(network: nn.Module, config: Mapping[str, Any], origin: str) -> N
     told = config.get(CONFIG_KEY)
     if told is None:
         return
-    if told.get("quant_method") != METHOD or told.get("format") not in FORMATS:
+    if not isinstance(told, Mapping) or told.get("quant_method") != METHOD or told.get("format") not in FORMATS:
         raise CheckpointError(
-            f"{origin} has {CONFIG_KEY} {dict(told)!r}; expected quant_method {METHOD!r} and a format of {', '.join(FORMATS)}"
+            f"{origin} has {CONFIG_KEY} {told!r:.200}; expected quant_method {METHOD!r} and a format of {', '.join(FORMATS)}"
         )
     empty_quantized(network, told["format"])
 

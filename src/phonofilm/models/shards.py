@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import mmap
 import struct
@@ -15,9 +14,12 @@ from torch import Tensor
 
 from phonofilm.errors import CheckpointError
 from phonofilm.models.checkpoint_files import INDEX_SUFFIX, listed, read_json, weight_files
+from phonofilm.untrusted import file_fault, parse_json, shown
 
 CHUNK_BYTES = 8 * 2**20
-MAX_HEADER_BYTES = 100_000_000
+# The largest released shard has a header of 0.2 MB.
+MAX_HEADER_BYTES = 16 * 2**20
+MAX_DIMENSIONS = 8
 
 TENSOR_DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64,
@@ -71,6 +73,8 @@ def read_entries(folder: Path, stem: str) -> dict[str, TensorEntry]:
 
 def read_header(file: Path) -> dict[str, TensorEntry]:
     """The tensors a safetensors file declares. Raises CheckpointError when it is truncated or inconsistent."""
+    if (fault := file_fault(file)) is not None:
+        raise CheckpointError(f"{file} cannot be read: {fault}")
     size = file.stat().st_size
     with file.open("rb") as stream:
         prefix = stream.read(8)
@@ -81,7 +85,7 @@ def read_header(file: Path) -> dict[str, TensorEntry]:
             raise CheckpointError(f"{file} is truncated inside its header ({size} bytes); download it again")
         text = stream.read(length)
     try:
-        header = json.loads(text)
+        header = parse_json(text)
         declared = {key: value for key, value in header.items() if key != "__metadata__"}
         entries = {key: _entry(file, key, value, 8 + length) for key, value in declared.items()}
     except (UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -102,11 +106,11 @@ def read_header(file: Path) -> dict[str, TensorEntry]:
 
 
 def _entry(file: Path, key: str, value: dict[str, Any], data_start: int) -> TensorEntry:
-    dtype, shape = TENSOR_DTYPES[value["dtype"]], tuple(int(size) for size in value["shape"])
+    dtype, shape = TENSOR_DTYPES[value["dtype"]], tuple(value["shape"])
     first, last = value["data_offsets"]
-    nbytes = math.prod(shape) * dtype.itemsize
-    if any(size < 0 for size in shape) or last - first != nbytes:
-        raise ValueError(f"{key} is declared as {value}")
+    whole = all(type(number) is int and number >= 0 for number in (*shape, first, last))
+    if not whole or len(shape) > MAX_DIMENSIONS or last - first != (nbytes := math.prod(shape) * dtype.itemsize):
+        raise ValueError(f"{shown(key)} is declared as {shown(value)}")
     return TensorEntry(file, key, dtype, shape, data_start + first, nbytes)
 
 
