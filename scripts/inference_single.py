@@ -11,16 +11,17 @@ from pathlib import Path
 
 import torch
 
-from phonofilm.cli.asked import Asked
-from phonofilm.cli.checkpoint import open_checkpoint
-from phonofilm.cli.devices import choose_machine
-from phonofilm.cli.plan import plan
-from phonofilm.cli.prepare import prepare
-from phonofilm.cli.progress import Report
-from phonofilm.cli.several import is_shared, on_ranks, report_of
-from phonofilm.cli.studio import Studio
-from phonofilm.cli.summary import plan_line
+from phonofilm.cli.progress import report_to
 from phonofilm.errors import InputError, PhonofilmError
+from phonofilm.generation.checkpoint import open_checkpoint
+from phonofilm.generation.clip_plan import plan
+from phonofilm.generation.inputs import read_inputs
+from phonofilm.generation.options import ClipOptions
+from phonofilm.generation.placement.devices import choose_placement
+from phonofilm.generation.placement.ranks import is_shared, on_ranks
+from phonofilm.generation.report import Report, SilentReport
+from phonofilm.generation.session import Session
+from phonofilm.generation.summary import plan_line
 from phonofilm.parallel.parallel_session import ParallelConfig, ParallelSession
 from phonofilm.pipeline.request import NEGATIVE_PROMPT
 
@@ -87,7 +88,7 @@ def run(args: argparse.Namespace) -> Path | None:
 
 
 def generate(team: ParallelSession | None, args: argparse.Namespace) -> Path | None:
-    with report_of(team) as report:
+    with report_to() if team is None or team.is_first else SilentReport() as report:
         return make(team, args, report)
 
 
@@ -95,7 +96,7 @@ def make(team: ParallelSession | None, args: argparse.Namespace, report: Report)
     attention = None if args.attn_type is None else ATTENTION[args.attn_type]
     if args.attn_type is not None and attention is None:
         raise InputError(f"--attn_type {args.attn_type} is not available here; use torch, fa, fa3 or a sage kernel")
-    asked = Asked(
+    options = ClipOptions(
         prompt=args.prompt,
         negative_prompt=args.negative_prompt,
         image=args.ref_path,
@@ -109,20 +110,20 @@ def make(team: ParallelSession | None, args: argparse.Namespace, report: Report)
         seed=args.seed,
         output=args.output_path,
     )
-    prepared = prepare(asked, overwrite=True)
-    machine = choose_machine(
+    inputs = read_inputs(options, overwrite=True)
+    placement = choose_placement(
         "auto" if team is None else str(team.device),
         offload=args.offload,
         attention=attention,
         disk=args.offload_to_disk_path,
     )
-    if args.offload == "cpu" and not machine.offloads:
+    if args.offload == "cpu" and not placement.offloads:
         report.say("--offload cpu: there is no GPU, so the weights are in host memory already")
     checkpoint = open_checkpoint(args.ckpt_path)
-    planned = plan(prepared, checkpoint)
-    report.say(plan_line(planned, checkpoint, machine))
-    studio = Studio(checkpoint, machine, report, remove_video_dit=args.remove_video_dit, team=team)
-    return next(iter(studio.make(planned, overwrite=True)), None)
+    planned = plan(inputs, checkpoint)
+    report.say(plan_line(planned, checkpoint, placement))
+    session = Session(checkpoint, placement, report, remove_video_dit=args.remove_video_dit, team=team)
+    return next(iter(session.make(planned, overwrite=True)), None)
 
 
 def main(arguments: list[str] | None = None) -> int:

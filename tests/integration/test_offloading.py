@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from tests.integration.cli import TINY, generate, made
 
 from phonofilm import read_clip
-from phonofilm.cli.latents import read_latent_metadata
+from phonofilm.generation.latent_files import read_latent_metadata
 from phonofilm.media import read_metadata
 from phonofilm.models.audio_vae import DAC
 from phonofilm.models.layers import Block

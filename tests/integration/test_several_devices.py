@@ -19,10 +19,10 @@ from tests.integration.several_work import die_in_the_first_step, run_out_of_mem
 from tests.unit.lora_helpers import tiny_components, tiny_lora
 
 from phonofilm import read_clip
-from phonofilm.cli.asked import Asked
-from phonofilm.cli.order import Order
-from phonofilm.cli.several import on_ranks
 from phonofilm.errors import PhonofilmError
+from phonofilm.generation.options import ClipOptions
+from phonofilm.generation.placement.ranks import on_ranks
+from phonofilm.generation.run import RunOptions
 from phonofilm.lora.writing import save_lora
 from phonofilm.parallel.parallel_session import ParallelConfig, ParallelSession
 
@@ -109,12 +109,12 @@ def test_two_devices_decode_the_picture_of_one(options: tuple[str, ...], tmp_pat
     ],
 )
 def test_a_device_that_fails_in_the_middle_leaves_no_file(
-    fault: Callable[[ParallelSession, Order], list[Path]], complaint: str, tmp_path: Path
+    fault: Callable[[ParallelSession, RunOptions], list[Path]], complaint: str, tmp_path: Path
 ) -> None:
-    asked = Asked(prompt="a man speaks", size="32x32", num_frames=5, steps=2, seed=1, output=tmp_path / "clip.mp4")
-    order = Order(asked, model=str(CHECKPOINT), device="cpu")
+    clip = ClipOptions(prompt="a man speaks", size="32x32", num_frames=5, steps=2, seed=1, output=tmp_path / "clip.mp4")
+    options = RunOptions(clip, model=str(CHECKPOINT), device="cpu")
     with pytest.raises(PhonofilmError, match=complaint):
-        on_ranks(ParallelConfig(gpus=2), "cpu", fault, order)
+        on_ranks(ParallelConfig(gpus=2), "cpu", fault, options)
     assert list(tmp_path.iterdir()) == []
 
 

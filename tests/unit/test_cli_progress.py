@@ -10,7 +10,9 @@ import pytest
 from rich.console import Console
 
 from phonofilm.cli.bars import Bars
-from phonofilm.cli.progress import Lines, Report, duration, report_to, size
+from phonofilm.cli.progress import Lines, report_to
+from phonofilm.generation.report import Report
+from phonofilm.generation.units import format_duration, format_size
 
 EXPERTS = ("high",) * 12 + ("low",) * 28
 
@@ -73,11 +75,11 @@ def test_bars_are_for_terminals_only() -> None:
 
 
 def test_sizes_and_durations_read_well() -> None:
-    assert [size(n) for n in (0, 512, 588_700, 77_700_000_000, 1.2e12)] == [
+    assert [format_size(n) for n in (0, 512, 588_700, 77_700_000_000, 1.2e12)] == [
         "0 B",
         "512 B",
         "588.7 kB",
         "77.7 GB",
         "1.2 TB",
     ]
-    assert [duration(s) for s in (4.4, 200, 7500)] == ["4 s", "3 min 20 s", "2 h 5 min"]
+    assert [format_duration(s) for s in (4.4, 200, 7500)] == ["4 s", "3 min 20 s", "2 h 5 min"]

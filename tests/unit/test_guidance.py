@@ -7,7 +7,8 @@ import torch
 from tests.conftest import Golden, relative_error
 
 from phonofilm.errors import InputError
-from phonofilm.pipeline.guidance import Evaluation, Guidance, Latents, guidance_per_step, guided
+from phonofilm.pipeline.guidance import Evaluation, Guidance, guidance_per_step, guided
+from phonofilm.pipeline.types import Latents
 
 P, N, A = Evaluation.PROMPT, Evaluation.NEGATIVE, Evaluation.NEGATIVE_ALONE
 

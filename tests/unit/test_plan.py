@@ -14,10 +14,10 @@ from transformers import UMT5Config, UMT5EncoderModel
 from typer.testing import CliRunner
 
 from phonofilm.cli.main import app
-from phonofilm.cli.memory import known_peak
 from phonofilm.errors import InputError
 from phonofilm.evaluation.counters import count
 from phonofilm.evaluation.flops import forward_flops
+from phonofilm.generation.placement.cards import known_peak
 from phonofilm.models.joint import JointDenoiser
 from phonofilm.runtime import released
 from phonofilm.runtime.footprint import Footprint, TextBlocks, decoding_bytes

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import torch
 
-from phonofilm.pipeline.guidance import Evaluation, Latents, guidance_per_step
-from phonofilm.pipeline.sampling import Held, clean_where_held, sample
+from phonofilm.pipeline.guidance import Evaluation, guidance_per_step
+from phonofilm.pipeline.sampling import clean_where_known, sample
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler, Step
+from phonofilm.pipeline.types import KnownLatents, Latents
 
 SCHEDULER = FlowMatchPairScheduler(shift=5.0, extra_one_step=True)
 STEPS = SCHEDULER.steps(5, video_shift=7.0, audio_shift=3.0)
@@ -43,8 +44,8 @@ def test_a_track_held_whole_is_clean_at_timestep_zero_throughout() -> None:
         assert torch.equal(now.audio, clean)
         return [Latents(torch.ones_like(now.video), torch.full_like(now.audio, 9.0)) for _ in asked]
 
-    held = Held(clean, torch.ones(7, dtype=torch.bool))
-    out = sample(velocity, start, clean_where_held(STEPS, None, held), PLAIN, held_audio=held)
+    held = KnownLatents(clean, torch.ones(7, dtype=torch.bool))
+    out = sample(velocity, start, clean_where_known(STEPS, None, held), PLAIN, known_audio=held)
     assert torch.equal(out.audio, clean)
     assert {audio for _, audio in seen} == {0.0}
     assert [video for video, _ in seen] == [s.video.timestep for s in STEPS]
@@ -62,7 +63,7 @@ def test_a_held_prefix_follows_its_own_noise_and_ends_exact() -> None:
         levels.append(step.video.sigma)
         return [Latents(torch.zeros_like(now.video), torch.zeros_like(now.audio)) for _ in asked]
 
-    out = sample(velocity, start, STEPS, PLAIN, held_video=Held(clean, where))
+    out = sample(velocity, start, STEPS, PLAIN, known_video=KnownLatents(clean, where))
     assert levels == [s.video.sigma for s in STEPS]
     assert torch.equal(out.video[:, :, :2], clean[:, :, :2])
     assert torch.equal(out.video[:, :, 2:], start.video[:, :, 2:])

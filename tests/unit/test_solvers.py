@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from phonofilm.errors import InputError
-from phonofilm.pipeline.guidance import Evaluation, Guidance, Latents
-from phonofilm.pipeline.sampling import Held, clean_where_held, sample
+from phonofilm.pipeline.guidance import Evaluation, Guidance
+from phonofilm.pipeline.sampling import clean_where_known, sample
 from phonofilm.pipeline.schedule import Step, TrackStep
 from phonofilm.pipeline.solvers import SOLVERS, PairSolver
+from phonofilm.pipeline.types import KnownLatents, Latents
 
 MULTISTEP = [name for name in SOLVERS if name != "euler"]
 SPREAD, MEAN = 0.3, 1.5  # of the data: a Gaussian, whose velocity and paths are known
@@ -150,11 +151,11 @@ def test_unipc_by_hand_over_three_steps() -> None:
 
 @pytest.mark.parametrize("name", MULTISTEP)
 def test_a_track_held_whole_stays_as_it_is_and_leaves_the_other_its_order(name: str) -> None:
-    held = Held(torch.full_like(START.video, 0.25), torch.ones(3, dtype=torch.bool))
+    held = KnownLatents(torch.full_like(START.video, 0.25), torch.ones(3, dtype=torch.bool))
 
     def made(count: int) -> Latents:
-        plan = clean_where_held(steps(count), held, None)
-        return sample(gaussian, START, plan, [Guidance()] * count, held_video=held, solver=PairSolver(name))
+        plan = clean_where_known(steps(count), held, None)
+        return sample(gaussian, START, plan, [Guidance()] * count, known_video=held, solver=PairSolver(name))
 
     assert torch.equal(made(7).video, held.clean)
     assert torch.equal(made(7).audio, solved(name, 7).audio)
@@ -162,8 +163,8 @@ def test_a_track_held_whole_stays_as_it_is_and_leaves_the_other_its_order(name: 
 
 @pytest.mark.parametrize("name", SOLVERS)
 def test_a_prefix_held_in_part_ends_exact_and_does_not_touch_the_rest(name: str) -> None:
-    held = Held(torch.full_like(START.audio, 0.25), torch.tensor([True, True, False, False, False]))
-    made = solved(name, 9, held_audio=held).audio
+    held = KnownLatents(torch.full_like(START.audio, 0.25), torch.tensor([True, True, False, False, False]))
+    made = solved(name, 9, known_audio=held).audio
     assert torch.equal(made[..., :2], held.clean[..., :2])
     assert torch.allclose(made[..., 2:], solved(name, 9).audio[..., 2:], rtol=0, atol=1e-12)
 

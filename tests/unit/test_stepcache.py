@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from phonofilm.errors import InputError
-from phonofilm.pipeline.guidance import Evaluation, Guidance, Latents, guidance_per_step
+from phonofilm.pipeline.guidance import Evaluation, Guidance, guidance_per_step
 from phonofilm.pipeline.sampling import sample
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler, Step
 from phonofilm.pipeline.stepcache import StepCache, always_computed, cache_name, parse_cache
+from phonofilm.pipeline.types import Latents
 
 P, N = Evaluation.PROMPT, Evaluation.NEGATIVE
 STEPS = FlowMatchPairScheduler(shift=5.0, extra_one_step=True).steps(50)

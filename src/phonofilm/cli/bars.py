@@ -6,7 +6,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from phonofilm.cli.progress import LogLines, Pace, size
+from phonofilm.cli.progress import LogLines, Pace
+from phonofilm.generation.units import format_size
 
 
 class Bars:
@@ -46,7 +47,9 @@ class Bars:
     def loading(self, component: str, done: int, total: int) -> None:
         if component not in self._loading:
             self._loading[component] = self._progress.add_task(f"load {component}", total=total, about="")
-        self._progress.update(self._loading[component], completed=done, about=f"{size(done)} of {size(total)}")
+        self._progress.update(
+            self._loading[component], completed=done, about=f"{format_size(done)} of {format_size(total)}"
+        )
 
     def start_steps(self, experts: tuple[str, ...]) -> None:
         for part in self._parts:

@@ -38,9 +38,9 @@ def bench(
     from rich.console import Console
     from rich.table import Table
 
-    from phonofilm.cli.devices import choose_machine
+    from phonofilm.generation.placement.devices import choose_placement
 
-    machine = choose_machine(device, dtype)
+    machine = choose_placement(device, dtype)
     wanted = size_named(size or ("360p" if machine.device.type == "cuda" else "tiny"))
     field = chosen(only or (), machine.device)
     on_gpu = machine.device.type == "cuda"

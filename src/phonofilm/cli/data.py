@@ -162,8 +162,8 @@ def show(
 
 
 def _encoders(model: str, device: str) -> Encoders:
-    from phonofilm.cli.devices import choose_device
     from phonofilm.data.encoders import Encoders
+    from phonofilm.generation.placement.devices import choose_device
     from phonofilm.models.hub import resolve_model
     from phonofilm.models.layout import read_layout
 

@@ -73,32 +73,35 @@ def _devices() -> Table:
     import psutil
     import torch
 
-    from phonofilm.cli.progress import size
+    from phonofilm.generation.units import format_size
 
     table = _table("devices", "device", "what it is", "memory")
     memory = psutil.virtual_memory()
     table.add_row(
         "cpu",
         f"{psutil.cpu_count(logical=False) or '?'} cores, {torch.get_num_threads()} threads used by PyTorch",
-        f"{size(memory.total)}, {size(memory.available)} free",
+        f"{format_size(memory.total)}, {format_size(memory.available)} free",
     )
     for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         free, total = torch.cuda.mem_get_info(index)
         about = torch.cuda.get_device_properties(index)
         table.add_row(
-            f"cuda:{index}", f"{about.name}, sm_{about.major}{about.minor}", f"{size(total)}, {size(free)} free"
+            f"cuda:{index}",
+            f"{about.name}, sm_{about.major}{about.minor}",
+            f"{format_size(total)}, {format_size(free)} free",
         )
     if torch.backends.mps.is_available():
-        table.add_row("mps", "Apple GPU", f"{size(torch.mps.recommended_max_memory())} recommended at most")
+        table.add_row("mps", "Apple GPU", f"{format_size(torch.mps.recommended_max_memory())} recommended at most")
     return table
 
 
 def _attention() -> Table:
     """Backends that are installed are tried, on the device and in the precision that `generate` would use."""
-    from phonofilm.cli.devices import attention_backend_name, attention_backends, choose_machine
     from phonofilm.errors import InputError
+    from phonofilm.generation.placement.attention import attention_backend_name, attention_backends
+    from phonofilm.generation.placement.devices import choose_placement
 
-    machine = choose_machine()
+    machine = choose_placement()
     states: dict[str, list[str]] = {"work here": [], "installed, not for this device": [], "not installed": []}
     for name, missing in attention_backends().items():
         if missing is not None:

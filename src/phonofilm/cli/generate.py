@@ -136,12 +136,13 @@ def generate(
     ] = None,
 ) -> None:
     """Make a clip: picture and sound together, from a prompt and a first frame."""
-    from phonofilm.cli.asked import Asked
-    from phonofilm.cli.offloading import limits
-    from phonofilm.cli.order import Order, carry_out
+    from phonofilm.cli.progress import report_to
+    from phonofilm.generation.options import ClipOptions
+    from phonofilm.generation.placement.offload import memory_limits
+    from phonofilm.generation.run import RunOptions, run
     from phonofilm.parallel.parallel_session import ParallelConfig
 
-    asked = Asked(
+    options = ClipOptions(
         prompt=prompt,
         negative_prompt=negative_prompt,
         image=image,
@@ -174,9 +175,9 @@ def generate(
         output_type=output_type,
         contact_sheet=contact_sheet,
     )
-    memory = limits(vram_limit, ram_limit, slots, resident_layers, vae_tiling)
-    order = Order(
-        asked,
+    memory = memory_limits(vram_limit, ram_limit, slots, resident_layers, vae_tiling)
+    request = RunOptions(
+        options,
         model,
         device,
         dtype,
@@ -193,5 +194,5 @@ def generate(
         quantize=quantize,
         compiles=compile_layers,
     )
-    for path in carry_out(order):
+    for path in run(request, report_to):
         typer.echo(path)

@@ -35,8 +35,8 @@ def look_at(clip: Path) -> tuple[Mapping[str, Any] | None, ContainerReport | Non
 
     Raises InputError when there is no such file, MediaError when it is damaged.
     """
-    from phonofilm.cli.latents import is_latents, read_latent_metadata
     from phonofilm.errors import InputError, MediaError
+    from phonofilm.generation.latent_files import is_latents, read_latent_metadata
     from phonofilm.media import read_metadata
     from phonofilm.media.clip_checks import check_container
 

@@ -96,8 +96,8 @@ def merge(
     max_shard_size: Annotated[str, typer.Option(help="Largest weight file.")] = "5GB",
 ) -> None:
     """Write a checkpoint with LoRAs baked in; it needs no --lora and costs nothing per step."""
-    from phonofilm.cli.loras import LoraShelf
     from phonofilm.errors import InputError
+    from phonofilm.generation.loras import LoraFiles
     from phonofilm.lora.apply import Use
     from phonofilm.lora.baking import bake
     from phonofilm.models.hub import resolve_model
@@ -109,11 +109,11 @@ def merge(
             "give at least one LoRA, and last the folder to write: phonofilm lora merge nano x.safetensors OUT"
         )
     layout = read_layout(resolve_model(checkpoint))
-    taken = LoraShelf(layout).take(files)
-    account = [use.account() for use in taken]
+    taken = LoraFiles(layout).take(files)
+    account = [use.metadata() for use in taken]
     uses = [Use(use.lora, use.strength) for use in taken]
     parts = bake(layout, uses, Path(out), account, max_shard_size=max_shard_size)
-    typer.echo(f"{out}: {', '.join(use.told for use in taken)} merged into {', '.join(parts)}")
+    typer.echo(f"{out}: {', '.join(use.summary for use in taken)} merged into {', '.join(parts)}")
 
 
 def components_of(model: str) -> dict[str, nn.Module | None]:

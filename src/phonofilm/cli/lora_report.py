@@ -28,32 +28,33 @@ def report(
     offload: Annotated[str, typer.Option(help="Where weights wait: none, model, layer or group.")] = "none",
 ) -> None:
     """Compare clips without a LoRA, with it, and with each of its parts alone: pictures, sounds, figures, verdicts."""
-    from phonofilm.cli.checkpoint import open_checkpoint
-    from phonofilm.cli.devices import attention_of, choose_machine, explaining_memory
     from phonofilm.cli.progress import report_to
-    from phonofilm.cli.studio import Studio
     from phonofilm.evaluation.lora_compare import Order, compare
     from phonofilm.evaluation.lora_page import verdicts, write_page
+    from phonofilm.generation.checkpoint import open_checkpoint
+    from phonofilm.generation.placement.attention import attention_of
+    from phonofilm.generation.placement.devices import choose_placement, explaining_memory
+    from phonofilm.generation.session import Session
 
     told = tuple(line for text in prompts for line in _prompts(text))
-    checkpoint, machine = open_checkpoint(model), choose_machine(device, dtype, offload)
+    checkpoint, placement = open_checkpoint(model), choose_placement(device, dtype, offload)
     (use,) = checkpoint.loras.take([lora]) or (None,)
     if use is None:
         raise InputError("name a LoRA; none has nothing to report on")
     call = {"num_inference_steps": steps, "num_frames": num_frames}
     order = Order(told, tuple(range(seed, seed + seeds)), call)
-    with report_to() as progress, attention_of(machine), explaining_memory(machine):
-        pipe = Studio(checkpoint, machine, progress).pipeline()
+    with report_to() as progress, attention_of(placement), explaining_memory(placement):
+        pipe = Session(checkpoint, placement, progress).pipeline()
         comparison = compare(
             pipe, use.lora, order, use.strength, lambda name, at, of: progress.stage(f"clips {at + 1} of {of}: {name}")
         )
     about = {
-        "LoRA": use.account(),
+        "LoRA": use.metadata(),
         "layout": str(use.lora.layout),
         **use.lora.metadata,
-        "model": checkpoint.told_name,
+        "model": checkpoint.portable_name,
         "fingerprint": checkpoint.fingerprint,
-        "dtype": machine.dtype_name,
+        "dtype": placement.dtype_name,
         "seeds": list(order.seeds),
         **{key: value for key, value in call.items() if value is not None},
     }

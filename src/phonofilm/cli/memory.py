@@ -22,8 +22,6 @@ CARDS = (8, 12, 16, 24, 48, 80)
 SHARED_BY = (2, 4, 8)
 WEIGHT_BYTES = 2
 TEXT_TOKENS = 512
-# Vendors' dense bfloat16 peaks, TFLOP/s. A name is matched as part of what the driver reports.
-PEAKS = {"H200": 989, "H100 PCIe": 756, "H100": 989, "A100": 312, "L40S": 362, "RTX 4090": 165, "RTX 3090": 71}
 FRAME_RATE = Fraction(24)
 
 
@@ -99,6 +97,7 @@ def _this_machine(vram_limit: float | None, host: int | None, flops: float | Non
     import psutil
     import torch
 
+    from phonofilm.generation.placement.cards import known_peak
     from phonofilm.runtime.memory_plan import Budget
 
     memory = psutil.virtual_memory().available if host is None else host
@@ -112,11 +111,6 @@ def _this_machine(vram_limit: float | None, host: int | None, flops: float | Non
     if vram_limit is None:
         return ThisMachine(told, None)
     return ThisMachine(told, Budget(round(vram_limit * 1e9), memory, flops, link))
-
-
-def known_peak(name: str) -> float | None:
-    """FLOP/s of a device in dense bfloat16 by its maker's data sheet, or None for one not listed here."""
-    return next((peak * 1e12 for part, peak in PEAKS.items() if part in name), None)
 
 
 def _card(gigabytes: int) -> Budget:

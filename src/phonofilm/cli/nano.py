@@ -82,7 +82,7 @@ def measure(
 ) -> None:
     """Measure sync, what comes out as prompted, the autoencoders and speed; docs/measuring.md explains the figures."""
     _find_recipe()
-    from phonofilm.cli.devices import choose_machine
+    from phonofilm.generation.placement.devices import choose_placement
     from phonofilm.pipeline.mova import MovaPipeline
     from recipes.nano.measuring.generated_clips import Plan
     from recipes.nano.measuring.measure import measure as run_measure
@@ -99,7 +99,7 @@ def measure(
         sweep_clips=sweep_clips,
         batch=batch,
     )
-    machine = choose_machine(device)
+    machine = choose_placement(device)
     pipeline = MovaPipeline.from_pretrained(model, machine.dtype, device=machine.device)
     pipeline.set_progress_bar_config(disable=True)
     with _bars() as on_progress:
@@ -125,8 +125,8 @@ def learned(
 ) -> None:
     """Measure what a LoRA taught the embedded model of a new scene, and what it forgot; docs/tutorial.md."""
     _find_recipe()
-    from phonofilm.cli.devices import choose_machine
-    from phonofilm.cli.loras import LoraShelf, put_on
+    from phonofilm.generation.loras import LoraFiles, use_loras
+    from phonofilm.generation.placement.devices import choose_placement
     from phonofilm.models.hub import resolve_model
     from phonofilm.models.layout import read_layout
     from phonofilm.pipeline.mova import MovaPipeline
@@ -134,14 +134,14 @@ def learned(
     from recipes.nano.measuring.learned import measure_learned
     from recipes.nano.measuring.learned_report import learned_markdown, write_learned
 
-    uses = LoraShelf(read_layout(resolve_model(model))).take(lora)
-    machine = choose_machine(device)
+    uses = LoraFiles(read_layout(resolve_model(model))).take(lora)
+    machine = choose_placement(device)
     pipeline = MovaPipeline.from_pretrained(model, machine.dtype, device=machine.device)
     pipeline.set_progress_bar_config(disable=True)
     with _bars() as on_progress:
         report = measure_learned(
             pipeline,
-            lambda pipe: put_on(pipe, uses),
+            lambda pipe: use_loras(pipe, uses),
             out / "clips",
             Plan(clips=old_clips, steps=steps, batch=batch),
             scene=scene,

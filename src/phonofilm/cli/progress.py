@@ -3,34 +3,14 @@
 from __future__ import annotations
 
 import logging
-import math
 import sys
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 import typer
 
-
-class Report(Protocol):
-    """Where a run reports to. Entered before the first report, and left however the run ends."""
-
-    def __enter__(self) -> Report: ...
-    def __exit__(self, *error: object) -> None: ...
-    def say(self, text: str) -> None:
-        """A line that stays."""
-
-    def loading(self, component: str, done: int, total: int) -> None:
-        """Bytes of a component's weights that have arrived."""
-
-    def start_steps(self, experts: tuple[str, ...]) -> None:
-        """Sampling begins; the expert ("high" or "low") of every step."""
-
-    def step(self, done: int) -> None:
-        """So many steps are done."""
-
-    def stage(self, name: str) -> None:
-        """Something of unknown length begins: decoding, writing. It ends what was shown before."""
+from phonofilm.generation.report import Report
+from phonofilm.generation.units import format_duration, format_size
 
 
 def report_to(stream_is_terminal: bool | None = None) -> Report:
@@ -55,7 +35,7 @@ class Pace:
         if done == 1:
             self._second = now
         each = (now - self._second) / (done - 1) if done > 1 else now - self._start
-        left = "" if done == self._total else f", {duration(each * (self._total - done))} left"
+        left = "" if done == self._total else f", {format_duration(each * (self._total - done))} left"
         return f"{each:.2f} s/step{left}"
 
 
@@ -79,7 +59,7 @@ class Lines:
 
     def loading(self, component: str, done: int, total: int) -> None:
         if done == total:
-            self.say(f"loaded {component} ({size(total)})")
+            self.say(f"loaded {component} ({format_size(total)})")
 
     def start_steps(self, experts: tuple[str, ...]) -> None:
         self._experts, self._pace = experts, Pace(len(experts))
@@ -108,20 +88,3 @@ class LogLines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._say(f"{record.levelname.lower()}: {record.getMessage()}")
-
-
-def size(nbytes: float) -> str:
-    """77.7 GB, 3.8 MB, 512 B."""
-    exponent = min(4, int(math.log10(max(1.0, nbytes)) // 3))
-    unit = ("B", "kB", "MB", "GB", "TB")[exponent]
-    return f"{nbytes / 1000**exponent:.{1 if exponent else 0}f} {unit}"
-
-
-def duration(seconds: float) -> str:
-    """42 s, 3 min 20 s, 2 h 5 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -8,7 +8,8 @@ from typing import Protocol
 
 import typer
 
-from phonofilm.cli.progress import LogLines, duration
+from phonofilm.cli.progress import LogLines
+from phonofilm.generation.units import format_duration
 from phonofilm.training.loop.training_state import TrainingProgress
 
 
@@ -26,7 +27,7 @@ def report_training(terminal: bool | None = None) -> TrainingReport:
 def pace(now: TrainingProgress) -> str:
     """Losses, seconds per update, time left."""
     losses = "".join(f"{name} {value:.4f}  " for name, value in now.losses.items())
-    return f"{losses}{now.seconds_per_update:.3g} s/step  {duration(now.seconds_left)} left"
+    return f"{losses}{now.seconds_per_update:.3g} s/step  {format_duration(now.seconds_left)} left"
 
 
 class TrainingLines:

@@ -1,4 +1,4 @@
-"""What the model is told before sampling: the prompt's embeddings, the first (and last) frame as latents with a mask, and
+"""The conditions of sampling: the prompt's embeddings, the first (and last) frame as latents with a mask, and
 the latents of given tracks.
 
 Shapes: b clips, f/h/w latent frames, rows, columns, c latent channels, l = 512 text positions.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import ftfy
@@ -20,26 +19,10 @@ from torch import Tensor
 
 from phonofilm.errors import InputError
 from phonofilm.geometry import ClipGeometry
-from phonofilm.models.joint import TEXT_LENGTH, fold_text_padding
-from phonofilm.pipeline.given import Given
+from phonofilm.models.joint import TEXT_LENGTH
+from phonofilm.pipeline.edit_tasks import EditTask
 from phonofilm.pipeline.guidance import Evaluation, Guidance
-from phonofilm.pipeline.sampling import Held
-
-
-@dataclass(frozen=True)
-class Text:
-    """A prompt as the towers read it: embeddings [b,l,d], zero past each prompt's end, and the lengths [b] in tokens."""
-
-    embeds: Tensor
-    lengths: Tensor
-
-    def repeated(self, times: int) -> Text:
-        """Each prompt `times` times in a row."""
-        return Text(self.embeds.repeat_interleave(times, 0), self.lengths.repeat_interleave(times, 0))
-
-    def folded(self) -> tuple[Tensor, Tensor]:
-        """The same text with its padding folded to as few positions as possible, and their attention bias."""
-        return fold_text_padding(self.embeds, self.lengths)
+from phonofilm.pipeline.types import KnownLatents, Text
 
 
 def clean_prompt(prompt: str) -> str:
@@ -80,8 +63,8 @@ def texts_needed(
 ) -> dict[Evaluation, Text]:
     """The text of every evaluation that some step needs, one row per clip. `encode` turns prompts, named, into embeddings."""
 
-    def rows(told: str | Sequence[str] | Text, what: str) -> Text:
-        prompts = [told] if isinstance(told, str) else told
+    def rows(text_or_prompts: str | Sequence[str] | Text, what: str) -> Text:
+        prompts = [text_or_prompts] if isinstance(text_or_prompts, str) else text_or_prompts
         text = prompts if isinstance(prompts, Text) else encode(prompts, what)
         return text.repeated(clips // text.embeds.shape[0])
 
@@ -148,22 +131,22 @@ def frame_condition(
     return torch.cat([mask.to(latents), latents], dim=1)
 
 
-def held_video(vae: Any, task: Given, clips: int, device: torch.device) -> Held | None:
+def known_video(vae: Any, task: EditTask, clips: int, device: torch.device) -> KnownLatents | None:
     """The known part of the picture as latents for `clips` clips, or None when nothing of it is given."""
     if task.video is None:
         return None
     frames = torch.from_numpy(task.video.data).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
     known = encode_video(vae, frames, device)
-    return Held(_filled(known, task.geometry.latent_frames, clips), torch.from_numpy(task.video.where))
+    return KnownLatents(_filled(known, task.geometry.latent_frames, clips), torch.from_numpy(task.video.where))
 
 
-def held_audio(vae: Any, task: Given, clips: int, device: torch.device) -> Held | None:
+def known_audio(vae: Any, task: EditTask, clips: int, device: torch.device) -> KnownLatents | None:
     """The known part of the sound as latents for `clips` clips, or None when nothing of it is given."""
     if task.audio is None:
         return None
     wave = vae.preprocess(torch.from_numpy(task.audio.data)[None, None])
     known = vae.encode(wave.to(device=device, dtype=vae.dtype)).mode().float()
-    return Held(_filled(known, task.geometry.audio_latents, clips), torch.from_numpy(task.audio.where))
+    return KnownLatents(_filled(known, task.geometry.audio_latents, clips), torch.from_numpy(task.audio.where))
 
 
 def _filled(known: Tensor, length: int, clips: int) -> Tensor:

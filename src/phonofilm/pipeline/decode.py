@@ -16,7 +16,7 @@ from torch import Tensor
 from phonofilm.geometry import ClipGeometry
 from phonofilm.media.clip import Clip
 from phonofilm.pipeline.conditions import denormalize
-from phonofilm.pipeline.given import Decoded
+from phonofilm.pipeline.types import Decoded
 
 
 def decode_video(vae: Any, latents: Tensor) -> Tensor:
@@ -80,6 +80,6 @@ class MovaPipelineOutput(BaseOutput):
                 frames = frames.permute(0, 2, 3, 1).numpy()
             images = np.stack([np.asarray(f) for f in frames])
             images = images if images.dtype == np.uint8 else to_uint8(images)
-            told = {} if metadata is None else metadata[index]
-            clips.append(Clip(images, self.frame_rate, np.asarray(audio), self.sampling_rate, told))
+            about = {} if metadata is None else metadata[index]
+            clips.append(Clip(images, self.frame_rate, np.asarray(audio), self.sampling_rate, about))
         return clips

@@ -1,4 +1,4 @@
-"""The two experts as one callable for the sampler: which expert runs at a step, and what it is told.
+"""The two experts as one callable for the sampler: which expert runs at a step, and with which inputs.
 
 Shapes: b clips, c latent channels, f/h/w latent frames, rows, columns, t audio latents.
 """
@@ -21,9 +21,9 @@ from phonofilm.models.bridge import DualTowerConditionalBridge
 from phonofilm.models.joint import JointDenoiser, JointOutput, Positions
 from phonofilm.models.shared_forward import Conditioning, StepInputs, forward_one
 from phonofilm.models.video import WanModel
-from phonofilm.pipeline.conditions import Text
-from phonofilm.pipeline.guidance import Evaluation, Latents
+from phonofilm.pipeline.guidance import Evaluation
 from phonofilm.pipeline.schedule import Step
+from phonofilm.pipeline.types import Latents, Text
 
 ExpertName = Literal["high", "low"]
 

@@ -14,16 +14,9 @@ import numpy as np
 from torch import Tensor
 
 from phonofilm.errors import InputError
+from phonofilm.pipeline.types import Latents
 
 EVERY_STEP = (0.0, 1.0)
-
-
-@dataclass(frozen=True)
-class Latents:
-    """Both modalities' latents or velocities: video [b,c,f,h,w], audio [b,c,t], float32."""
-
-    video: Tensor
-    audio: Tensor
 
 
 class Evaluation(Enum):

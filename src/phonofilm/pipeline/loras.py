@@ -65,8 +65,12 @@ class LoraMethods:
             raise InputError(
                 f"a LoRA named {name!r} is loaded already; choose another adapter_name, or unload it first"
             )
-        told = pretrained_model_name_or_path_or_dict
-        lora = told if isinstance(told, LoraFile) else read_lora(told, self._lora_parts(), expert=expert, alpha=alpha)
+        source = pretrained_model_name_or_path_or_dict
+        lora = (
+            source
+            if isinstance(source, LoraFile)
+            else read_lora(source, self._lora_parts(), expert=expert, alpha=alpha)
+        )
         self._merge({**self._loaded, name: lora}, {**self._active, name: weight})
         return name
 

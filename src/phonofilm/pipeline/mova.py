@@ -22,16 +22,18 @@ from phonofilm.models.audio import WanAudioModel
 from phonofilm.models.bridge import DualTowerConditionalBridge
 from phonofilm.models.loading import Dtypes, LoadProgress
 from phonofilm.models.video import WanModel
-from phonofilm.pipeline import checkpoint, conditions, decode, given, request
+from phonofilm.pipeline import conditions, decode, edit_tasks, pretrained, request
 from phonofilm.pipeline.decode import MovaPipelineOutput
 from phonofilm.pipeline.denoising import Engine, Experts, ExpertVelocity, Resident, model_text
-from phonofilm.pipeline.guidance import EVERY_STEP, Latents, guidance_per_step
+from phonofilm.pipeline.edit_tasks import EditTask
+from phonofilm.pipeline.guidance import EVERY_STEP, guidance_per_step
 from phonofilm.pipeline.loras import LoraMethods
 from phonofilm.pipeline.request import Defaults, Picture
-from phonofilm.pipeline.sampling import clean_where_held, sample
+from phonofilm.pipeline.sampling import clean_where_known, sample
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler, Step
 from phonofilm.pipeline.solvers import DEFAULT_SOLVER, PairSolver
 from phonofilm.pipeline.stepcache import NO_CACHE, StepCache, parse_cache
+from phonofilm.pipeline.types import Decoded, Latents, Text
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 
@@ -105,16 +107,16 @@ class MovaPipeline(LoraMethods, DiffusionPipeline):
         Raises:
             CheckpointError: naming what is missing, unknown, misshapen, truncated or unsafe, before weights are read.
         """
-        told = checkpoint.pipeline_arguments(
+        arguments = pretrained.pipeline_arguments(
             pretrained_model_name_or_path, torch_dtype, device=device, skip=skip, progress=progress, **hub
         )
-        return cls(**told)
+        return cls(**arguments)
 
     def save_pretrained(
         self, save_directory: str | Path, *, max_shard_size: int | str = "5GB", overwrite: bool = False
     ) -> None:
         """Write a checkpoint in the original's layout and names, which other MOVA tools open. Whole, or not at all."""
-        checkpoint.save_pipeline(self, save_directory, max_shard_size, overwrite)
+        pretrained.save_pipeline(self, save_directory, max_shard_size, overwrite)
 
     @property
     def interrupt(self) -> bool:
@@ -123,7 +125,7 @@ class MovaPipeline(LoraMethods, DiffusionPipeline):
 
     @property
     def default_geometry(self) -> ClipGeometry:
-        """The sizes of a clip of which nothing is asked, in this checkpoint's units."""
+        """The sizes of a clip with no size set, in this checkpoint's units."""
         expert = self.video_dit if self.video_dit is not None else self.video_dit_2
         return ClipGeometry(
             height=self.defaults.height,
@@ -148,9 +150,9 @@ class MovaPipeline(LoraMethods, DiffusionPipeline):
         video: Clip | None = None,
         audio: Clip | tuple[np.ndarray, int] | None = None,
         continue_from: Clip | None = None,
-        overlap_frames: int = given.OVERLAP_FRAMES,
+        overlap_frames: int = edit_tasks.OVERLAP_FRAMES,
         retake: tuple[float, float] | None = None,
-        retake_tracks: given.RetakeTracks = "both",
+        retake_tracks: edit_tasks.RetakeTracks = "both",
         image_fit: Fit = "crop",
         height: int | None = None,
         width: int | None = None,
@@ -171,8 +173,8 @@ class MovaPipeline(LoraMethods, DiffusionPipeline):
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         latents: Tensor | None = None,
         audio_latents: Tensor | None = None,
-        prompt_embeds: conditions.Text | None = None,
-        negative_prompt_embeds: conditions.Text | None = None,
+        prompt_embeds: Text | None = None,
+        negative_prompt_embeds: Text | None = None,
         output_type: str = "pil",
         return_dict: bool = True,
         callback_on_step_end: Callable[[MovaPipeline, int, float, dict[str, Tensor]], dict[str, Tensor]] | None = None,
@@ -251,9 +253,9 @@ class MovaPipeline(LoraMethods, DiffusionPipeline):
             [conditions.frame_condition(self.video_vae, task.geometry, device, first, last) for first in pictures]
         )
         condition = condition.repeat_interleave(clips // len(pictures), 0)
-        held_video = conditions.held_video(self.video_vae, task, clips, device)
-        held_audio = conditions.held_audio(self.audio_vae, task, clips, device)
-        steps = clean_where_held(steps, held_video, held_audio)
+        known_video = conditions.known_video(self.video_vae, task, clips, device)
+        known_audio = conditions.known_audio(self.audio_vae, task, clips, device)
+        steps = clean_where_known(steps, known_video, known_audio)
         experts = self._experts(boundary_ratio, remove_video_dit)
         phases = [experts.name_at(step.video.timestep) for step in steps]
         velocity = ExpertVelocity(
@@ -262,7 +264,7 @@ class MovaPipeline(LoraMethods, DiffusionPipeline):
             steps,
             task.geometry,
             condition,
-            {evaluation: model_text(told, device) for evaluation, told in text.items()},
+            {evaluation: model_text(embeds, device) for evaluation, embeds in text.items()},
             bridge_scale,
         )
         cached = None if threshold is None else StepCache(velocity, threshold, phases)
@@ -281,8 +283,8 @@ class MovaPipeline(LoraMethods, DiffusionPipeline):
                 noise,
                 steps,
                 guidance,
-                held_video=held_video,
-                held_audio=held_audio,
+                known_video=known_video,
+                known_audio=known_audio,
                 solver=integrator,
                 phases=phases,
                 on_step=on_step,
@@ -292,7 +294,7 @@ class MovaPipeline(LoraMethods, DiffusionPipeline):
         self.maybe_free_model_hooks()
         return out if return_dict else (out.frames, out.audio)  # type: ignore[return-value] # diffusers' convention
 
-    def encode_prompt(self, prompts: Sequence[str], what: str = "prompt") -> conditions.Text:
+    def encode_prompt(self, prompts: Sequence[str], what: str = "prompt") -> Text:
         """Embeddings of the prompts. Raises InputError for an empty prompt or one of more than 512 tokens."""
         if self.text_encoder is None or self.tokenizer is None:
             raise InputError(
@@ -315,11 +317,11 @@ class MovaPipeline(LoraMethods, DiffusionPipeline):
         removes = release if remove_video_dit and low is not None else None
         return Experts(high, low, self.audio_dit, self.dual_tower_bridge, boundary, removes)
 
-    def _finish(self, task: given.Given, clean: Latents, output_type: str) -> MovaPipelineOutput:
+    def _finish(self, task: EditTask, clean: Latents, output_type: str) -> MovaPipelineOutput:
         geometry = task.geometry
         if output_type == "latent":
             return MovaPipelineOutput(clean.video, clean.audio, geometry.sampling_rate, geometry.frame_rate)
         frames = decode.decode_video(self.video_vae, clean.video)
         sound = decode.decode_audio(self.audio_vae, clean.audio, geometry)
-        made = [task.join(given.Decoded(f, s, geometry.sampling_rate)) for f, s in zip(frames, sound, strict=True)]
+        made = [task.join(Decoded(f, s, geometry.sampling_rate)) for f, s in zip(frames, sound, strict=True)]
         return MovaPipelineOutput(*decode.to_output_type(made, output_type), made[0].sampling_rate, geometry.frame_rate)

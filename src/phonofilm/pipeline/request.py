@@ -17,10 +17,10 @@ from phonofilm.errors import InputError
 from phonofilm.geometry import ClipGeometry, nearest_multiple
 from phonofilm.media.clip import Clip
 from phonofilm.media.images import Fit, fit_image, load_image
-from phonofilm.pipeline import given
-from phonofilm.pipeline.conditions import Text, image_tensor, white_frame
-from phonofilm.pipeline.given import Decoded, Given
-from phonofilm.pipeline.guidance import Latents
+from phonofilm.pipeline import edit_tasks
+from phonofilm.pipeline.conditions import image_tensor, white_frame
+from phonofilm.pipeline.edit_tasks import EditTask
+from phonofilm.pipeline.types import Decoded, Latents, Text
 
 NEGATIVE_PROMPT = (
     "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，"
@@ -31,7 +31,7 @@ Picture = Image.Image | str | Path
 
 @dataclass(frozen=True)
 class Defaults:
-    """What a call uses when it is not told: the released models' own, or those a checkpoint's model_index.json names."""
+    """What a call uses where an argument is left out: the released models' own, or those in a model_index.json."""
 
     height: int = 352
     width: int = 640
@@ -50,9 +50,9 @@ class Tracks:
     video: Clip | None = None
     audio: Clip | tuple[np.ndarray, int] | None = None
     continue_from: Clip | None = None
-    overlap_frames: int = given.OVERLAP_FRAMES
+    overlap_frames: int = edit_tasks.OVERLAP_FRAMES
     retake: tuple[float, float] | None = None
-    retake_tracks: given.RetakeTracks = "both"
+    retake_tracks: edit_tasks.RetakeTracks = "both"
 
     @property
     def clip(self) -> Clip | None:
@@ -70,7 +70,7 @@ class Sizes:
     frame_rate: float | Fraction | None = None
 
 
-def plan_clip(tracks: Tracks, sizes: Sizes, default: ClipGeometry) -> Given:
+def plan_clip(tracks: Tracks, sizes: Sizes, default: ClipGeometry) -> EditTask:
     """Which window to make and what of it is known. `default` holds the checkpoint's factors and default sizes."""
     named = [name for name in ("video", "audio", "continue_from") if getattr(tracks, name) is not None]
     if len(named) > 1:
@@ -79,25 +79,27 @@ def plan_clip(tracks: Tracks, sizes: Sizes, default: ClipGeometry) -> Given:
         raise InputError("retake needs the clip to mend: give it as video=")
     geometry = _geometry(sizes, tracks.clip, default)
     if tracks.continue_from is not None:
-        return given.continuation(tracks.continue_from, geometry, tracks.overlap_frames)
+        return edit_tasks.continuation(tracks.continue_from, geometry, tracks.overlap_frames)
     if tracks.video is not None:
         if sizes.num_frames is not None or sizes.frame_rate is not None:
             raise InputError("num_frames and frame_rate follow the given video; leave them out")
-        geometry = given.covering_geometry(tracks.video, geometry)
+        geometry = edit_tasks.covering_geometry(tracks.video, geometry)
         if tracks.retake is not None:
-            return given.retake(tracks.video, geometry, tracks.retake, tracks.retake_tracks)
-        return given.sound_for_video(tracks.video, geometry)
+            return edit_tasks.retake(tracks.video, geometry, tracks.retake, tracks.retake_tracks)
+        return edit_tasks.sound_for_video(tracks.video, geometry)
     if tracks.audio is not None:
         wave, rate = _sound(tracks.audio)
         if sizes.num_frames is None:
             frames = max(1, -(-wave.shape[1] * geometry.frame_rate // rate))
             factor = geometry.temporal_factor
             geometry = replace(geometry, num_frames=int(1 + factor * -(-(frames - 1) // factor)))
-        return given.picture_for_sound(wave, rate, geometry)
-    return Given(geometry, None, None, None, _as_made)
+        return edit_tasks.picture_for_sound(wave, rate, geometry)
+    return EditTask(geometry, None, None, None, _as_made)
 
 
-def first_frames(image: Picture | Sequence[Picture] | None, task: Given, fit: Fit, prompts: int) -> tuple[Tensor, ...]:
+def first_frames(
+    image: Picture | Sequence[Picture] | None, task: EditTask, fit: Fit, prompts: int
+) -> tuple[Tensor, ...]:
     """The first frames, float32 [1,3,h,w] in -1..1: one for all prompts, or one for each. White stands for none."""
     if image is None:
         image = task.first_frame

@@ -1,46 +1,26 @@
 """The sampling loop: from noise to two clean latents. It takes a callable for the velocities and knows no model.
 
-A track may be given. Held whole, it is clean at its own timestep 0 from the first step to the last: the modalities were
-trained with independent timesteps, so the model knows that state. Held in part (a prefix, or all but a stretch), the
+A track may be given. Known whole, it is clean at its own timestep 0 from the first step to the last: the modalities were
+trained with independent timesteps, so the model knows that state. KnownLatents in part (a prefix, or all but a stretch), the
 known part is put back before every step, noised to the step's sigma.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
-import torch
 from torch import Tensor
 
-from phonofilm.pipeline.guidance import Evaluation, Guidance, Latents, guided
+from phonofilm.pipeline.guidance import Evaluation, Guidance, guided
 from phonofilm.pipeline.schedule import Step, TrackStep
 from phonofilm.pipeline.solvers import PairSolver
+from phonofilm.pipeline.types import KnownLatents, Latents
 
 Velocity = Callable[[Step, Latents, Sequence[Evaluation]], Sequence[Latents]]
 OnStep = Callable[[Step, Latents], tuple[Latents, bool]]
 CLEAN = TrackStep(timestep=0.0, sigma=0.0, sigma_next=0.0)
-
-
-@dataclass(frozen=True)
-class Held:
-    """What is known of one track: `clean` latents in the track's shape, and where they hold, bool [time]."""
-
-    clean: Tensor
-    where: Tensor
-
-    @property
-    def whole(self) -> bool:
-        return bool(self.where.all())
-
-    def mask(self, like: Tensor) -> Tensor:
-        """`where` shaped to broadcast over latents: time is dimension 2 of both modalities."""
-        return self.where.to(like.device).reshape(1, 1, -1, *[1] * (like.dim() - 3))
-
-    def put_back(self, latents: Tensor, noise: Tensor, sigma: float) -> Tensor:
-        """`latents` with the known part replaced by itself at noise level `sigma`."""
-        return torch.where(self.mask(latents), (1 - sigma) * self.clean + sigma * noise, latents)
 
 
 def sample(
@@ -49,8 +29,8 @@ def sample(
     steps: Sequence[Step],
     guidance: Sequence[Guidance],
     *,
-    held_video: Held | None = None,
-    held_audio: Held | None = None,
+    known_video: KnownLatents | None = None,
+    known_audio: KnownLatents | None = None,
     solver: PairSolver | None = None,
     phases: Sequence[object] | None = None,
     on_step: OnStep | None = None,
@@ -63,8 +43,8 @@ def sample(
     Args:
         velocity: gives both velocities for a step and the latents, once for each way of running the model.
         noise: start latents, float32; they stay float32 between steps.
-        steps, guidance: one entry per step; the steps as `clean_where_held` leaves them.
-        held_video, held_audio: what is given of a track.
+        steps, guidance: one entry per step; the steps as `clean_where_known` leaves them.
+        known_video, known_audio: what is given of a track.
         solver: a new one for this run; Euler's by default.
         phases: one entry per step, which changes where another model takes over.
         on_step: called after every step; returns the latents to go on with, and whether to stop here.
@@ -73,8 +53,8 @@ def sample(
     latents, last = noise, None
     for position, (step, scales) in enumerate(zip(steps, guidance, strict=True)):
         latents = Latents(
-            _known(held_video, latents.video, noise.video, step.video.sigma),
-            _known(held_audio, latents.audio, noise.audio, step.audio.sigma),
+            _known(known_video, latents.video, noise.video, step.video.sigma),
+            _known(known_audio, latents.audio, noise.audio, step.audio.sigma),
         )
         field = (scales.evaluations, None if phases is None else phases[position])
         if field != last:
@@ -90,11 +70,11 @@ def sample(
             if _identity(latents) != before:
                 solver.restart()
     return Latents(
-        _known(held_video, latents.video, noise.video, 0.0), _known(held_audio, latents.audio, noise.audio, 0.0)
+        _known(known_video, latents.video, noise.video, 0.0), _known(known_audio, latents.audio, noise.audio, 0.0)
     )
 
 
-def clean_where_held(steps: Sequence[Step], video: Held | None, audio: Held | None) -> list[Step]:
+def clean_where_known(steps: Sequence[Step], video: KnownLatents | None, audio: KnownLatents | None) -> list[Step]:
     """The steps, with a track that is held whole clean at all of them."""
     whole = {"video": video is not None and video.whole, "audio": audio is not None and audio.whole}
     return [
@@ -108,5 +88,5 @@ def _identity(latents: Latents) -> tuple[object, ...]:
     return tuple((id(t), 0 if t.is_inference() else t._version) for t in (latents.video, latents.audio))
 
 
-def _known(held: Held | None, latents: Tensor, noise: Tensor, sigma: float) -> Tensor:
+def _known(held: KnownLatents | None, latents: Tensor, noise: Tensor, sigma: float) -> Tensor:
     return latents if held is None else held.put_back(latents, noise, sigma)

@@ -14,8 +14,8 @@ from typing import Protocol
 from torch import Tensor
 
 from phonofilm.errors import InputError
-from phonofilm.pipeline.guidance import Latents
 from phonofilm.pipeline.schedule import Step, TrackStep, euler_step
+from phonofilm.pipeline.types import Latents
 
 DEFAULT_SOLVER = "euler"
 

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from phonofilm.errors import InputError
-from phonofilm.pipeline.guidance import Evaluation, Latents
+from phonofilm.pipeline.guidance import Evaluation
 from phonofilm.pipeline.sampling import Velocity
 from phonofilm.pipeline.schedule import Step
+from phonofilm.pipeline.types import Latents
 
 NO_CACHE = "none"
 DEFAULT_THRESHOLD = 0.05
@@ -29,9 +30,9 @@ def parse_cache(text: str) -> float | None:
     """ "easy:0.05" -> 0.05, "easy" -> the default threshold, "none" -> None. Raises InputError for anything else."""
     if text == NO_CACHE:
         return None
-    name, _, told = text.partition(":")
+    name, _, number = text.partition(":")
     try:
-        threshold = float(told) if ":" in text else DEFAULT_THRESHOLD
+        threshold = float(number) if ":" in text else DEFAULT_THRESHOLD
     except ValueError:
         threshold = math.nan
     if name != "easy" or not 0 < threshold < math.inf:

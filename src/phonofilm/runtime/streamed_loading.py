@@ -18,8 +18,8 @@ from phonofilm.models.joint import JointDenoiser
 from phonofilm.models.layout import CheckpointLayout
 from phonofilm.models.loading import LoadProgress
 from phonofilm.models.quantized import loaded_dtype
-from phonofilm.pipeline.checkpoint import pipeline_arguments
 from phonofilm.pipeline.mova import MovaPipeline
+from phonofilm.pipeline.pretrained import pipeline_arguments
 from phonofilm.runtime.slab_files import stored_slabs
 from phonofilm.runtime.slabs import HostSlab, SlabLayout, host_memory
 from phonofilm.runtime.streaming import Group, layer_groups, parameters_of, slab_parameters, spread

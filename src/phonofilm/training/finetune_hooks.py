@@ -20,9 +20,9 @@ from phonofilm.models.hub import resolve_model
 from phonofilm.models.joint import TEXT_LENGTH
 from phonofilm.models.layout import CheckpointLayout, read_layout
 from phonofilm.models.loading import load_component
-from phonofilm.pipeline.conditions import Text
 from phonofilm.pipeline.request import Defaults
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler
+from phonofilm.pipeline.types import Text
 from phonofilm.training.config.finetune_config import SetConfig
 from phonofilm.training.dry_run.estimate import Estimate
 from phonofilm.training.dry_run.measure_run import ExpertSwitch, MicroBatchKind, estimate_run

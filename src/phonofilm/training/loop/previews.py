@@ -19,11 +19,11 @@ from phonofilm.media.sheet import contact_sheet
 from phonofilm.media.write import save_clip
 from phonofilm.models.joint import JointOutput
 from phonofilm.models.shared_forward import Conditioning, StepInputs, forward_one
-from phonofilm.pipeline.conditions import Text
 from phonofilm.pipeline.denoising import ExpertName
 from phonofilm.pipeline.mova import MovaPipeline
 from phonofilm.pipeline.request import Defaults, Picture
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler
+from phonofilm.pipeline.types import Text
 from phonofilm.training.loop.metrics_log import HookResult
 from phonofilm.training.loop.validation import resident, training_device
 from phonofilm.training.task.interface import HookContext

@@ -1,4 +1,4 @@
-"""What was asked for one clip, option by option. Reading it from a JSON line and laying one over another; no checks of sense."""
+"""The options of one clip, as given. Reading them from a JSON line and merging two sets; their values are checked elsewhere."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any, get_args, get_type_hints
 
 from phonofilm.errors import InputError
 
-# Saying one of a group takes back what was said of the others before.
+# Setting one option of a group unsets the others of the options below it.
 EXCLUSIVE = (("seconds", "num_frames"), ("video", "audio", "continue_from"))
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Options as they were given; None where nothing was said. The names are the command's options and a JSONL line's keys.
+class ClipOptions:
+    """Options as they were given; None where an option was left out. The names are the command's options and a JSONL line's keys.
 
-    Several-part values are text: size "640x352", retake "1.5:2.5" (seconds), modality_scale "3.5,1", fps "24000/1001",
+    ParallelConfig-part values are text: size "640x352", retake "1.5:2.5" (seconds), modality_scale "3.5,1", fps "24000/1001",
     guidance_interval "0:0.6" (of the steps), each lora "file", "file:0.8" or "file:video=1,audio=0.5"; no LoRA at all is "none".
     """
 
@@ -53,22 +53,22 @@ class Asked:
     output_type: str | None = None
     contact_sheet: Path | None = None
 
-    def over(self, base: Asked) -> Asked:
-        """These options, and where nothing was said, those of `base`."""
-        said = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
-        taken_back = {name: None for group in EXCLUSIVE if said.keys() & set(group) for name in group}
-        return replace(base, **(taken_back | said))
+    def over(self, base: ClipOptions) -> ClipOptions:
+        """These options, and those of `base` where one was left out."""
+        given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
+        unset = {name: None for group in EXCLUSIVE if given.keys() & set(group) for name in group}
+        return replace(base, **(unset | given))
 
 
-def asked_from_json(content: Any, where: str) -> Asked:
+def options_from_json(content: Any, where: str) -> ClipOptions:
     """The options of a JSONL line (or of a clip's metadata). Raises InputError, naming `where`, for a key or value of no use."""
     if not isinstance(content, Mapping):
         raise InputError(f'{where}: expected a JSON object such as {{"prompt": "..."}}, got {content!r:.60}')
-    kinds = {name: get_args(hint)[0] for name, hint in get_type_hints(Asked).items()}
+    kinds = {name: get_args(hint)[0] for name, hint in get_type_hints(ClipOptions).items()}
     if unknown := [str(key) for key in content if key not in kinds]:
         raise InputError(f"{where}: unknown key {', '.join(unknown)}; known are {', '.join(kinds)}")
     values = {key: value for key, value in content.items() if value is not None}
-    return Asked(**{key: _converted(key, value, kinds[key], where) for key, value in values.items()})
+    return ClipOptions(**{key: _converted(key, value, kinds[key], where) for key, value in values.items()})
 
 
 def _converted(key: str, value: Any, kind: type, where: str) -> Any:

@@ -1,4 +1,4 @@
-"""Several devices from the command line: who starts the ranks, what each is told, and who is silent."""
+"""Several devices: whether they were requested, and starting the ranks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 import torch
 
-from phonofilm.cli.progress import Report, report_to
 from phonofilm.errors import InputError
 from phonofilm.parallel.parallel_session import ParallelConfig, ParallelSession
 from phonofilm.parallel.ranks import Rank, device_of, launch, launcher_rank, process_group
@@ -21,19 +20,19 @@ def is_shared(several: ParallelConfig) -> bool:
         raise InputError(f"--gpus {several.gpus} is less than 1")
     if several.gpus > 1 or launcher_rank() is not None:
         return True
-    asked = {
+    options = {
         "--ulysses-degree": several.ulysses_degree not in (None, 1),
         "--ring-degree": several.ring_degree not in (None, 1),
         "--cfg-parallel": several.cfg_parallel,
         "--shard-weights": several.shard_weights,
     }
-    if useless := [name for name, given in asked.items() if given]:
+    if useless := [name for name, given in options.items() if given]:
         raise InputError(f"{' and '.join(useless)} would change nothing on one device; use --gpus N")
     return False
 
 
-def on_ranks(several: ParallelConfig, device: str, work: Callable[..., Result], *told: Any) -> Result:
-    """`work(team, *told)` on every rank: as the rank that torchrun made this process, else in processes of our own.
+def on_ranks(several: ParallelConfig, device: str, work: Callable[..., Result], *arguments: Any) -> Result:
+    """`work(team, *arguments)` on every rank: as the rank that torchrun made this process, else in processes of our own.
 
     Returns what it returned here, or on the first of our own ranks.
     """
@@ -41,47 +40,17 @@ def on_ranks(several: ParallelConfig, device: str, work: Callable[..., Result], 
     if rank is None:
         # The last one's device: if it is there, all are.
         device_of(Rank(several.gpus - 1, several.gpus, several.gpus - 1, ""), device)
-        return launch(several.gpus, _as_rank, several, device, work, *told)
+        return launch(several.gpus, _as_rank, several, device, work, *arguments)
     if several.gpus not in (1, rank.world):
         raise InputError(
             f"{several.gpus} devices were asked for, and {rank.world} ranks were started; leave --gpus out"
         )
-    return _as_rank(rank, several, device, work, *told)
+    return _as_rank(rank, several, device, work, *arguments)
 
 
-def _as_rank(rank: Rank, several: ParallelConfig, device: str, work: Callable[..., Result], *told: Any) -> Result:
+def _as_rank(rank: Rank, several: ParallelConfig, device: str, work: Callable[..., Result], *arguments: Any) -> Result:
     here = device_of(rank, device)
     if here.type == "cpu":
         torch.set_num_threads(max(1, torch.get_num_threads() // rank.world))
     with process_group(rank, here):
-        return work(ParallelSession(rank, here, several), *told)
-
-
-def report_of(team: ParallelSession | None) -> Report:
-    """The usual report, or silence on all ranks but the first."""
-    return report_to() if team is None or team.is_first else Silence()
-
-
-class Silence:
-    """The report of a rank that another one speaks for."""
-
-    def __enter__(self) -> Silence:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Nothing was shown."""
-
-    def say(self, text: str) -> None:
-        """Said by the first rank."""
-
-    def loading(self, component: str, done: int, total: int) -> None:
-        """Shown by the first rank."""
-
-    def start_steps(self, experts: tuple[str, ...]) -> None:
-        """Shown by the first rank."""
-
-    def step(self, done: int) -> None:
-        """Shown by the first rank."""
-
-    def stage(self, name: str) -> None:
-        """Shown by the first rank."""
+        return work(ParallelSession(rank, here, several), *arguments)

@@ -11,21 +11,21 @@ import torch
 from tests.conftest import Golden
 from typer.testing import CliRunner
 
-from phonofilm.cli.attention import fastest, measure, settle_attention
-from phonofilm.cli.checkpoint import open_checkpoint
-from phonofilm.cli.computing import Computing, StepTimes, check_computing
-from phonofilm.cli.devices import choose_machine
 from phonofilm.cli.main import app
 from phonofilm.errors import InputError
+from phonofilm.generation.checkpoint import open_checkpoint
+from phonofilm.generation.placement.attention import fastest, measure, resolve_attention
+from phonofilm.generation.placement.computing import Computing, StepTimes, check_computing
+from phonofilm.generation.placement.devices import choose_placement
 from phonofilm.models.compiling import require_compiler
 
 CPU = torch.device("cpu")
 
 
 def test_nothing_is_fused_quantised_or_compiled_on_a_cpu_unless_asked() -> None:
-    assert choose_machine("cpu").computing == Computing("eager", None, False)
-    assert Computing().told == ""
-    told = choose_machine("cpu", quantize="fp8", compiles=True).computing.told
+    assert choose_placement("cpu").computing == Computing("eager", None, False)
+    assert Computing().summary == ""
+    told = choose_placement("cpu", quantize="fp8", compiles=True).computing.summary
     assert told == "weights fp8 (lossy), compiled"
 
 
@@ -40,7 +40,7 @@ def test_nothing_is_fused_quantised_or_compiled_on_a_cpu_unless_asked() -> None:
 )
 def test_words_that_cannot_be_followed_are_refused(words: dict[str, str], complaint: str) -> None:
     with pytest.raises(InputError, match=complaint):
-        choose_machine("cpu", **words)  # type: ignore[arg-type]
+        choose_placement("cpu", **words)  # type: ignore[arg-type]
 
 
 def test_streamed_layers_are_quantised_beforehand(basic: Golden) -> None:
@@ -69,9 +69,9 @@ def test_compiling_without_a_compiler_is_refused_before_anything_is_loaded(monke
 def test_the_first_step_is_told_from_the_others() -> None:
     times = StepTimes()
     times.seconds = [30.0, 2.0, 1.0, 1.5]
-    assert times.told == "compiled layers: first step 30 s, then 1.5 s a step"
+    assert times.summary == "compiled layers: first step 30 s, then 1.5 s a step"
     times.seconds = [30.0]
-    assert times.told == "compiled layers: first step 30 s"
+    assert times.summary == "compiled layers: first step 30 s"
 
 
 def test_the_fastest_backend_that_runs_is_taken_and_the_native_one_when_it_is_as_fast() -> None:
@@ -88,10 +88,10 @@ def test_the_fastest_backend_that_runs_is_taken_and_the_native_one_when_it_is_as
 
 
 def test_on_a_cpu_auto_attention_is_pytorchs_own(basic: Golden) -> None:
-    machine = choose_machine("cpu", attention="auto")
-    assert machine.attention == "auto"
-    settled = settle_attention(machine, open_checkpoint(str(basic.checkpoint)), [], Mock())
-    assert settled == replace(machine, attention="native")
+    placement = choose_placement("cpu", attention="auto")
+    assert placement.attention == "auto"
+    settled = resolve_attention(placement, open_checkpoint(str(basic.checkpoint)), [], Mock())
+    assert settled == replace(placement, attention="native")
 
 
 def test_a_checkpoint_is_quantised_and_opened_again(basic: Golden, tmp_path: Path) -> None:

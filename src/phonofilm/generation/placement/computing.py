@@ -1,4 +1,4 @@
-"""How the layers compute: kernels, weights of fewer bits, compilation. Words in; a pipeline that computes so out."""
+"""How the layers compute: kernels, weights of fewer bits, compilation."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from phonofilm.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-    from phonofilm.cli.checkpoint import Checkpoint
-    from phonofilm.cli.progress import Report
+    from phonofilm.generation.checkpoint import Checkpoint
+    from phonofilm.generation.report import Report
     from phonofilm.kernels.choice import Kernels
     from phonofilm.pipeline.mova import MovaPipeline
 
@@ -27,7 +27,7 @@ class Computing:
     compiles: bool = False
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """What differs from plain computing, for the plan's line; empty when nothing does."""
         parts = [f"kernels {self.kernels}"] if self.kernels != "eager" else []
         parts += [f"weights {self.quantize} (lossy)"] if self.quantize else []
@@ -64,7 +64,7 @@ def check_computing(computing: Computing, offload: str, checkpoint: Checkpoint) 
         return
     stored = checkpoint.layout.components["video_dit"].config.get(CONFIG_KEY)
     if stored is not None:
-        raise InputError(f"{checkpoint.told_name} is quantised already ({stored['format']}); leave --quantize out")
+        raise InputError(f"{checkpoint.portable_name} is quantised already ({stored['format']}); leave --quantize out")
     if offload == "layer":
         raise InputError(
             "layers that are streamed are quantised beforehand: "
@@ -111,7 +111,7 @@ class StepTimes:
         self._last = now
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """Cold and warm times in words."""
         first, *rest = self.seconds
         later = f", then {statistics.median(rest):.3g} s a step" if rest else ""

@@ -8,13 +8,19 @@ from typing import Any
 import pytest
 import torch
 
-from phonofilm.cli.devices import Machine, attention_of, choose_device, choose_machine, explaining_memory
 from phonofilm.errors import InputError, PhonofilmError
+from phonofilm.generation.placement.attention import attention_of
+from phonofilm.generation.placement.devices import (
+    Placement,
+    choose_device,
+    choose_placement,
+    explaining_memory,
+)
 
 
 def test_the_cpu_runs_in_float32_unless_told() -> None:
-    assert choose_machine("cpu").dtype == torch.float32
-    assert choose_machine("cpu", "bfloat16").dtype_name == "bfloat16"
+    assert choose_placement("cpu").dtype == torch.float32
+    assert choose_placement("cpu", "bfloat16").dtype_name == "bfloat16"
 
 
 @pytest.mark.parametrize(
@@ -33,32 +39,35 @@ def test_the_cpu_runs_in_float32_unless_told() -> None:
 )
 def test_words_that_cannot_be_followed_are_refused(words: dict[str, str], complaint: str) -> None:
     with pytest.raises(InputError, match=complaint):
-        choose_machine(**words)  # type: ignore[arg-type]
+        choose_placement(**words)  # type: ignore[arg-type]
 
 
 def test_mps_is_refused_where_there_is_none() -> None:
     if torch.backends.mps.is_available():
-        pytest.skip("this machine has an Apple GPU")
+        pytest.skip("this placement has an Apple GPU")
     with pytest.raises(InputError, match="mps is not here"):
         choose_device("mps")
 
 
 def test_the_attention_backend_is_in_force_while_the_networks_run() -> None:
-    machine = choose_machine("cpu", attention="native_math")
-    assert machine.attention == "_native_math"
+    placement = choose_placement("cpu", attention="native_math")
+    assert placement.attention == "_native_math"
     from diffusers.models.attention_dispatch import _AttentionBackendRegistry
 
     before = _AttentionBackendRegistry.get_active_backend()[0]
-    with attention_of(machine):
+    with attention_of(placement):
         assert _AttentionBackendRegistry.get_active_backend()[0].value == "_native_math"
     assert _AttentionBackendRegistry.get_active_backend()[0] == before
 
 
 def test_running_out_of_memory_says_what_helps() -> None:
-    machine = Machine(torch.device("cpu"), torch.float32)
-    with pytest.raises(PhonofilmError, match="out of memory on cpu; try a smaller --size"), explaining_memory(machine):
+    placement = Placement(torch.device("cpu"), torch.float32)
+    with (
+        pytest.raises(PhonofilmError, match="out of memory on cpu; try a smaller --size"),
+        explaining_memory(placement),
+    ):
         torch.empty(2**60, dtype=torch.uint8)
-    with pytest.raises(RuntimeError, match="other"), explaining_memory(machine):
+    with pytest.raises(RuntimeError, match="other"), explaining_memory(placement):
         raise RuntimeError("other")
 
 
@@ -75,7 +84,7 @@ def test_running_out_of_memory_says_what_helps() -> None:
 def test_a_gpu_that_is_full_is_told_only_what_would_change_something(
     used: dict[str, Any], several: bool, advice: str
 ) -> None:
-    machine = Machine(torch.device("cuda"), torch.bfloat16, **used)
-    with pytest.raises(PhonofilmError) as error, explaining_memory(machine, several):
+    placement = Placement(torch.device("cuda"), torch.bfloat16, **used)
+    with pytest.raises(PhonofilmError) as error, explaining_memory(placement, several):
         raise torch.OutOfMemoryError("tried to allocate 1 GB")
     assert str(error.value) == f"out of memory on cuda; try a smaller --size, fewer frames, {advice}"

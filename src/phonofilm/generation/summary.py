@@ -7,56 +7,58 @@ from collections import Counter
 import psutil
 import torch
 
-from phonofilm.cli.checkpoint import Checkpoint
-from phonofilm.cli.devices import Machine
-from phonofilm.cli.plan import ClipPlan
-from phonofilm.cli.progress import size
+from phonofilm.generation.checkpoint import Checkpoint
+from phonofilm.generation.clip_plan import ClipPlan
+from phonofilm.generation.placement.devices import Placement
+from phonofilm.generation.units import format_size
 from phonofilm.pipeline.guidance import EVERY_STEP
 from phonofilm.pipeline.solvers import DEFAULT_SOLVER
 from phonofilm.pipeline.stepcache import NO_CACHE
 
 
-def plan_line(plan: ClipPlan, checkpoint: Checkpoint, machine: Machine) -> str:
+def plan_line(plan: ClipPlan, checkpoint: Checkpoint, placement: Placement) -> str:
     """Model, size, length, steps, guidance, device, precision, seeds, and the memory that the weights take."""
-    geometry, prepared = plan.task.geometry, plan.prepared
+    geometry, inputs = plan.task.geometry, plan.inputs
     seconds = float(plan.frames_in_all / geometry.frame_rate)
     experts = Counter(plan.experts)
     forwards = sorted({len(scales.evaluations) for scales in plan.guidance})
-    seeds = prepared.seeds
+    seeds = inputs.seeds
     parts = [
-        checkpoint.told_name,
+        checkpoint.portable_name,
         f"{geometry.width}x{geometry.height}",
         f"{plan.frames_in_all} frames, {seconds:.3f} s at {float(geometry.frame_rate):g} fps",
         _task(plan),
         f"{len(plan.steps)} steps ({' + '.join(f'{experts[name]} {name}-noise' for name in experts)})",
         f"{'-'.join(map(str, forwards))} forward{'s' if forwards[-1] > 1 else ''} a step, {_in_all(plan)}, {_guidance(plan)}",
-        *(f"LoRA {use.told}" for use in plan.loras),
-        f"{machine.device} {machine.dtype_name}"
-        + (f", offload {machine.offload}" if machine.offload != "none" else "")
-        + (f", attention {machine.attention}" if machine.attention != "native" else "")
-        + (f", {machine.computing.told}" if machine.computing.told else ""),
+        *(f"LoRA {use.summary}" for use in plan.loras),
+        f"{placement.device} {placement.dtype_name}"
+        + (f", offload {placement.offload}" if placement.offload != "none" else "")
+        + (f", attention {placement.attention}" if placement.attention != "native" else "")
+        + (f", {placement.computing.summary}" if placement.computing.summary else ""),
         f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} clips, seeds {seeds[0]} to {seeds[-1]}",
-        f"weights {size(checkpoint.weight_bytes(machine.dtype.itemsize))}",
+        f"weights {format_size(checkpoint.weight_bytes(placement.dtype.itemsize))}",
     ]
     return " · ".join(parts)
 
 
-def memory_warning(checkpoint: Checkpoint, machine: Machine) -> str | None:
+def memory_warning(checkpoint: Checkpoint, placement: Placement) -> str | None:
     """What to say when the weights will not fit where they go, or None."""
-    needed = checkpoint.weight_bytes(machine.dtype.itemsize)
-    on_host = machine.device.type != "cuda" or machine.offloads
-    there = psutil.virtual_memory().total if on_host else torch.cuda.get_device_properties(machine.device).total_memory
-    if needed <= there or machine.disk is not None:
+    needed = checkpoint.weight_bytes(placement.dtype.itemsize)
+    on_host = placement.device.type != "cuda" or placement.offloads
+    there = (
+        psutil.virtual_memory().total if on_host else torch.cuda.get_device_properties(placement.device).total_memory
+    )
+    if needed <= there or placement.disk is not None:
         return None
-    advice = "--dtype bfloat16 halves them" if machine.dtype == torch.float32 else "use a machine with more memory"
+    advice = "--dtype bfloat16 halves them" if placement.dtype == torch.float32 else "use a machine with more memory"
     if not on_host:
         advice = "--offload cpu or --offload group keeps them in host memory"
-    where = "host memory" if on_host else str(machine.device)
-    return f"the weights take {size(needed)} and {where} has {size(there)}; {advice}"
+    where = "host memory" if on_host else str(placement.device)
+    return f"the weights take {format_size(needed)} and {where} has {format_size(there)}; {advice}"
 
 
 def _task(plan: ClipPlan) -> str:
-    tracks, prepared = plan.prepared.tracks, plan.prepared
+    tracks, inputs = plan.inputs.tracks, plan.inputs
     if tracks.retake is not None:
         start, end = tracks.retake
         what = {"both": "picture and sound", "video": "picture", "audio": "sound"}[tracks.retake_tracks]
@@ -67,7 +69,7 @@ def _task(plan: ClipPlan) -> str:
         return "picture for a given sound"
     if tracks.continue_from is not None:
         return f"{plan.task.geometry.num_frames - tracks.overlap_frames} frames onto a given clip"
-    frames = [name for name, image in (("first", prepared.image), ("last", prepared.last_image)) if image is not None]
+    frames = [name for name, image in (("first", inputs.image), ("last", inputs.last_image)) if image is not None]
     return f"{' and '.join(frames)} frame given" if frames else "text only (no first frame)"
 
 

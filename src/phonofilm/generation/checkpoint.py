@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from phonofilm.cli.loras import LoraShelf
-from phonofilm.cli.record import told_path
+from phonofilm.generation.loras import LoraFiles
+from phonofilm.generation.provenance import portable_path
 from phonofilm.geometry import ClipGeometry, parse_frame_rate
 from phonofilm.models.building import empty_module
 from phonofilm.models.hub import KNOWN_MODELS, resolve_model
@@ -27,25 +27,25 @@ SAMPLES, SAMPLE_BYTES = 64, 1024
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder that has passed every check that needs no weights. `name` is what it was asked for by."""
+    """A folder that has passed every check that needs no weights. `name` is the name it was requested by."""
 
     name: str
     layout: CheckpointLayout
 
     @property
-    def told_name(self) -> str:
+    def portable_name(self) -> str:
         """`name` without the folders of this machine; a local folder ends with a slash, which no hub id does."""
         short = any(known.name == self.name for known in KNOWN_MODELS)
-        return f"{told_path(Path(self.name))}/" if not short and Path(self.name).is_dir() else self.name
+        return f"{portable_path(Path(self.name))}/" if not short and Path(self.name).is_dir() else self.name
 
     @cached_property
     def defaults(self) -> Defaults:
-        told = self.layout.scalars.defaults
+        stored = self.layout.scalars.defaults
         released = [known.name for known in KNOWN_MODELS if self.name in (known.name, known.hub_id)]
-        if told is None and released and released[0] in NAMED_SIZES:
+        if stored is None and released and released[0] in NAMED_SIZES:
             height, width = NAMED_SIZES[released[0]]
             return Defaults(height=height, width=width)
-        return Defaults(**(told or {}))
+        return Defaults(**(stored or {}))
 
     @cached_property
     def scheduler(self) -> FlowMatchPairScheduler:
@@ -56,8 +56,8 @@ class Checkpoint:
         return load_tokenizer(self.layout)
 
     @cached_property
-    def loras(self) -> LoraShelf:
-        return LoraShelf(self.layout)
+    def loras(self) -> LoraFiles:
+        return LoraFiles(self.layout)
 
     @property
     def boundary_ratio(self) -> float:
@@ -73,7 +73,7 @@ class Checkpoint:
 
     @cached_property
     def geometry(self) -> ClipGeometry:
-        """The sizes of a clip of which nothing is asked, in the checkpoint's own units."""
+        """The sizes of a clip with no options set, in the checkpoint's own units."""
         video_vae, audio_vae, expert = (self._config(name) for name in ("video_vae", "audio_vae", "video_dit"))
         return ClipGeometry(
             height=self.defaults.height,

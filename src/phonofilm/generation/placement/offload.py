@@ -1,4 +1,4 @@
-"""Where weights wait, decided: the user's words and the memory there is in, a machine with every choice made out."""
+"""Decides where weights wait: from what was requested and the memory there is, to a placement with no choice left open."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import psutil
 import torch
 from transformers import UMT5EncoderModel
 
-from phonofilm.cli.devices import Machine
-from phonofilm.cli.memory import known_peak
-from phonofilm.cli.plan import ClipPlan
-from phonofilm.cli.progress import Report
 from phonofilm.errors import InputError
+from phonofilm.generation.clip_plan import ClipPlan
+from phonofilm.generation.placement.cards import known_peak
+from phonofilm.generation.placement.devices import Placement
+from phonofilm.generation.report import Report
 from phonofilm.models.audio import WanAudioModel
 from phonofilm.models.bridge import DualTowerConditionalBridge
 from phonofilm.models.building import empty_module
@@ -27,14 +27,14 @@ from phonofilm.runtime.memory_plan import Budget, ClipCost, MemoryPlan, Offload,
 from phonofilm.runtime.streaming import spread
 
 if TYPE_CHECKING:
-    from phonofilm.cli.checkpoint import Checkpoint
+    from phonofilm.generation.checkpoint import Checkpoint
 
 UNITS = {"": 1e9, "gb": 1e9, "gib": 2**30, "mb": 1e6, "mib": 2**20}
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What the user says about memory; None where nothing was said. Bytes; layers.
+class MemoryLimits:
+    """The memory to plan with; None means: decide. Bytes; layers.
 
     `vae_tiling`: decode in tiles or whole; None leaves it to the plan.
     """
@@ -46,15 +46,15 @@ class Limits:
     vae_tiling: bool | None = None
 
 
-def limits(
+def memory_limits(
     vram: str | None = None,
     ram: str | None = None,
     slots: int | None = None,
     resident: int | None = None,
     vae_tiling: bool | None = None,
-) -> Limits:
-    """The options' words as limits. Raises InputError for one that is no amount of memory."""
-    return Limits(
+) -> MemoryLimits:
+    """The options' text as limits. Raises InputError for one that is no amount of memory."""
+    return MemoryLimits(
         None if vram is None else _bytes("--vram-limit", vram),
         None if ram is None else _bytes("--ram-limit", ram),
         slots,
@@ -71,62 +71,64 @@ def _bytes(option: str, text: str) -> int:
     return round(float(found[1]) * UNITS[found[2]])
 
 
-def settle(
-    machine: Machine, told: Limits, checkpoint: Checkpoint, clips: Sequence[ClipPlan], report: Report
-) -> Machine:
-    """The machine with its offloading decided for these clips; says the plan in one line.
+def resolve_placement(
+    placement: Placement, limits: MemoryLimits, checkpoint: Checkpoint, clips: Sequence[ClipPlan], report: Report
+) -> Placement:
+    """The placement with its offloading decided for these clips; reports the plan in one line.
 
-    What is said about layers (slots, resident ones, a folder for them) asks for layers, so auto is layer then.
+    A limit on layers (slots, resident ones, a folder for them) makes "auto" layer.
     On a CPU the weights are where they compute: there, auto is none, and layer streams from host memory to host memory,
     unless --vram-limit asks to plan as for a device of that size. Raises InputError when nothing fits, saying what would.
     """
-    about_layers = (machine.disk, told.slots, told.resident)
-    if machine.offload == "auto" and any(said is not None for said in about_layers):
-        machine = replace(machine, offload="layer")
-    _refuse_what_changes_nothing(machine, told)
-    spread(told.resident or 0, checkpoint.layout.components["video_dit"].config["num_layers"])  # refuses too many
-    limited = told.vram is not None or told.ram is not None
-    has_card = machine.device.type == "cuda" or told.vram is not None
-    if clips and has_card and (machine.offload in ("auto", "layer") or limited):
-        plan, budget = _choose(machine, told, checkpoint, clips)
+    about_layers = (placement.disk, limits.slots, limits.resident)
+    if placement.offload == "auto" and any(limit is not None for limit in about_layers):
+        placement = replace(placement, offload="layer")
+    _refuse_what_changes_nothing(placement, limits)
+    spread(limits.resident or 0, checkpoint.layout.components["video_dit"].config["num_layers"])  # refuses too many
+    limited = limits.vram is not None or limits.ram is not None
+    has_card = placement.device.type == "cuda" or limits.vram is not None
+    if clips and has_card and (placement.offload in ("auto", "layer") or limited):
+        plan, budget = _choose(placement, limits, checkpoint, clips)
         report.say(plan.line(budget))
         return replace(
-            machine,
-            offload=machine.offload if machine.offload != "auto" else plan.offload,
-            slots=plan.slots or machine.slots,
+            placement,
+            offload=placement.offload if placement.offload != "auto" else plan.offload,
+            slots=plan.slots or placement.slots,
             resident=plan.resident if plan.offload == "layer" else 0,
-            keeps_text=plan.keeps_text if plan.offload == "layer" else machine.keeps_text,
-            vae_tiling=plan.tiled if told.vae_tiling is None else told.vae_tiling,
+            keeps_text=plan.keeps_text if plan.offload == "layer" else placement.keeps_text,
+            vae_tiling=plan.tiled if limits.vae_tiling is None else limits.vae_tiling,
         )
     return replace(
-        machine,
-        offload="none" if machine.offload == "auto" else machine.offload,
-        slots=told.slots or machine.slots,
-        resident=told.resident or 0,
-        vae_tiling=bool(told.vae_tiling),
+        placement,
+        offload="none" if placement.offload == "auto" else placement.offload,
+        slots=limits.slots or placement.slots,
+        resident=limits.resident or 0,
+        vae_tiling=bool(limits.vae_tiling),
     )
 
 
-def _refuse_what_changes_nothing(machine: Machine, told: Limits) -> None:
-    streaming = {"--slots": told.slots, "--resident-layers": told.resident}
-    memory = {"--vram-limit": told.vram, "--ram-limit": told.ram}
-    useless = {} if machine.offload == "layer" else streaming
-    if machine.offload == "group":
+def _refuse_what_changes_nothing(placement: Placement, limits: MemoryLimits) -> None:
+    streaming = {"--slots": limits.slots, "--resident-layers": limits.resident}
+    memory = {"--vram-limit": limits.vram, "--ram-limit": limits.ram}
+    useless = {} if placement.offload == "layer" else streaming
+    if placement.offload == "group":
         useless = streaming | memory
     if unused := [name for name, value in useless.items() if value is not None]:
         raise InputError(
-            f"{' and '.join(unused)} would change nothing with --offload {machine.offload}; use --offload auto or layer"
+            f"{' and '.join(unused)} would change nothing with --offload {placement.offload}; use --offload auto or layer"
         )
-    if told.ram is not None and told.vram is None and machine.device.type != "cuda":
-        raise InputError(f"--ram-limit needs a device to plan for, and this is {machine.device}; give --vram-limit too")
+    if limits.ram is not None and limits.vram is None and placement.device.type != "cuda":
+        raise InputError(
+            f"--ram-limit needs a device to plan for, and this is {placement.device}; give --vram-limit too"
+        )
 
 
 def _choose(
-    machine: Machine, told: Limits, checkpoint: Checkpoint, clips: Sequence[ClipPlan]
+    placement: Placement, limits: MemoryLimits, checkpoint: Checkpoint, clips: Sequence[ClipPlan]
 ) -> tuple[MemoryPlan, Budget]:
     from phonofilm.evaluation.flops import forward_flops
 
-    denoiser, itemsize = _denoiser(checkpoint, machine.computing.quantize), machine.dtype.itemsize
+    denoiser, itemsize = _denoiser(checkpoint, placement.computing.quantize), placement.dtype.itemsize
     sizes = {name: checkpoint.component_bytes(name, itemsize) for name in checkpoint.layout.components}
     decoders = sizes["video_vae"] + sizes["audio_vae"]
     blocks = _text_blocks(checkpoint, itemsize)
@@ -143,29 +145,29 @@ def _choose(
         flops,
         evaluations=max(len(scales.evaluations) for clip in clips for scales in clip.guidance),
         steps=max(len(clip.steps) for clip in clips),
-        decoding=tiled if told.vae_tiling else whole,
-        decoding_tiled=0 if told.vae_tiling is False else tiled,
+        decoding=tiled if limits.vae_tiling else whole,
+        decoding_tiled=0 if limits.vae_tiling is False else tiled,
     )
     stored = {entry.dtype for entry in checkpoint.layout.components["text_encoder"].entries.values()}
     streaming = StreamingOptions(
-        slots=told.slots or machine.slots,
-        resident=told.resident,
-        on_disk=machine.disk is not None,
-        text_encoder_mapped=stored == {machine.dtype},
+        slots=limits.slots or placement.slots,
+        resident=limits.resident,
+        on_disk=placement.disk is not None,
+        text_encoder_mapped=stored == {placement.dtype},
     )
-    budget = _budget(machine, told)
-    kind = {"cpu": "model", "auto": None}.get(machine.offload, machine.offload)
+    budget = _budget(placement, limits)
+    kind = {"cpu": "model", "auto": None}.get(placement.offload, placement.offload)
     return choose_offload(budget, model, work, cast("Offload | None", kind), streaming), budget
 
 
-def _budget(machine: Machine, told: Limits) -> Budget:
-    host = psutil.virtual_memory().available if told.ram is None else told.ram
-    if machine.device.type != "cuda":
-        assert told.vram is not None
-        return Budget(told.vram, host)
-    free, _ = torch.cuda.mem_get_info(machine.device)
-    name = torch.cuda.get_device_name(machine.device)
-    return Budget(free if told.vram is None else told.vram, host, known_peak(name))
+def _budget(placement: Placement, limits: MemoryLimits) -> Budget:
+    host = psutil.virtual_memory().available if limits.ram is None else limits.ram
+    if placement.device.type != "cuda":
+        assert limits.vram is not None
+        return Budget(limits.vram, host)
+    free, _ = torch.cuda.mem_get_info(placement.device)
+    name = torch.cuda.get_device_name(placement.device)
+    return Budget(free if limits.vram is None else limits.vram, host, known_peak(name))
 
 
 def _denoiser(checkpoint: Checkpoint, quantize: str | None) -> JointDenoiser:

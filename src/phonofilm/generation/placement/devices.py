@@ -1,8 +1,7 @@
-"""Where and how the networks run: device, precision, offloading, attention. The user's words in, torch's terms out."""
+"""Where and how the networks run: device, precision, offloading, attention backend, computing."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,9 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from phonofilm.cli.computing import Computing, choose_computing
-from phonofilm.cli.targets import check_writable
 from phonofilm.errors import InputError, PhonofilmError
+from phonofilm.generation.outputs import check_writable
+from phonofilm.generation.placement.attention import attention_backend_name
+from phonofilm.generation.placement.computing import Computing, choose_computing
 
 if TYPE_CHECKING:
     import torch
@@ -24,10 +24,10 @@ OFFLOADS = ("auto", "none", "model", "layer", "cpu", "group")
 
 
 @dataclass(frozen=True)
-class Machine:
-    """What a run uses. `attention` is a backend by diffusers' name; `disk` a folder for layers that wait in files.
+class Placement:
+    """The device a run uses and how. `attention` is a backend by diffusers' name; `disk` a folder for layers that wait in files.
 
-    offload: "auto" until offloading.settle has decided; "cpu" is another word for "model", and "group" is diffusers' own.
+    offload: "auto" until offload.resolve_placement has decided; "cpu" is another word for "model", and "group" is diffusers' own.
     slots, resident: layers on the device with "layer": those that pass through, and those of each expert that stay.
     keeps_text: with "layer", whether prompts' keys and values stay on the device too.
     """
@@ -57,7 +57,7 @@ class Machine:
         return self.offload in ("model", "cpu")
 
 
-def choose_machine(
+def choose_placement(
     device: str = "auto",
     dtype: str = "auto",
     offload: str = "none",
@@ -66,8 +66,8 @@ def choose_machine(
     kernels: str = "auto",
     quantize: str | None = None,
     compiles: bool = False,
-) -> Machine:
-    """The machine for these words. Raises InputError for a word that is unknown, or a device or backend that is not here."""
+) -> Placement:
+    """The placement for these words. Raises InputError for a word that is unknown, or a device or backend that is not here."""
     import torch
 
     if dtype not in DTYPES:
@@ -87,7 +87,7 @@ def choose_machine(
         str(attention), chosen, precision
     )
     computing = choose_computing(kernels, quantize, compiles, chosen, offload)
-    return Machine(chosen, precision, offload, backend, disk, computing=computing)
+    return Placement(chosen, precision, offload, backend, disk, computing=computing)
 
 
 def choose_device(name: str) -> torch.device:
@@ -113,59 +113,8 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def attention_backends() -> dict[str, str | None]:
-    """Every attention backend by diffusers' name (less the leading underscore), and why it cannot be used, if so.
-
-    A backend that is installed may still refuse a device, a dtype or a head width when it runs.
-    """
-    from diffusers.models import attention_dispatch
-
-    found: dict[str, str | None] = {}
-    for backend in attention_dispatch.AttentionBackendName:
-        try:
-            attention_dispatch._check_attention_backend_requirements(backend)
-        except RuntimeError as error:
-            found[backend.value.removeprefix("_")] = str(error)
-        else:
-            found[backend.value.removeprefix("_")] = None
-    return found
-
-
-def attention_backend_name(name: str, device: torch.device, dtype: torch.dtype) -> str:
-    """diffusers' own name of a backend that is installed and works on this device at this precision: it is tried."""
-    import torch
-    from diffusers.models.attention_dispatch import AttentionBackendName, attention_backend, dispatch_attention_fn
-
-    known = attention_backends()
-    short = name.removeprefix("_")
-    if short not in known:
-        raise InputError(f"attention backend {name!r} is unknown; known are {', '.join(known)}")
-    if (missing := known[short]) is not None:
-        raise InputError(f"attention backend {name} is not installed: {missing}")
-    backend = next(b.value for b in AttentionBackendName if b.value.removeprefix("_") == short)
-    probe = torch.ones(1, 16, 1, 128, device=device, dtype=dtype)
-    # On the CPU the text's padding is folded into a mask, which not every backend takes.
-    mask = probe.new_zeros(1, 1, 1, 16) if device.type == "cpu" else None
-    try:
-        with attention_backend(backend), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # flex says that it is slow without compilation
-            dispatch_attention_fn(probe, probe, probe, attn_mask=mask)
-    except (RuntimeError, ValueError, TypeError, ImportError, AssertionError) as error:
-        raise InputError(f"attention backend {name} does not work on {device} in {dtype}: {error}") from error
-    return backend
-
-
 @contextmanager
-def attention_of(machine: Machine) -> Iterator[None]:
-    """The attention backend in force while the networks run."""
-    from diffusers.models.attention_dispatch import attention_backend
-
-    with attention_backend(machine.attention):
-        yield
-
-
-@contextmanager
-def explaining_memory(machine: Machine, several: bool = False) -> Iterator[None]:
+def explaining_memory(placement: Placement, several: bool = False) -> Iterator[None]:
     """Running out of memory becomes an error that says what helps. several: whether other devices share the work."""
     import torch
 
@@ -175,57 +124,57 @@ def explaining_memory(machine: Machine, several: bool = False) -> Iterator[None]
         # PyTorch has a class for a GPU that is full and only a message for the host.
         if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
-        advice = ["a smaller --size", "fewer frames", *_what_saves_memory(machine, several)]
-        raise PhonofilmError(f"out of memory on {machine.device}; try {', '.join(advice)}") from error
+        advice = ["a smaller --size", "fewer frames", *_what_saves_memory(placement, several)]
+        raise PhonofilmError(f"out of memory on {placement.device}; try {', '.join(advice)}") from error
 
 
-def _what_saves_memory(machine: Machine, several: bool) -> Iterator[str]:
+def _what_saves_memory(placement: Placement, several: bool) -> Iterator[str]:
     """Options that were not used, and would work here."""
-    if not machine.vae_tiling:
+    if not placement.vae_tiling:
         yield "--vae-tiling (if it was the decoder)"
-    if machine.device.type != "cuda":
+    if placement.device.type != "cuda":
         return
     if several:
         yield from ("more --gpus", "--shard-weights")
-    elif machine.offload != "layer":
+    elif placement.offload != "layer":
         yield from ("--offload layer", "a lower --vram-limit")
-    elif machine.resident:
+    elif placement.resident:
         yield "a lower --vram-limit"
-    elif machine.slots > 1:
+    elif placement.slots > 1:
         yield "--slots 1"
 
 
-def place(pipe: MovaPipeline, machine: Machine) -> TemporaryDirectory[str] | None:
+def place(pipe: MovaPipeline, placement: Placement) -> TemporaryDirectory[str] | None:
     """Set up offloading by component or diffusers' by group; without any, the weights were loaded where they run.
 
     Returns the folder in which offloaded layers lie, if any: it must live as long as the pipeline.
     """
-    if machine.offload == "group":
-        return _offload_by_layer(pipe, machine)
-    if machine.by_component and machine.device.type != "cpu":
-        pipe.enable_model_cpu_offload(device=machine.device)
+    if placement.offload == "group":
+        return _offload_by_layer(pipe, placement)
+    if placement.by_component and placement.device.type != "cpu":
+        pipe.enable_model_cpu_offload(device=placement.device)
     return None
 
 
-def _offload_by_layer(pipe: MovaPipeline, machine: Machine) -> TemporaryDirectory[str] | None:
+def _offload_by_layer(pipe: MovaPipeline, placement: Placement) -> TemporaryDirectory[str] | None:
     import torch
     from diffusers.hooks import apply_group_offloading
 
     folder: TemporaryDirectory[str] | None = None
-    if machine.disk is not None:
+    if placement.disk is not None:
         # Files that lie there already would be taken for this pipeline's layers, so each run has a folder of its own;
         # and so has each network, because layers of the same name in two of them share a file name.
-        machine.disk.mkdir(parents=True, exist_ok=True)
-        folder = TemporaryDirectory(prefix="phonofilm-", dir=machine.disk)
+        placement.disk.mkdir(parents=True, exist_ok=True)
+        folder = TemporaryDirectory(prefix="phonofilm-", dir=placement.disk)
     if pipe.text_encoder is not None:
         # Its two embeddings share a weight, which would be put away twice, the second time empty. One module has it once.
         pipe.text_encoder.set_input_embeddings(pipe.text_encoder.get_input_embeddings())
-    streams = machine.device.type == "cuda"
+    streams = placement.device.type == "cuda"
     for name, network in pipe.components.items():
         if isinstance(network, torch.nn.Module):
             apply_group_offloading(
                 network,
-                onload_device=machine.device,
+                onload_device=placement.device,
                 offload_device=torch.device("cpu"),
                 offload_type="leaf_level",
                 use_stream=streams,

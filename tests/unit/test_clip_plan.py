@@ -11,16 +11,16 @@ import torch
 from PIL import Image
 from tests.conftest import GOLDENS
 
-from phonofilm.cli.asked import Asked
-from phonofilm.cli.checkpoint import Checkpoint, open_checkpoint
-from phonofilm.cli.devices import Machine
-from phonofilm.cli.plan import ClipPlan, plan
-from phonofilm.cli.prepare import prepare
-from phonofilm.cli.summary import memory_warning, plan_line
 from phonofilm.errors import InputError, MediaError
+from phonofilm.generation.checkpoint import Checkpoint, open_checkpoint
+from phonofilm.generation.clip_plan import ClipPlan, plan
+from phonofilm.generation.inputs import read_inputs
+from phonofilm.generation.options import ClipOptions
+from phonofilm.generation.placement.devices import Placement
+from phonofilm.generation.summary import memory_warning, plan_line
 from phonofilm.pipeline.request import NEGATIVE_PROMPT
 
-CPU = Machine(torch.device("cpu"), torch.float32)
+CPU = Placement(torch.device("cpu"), torch.float32)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def planned(checkpoint: Checkpoint, **options: Any) -> ClipPlan:
-    return plan(prepare(Asked(**{"prompt": "a man"} | options), overwrite=False), checkpoint)
+    return plan(read_inputs(ClipOptions(**{"prompt": "a man"} | options), overwrite=False), checkpoint)
 
 
 def test_what_is_not_asked_for_comes_from_the_checkpoint(checkpoint: Checkpoint) -> None:
@@ -141,10 +141,10 @@ def test_a_broken_image_is_refused(checkpoint: Checkpoint) -> None:
 
 
 def test_clip_i_has_the_first_seed_plus_i(checkpoint: Checkpoint) -> None:
-    assert planned(checkpoint, seed=7, num_clips=3).prepared.seeds == (7, 8, 9)
-    drawn = planned(checkpoint, num_clips=2).prepared.seeds
+    assert planned(checkpoint, seed=7, num_clips=3).inputs.seeds == (7, 8, 9)
+    drawn = planned(checkpoint, num_clips=2).inputs.seeds
     assert drawn[1] == drawn[0] + 1
-    assert planned(checkpoint).prepared.seeds != planned(checkpoint).prepared.seeds
+    assert planned(checkpoint).inputs.seeds != planned(checkpoint).inputs.seeds
 
 
 def test_the_plan_knows_which_expert_runs_when(checkpoint: Checkpoint) -> None:

@@ -16,7 +16,7 @@ CONTAINERS = ("mp4", "webm")
 
 
 @dataclass(frozen=True)
-class Target:
+class Output:
     """One clip's file (or frame folder) of a kind in SUFFIXES, and its contact sheet's, if one is wanted."""
 
     path: Path
@@ -24,13 +24,13 @@ class Target:
     contact_sheet: Path | None = None
 
 
-def choose_targets(
+def choose_outputs(
     output: Path | None, kind: str | None, count: int, overwrite: bool, contact_sheet: Path | None = None
-) -> tuple[Target, ...]:
-    """One target per clip: `output` itself, or with several clips NAME-0.mp4, NAME-1.mp4 and so on.
+) -> tuple[Output, ...]:
+    """One output per clip: `output` itself, or with several clips NAME-0.mp4, NAME-1.mp4 and so on.
 
     The kind is `kind`, or what the name's suffix says; a name without one gets the kind's suffix, and without either is a
-    frame folder. Raises InputError when name and kind disagree or a target exists (without `overwrite`) or cannot be written.
+    frame folder. Raises InputError when name and kind disagree or an output exists (without `overwrite`) or cannot be written.
     """
     if kind is not None and kind not in SUFFIXES:
         raise InputError(f"output type {kind!r} is unknown; use one of {', '.join(SUFFIXES)}")
@@ -45,15 +45,15 @@ def choose_targets(
         )
     if contact_sheet is not None and chosen == LATENT:
         raise InputError("a contact sheet shows frames, and output type latent makes none; leave one of them out")
-    targets = tuple(
-        Target(_numbered(path, index, count), chosen, contact_sheet and _numbered(contact_sheet, index, count))
+    outputs = tuple(
+        Output(_numbered(path, index, count), chosen, contact_sheet and _numbered(contact_sheet, index, count))
         for index in range(count)
     )
-    for target in targets:
+    for target in outputs:
         for file in (target.path, target.contact_sheet):
             if file is not None:
                 check_writable(file, overwrite)
-    return targets
+    return outputs
 
 
 def check_writable(path: Path, overwrite: bool) -> None:

@@ -1,4 +1,4 @@
-"""What a clip's file says about how it was made, and the way back: from a clip to the options that repeat it."""
+"""How a clip was made: what its metadata holds, and the way back to the options that repeat it."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from phonofilm.cli.asked import EXCLUSIVE, Asked, asked_from_json
 from phonofilm.errors import CheckpointError, InputError, MediaError
 from phonofilm.files import file_hash
+from phonofilm.generation.options import EXCLUSIVE, ClipOptions, options_from_json
 
 logger = logging.getLogger(__name__)
 
 # Options whose value is a file that goes into the clip.
 INPUTS = ("image", "last_image", "video", "audio", "continue_from")
-# The other options that a clip's account holds, all of them as they were used and not only as they were asked for.
+# The other options that a clip's metadata holds, as they were used, not only as they were given.
 SETTINGS = (
     *("prompt", "negative_prompt", "seed", "size", "num_frames", "fps", "steps", "guidance_scale"),
     *("audio_guidance_scale", "modality_scale", "video_shift", "audio_shift", "boundary_ratio", "image_fit"),
     *("guidance_interval", "solver", "cache"),
     *("overlap_frames", "retake", "retake_tracks"),
 )
-# Settings that a given clip decides, which must then not be asked for again.
+# Settings that a given clip decides, which must then be left out.
 FOLLOWS_VIDEO = ("num_frames", "fps")
 
 
 @dataclass(frozen=True)
 class InputFile:
-    """A file that went into a clip; `path` as `told_path` tells it."""
+    """A file that went into a clip; `path` as `portable_path` writes it."""
 
     option: str
     path: str
@@ -40,7 +40,7 @@ class InputFile:
         return "--" + self.option.replace("_", "-")
 
 
-def told_path(path: Path) -> str:
+def portable_path(path: Path) -> str:
     """A path fit for a file that travels: as given if it is relative, else the name alone."""
     return path.name if path.is_absolute() or ".." in path.parts else path.as_posix()
 
@@ -49,15 +49,15 @@ def input_file(option: str, path: Path) -> InputFile:
     """Raises InputError when there is no such file. Of a frame folder, all files are hashed."""
     if not path.exists():
         raise InputError(f"{option}: no file at {path}")
-    return InputFile(option, told_path(path), file_hash(path))
+    return InputFile(option, portable_path(path), file_hash(path))
 
 
 @dataclass(frozen=True)
-class Record:
-    """A clip's own account: what to ask for to make it again, and by which model in which precision."""
+class Provenance:
+    """How a clip was made: the options that make it again, the model and its precision."""
 
     clip: Path
-    asked: Asked
+    options: ClipOptions
     model: str
     fingerprint: str
     dtype: str
@@ -72,8 +72,8 @@ class Record:
             )
 
 
-def read_record(metadata: Mapping[str, Any], clip: Path, again: Asked) -> Record:
-    """The account in a clip's metadata. `again`: what is asked for besides; inputs that it replaces are not looked for.
+def read_provenance(metadata: Mapping[str, Any], clip: Path, again: ClipOptions) -> Provenance:
+    """The provenance in a clip's metadata. `again`: the options given besides; inputs that they replace are not looked for.
 
     Raises MediaError when the metadata is not ours, InputError when an input is not found or is not the file it was.
     """
@@ -99,7 +99,7 @@ def read_record(metadata: Mapping[str, Any], clip: Path, again: Asked) -> Record
         options["lora"] = [f"{_found(file, clip)}:{strength}" for file, strength in loras]
     if "video" in options:
         options = {key: value for key, value in options.items() if key not in FOLLOWS_VIDEO}
-    return Record(clip, asked_from_json(options, str(clip)), **about)
+    return Provenance(clip, options_from_json(options, str(clip)), **about)
 
 
 def _found(file: InputFile, clip: Path) -> Path:

@@ -12,17 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from phonofilm.cli.checkpoint import Checkpoint
-from phonofilm.cli.computing import StepTimes, prepare_computing
-from phonofilm.cli.devices import Machine, attention_of, explaining_memory, place
-from phonofilm.cli.latents import save_latents
-from phonofilm.cli.loras import LoraUse, put_on
-from phonofilm.cli.plan import ClipPlan
-from phonofilm.cli.progress import Report
-from phonofilm.cli.streamed import load_streamed
-from phonofilm.cli.targets import LATENT, Target
 from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.files import replacing
+from phonofilm.generation.checkpoint import Checkpoint
+from phonofilm.generation.clip_plan import ClipPlan
+from phonofilm.generation.latent_files import save_latents
+from phonofilm.generation.loras import LoraUse, use_loras
+from phonofilm.generation.outputs import LATENT, Output
+from phonofilm.generation.placement.attention import attention_of
+from phonofilm.generation.placement.computing import StepTimes, prepare_computing
+from phonofilm.generation.placement.devices import Placement, explaining_memory, place
+from phonofilm.generation.placement.layer_streaming import load_streamed
+from phonofilm.generation.report import Report
 from phonofilm.media import save_clip
 from phonofilm.media.sheet import contact_sheet
 from phonofilm.parallel.parallel_session import ParallelSession
@@ -37,41 +38,42 @@ SMALL = 10**8
 
 
 @dataclass
-class Studio:
-    """One checkpoint on one machine. `remove_video_dit`: give the high-noise expert's memory back once it is done.
+class Session:
+    """A checkpoint on a machine, loaded once and kept.
 
+    `remove_video_dit`: give the high-noise expert's memory back once it is done.
     `team`: the ranks this process shares the work with; only the first of them writes.
     """
 
     checkpoint: Checkpoint
-    machine: Machine
+    placement: Placement
     report: Report
     remove_video_dit: bool = False
     team: ParallelSession | None = None
     _times: StepTimes = field(default_factory=StepTimes, init=False)
-    _worn: tuple[LoraUse, ...] = field(default=(), init=False)
+    _loras_in_use: tuple[LoraUse, ...] = field(default=(), init=False)
     _pipe: MovaPipeline | None = field(default=None, init=False)
     _layers_on_disk: TemporaryDirectory[str] | None = field(default=None, init=False)
 
     def make(self, plan: ClipPlan, overwrite: bool) -> list[Path]:
         """Make and write the clips of a plan one by one; each is written before the next begins."""
         written = []
-        for index, target in enumerate(plan.prepared.targets):
+        for index, output in enumerate(plan.inputs.outputs):
             out = self._run(plan, index)
-            metadata = plan.metadata(index, self.checkpoint, self.machine) | self._counted(plan, out)
+            metadata = plan.metadata(index, self.checkpoint, self.placement) | self._counted(plan, out)
             if not self._finishes:
                 continue
-            self.report.stage(f"write {target.path}")
-            if target.kind == LATENT:
-                save_latents(out.frames, out.audio, metadata, target.path)
+            self.report.stage(f"write {output.path}")
+            if output.kind == LATENT:
+                save_latents(out.frames, out.audio, metadata, output.path)
             else:
-                self._save(plan, out, metadata, target, overwrite)
-            written.append(target.path)
+                self._save(plan, out, metadata, output, overwrite)
+            written.append(output.path)
         return written
 
     def _run(self, plan: ClipPlan, index: int) -> MovaPipelineOutput:
         try:
-            with explaining_memory(self.machine, self.team is not None):
+            with explaining_memory(self.placement, self.team is not None):
                 return self._call(plan, index)
         except PhonofilmError as error:
             if self.team is None:
@@ -92,26 +94,26 @@ class Studio:
         return {"forwards": out.forwards, "steps_skipped": out.steps_skipped}
 
     def _call(self, plan: ClipPlan, index: int) -> MovaPipelineOutput:
-        pipe, prepared, sampling = self.pipeline(plan.loras), plan.prepared, plan.sampling
-        tracks, sizes = prepared.tracks, plan.sizes
-        seed, kind = prepared.seeds[index], prepared.targets[index].kind
+        pipe, inputs, sampling = self.pipeline(plan.loras), plan.inputs, plan.sampling
+        tracks, sizes = inputs.tracks, plan.sizes
+        seed, kind = inputs.seeds[index], inputs.outputs[index].kind
         if self.team is not None:
             seed = self.team.agree(seed)
         self.report.start_steps(plan.experts)
         self._times = StepTimes()
-        with attention_of(self.machine):
+        with attention_of(self.placement):
             out = pipe(
-                prepared.prompt,
+                inputs.prompt,
                 plan.negative_prompt,
-                image=prepared.image,
-                last_image=prepared.last_image,
+                image=inputs.image,
+                last_image=inputs.last_image,
                 video=tracks.video,
                 audio=tracks.audio,
                 continue_from=tracks.continue_from,
                 overlap_frames=tracks.overlap_frames,
                 retake=tracks.retake,
                 retake_tracks=tracks.retake_tracks,
-                image_fit=prepared.image_fit,
+                image_fit=inputs.image_fit,
                 height=plan.task.geometry.height,
                 width=plan.task.geometry.width,
                 num_frames=sizes.num_frames,
@@ -135,8 +137,8 @@ class Studio:
         if self.team is not None and not self._finishes and kind != LATENT:
             with torch.no_grad():
                 self.team.assist(pipe, out.frames)
-        if self.machine.computing.compiles:
-            self.report.say(self._times.told)
+        if self.placement.computing.compiles:
+            self.report.say(self._times.summary)
         return out
 
     def _on_step(
@@ -149,12 +151,12 @@ class Studio:
         return tensors
 
     def pipeline(self, loras: Sequence[LoraUse] = ()) -> MovaPipeline:
-        """The pipeline with exactly these LoRAs, loaded when it is asked for first."""
+        """The pipeline with exactly these LoRAs, loaded when it is first needed."""
         if self._pipe is None:
             self._pipe = self._set_up(loras) if self.team is None else self._set_up_in(self.team, loras)
         elif self.team is None or not self.team.asked.shard_weights:
-            put_on(self._pipe, loras)
-        elif tuple(loras) != self._worn:
+            use_loras(self._pipe, loras)
+        elif tuple(loras) != self._loras_in_use:
             raise InputError(
                 "weights in parts cannot change their LoRAs; leave --shard-weights out, or make one run for each"
             )
@@ -162,49 +164,49 @@ class Studio:
 
     def _set_up(self, loras: Sequence[LoraUse]) -> MovaPipeline:
         pipe = self._load()
-        if self.machine.vae_tiling:
+        if self.placement.vae_tiling:
             pipe.video_vae.enable_tiling()
         pipe.set_progress_bar_config(disable=True)
         if sum(part.nbytes for part in self.checkpoint.layout.components.values()) < SMALL:
             torch.set_num_threads(1)
-        put_on(pipe, loras)  # before weights are moved or changed in kind
-        self._worn = tuple(loras)
-        resident = None if self.machine.offloads else self.machine.device
-        prepare_computing(pipe, self.machine.computing, resident, self.report)
-        self._layers_on_disk = place(pipe, self.machine)
+        use_loras(pipe, loras)  # before weights are moved or changed in kind
+        self._loras_in_use = tuple(loras)
+        resident = None if self.placement.offloads else self.placement.device
+        prepare_computing(pipe, self.placement.computing, resident, self.report)
+        self._layers_on_disk = place(pipe, self.placement)
         return pipe
 
     def _set_up_in(self, team: ParallelSession, loras: Sequence[LoraUse]) -> MovaPipeline:
         heads = self.checkpoint.layout.components["video_dit"].config["num_heads"]
-        self.report.say(team.meet(heads, self.machine.attention))
+        self.report.say(team.meet(heads, self.placement.attention))
         with team.loading():
             pipe = self._set_up(loras)
             team.share(pipe)
         return pipe
 
     def _load(self) -> MovaPipeline:
-        if self.machine.offload == "layer":
-            return load_streamed(self.checkpoint, self.machine, self.report)
-        waits = self.machine.offloads or self.machine.computing.quantize is not None
+        if self.placement.offload == "layer":
+            return load_streamed(self.checkpoint, self.placement, self.report)
+        waits = self.placement.offloads or self.placement.computing.quantize is not None
         parts = self.team is not None and self.team.asked.shard_weights
         return MovaPipeline.from_pretrained(
             self.checkpoint.layout.folder,
-            torch_dtype=self.machine.dtype,
-            device="cpu" if waits or parts else self.machine.device,
+            torch_dtype=self.placement.dtype,
+            device="cpu" if waits or parts else self.placement.device,
             progress=self.report.loading,
         )
 
     def _save(
-        self, plan: ClipPlan, out: MovaPipelineOutput, metadata: dict[str, Any], target: Target, overwrite: bool
+        self, plan: ClipPlan, out: MovaPipelineOutput, metadata: dict[str, Any], output: Output, overwrite: bool
     ) -> None:
         (clip,) = out.clips([metadata])
         save_clip(
             clip,
-            target.path,
+            output.path,
             overwrite=overwrite,
             copy_audio_from=plan.keeps_audio_of,
             copy_video_from=plan.keeps_video_of,
         )
-        if target.contact_sheet is not None:
-            with replacing(target.contact_sheet) as temporary:
+        if output.contact_sheet is not None:
+            with replacing(output.contact_sheet) as temporary:
                 contact_sheet(clip).save(temporary, format="PNG")

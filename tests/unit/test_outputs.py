@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from phonofilm.cli.targets import choose_targets
 from phonofilm.errors import InputError
+from phonofilm.generation.outputs import choose_outputs
 
 
 @pytest.mark.parametrize(
@@ -25,18 +25,18 @@ from phonofilm.errors import InputError
 def test_name_and_type_decide_what_is_written(
     tmp_path: Path, name: str, kind: str | None, path: str, chosen: str
 ) -> None:
-    (target,) = choose_targets(tmp_path / name, kind, 1, overwrite=False)
+    (target,) = choose_outputs(tmp_path / name, kind, 1, overwrite=False)
     assert (target.path, target.kind) == (tmp_path / path, chosen)
 
 
 def test_without_a_name_the_clip_is_called_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert choose_targets(None, None, 1, overwrite=False)[0].path == Path("clip.mp4")
-    assert choose_targets(None, "latent", 1, overwrite=False)[0].path == Path("clip.safetensors")
+    assert choose_outputs(None, None, 1, overwrite=False)[0].path == Path("clip.mp4")
+    assert choose_outputs(None, "latent", 1, overwrite=False)[0].path == Path("clip.safetensors")
 
 
 def test_several_clips_and_their_sheets_are_numbered_from_0(tmp_path: Path) -> None:
-    targets = choose_targets(tmp_path / "a.mp4", None, 2, overwrite=False, contact_sheet=tmp_path / "s.png")
+    targets = choose_outputs(tmp_path / "a.mp4", None, 2, overwrite=False, contact_sheet=tmp_path / "s.png")
     assert [t.path.name for t in targets] == ["a-0.mp4", "a-1.mp4"]
     assert [t.contact_sheet.name for t in targets if t.contact_sheet] == ["s-0.png", "s-1.png"]
 
@@ -55,20 +55,20 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path, name: str, kind: str 
     (tmp_path / "file").touch()
     (tmp_path / "there.mp4").touch()
     with pytest.raises(InputError, match=complaint):
-        choose_targets(tmp_path / name, kind, 1, overwrite=False)
+        choose_outputs(tmp_path / name, kind, 1, overwrite=False)
 
 
 def test_what_exists_is_replaced_when_that_is_allowed(tmp_path: Path) -> None:
     (tmp_path / "there.mp4").touch()
-    assert choose_targets(tmp_path / "there.mp4", None, 1, overwrite=True)
+    assert choose_outputs(tmp_path / "there.mp4", None, 1, overwrite=True)
 
 
 def test_a_folder_without_permission_is_refused_before_anything_runs(tmp_path: Path) -> None:
     locked = Path("/proc/phonofilm")  # nobody can create files there, whoever runs the test
     with pytest.raises(InputError, match="cannot write /proc/phonofilm"):
-        choose_targets(locked / "a.mp4", None, 1, overwrite=False)
+        choose_outputs(locked / "a.mp4", None, 1, overwrite=False)
 
 
 def test_latents_have_no_contact_sheet(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="contact sheet"):
-        choose_targets(tmp_path / "a", "latent", 1, overwrite=False, contact_sheet=tmp_path / "s.png")
+        choose_outputs(tmp_path / "a", "latent", 1, overwrite=False, contact_sheet=tmp_path / "s.png")

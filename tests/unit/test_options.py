@@ -6,28 +6,28 @@ from pathlib import Path
 
 import pytest
 
-from phonofilm.cli.asked import Asked, asked_from_json, parse_retake, parse_scales
 from phonofilm.errors import InputError
+from phonofilm.generation.options import ClipOptions, options_from_json, parse_retake, parse_scales
 
 
 def test_what_is_said_wins_and_the_rest_comes_from_the_base() -> None:
-    base = Asked(prompt="base", steps=4, seed=0)
-    assert Asked(prompt="own", seed=7).over(base) == Asked(prompt="own", steps=4, seed=7)
+    base = ClipOptions(prompt="base", steps=4, seed=0)
+    assert ClipOptions(prompt="own", seed=7).over(base) == ClipOptions(prompt="own", steps=4, seed=7)
 
 
 def test_a_length_in_seconds_takes_back_a_length_in_frames() -> None:
-    assert Asked(seconds=2.0).over(Asked(num_frames=49)) == Asked(seconds=2.0)
-    assert Asked(num_frames=49).over(Asked(seconds=2.0)) == Asked(num_frames=49)
+    assert ClipOptions(seconds=2.0).over(ClipOptions(num_frames=49)) == ClipOptions(seconds=2.0)
+    assert ClipOptions(num_frames=49).over(ClipOptions(seconds=2.0)) == ClipOptions(num_frames=49)
 
 
 def test_one_given_track_takes_back_the_other() -> None:
-    assert Asked(audio=Path("a.wav")).over(Asked(video=Path("v.mp4"))) == Asked(audio=Path("a.wav"))
+    assert ClipOptions(audio=Path("a.wav")).over(ClipOptions(video=Path("v.mp4"))) == ClipOptions(audio=Path("a.wav"))
 
 
 def test_a_json_line_becomes_options_of_the_right_kind() -> None:
     line = {"prompt": "rain", "image": "a.png", "seconds": 2, "modality_scale": [3.5, 1], "retake": [1, 2.5], "fps": 24}
-    asked = asked_from_json(line, "line 1")
-    assert asked == Asked(
+    asked = options_from_json(line, "line 1")
+    assert asked == ClipOptions(
         prompt="rain", image=Path("a.png"), seconds=2.0, modality_scale="3.5,1", retake="1:2.5", fps="24"
     )
 
@@ -46,7 +46,7 @@ def test_a_json_line_becomes_options_of_the_right_kind() -> None:
 )
 def test_a_wrong_json_line_is_named_with_what_is_wrong(line: object, complaint: str) -> None:
     with pytest.raises(InputError) as error:
-        asked_from_json(line, "line 3")
+        options_from_json(line, "line 3")
     assert str(error.value).startswith(complaint)
 
 

@@ -9,21 +9,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from phonofilm.cli.asked import Asked, asked_from_json
-from phonofilm.cli.checkpoint import Checkpoint
-from phonofilm.cli.devices import Machine
-from phonofilm.cli.latents import read_latent_metadata
-from phonofilm.cli.plan import ClipPlan, plan
-from phonofilm.cli.prepare import prepare
-from phonofilm.cli.studio import Studio
-from phonofilm.cli.summary import plan_line
-from phonofilm.cli.targets import FRAMES, LATENT, SUFFIXES, Target
 from phonofilm.errors import InputError, MediaError, PhonofilmError
+from phonofilm.generation.checkpoint import Checkpoint
+from phonofilm.generation.clip_plan import ClipPlan, plan
+from phonofilm.generation.inputs import read_inputs
+from phonofilm.generation.latent_files import read_latent_metadata
+from phonofilm.generation.options import ClipOptions, options_from_json
+from phonofilm.generation.outputs import FRAMES, LATENT, SUFFIXES, Output
+from phonofilm.generation.placement.devices import Placement
+from phonofilm.generation.session import Session
+from phonofilm.generation.summary import plan_line
 from phonofilm.media import read_metadata
 from phonofilm.media.clip_checks import check_container
 from phonofilm.parallel.ranks import RankError
 
-# What a finished clip's account may differ in and still be the clip that is asked for.
+# What a finished clip's account may differ in and still be the clip that was requested.
 NOT_COMPARED = ("seed", "phonofilm", "offload", "device", "forwards", "steps_skipped")
 
 
@@ -32,10 +32,10 @@ class Line:
     """One clip (or num_clips of them) of the file: `where` names its line."""
 
     where: str
-    asked: Asked
+    options: ClipOptions
 
 
-def read_lines(path: Path, common: Asked) -> list[Line]:
+def read_lines(path: Path, common: ClipOptions) -> list[Line]:
     """The clips of a file: JSON objects in .jsonl, else one prompt a line; empty lines are passed over.
 
     `common`: what the command asks of every clip, where its line says nothing; its output is the folder for the clips,
@@ -55,7 +55,7 @@ def read_lines(path: Path, common: Asked) -> list[Line]:
         if not line.strip():
             continue
         where = f"{path.name} line {number}"
-        own = _json_line(line, where) if as_json else Asked(prompt=line.strip())
+        own = _json_line(line, where) if as_json else ClipOptions(prompt=line.strip())
         # A line's own output is relative to the folder; without one it is called after the line.
         output = f"{number:04d}{SUFFIXES[own.output_type or kind]}" if own.output is None else own.output
         own = replace(own, output=folder / output)
@@ -67,34 +67,34 @@ def read_lines(path: Path, common: Asked) -> list[Line]:
     return lines
 
 
-def _json_line(line: str, where: str) -> Asked:
+def _json_line(line: str, where: str) -> ClipOptions:
     try:
-        return asked_from_json(json.loads(line), where)
+        return options_from_json(json.loads(line), where)
     except json.JSONDecodeError as error:
         raise InputError(f"{where} is not JSON: {error}") from error
 
 
 @dataclass(frozen=True)
-class Done:
+class BatchResult:
     """Files that were written, and a sentence for each line that failed."""
 
     paths: list[Path]
     failures: list[str]
 
 
-def make_all(lines: list[Line], studio: Studio, overwrite: bool) -> Done:
+def make_lines(lines: list[Line], session: Session, overwrite: bool) -> BatchResult:
     """Make the clips that are not there yet.
 
     Every line is checked before the first clip is made; one that is wrong does not keep the others from being made.
     """
-    checkpoint, machine, report = studio.checkpoint, studio.machine, studio.report
+    checkpoint, placement, report = session.checkpoint, session.placement, session.report
     paths: list[Path] = []
     failures: list[str] = []
     waiting: list[Line] = []
     for line in lines:
         try:
-            if is_done(planned := _plan(line, checkpoint, overwrite=True), line, checkpoint, machine):
-                report.say(f"{line.where}: {planned.prepared.targets[0].path} is there already")
+            if is_done(planned := _plan(line, checkpoint, overwrite=True), line, checkpoint, placement):
+                report.say(f"{line.where}: {planned.inputs.outputs[0].path} is there already")
                 continue
             _plan(line, checkpoint, overwrite)
         except PhonofilmError as error:
@@ -105,16 +105,16 @@ def make_all(lines: list[Line], studio: Studio, overwrite: bool) -> Done:
     for position, line in enumerate(waiting, start=1):
         try:
             planned = _plan(line, checkpoint, overwrite)
-            report.say(f"clip {position} of {len(waiting)}, {line.where}: {plan_line(planned, checkpoint, machine)}")
-            written = studio.make(planned, overwrite)
+            report.say(f"clip {position} of {len(waiting)}, {line.where}: {plan_line(planned, checkpoint, placement)}")
+            written = session.make(planned, overwrite)
             report.say(f"wrote {', '.join(map(str, written))}")
             paths += written
         except RankError:
-            raise  # the other ranks are in the middle of this clip, and cannot be told to go on to the next
+            raise  # the other ranks are in the middle of this clip and cannot skip to the next
         except PhonofilmError as error:
             failures.append(f"{line.where}: {error}")
             report.say(f"error: {failures[-1]}")
-    return Done(paths, failures)
+    return BatchResult(paths, failures)
 
 
 def plans_of(lines: list[Line], checkpoint: Checkpoint) -> list[ClipPlan]:
@@ -127,36 +127,36 @@ def plans_of(lines: list[Line], checkpoint: Checkpoint) -> list[ClipPlan]:
 
 
 def _plan(line: Line, checkpoint: Checkpoint, overwrite: bool) -> ClipPlan:
-    return plan(prepare(line.asked, overwrite), checkpoint)
+    return plan(read_inputs(line.options, overwrite), checkpoint)
 
 
-def is_done(planned: ClipPlan, line: Line, checkpoint: Checkpoint, machine: Machine) -> bool:
-    """Whether every clip of a plan is there, whole, and made as it is asked for. A seed matters only if it was asked for."""
-    for index, target in enumerate(planned.prepared.targets):
-        found = _account(target, planned)
+def is_done(planned: ClipPlan, line: Line, checkpoint: Checkpoint, placement: Placement) -> bool:
+    """Whether every clip of a plan is there, whole, and made with these options. A seed matters only where it was given."""
+    for index, output in enumerate(planned.inputs.outputs):
+        found = _finished_metadata(output, planned)
         if found is None:
             return False
-        wanted = _comparable(planned.metadata(index, checkpoint, machine))
+        wanted = _comparable(planned.metadata(index, checkpoint, placement))
         if _comparable(found) != wanted:
             return False
-        if line.asked.seed is not None and found.get("seed") != planned.prepared.seeds[index]:
+        if line.options.seed is not None and found.get("seed") != planned.inputs.seeds[index]:
             return False
     return True
 
 
-def _account(target: Target, planned: ClipPlan) -> Mapping[str, Any] | None:
+def _finished_metadata(output: Output, planned: ClipPlan) -> Mapping[str, Any] | None:
     """What a finished clip says of itself; None when it is not there, says nothing, is damaged or too short."""
-    if not target.path.exists() or (target.contact_sheet is not None and not target.contact_sheet.exists()):
+    if not output.path.exists() or (output.contact_sheet is not None and not output.contact_sheet.exists()):
         return None
     try:
-        if target.kind == LATENT:
-            return read_latent_metadata(target.path)
-        if target.kind == FRAMES:
-            frames = len(list(target.path.glob("*.png")))
+        if output.kind == LATENT:
+            return read_latent_metadata(output.path)
+        if output.kind == FRAMES:
+            frames = len(list(output.path.glob("*.png")))
         else:
-            picture = check_container(target.path).picture
+            picture = check_container(output.path).picture
             frames = 0 if picture is None else picture.frames
-        return read_metadata(target.path) if frames >= planned.frames_in_all else None
+        return read_metadata(output.path) if frames >= planned.frames_in_all else None
     except (MediaError, InputError):
         return None
 

@@ -24,6 +24,7 @@ from phonofilm.geometry import ClipGeometry
 from phonofilm.media.clip import Clip, fit_length
 from phonofilm.media.images import fit_image
 from phonofilm.media.waveform import resample
+from phonofilm.pipeline.types import Decoded
 
 RetakeTracks = Literal["both", "video", "audio"]
 OVERLAP_FRAMES = 17
@@ -35,16 +36,7 @@ CUT_LATENTS = 2
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """One clip: frames float32 [f,3,h,w] in 0..1, audio float32 [channels, samples] at `sampling_rate`; on the host."""
-
-    frames: Tensor
-    audio: Tensor
-    sampling_rate: int
-
-
-@dataclass(frozen=True)
-class Known:
+class KnownTrack:
     """A known track: its data in the model's window, and per latent whether it is held.
 
     data: video uint8 [<=F,h,w,3] or audio float32 [<=S]; what is missing at the end is not held. where: bool [f] or [t].
@@ -55,17 +47,17 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Given:
+class EditTask:
     """The window to make, what of it is known, its first frame, and `join`, which turns the model's clip into the result."""
 
     geometry: ClipGeometry
-    video: Known | None
-    audio: Known | None
+    video: KnownTrack | None
+    audio: KnownTrack | None
     first_frame: Image.Image | None
     join: Callable[[Decoded], Decoded]
 
 
-def sound_for_video(clip: Clip, geometry: ClipGeometry) -> Given:
+def sound_for_video(clip: Clip, geometry: ClipGeometry) -> EditTask:
     """Sound for a clip that exists. The picture is held whole; the result shows the clip's own frames."""
     frames = _covering(_fitted(clip.frames, geometry), geometry.num_frames)
     samples = math.floor(geometry.sampling_rate * clip.seconds)
@@ -73,11 +65,11 @@ def sound_for_video(clip: Clip, geometry: ClipGeometry) -> Given:
     def join(made: Decoded) -> Decoded:
         return Decoded(_as_tensor(clip.frames), made.audio[:, :samples], made.sampling_rate)
 
-    known = Known(frames, np.ones(geometry.latent_frames, dtype=bool))
-    return Given(geometry, known, None, Image.fromarray(frames[0]), join)
+    known = KnownTrack(frames, np.ones(geometry.latent_frames, dtype=bool))
+    return EditTask(geometry, known, None, Image.fromarray(frames[0]), join)
 
 
-def picture_for_sound(audio: np.ndarray, rate: int, geometry: ClipGeometry) -> Given:
+def picture_for_sound(audio: np.ndarray, rate: int, geometry: ClipGeometry) -> EditTask:
     """Picture for a sound that exists, float32 [channels, samples] at `rate`. The result carries the sound as it is."""
     wave = fit_length(_model_sound(audio, rate, geometry)[None], geometry.num_samples)[0]
     shown = min(geometry.num_frames, math.ceil(Fraction(audio.shape[1], rate) * geometry.frame_rate))
@@ -85,10 +77,10 @@ def picture_for_sound(audio: np.ndarray, rate: int, geometry: ClipGeometry) -> G
     def join(made: Decoded) -> Decoded:
         return Decoded(made.frames[:shown], torch.from_numpy(audio), rate)
 
-    return Given(geometry, None, Known(wave, np.ones(geometry.audio_latents, dtype=bool)), None, join)
+    return EditTask(geometry, None, KnownTrack(wave, np.ones(geometry.audio_latents, dtype=bool)), None, join)
 
 
-def continuation(clip: Clip, geometry: ClipGeometry, overlap: int) -> Given:
+def continuation(clip: Clip, geometry: ClipGeometry, overlap: int) -> EditTask:
     """Go on from the last `overlap` frames of `clip`, in both tracks. The result is the whole clip, old part first."""
     if clip.audio is None or clip.sampling_rate is None:
         raise InputError("the clip to continue has no sound; give it one first with video=")
@@ -123,11 +115,11 @@ def continuation(clip: Clip, geometry: ClipGeometry, overlap: int) -> Given:
         return Decoded(frames, sound[None, : math.floor(rate * total / geometry.frame_rate)], rate)
 
     tail = clip.frames[past:]
-    known_sound = Known(old_sound[start:end], where_audio)
-    return Given(geometry, Known(tail, where_video), known_sound, Image.fromarray(tail[0]), join)
+    known_sound = KnownTrack(old_sound[start:end], where_audio)
+    return EditTask(geometry, KnownTrack(tail, where_video), known_sound, Image.fromarray(tail[0]), join)
 
 
-def retake(clip: Clip, geometry: ClipGeometry, stretch: tuple[float, float], tracks: RetakeTracks) -> Given:
+def retake(clip: Clip, geometry: ClipGeometry, stretch: tuple[float, float], tracks: RetakeTracks) -> EditTask:
     """Make the seconds `stretch` of `clip` anew, in one track or both. The result is the clip with that stretch replaced.
 
     The picture is made in whole latent frames, so its stretch is the smallest run of frames that covers the one asked
@@ -149,7 +141,7 @@ def retake(clip: Clip, geometry: ClipGeometry, stretch: tuple[float, float], tra
     frame_latent = (np.arange(geometry.num_frames) + geometry.temporal_factor - 1) // geometry.temporal_factor
     remade = np.isin(np.arange(geometry.latent_frames), frame_latent[first:last]) & redo_video
     latent_start = np.arange(geometry.audio_latents) * hop / rate
-    heard = (latent_start < end) & (latent_start + hop / rate > start) & redo_audio
+    remade_sound = (latent_start < end) & (latent_start + hop / rate > start) & redo_audio
     own_sound = clip.audio
     old = torch.from_numpy(_model_sound(own_sound, clip.sampling_rate, geometry))
     new_frames = torch.from_numpy(remade[frame_latent])[: clip.num_frames]
@@ -167,7 +159,7 @@ def retake(clip: Clip, geometry: ClipGeometry, stretch: tuple[float, float], tra
     padded = _covering(clip.frames, geometry.num_frames)
     sound = fit_length(old.numpy()[None], geometry.num_samples)[0]
     first_frame = None if remade[0] else Image.fromarray(padded[0])
-    return Given(geometry, Known(padded, ~remade), Known(sound, ~heard), first_frame, join)
+    return EditTask(geometry, KnownTrack(padded, ~remade), KnownTrack(sound, ~remade_sound), first_frame, join)
 
 
 def covering_geometry(clip: Clip, geometry: ClipGeometry) -> ClipGeometry:

@@ -11,16 +11,16 @@ from typing import Any
 from PIL import Image
 
 import phonofilm
-from phonofilm.cli.asked import Asked, parse_interval, parse_scales
-from phonofilm.cli.checkpoint import NAMED_SIZES, Checkpoint
-from phonofilm.cli.devices import Machine
-from phonofilm.cli.loras import LoraUse
-from phonofilm.cli.prepare import Prepared
-from phonofilm.cli.targets import CONTAINERS
 from phonofilm.errors import InputError
+from phonofilm.generation.checkpoint import NAMED_SIZES, Checkpoint
+from phonofilm.generation.inputs import ClipInputs
+from phonofilm.generation.loras import LoraUse
+from phonofilm.generation.options import ClipOptions, parse_interval, parse_scales
+from phonofilm.generation.outputs import CONTAINERS
+from phonofilm.generation.placement.devices import Placement
 from phonofilm.geometry import frames_for_seconds, nearest_multiple, parse_frame_rate
 from phonofilm.pipeline.conditions import tokenize
-from phonofilm.pipeline.given import Given
+from phonofilm.pipeline.edit_tasks import EditTask
 from phonofilm.pipeline.guidance import EVERY_STEP, Guidance, guidance_per_step
 from phonofilm.pipeline.request import Sizes, plan_clip
 from phonofilm.pipeline.schedule import Step
@@ -46,15 +46,15 @@ class Sampling:
 
 @dataclass(frozen=True)
 class ClipPlan:
-    """All that makes a clip (or several, one for each seed and target of `prepared`).
+    """All that makes a clip (or several, one for each seed and output of `inputs`).
 
-    `sizes` are as the pipeline wants them asked; `task.geometry` is what they come to. experts: "high" or "low" per step.
+    `sizes` are as the pipeline takes them; `task.geometry` is what they come to. experts: "high" or "low" per step.
     """
 
-    prepared: Prepared
+    inputs: ClipInputs
     negative_prompt: str
     sizes: Sizes
-    task: Given
+    task: EditTask
     sampling: Sampling
     steps: tuple[Step, ...]
     experts: tuple[str, ...]
@@ -69,31 +69,31 @@ class ClipPlan:
     @property
     def keeps_video_of(self) -> Path | None:
         """The file whose picture goes into the clip's file unchanged."""
-        tracks = self.prepared.tracks
+        tracks = self.inputs.tracks
         keeps = tracks.retake is None or tracks.retake_tracks == "audio"
-        return self.prepared.paths.get("video") if keeps and self.prepared.targets[0].kind in CONTAINERS else None
+        return self.inputs.paths.get("video") if keeps and self.inputs.outputs[0].kind in CONTAINERS else None
 
     @property
     def keeps_audio_of(self) -> Path | None:
         """The file whose sound goes into the clip's file unchanged."""
-        tracks, paths = self.prepared.tracks, self.prepared.paths
+        tracks, paths = self.inputs.tracks, self.inputs.paths
         return paths["video"] if tracks.retake is not None and tracks.retake_tracks == "video" else paths.get("audio")
 
     @property
     def frames_in_all(self) -> int:
         """Frames of the clip that is written: more than the model makes when it goes on from another."""
-        tracks, made = self.prepared.tracks, self.task.geometry.num_frames
+        tracks, made = self.inputs.tracks, self.task.geometry.num_frames
         if tracks.video is not None:
             return tracks.video.num_frames
         before = tracks.continue_from
         return made if before is None else before.num_frames - tracks.overlap_frames + made
 
     def settings(self) -> dict[str, Any]:
-        """The options of record.SETTINGS, as used, less the seed."""
-        geometry, sampling, tracks = self.task.geometry, self.sampling, self.prepared.tracks
+        """The options of provenance.SETTINGS, as used, less the seed."""
+        geometry, sampling, tracks = self.task.geometry, self.sampling, self.inputs.tracks
         scales = sampling.modality_scale
         used: dict[str, Any] = {
-            "prompt": self.prepared.prompt,
+            "prompt": self.inputs.prompt,
             "negative_prompt": self.negative_prompt,
             "size": f"{geometry.width}x{geometry.height}",
             "num_frames": geometry.num_frames,
@@ -109,46 +109,46 @@ class ClipPlan:
             "solver": sampling.solver,
             "cache": sampling.cache,
         }
-        if self.prepared.image is not None or self.prepared.last_image is not None:
-            used["image_fit"] = self.prepared.image_fit
+        if self.inputs.image is not None or self.inputs.last_image is not None:
+            used["image_fit"] = self.inputs.image_fit
         if tracks.continue_from is not None:
             used["overlap_frames"] = tracks.overlap_frames
         if tracks.retake is not None:
             used |= {"retake": ":".join(map(str, tracks.retake)), "retake_tracks": tracks.retake_tracks}
         return used
 
-    def metadata(self, index: int, checkpoint: Checkpoint, machine: Machine) -> dict[str, Any]:
+    def metadata(self, index: int, checkpoint: Checkpoint, placement: Placement) -> dict[str, Any]:
         """What the file of clip `index` says about itself."""
         return {
             **self.settings(),
-            "seed": self.prepared.seeds[index],
-            "inputs": [{"option": f.option, "path": f.path, "sha256": f.sha256} for f in self.prepared.inputs],
-            **({"loras": [use.account() for use in self.loras]} if self.loras else {}),
-            "model": checkpoint.told_name,
+            "seed": self.inputs.seeds[index],
+            "inputs": [{"option": f.option, "path": f.path, "sha256": f.sha256} for f in self.inputs.files],
+            **({"loras": [use.metadata() for use in self.loras]} if self.loras else {}),
+            "model": checkpoint.portable_name,
             "fingerprint": checkpoint.fingerprint,
-            "dtype": machine.dtype_name,
-            "device": machine.device.type,
-            "offload": machine.offload,
-            **({"vae_tiling": True} if machine.vae_tiling else {}),
-            "attention": machine.attention,
+            "dtype": placement.dtype_name,
+            "device": placement.device.type,
+            "offload": placement.offload,
+            **({"vae_tiling": True} if placement.vae_tiling else {}),
+            "attention": placement.attention,
             "phonofilm": phonofilm.__version__,
         }
 
 
-def plan(prepared: Prepared, checkpoint: Checkpoint) -> ClipPlan:
+def plan(inputs: ClipInputs, checkpoint: Checkpoint) -> ClipPlan:
     """Resolve and check everything that needs no weights. Raises InputError for the first thing wrong."""
-    asked = prepared.asked
-    negative = checkpoint.defaults.negative_prompt if asked.negative_prompt is None else asked.negative_prompt
-    tokenize(checkpoint.tokenizer, [prepared.prompt])
+    options = inputs.options
+    negative = checkpoint.defaults.negative_prompt if options.negative_prompt is None else options.negative_prompt
+    tokenize(checkpoint.tokenizer, [inputs.prompt])
     tokenize(checkpoint.tokenizer, [negative], "negative prompt")
-    sampling = _sampling(asked, checkpoint)
+    sampling = _sampling(options, checkpoint)
     steps = checkpoint.scheduler.steps(sampling.num_inference_steps, sampling.video_shift, sampling.audio_shift)
-    sizes = _sizes(prepared, checkpoint)
-    task = plan_clip(prepared.tracks, sizes, checkpoint.geometry)
-    if prepared.last_image is not None and task.geometry.num_frames < 2:
+    sizes = _sizes(inputs, checkpoint)
+    task = plan_clip(inputs.tracks, sizes, checkpoint.geometry)
+    if inputs.last_image is not None and task.geometry.num_frames < 2:
         raise InputError("a last frame was given for a clip of one frame; use num_frames 5 or more")
     return ClipPlan(
-        prepared=prepared,
+        inputs=inputs,
         negative_prompt=negative,
         sizes=sizes,
         task=task,
@@ -164,48 +164,52 @@ def plan(prepared: Prepared, checkpoint: Checkpoint) -> ClipPlan:
                 sampling.guidance_interval,
             )
         ),
-        loras=checkpoint.loras.take(asked.lora),
+        loras=checkpoint.loras.take(options.lora),
     )
 
 
-def _sampling(asked: Asked, checkpoint: Checkpoint) -> Sampling:
+def _sampling(options: ClipOptions, checkpoint: Checkpoint) -> Sampling:
     defaults, shift = checkpoint.defaults, checkpoint.scheduler.config["shift"]
-    guidance = defaults.guidance_scale if asked.guidance_scale is None else asked.guidance_scale
-    boundary = checkpoint.boundary_ratio if asked.boundary_ratio is None else asked.boundary_ratio
-    steps = defaults.num_inference_steps if asked.steps is None else asked.steps
+    guidance = defaults.guidance_scale if options.guidance_scale is None else options.guidance_scale
+    boundary = checkpoint.boundary_ratio if options.boundary_ratio is None else options.boundary_ratio
+    steps = defaults.num_inference_steps if options.steps is None else options.steps
     if not 0 <= boundary <= 1:
         raise InputError(f"boundary_ratio {boundary} is outside 0 to 1; the released models have 0.9")
     if not 1 <= steps <= checkpoint.train_timesteps:
         raise InputError(f"steps {steps} is outside 1 to {checkpoint.train_timesteps}; use for example 50")
-    for name, value in (("video_shift", asked.video_shift), ("audio_shift", asked.audio_shift)):
+    for name, value in (("video_shift", options.video_shift), ("audio_shift", options.audio_shift)):
         if value is not None and not math.isfinite(value):
             raise InputError(f"{name} {value} is not a finite number; use for example 5")
     return Sampling(
         num_inference_steps=steps,
         guidance_scale=guidance,
-        audio_guidance_scale=guidance if asked.audio_guidance_scale is None else asked.audio_guidance_scale,
-        modality_scale=defaults.modality_scale if asked.modality_scale is None else parse_scales(asked.modality_scale),
-        video_shift=shift if asked.video_shift is None else asked.video_shift,
-        audio_shift=shift if asked.audio_shift is None else asked.audio_shift,
+        audio_guidance_scale=guidance if options.audio_guidance_scale is None else options.audio_guidance_scale,
+        modality_scale=defaults.modality_scale
+        if options.modality_scale is None
+        else parse_scales(options.modality_scale),
+        video_shift=shift if options.video_shift is None else options.video_shift,
+        audio_shift=shift if options.audio_shift is None else options.audio_shift,
         boundary_ratio=boundary,
-        guidance_interval=EVERY_STEP if asked.guidance_interval is None else parse_interval(asked.guidance_interval),
-        solver=DEFAULT_SOLVER if asked.solver is None else check_solver(asked.solver),
-        cache=NO_CACHE if asked.cache is None else cache_name(parse_cache(asked.cache)),
+        guidance_interval=EVERY_STEP
+        if options.guidance_interval is None
+        else parse_interval(options.guidance_interval),
+        solver=DEFAULT_SOLVER if options.solver is None else check_solver(options.solver),
+        cache=NO_CACHE if options.cache is None else cache_name(parse_cache(options.cache)),
     )
 
 
-def _sizes(prepared: Prepared, checkpoint: Checkpoint) -> Sizes:
-    asked, default, clip = prepared.asked, checkpoint.geometry, prepared.tracks.clip
-    height, width = _height_width(asked.size, checkpoint, prepared.image)
-    rate = None if asked.fps is None else parse_frame_rate(asked.fps)
-    if asked.seconds is None:
-        return Sizes(height, width, asked.num_frames, rate)
-    if asked.num_frames is not None:
+def _sizes(inputs: ClipInputs, checkpoint: Checkpoint) -> Sizes:
+    options, default, clip = inputs.options, checkpoint.geometry, inputs.tracks.clip
+    height, width = _height_width(options.size, checkpoint, inputs.image)
+    rate = None if options.fps is None else parse_frame_rate(options.fps)
+    if options.seconds is None:
+        return Sizes(height, width, options.num_frames, rate)
+    if options.num_frames is not None:
         raise InputError("seconds and num_frames were both given; give one")
-    if not 0 < asked.seconds < math.inf:
-        raise InputError(f"seconds {asked.seconds} is not positive; use for example 8")
+    if not 0 < options.seconds < math.inf:
+        raise InputError(f"seconds {options.seconds} is not positive; use for example 8")
     clip_rate = rate or (default.frame_rate if clip is None else clip.frame_rate)
-    return Sizes(height, width, frames_for_seconds(asked.seconds, clip_rate, default.temporal_factor), rate)
+    return Sizes(height, width, frames_for_seconds(options.seconds, clip_rate, default.temporal_factor), rate)
 
 
 def _height_width(size: str | None, checkpoint: Checkpoint, image: Image.Image | None) -> tuple[int | None, int | None]:
@@ -229,7 +233,7 @@ def _height_width(size: str | None, checkpoint: Checkpoint, image: Image.Image |
     return height, width
 
 
-def _experts(steps: Sequence[Step], boundary_ratio: float, checkpoint: Checkpoint, task: Given) -> tuple[str, ...]:
+def _experts(steps: Sequence[Step], boundary_ratio: float, checkpoint: Checkpoint, task: EditTask) -> tuple[str, ...]:
     """Which expert runs at each step. A picture held whole is clean from the start: a matter for the low-noise one."""
     boundary = boundary_ratio * checkpoint.train_timesteps
     clean = task.video is not None and bool(task.video.where.all())

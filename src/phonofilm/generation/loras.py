@@ -1,4 +1,4 @@
-"""`--lora` on its way from the command line to the weights: files found, read and checked before any weight is loaded."""
+"""LoRAs of a clip: their files are found, read and checked before any weight is loaded, and then put into the pipeline."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from phonofilm.cli.record import told_path
 from phonofilm.errors import InputError
 from phonofilm.files import file_hash
+from phonofilm.generation.provenance import portable_path
 from phonofilm.lora.adapter import LoraFile
 from phonofilm.lora.strength import LoraChoice, Strength, parse_lora_option, tell_strength
 from phonofilm.lora.target_layers import check_plain, empty_components
@@ -34,22 +34,22 @@ class LoraUse:
     strength: Strength
     expert: str | None
 
-    def account(self) -> dict[str, str]:
-        """What a clip's file says of it."""
+    def metadata(self) -> dict[str, str]:
+        """What a clip's metadata holds of it."""
         return {
-            "path": told_path(self.path),
+            "path": portable_path(self.path),
             "sha256": self.sha256,
             "strength": tell_strength(self.strength, self.expert),
         }
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """For the plan's line: the file's name and strength."""
         return f"{self.path.name} ({tell_strength(self.strength, self.expert)})"
 
 
 @dataclass
-class LoraShelf:
+class LoraFiles:
     """The LoRA files a run has read for one checkpoint, each once."""
 
     layout: CheckpointLayout
@@ -84,7 +84,7 @@ class LoraShelf:
         return empty_components(self.layout)
 
 
-def put_on(pipe: MovaPipeline, uses: Sequence[LoraUse]) -> None:
+def use_loras(pipe: MovaPipeline, uses: Sequence[LoraUse]) -> None:
     """Make the pipeline's LoRAs these and no others; weights that stay as they are are not touched."""
     wanted = {f"{use.path}|{use.expert}": use for use in uses}
     loaded = {name for names in pipe.get_list_adapters().values() for name in names}
