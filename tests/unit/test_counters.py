@@ -15,7 +15,8 @@ from torch import nn
 from phonofilm.evaluation.counters import count
 from phonofilm.geometry import ClipGeometry
 from phonofilm.models.joint import JointDenoiser
-from phonofilm.models.layers import Block, attention, rope_table
+from phonofilm.models.layers import Block, attention
+from phonofilm.models.rotary import rope_table
 
 KB = 1000  # bytes of one float32 [250] row below
 
@@ -60,6 +61,12 @@ def test_views_and_allocations_cost_nothing_but_copies_and_in_place_writes_do() 
     assert count(lambda: torch.empty_like(x), inputs=[x]).elementwise_bytes == 0
     assert count(lambda: x.transpose(0, 1).contiguous(), inputs=[x]).elementwise_bytes == 20 * KB
     assert count(lambda: x.add_(1.0), inputs=[x]).elementwise_bytes == 20 * KB
+
+
+def test_where_a_result_goes_is_written_and_not_read() -> None:
+    x, out = meta(10, 250), meta(10, 250, dtype=torch.bfloat16)
+    counts = count(lambda: torch.add(x, x, out=out), inputs=[x, out])
+    assert counts.elementwise_bytes == 10 * KB + 10 * KB + 5 * KB
 
 
 def test_rms_norm_is_one_pass_as_on_cuda() -> None:

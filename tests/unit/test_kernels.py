@@ -16,8 +16,12 @@ from torch import Tensor, nn
 
 from phonofilm.errors import InputError
 from phonofilm.kernels import check, ops
+from phonofilm.kernels.cases import Sizes, cases
 from phonofilm.kernels.choice import FusibleModule, choose_kernels, use_kernels
-from phonofilm.models.layers import Block, modulate, rope_table, rotate_pairs
+from phonofilm.kernels.hardware import has_fp8
+from phonofilm.models.bridge import BridgeScale, DualTowerConditionalBridge
+from phonofilm.models.layers import Block, modulate
+from phonofilm.models.rotary import rope_table, rotate_pairs
 
 EPS = 1e-6
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
@@ -25,7 +29,7 @@ BATCH, TOKENS, WIDTH, HEADS = 2, 5, 24, 2
 
 
 if importlib.util.find_spec("triton") is not None:
-    from phonofilm.kernels import rows
+    from phonofilm.kernels import norms, quantization, rotations
 
 needs_triton = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None,
@@ -109,6 +113,28 @@ def test_a_block_with_fused_kernels_gives_the_eager_blocks_numbers() -> None:
     assert relative_error(ours, eager) < 1e-6
 
 
+@needs_triton
+@pytest.mark.parametrize(
+    "scale", [BridgeScale(), BridgeScale(0.5, torch.tensor([0.3, 2.0])), BridgeScale(a2v=0.0)], ids=str
+)
+@pytest.mark.parametrize("learned", [True, False])
+def test_a_bridge_with_fused_kernels_gives_the_eager_bridges_numbers(scale: BridgeScale, learned: bool) -> None:
+    bridge = DualTowerConditionalBridge(
+        2, 2, 48, 24, audio_fps=50.0, head_dim=12, interaction_strategy="full",
+        apply_cross_rope=True, trainable_condition_scale=learned,
+    )  # fmt: skip
+    grid = (3, 1, 2)
+    given = torch.randn(BATCH, 6, 48), torch.randn(BATCH, 5, 24), bridge.clock(grid, 5, 24.0), grid, scale
+    with torch.no_grad():
+        eager = bridge(1, *given)
+        use_kernels(bridge, "triton")
+        ours = bridge(1, *given)
+    for one, other, before in zip(ours, eager, given[:2], strict=True):
+        assert relative_error(one, other) < 1e-6
+        if other is not before:
+            assert not torch.equal(one, other)
+
+
 def test_fused_kernels_meet_their_goals_at_the_true_shapes_and_compute_the_same_products() -> None:
     eager = count_block(Block, torch.complex64, CLIP_360P.video_tokens)
     counts = count_block(Block, torch.complex64, CLIP_360P.video_tokens, "triton")
@@ -162,20 +188,103 @@ def test_kernels_that_compute_what_pytorch_computes_are_chosen(monkeypatch: pyte
 
 
 @needs_triton
-@pytest.mark.parametrize("kernel", ["norm", "rotate", "quantize"])
-def test_a_kernel_that_computes_something_else_is_found(monkeypatch: pytest.MonkeyPatch, kernel: str) -> None:
-    right = getattr(rows, kernel)
+@pytest.mark.parametrize(
+    ("module", "kernel", "found_in"),
+    [
+        ("norms", "launch_norm", "norm_modulate"),
+        ("rotations", "launch_rotate_pairs", "norm_rotate"),
+        ("rotations", "launch_rotate_halves", "norm_rotate_halves"),
+        ("quantization", "launch_quantize", "quantize_rows_fp8"),
+    ],
+)
+def test_a_kernel_that_computes_something_else_is_found(
+    monkeypatch: pytest.MonkeyPatch, module: str, kernel: str, found_in: str
+) -> None:
+    home = {"norms": norms, "rotations": rotations, "quantization": quantization}[module]
+    right = getattr(home, kernel)
 
-    def wrong(*given: Tensor) -> None:
-        right(*given)
+    def wrong(*given: Tensor, **options: bool) -> None:
+        right(*given, **options)
         given[-1][..., -1] = float("nan")  # the last of the results: a lane that nobody wrote
 
-    monkeypatch.setattr(rows, kernel, wrong)
-    monkeypatch.setattr(check, "CASES", ((torch.float32, 384, 1e-4),))
+    monkeypatch.setattr(home, kernel, wrong)
+    monkeypatch.setattr(check, "TRIED", ((torch.float32, Sizes(width=384)),))
     found = check.complaint.__wrapped__(CPU)
-    assert found is not None
-    assert found.startswith({"norm": "norm_modulate", "rotate": "norm_rotate", "quantize": "quantize_rows"}[kernel])
-    assert found.endswith("in float32 is nan away from PyTorch's operations")
+    assert found == f"{found_in} in float32 is nan away from PyTorch's operations"
+
+
+@needs_triton
+def test_kernels_that_write_fp8_are_tried_only_where_it_exists(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_float8(*given: Tensor, **options: bool) -> None:
+        raise ValueError("type fp8e4nv not supported in this architecture")
+
+    monkeypatch.setattr(quantization, "launch_quantize", no_float8)
+    monkeypatch.setattr(check, "TRIED", ((torch.float32, Sizes(width=384)),))
+    assert check.complaint.__wrapped__(CPU) == (
+        "quantize_rows_fp8 does not run: ValueError: type fp8e4nv not supported in this architecture"
+    )
+    monkeypatch.setattr(check, "has_fp8", lambda device: False)
+    assert check.complaint.__wrapped__(CPU) is None
+
+
+def test_float8_begins_with_compute_capability_8_9(monkeypatch: pytest.MonkeyPatch) -> None:
+    for capability, expected in (((8, 0), False), ((8, 6), False), ((8, 9), True), ((9, 0), True), ((10, 0), True)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, it=capability: it)
+        assert has_fp8(GPU) is expected
+    assert has_fp8(CPU)
+
+
+@needs_triton
+@DTYPES
+@pytest.mark.parametrize(
+    "sizes",
+    [Sizes(width=36, tokens=5, batch=2, head=12, hidden=7), Sizes(width=130, tokens=1, batch=3, head=10, hidden=33)],
+    ids=["36", "130"],
+)
+def test_every_fused_operation_is_eagers_at_odd_sizes(dtype: torch.dtype, sizes: Sizes) -> None:
+    made = list(cases(CPU, dtype, sizes, torch.Generator().manual_seed(1)))
+    assert len({case.name for case in made}) == len(made) == 10
+    for case in made:
+        assert case.error() <= (case.allowed if case.fp8 else min(case.allowed, 2**-6)), case.name
+
+
+@needs_triton
+@pytest.mark.parametrize(
+    "made", ["norm_modulate", "residual_norm", "norm_rotate", "norm_rotate_halves", "quantize_rows_fp8"]
+)
+def test_a_transposed_input_gives_the_numbers_of_a_row_major_one(made: str) -> None:
+    x = torch.randn(TOKENS, BATCH, WIDTH).transpose(0, 1)
+    assert not x.is_contiguous()
+    row, weight = torch.randn(1, 1, WIDTH), torch.rand(WIDTH)
+    cos, sin = torch.randn(2, TOKENS, WIDTH // HEADS)
+    operation = {
+        "norm_modulate": lambda x: (ops.norm_modulate(x, row, row, EPS),),
+        "residual_norm": lambda x: ops.residual_norm(x, x, row, row, row, EPS),
+        "norm_rotate": lambda x: ops.norm_rotate(x, x, weight, weight, table(), EPS),
+        "norm_rotate_halves": lambda x: (ops.norm_rotate_halves(x, weight, cos, sin, EPS),),
+        "quantize_rows_fp8": ops.quantize_rows_fp8,
+    }[made]
+    for ours, expected in zip(operation(x), operation(x.contiguous()), strict=True):
+        assert torch.equal(ours.float(), expected.float())
+
+
+@needs_triton
+@DTYPES
+def test_fused_into_fp8_is_the_fused_operation_and_then_fp8(dtype: torch.dtype) -> None:
+    x, update = torch.randn(2, BATCH, TOKENS, WIDTH, dtype=dtype)
+    shift, scale, gate = row_of(0, dtype), row_of(1, dtype), row_of(2, dtype)
+    y, normed = ops.residual_norm(x, update, gate, shift, scale, EPS)
+    ours = ops.residual_norm_fp8(x, update, gate, shift, scale, EPS)
+    assert torch.equal(ours[0], y)
+    same_rows(ours[1:], ops.quantize_rows_fp8(normed))
+    same_rows(
+        ops.norm_fp8(x, shift, 1 + scale.float(), EPS), ops.quantize_rows_fp8(ops.norm_modulate(x, shift, scale, EPS))
+    )
+
+
+def same_rows(ours: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> None:
+    for one, other in zip(ours, expected, strict=True):
+        assert torch.equal(one.float(), other.float())
 
 
 @needs_triton
@@ -185,7 +294,7 @@ def test_a_kernel_that_does_not_compile_leaves_auto_eager_with_one_warning(
     def broken(*given: object) -> None:
         raise RuntimeError("ptxas exited with 255\nlong log")
 
-    monkeypatch.setattr(rows, "norm", broken)
+    monkeypatch.setattr(norms, "launch_norm", broken)
     found = check.complaint.__wrapped__(CPU)
     assert found == "norm_modulate does not run: RuntimeError: ptxas exited with 255"
     monkeypatch.setattr(check, "complaint", lambda device: found)

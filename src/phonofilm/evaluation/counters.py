@@ -107,8 +107,9 @@ class _OpCounter(TorchDispatchMode):
         made = self._here(result)
         if not made:
             return result
-        read = self._here((args, kwargs))
-        storages = {t.untyped_storage()._cdata for t in read}
+        written_only = {argument.name for argument in func._schema.arguments if argument.is_out}
+        read = self._here((args, {name: value for name, value in kwargs.items() if name not in written_only}))
+        storages = {t.untyped_storage()._cdata for t in self._here((args, kwargs))}
         new = [t for t in made if t.untyped_storage()._cdata not in storages]
         self.float64_tensors += sum(t.dtype in FLOAT64 for t in new)
         self.live.add(new)

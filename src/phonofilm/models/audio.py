@@ -13,7 +13,7 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from phonofilm.errors import CheckpointError
-from phonofilm.models.layers import rope_table
+from phonofilm.models.rotary import rope_table
 from phonofilm.models.tower import Tower, refuse_unsupported
 
 # The older checkpoints' audio VAE ran at 44100/2048 latents per second on a clock of 4 ticks per second.

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 from phonofilm.errors import CheckpointError
 from phonofilm.geometry import clock_positions
-from phonofilm.models.layers import ROPE_THETA, Attention, attention
+from phonofilm.kernels import ops
+from phonofilm.models.layers import Attention, attention
+from phonofilm.models.rotary import ROPE_THETA, rotate_halves
 from phonofilm.models.video import Grid
 
 
@@ -68,25 +70,20 @@ def interaction_layers(strategy: str, video_layers: int, audio_layers: int) -> t
     return tuple(layers)
 
 
-def rotate_halves(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """RoPE that pairs the first half of each head with the second (the towers pair neighbours). x [b,n,d]; cos, sin [n,e].
-
-    Rotated in float32, the tables' dtype, without a float32 copy of x: half the bytes of making one.
-    """
-    heads = x.unflatten(-1, (-1, cos.shape[-1]))
-    first, second = heads.chunk(2, dim=-1)
-    turned = torch.cat((-second, first), dim=-1)
-    return torch.addcmul(heads * cos[:, None, :], turned, sin[:, None, :]).flatten(-2).to(x.dtype)
-
-
 class CrossAttention(Attention):
     """x [b,n,d] asks y [b,m,dy]; rotations of both sides [.,e], or None for a bridge without a clock -> [b,n,d]."""
 
     def forward(self, x: Tensor, y: Tensor, x_turn: _Turn | None, y_turn: _Turn | None) -> Tensor:
-        q, k = self.norm_q(self.q(x)), self.norm_k(self.k(y))
-        if x_turn is not None and y_turn is not None:
-            q, k = rotate_halves(q, *x_turn), rotate_halves(k, *y_turn)
+        q = self._normed_and_rotated(self.q(x), self.norm_q, x_turn)
+        k = self._normed_and_rotated(self.k(y), self.norm_k, y_turn)
         return self.o(self.attend(q, k, self.v(y), self.heads))
+
+    def _normed_and_rotated(self, projected: Tensor, norm: nn.RMSNorm, turn: _Turn | None) -> Tensor:
+        if turn is None:
+            return norm(projected)
+        if self.fused:
+            return ops.norm_rotate_halves(projected, norm.weight, *turn, self.eps)
+        return rotate_halves(norm(projected), *turn)
 
 
 class PooledAttention(nn.Module):
@@ -223,13 +220,11 @@ class DualTowerConditionalBridge(ModelMixin, ConfigMixin):
     def _add(self, state: Tensor, update: Tensor | None, scale: float | Tensor) -> Tensor:
         if update is None:
             return state
-        if isinstance(scale, Tensor):
-            update = update * scale.to(update).reshape(-1, 1, 1)
-        elif scale != 1.0:
-            update = update * scale
         if self.condition_scale is not None:
-            update = update * self.condition_scale.to(update.dtype)
-        return state + update
+            scale = self.condition_scale * scale
+        if isinstance(scale, Tensor):
+            return torch.addcmul(state, update, scale.to(update).reshape(-1, 1, 1))
+        return torch.add(state, update, alpha=scale)
 
 
 _Turn = tuple[Tensor, Tensor]

@@ -19,8 +19,7 @@ from torch import Tensor, nn
 
 from phonofilm.kernels import ops
 from phonofilm.kernels.choice import FusibleModule
-
-ROPE_THETA = 10000.0
+from phonofilm.models.rotary import ROPE_THETA, rotate_pairs
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, bias: Tensor | None = None) -> Tensor:
@@ -31,35 +30,6 @@ def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, bias: Tensor | None =
     q, k, v = (t.unflatten(-1, (heads, -1)) for t in (q, k, v))
     mask = None if bias is None else bias[:, None, None, :].to(q.dtype)
     return dispatch_attention_fn(q, k, v, attn_mask=mask).flatten(-2)
-
-
-def rope_table(positions: np.ndarray, channels: int, theta: float = ROPE_THETA) -> np.ndarray:
-    """Rotations for `channels` neighbouring-pair channels at each position: complex64 [len(positions), channels/2].
-
-    Computed in float64 on the host, then rounded: float32 phases would be off by 1e-4 far down a long axis.
-    """
-    frequencies = theta ** (-np.arange(0, channels, 2, dtype=np.float64) / channels)
-    phase = np.asarray(positions, dtype=np.float64)[:, None] * frequencies[None, :]
-    return np.exp(1j * phase).astype(np.complex64)
-
-
-def rotate_pairs(x: Tensor, table: Tensor) -> Tensor:
-    """RoPE over neighbouring channels. x [b,n,d], table complex64 [n,e/2] -> [b,n,d] in x's dtype.
-
-    The complex product reads and writes each value once, in float32; spelled out in real arithmetic the same rotation
-    moves 2.4 times the bytes.
-    """
-    if torch.compiler.is_compiling():  # which fuses real arithmetic, and nothing complex
-        return _rotate_pairs_real(x, table)
-    # In one expression: a name for the float32 copy would keep it alive (0.9 GB at 43,120 tokens) until the end.
-    turned = torch.view_as_complex(x.float().unflatten(-1, (-1, table.shape[-1], 2))) * table[:, None, :]
-    return torch.view_as_real(turned).flatten(-3).to(x.dtype)
-
-
-def _rotate_pairs_real(x: Tensor, table: Tensor) -> Tensor:
-    cosine, sine = torch.view_as_real(table)[:, None].unbind(-1)
-    even, odd = x.float().unflatten(-1, (-1, table.shape[-1], 2)).unbind(-1)
-    return torch.stack((even * cosine - odd * sine, even * sine + odd * cosine), dim=-1).flatten(-3).to(x.dtype)
 
 
 def timestep_embedding(timesteps: Tensor | Sequence[float], channels: int) -> Tensor:

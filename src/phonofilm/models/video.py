@@ -10,7 +10,7 @@ import torch
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from phonofilm.models.layers import rope_table
+from phonofilm.models.rotary import rope_table
 from phonofilm.models.tower import Tower, refuse_unsupported
 
 Grid = tuple[int, int, int]
