@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from phonofilm.errors import InputError
+from phonofilm.files import replacing
 
 logger = logging.getLogger(__name__)
 
@@ -29,16 +30,14 @@ def render_bank(path: Path, seeds: Sequence[int], make_sound: Callable[[int], So
     marker = path.with_suffix(".json")
     if path.exists() and marker.exists() and json.loads(marker.read_text()) == described:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial.npy")
     first = make_sound(seeds[0])
-    bank = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=(len(seeds), len(first)))
-    for row, seed in enumerate(seeds):
-        bank[row] = make_sound(seed)
-        if (row + 1) % 500 == 0:
-            logger.info("rendered the sound of %d of %d clips", row + 1, len(seeds))
-    bank.flush()
-    partial.replace(path)
+    with replacing(path) as temporary:
+        bank = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=(len(seeds), len(first)))
+        for row, seed in enumerate(seeds):
+            bank[row] = make_sound(seed)
+            if (row + 1) % 500 == 0:
+                logger.info("rendered the sound of %d of %d clips", row + 1, len(seeds))
+        bank.flush()
     marker.write_text(json.dumps(described))
 
 

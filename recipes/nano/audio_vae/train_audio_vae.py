@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from phonofilm.files import replacing
 from phonofilm.models.audio_vae import DAC, AudioPosterior
 from phonofilm.nano.world import HELD_OUT_SEED, make_clip
 from recipes.nano.audio_vae.finish import ReconstructionMetrics, finish_audio_vae, reconstruction_metrics
@@ -183,9 +184,8 @@ class AudioVaeTrainer:
             "steps": self.steps,
             "seconds": self.seconds,
         }
-        partial = path.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(path)
+        with replacing(path) as temporary:
+            torch.save(state, temporary)
 
     def load(self, path: Path) -> None:
         """Go on where `save` left off, exactly."""

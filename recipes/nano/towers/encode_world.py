@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,6 +14,7 @@ from diffusers import AutoencoderKLWan
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from phonofilm.files import replacing
 from phonofilm.models.audio_vae import DAC
 from phonofilm.nano.world import WorldClip, make_clip
 from phonofilm.pipeline.conditions import clean_prompt, normalize
@@ -54,24 +53,22 @@ def write_latents(config: LatentConfig, encoders: Encoders, folder: Path) -> Pat
     """Encode the seeds' clips into `folder` (as a `LatentDataset`); nothing to do if it is there already."""
     if folder.exists():
         return folder
-    partial = folder.with_name(folder.name + ".part")
-    shutil.rmtree(partial, ignore_errors=True)
-    encode = _Encode(config, encoders)
-    writer: LatentWriter | None = None
-    for first, clips in _batches(config):
-        video, condition, audio = encode(clips)
-        if writer is None:
-            meta = LatentMeta(frame_rate=float(config.frame_rate))
-            writer = LatentWriter(
-                partial, config.clips, tuple(video.shape[1:]), tuple(audio.shape[1:]), config.prompt_tokens, meta
-            )
-        prompts = [prompt_ids(encoders.tokenizer, clip.caption) for clip in clips]
-        writer.put(first, video, condition, audio, prompts, torch.ones(len(clips), dtype=torch.bool))
-        if first % (100 * config.batch) == 0:
-            logger.info("latents: %d of %d clips", first, config.clips)
-    if writer is not None:
-        writer.close(encode.condition(encode.white())[0], prompt_ids(encoders.tokenizer, ""))
-    os.replace(partial, folder)
+    with replacing(folder) as temporary:
+        encode = _Encode(config, encoders)
+        writer: LatentWriter | None = None
+        for first, clips in _batches(config):
+            video, condition, audio = encode(clips)
+            if writer is None:
+                meta = LatentMeta(frame_rate=float(config.frame_rate))
+                writer = LatentWriter(
+                    temporary, config.clips, tuple(video.shape[1:]), tuple(audio.shape[1:]), config.prompt_tokens, meta
+                )
+            prompts = [prompt_ids(encoders.tokenizer, clip.caption) for clip in clips]
+            writer.put(first, video, condition, audio, prompts, torch.ones(len(clips), dtype=torch.bool))
+            if first % (100 * config.batch) == 0:
+                logger.info("latents: %d of %d clips", first, config.clips)
+        if writer is not None:
+            writer.close(encode.condition(encode.white())[0], prompt_ids(encoders.tokenizer, ""))
     return folder
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ import torch
 from torch import nn
 from transformers import UMT5EncoderModel
 
+from phonofilm.files import replacing
 from phonofilm.models.audio import WanAudioModel
 from phonofilm.models.bridge import DualTowerConditionalBridge
 from phonofilm.models.joint import JointDenoiser
@@ -158,10 +157,9 @@ def _train(
         networks["text_encoder"] = model.text
     if model.low is not None:
         networks["video_dit_2"] = model.low.video
-    partial = run_dir / "networks.part"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    for name, module in networks.items():
-        save_component(partial / name, module, SHARD)
-    os.replace(partial, run_dir / "networks")
-    return run_dir / "networks"
+    finished = run_dir / "networks"
+    with replacing(finished) as temporary:
+        temporary.mkdir()
+        for name, module in networks.items():
+            save_component(temporary / name, module, SHARD)
+    return finished

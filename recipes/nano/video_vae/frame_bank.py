@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -10,20 +9,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from phonofilm.files import replacing
 from phonofilm.nano.world import make_clip
 
 
 def open_bank(path: Path, clips: int, *, size: int, num_frames: int, workers: int = 2) -> NDArray[np.uint8]:
     """Frames [clips, f, h, w, 3] of the seeds 0..clips-1, rendered into `path` unless they are there already."""
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".part")
-        bank = np.lib.format.open_memmap(unfinished, "w+", np.uint8, (clips, num_frames, size, size, 3))
-        for seed, frames in enumerate(_render(range(clips), size, num_frames, workers)):
-            bank[seed] = frames
-        bank.flush()
-        del bank
-        os.replace(unfinished, path)
+        with replacing(path) as temporary:
+            bank = np.lib.format.open_memmap(temporary, "w+", np.uint8, (clips, num_frames, size, size, 3))
+            for seed, frames in enumerate(_render(range(clips), size, num_frames, workers)):
+                bank[seed] = frames
+            bank.flush()
     return np.load(path, mmap_mode="r")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import logging
 import math
-import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from phonofilm.files import replacing
 from phonofilm.training.loop.precision import has_fast_bfloat16
 from recipes.nano.video_vae.config import Phase, VideoVaeConfig, build_video_vae
 from recipes.nano.video_vae.muon import Muon, split_parameters
@@ -119,8 +119,8 @@ class VideoVaeTrainer:
             "steps": self.steps,
             "elapsed": self.elapsed,
         }
-        torch.save(state, self.run_dir / "checkpoint.part")
-        os.replace(self.run_dir / "checkpoint.part", self.run_dir / "checkpoint.pt")
+        with replacing(self.run_dir / "checkpoint.pt") as temporary:
+            torch.save(state, temporary)
         self.saved = self.elapsed
 
     def restore(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import torch
 from diffusers import AutoencoderKLWan
 from numpy.typing import NDArray
 
+from phonofilm.files import replacing
 from recipes.nano.video_vae.config import Phase, VideoVaeConfig, build_video_vae
 from recipes.nano.video_vae.frame_bank import open_bank
 from recipes.nano.video_vae.one_pass import OnePass
@@ -53,9 +53,8 @@ def train_video_vae(
     trainer.save()
     trainer.observe()
     write_statistics(trainer.vae, bank[: config.statistics_clips])
-    unfinished = run_dir / "video_vae.part"
-    trainer.vae.to(memory_format=torch.contiguous_format).save_pretrained(unfinished)
-    os.replace(unfinished, finished)
+    with replacing(finished) as temporary:
+        trainer.vae.to(memory_format=torch.contiguous_format).save_pretrained(temporary)
     return finished
 
 
