@@ -9,8 +9,10 @@ Shapes: b batch, f/h/w latent frames, rows, columns, t audio latents, n video to
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +39,7 @@ class Positions:
 
 @dataclass(frozen=True)
 class JointCondition:
-    """Everything a fused layer is told besides the two states."""
+    """Everything a fused layer depends on besides the two states."""
 
     video: TowerCondition
     audio: TowerCondition
@@ -51,6 +53,17 @@ class JointOutput:
 
     video: Tensor
     audio: Tensor
+
+
+State = tuple[Tensor, Tensor]
+"""What the towers hold between two layers: video [b,n,dv], audio [b,m,da]."""
+FusedLayer = Callable[[int, Tensor, Tensor, JointCondition], State]
+LayerCondition = Callable[[int], JointCondition]
+"""The condition of each fused layer, by its index."""
+
+
+def same_for_all_layers(condition: JointCondition) -> LayerCondition:
+    return lambda index: condition
 
 
 class JointDenoiser(nn.Module):
@@ -86,24 +99,24 @@ class JointDenoiser(nn.Module):
         video, grid = self.video.embed(video_latents)
         return video, self.audio.embed(audio_latents), grid
 
-    def unembed(self, video: Tensor, audio: Tensor, told: JointCondition) -> JointOutput:
+    def unembed(self, video: Tensor, audio: Tensor, condition: JointCondition) -> JointOutput:
         """Both states after the last layer -> both velocities."""
         return JointOutput(
-            self.video.unembed(video, told.video.time, told.positions.grid),
-            self.audio.unembed(audio, told.audio.time),
+            self.video.unembed(video, condition.video.time, condition.positions.grid),
+            self.audio.unembed(audio, condition.audio.time),
         )
 
-    def layer(self, index: int, video: Tensor, audio: Tensor, told: JointCondition) -> tuple[Tensor, Tensor]:
+    def layer(self, index: int, video: Tensor, audio: Tensor, condition: JointCondition) -> tuple[Tensor, Tensor]:
         """The fused layer. video [b,n,dv], audio [b,m,da] -> the same shapes. Past the audio tower's end video runs alone."""
-        positions = told.positions
-        if index in self.bridge.interaction_layers and not told.scale.is_off:
-            video, audio = self.bridge(index, video, audio, positions.clock, positions.grid, told.scale)
+        positions = condition.positions
+        if index in self.bridge.interaction_layers and not condition.scale.is_off:
+            video, audio = self.bridge(index, video, audio, positions.clock, positions.grid, condition.scale)
         video = self.video.blocks[index](
-            video, told.video.modulation, positions.video_rope, told.video.text, told.video.text_bias
+            video, condition.video.modulation, positions.video_rope, condition.video.text, condition.video.text_bias
         )
         if index < len(self.audio.blocks):
             audio = self.audio.blocks[index](
-                audio, told.audio.modulation, positions.audio_rope, told.audio.text, told.audio.text_bias
+                audio, condition.audio.modulation, positions.audio_rope, condition.audio.text, condition.audio.text_bias
             )
         return video, audio
 
@@ -115,6 +128,43 @@ class JointDenoiser(nn.Module):
         if index in self.bridge.interaction_layers:
             yield self.bridge.audio_to_video_conditioners[str(index)]
             yield self.bridge.video_to_audio_conditioners[str(index)]
+
+    def condition(
+        self,
+        video_timestep: Tensor,
+        audio_timestep: Tensor,
+        batch: int,
+        text: Tensor,
+        text_bias: Tensor | None,
+        bridge_scale: float | Tensor | BridgeScale,
+        positions: Positions,
+    ) -> JointCondition:
+        """What all fused layers share in one evaluation; arguments as `forward` takes them, for `batch` samples."""
+        return JointCondition(
+            self.video.condition(_per_sample(video_timestep, batch), text, text_bias),
+            self.audio.condition(_per_sample(audio_timestep, batch), text, text_bias),
+            positions,
+            bridge_scale if isinstance(bridge_scale, BridgeScale) else BridgeScale(bridge_scale, bridge_scale),
+        )
+
+    def run_layers(
+        self,
+        states: list[State],
+        conditions: Sequence[LayerCondition],
+        weights: Callable[[int], AbstractContextManager[object]] = nullcontext,
+        layer: FusedLayer | None = None,
+    ) -> None:
+        """All fused layers, in place, for one or more evaluations that go through each layer together. The only loop over layers.
+
+        `states[i]` and `conditions[i]` belong together; the latter is called with every layer's index in turn.
+        `weights(index)` is entered around everything fused layer `index` computes; its weights must be in place inside.
+        `layer`: called instead of `self.layer`, which it wraps.
+        """
+        layer = layer or self.layer
+        for index in range(self.num_layers):
+            with weights(index):
+                for place, condition in enumerate(conditions):
+                    states[place] = layer(index, *states[place], condition(index))
 
     def forward(
         self,
@@ -142,23 +192,16 @@ class JointDenoiser(nn.Module):
             positions: from `positions()`, to save making them anew; must fit the latents' shapes.
             gradient_checkpointing: recompute each fused layer in the backward pass instead of keeping it.
         """
-        batch, device = video_latents.shape[0], video_latents.device
         video, audio, grid = self.embed(video_latents, audio_latents)
         if positions is None:
-            positions = self.positions(grid, audio.shape[1], frame_rate, device)
-        scale = bridge_scale if isinstance(bridge_scale, BridgeScale) else BridgeScale(bridge_scale, bridge_scale)
-        told = JointCondition(
-            self.video.condition(_per_sample(video_timestep, batch), text, text_bias),
-            self.audio.condition(_per_sample(audio_timestep, batch), text, text_bias),
-            positions,
-            scale,
-        )
-        for index in range(self.num_layers):
-            if gradient_checkpointing:
-                video, audio = checkpoint(self.layer, index, video, audio, told, use_reentrant=False)
-            else:
-                video, audio = self.layer(index, video, audio, told)
-        return self.unembed(video, audio, told)
+            positions = self.positions(grid, audio.shape[1], frame_rate, video_latents.device)
+        batch = video_latents.shape[0]
+        condition = self.condition(video_timestep, audio_timestep, batch, text, text_bias, bridge_scale, positions)
+        states = [(video, audio)]
+        del video, audio  # so that no state is kept beside the one that the layers work on
+        layer = partial(checkpoint, self.layer, use_reentrant=False) if gradient_checkpointing else self.layer
+        self.run_layers(states, [same_for_all_layers(condition)], layer=layer)
+        return self.unembed(*states[0], condition)
 
 
 def fold_text_padding(text: Tensor, lengths: Tensor, total: int = TEXT_LENGTH) -> tuple[Tensor, Tensor]:

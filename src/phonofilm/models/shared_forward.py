@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 
-import torch
 from torch import Tensor, nn
 
 from phonofilm.models.bridge import BridgeScale
-from phonofilm.models.joint import JointCondition, JointDenoiser, JointOutput, Positions
+from phonofilm.models.joint import JointCondition, JointDenoiser, JointOutput, Positions, same_for_all_layers
 from phonofilm.models.layers import Block, KeysValues
 from phonofilm.models.tower import TowerCondition
 
@@ -74,53 +74,39 @@ def forward_many(
     `weights(index)` is entered around everything fused layer `index` computes; its weights must be in place inside.
     `kept`: for each conditioning what is known of its text; what is missing is computed and put there.
     """
-    batch, device = inputs.video_latents.shape[0], inputs.video_latents.device
+    batch = inputs.video_latents.shape[0]
     video, audio, grid = denoiser.embed(inputs.video_latents, inputs.audio_latents)
     positions = inputs.positions
     if positions is None:
-        positions = denoiser.positions(grid, audio.shape[1], inputs.frame_rate, device)
-    video_time, audio_time = (
-        torch.as_tensor(time, dtype=torch.float32).reshape(-1).expand(batch)
-        for time in (inputs.video_timestep, inputs.audio_timestep)
-    )
-    told = [
-        JointCondition(
-            denoiser.video.condition(video_time, conditioning.text, conditioning.text_bias),
-            denoiser.audio.condition(audio_time, conditioning.text, conditioning.text_bias),
-            positions,
-            _scale(conditioning.bridge_scale),
-        )
-        for conditioning in conditionings
+        positions = denoiser.positions(grid, audio.shape[1], inputs.frame_rate, inputs.video_latents.device)
+    times = inputs.video_timestep, inputs.audio_timestep
+    conditions = [
+        denoiser.condition(*times, batch, one.text, one.text_bias, one.bridge_scale, positions) for one in conditionings
     ]
-    states = [(video, audio) for _ in conditionings]
-    for index in range(denoiser.num_layers):
-        with weights(index):
-            here = told
-            if kept is not None:
-                here = [_with_kept(denoiser, index, one, text) for one, text in zip(told, kept, strict=True)]
-            states = [denoiser.layer(index, *state, one) for state, one in zip(states, here, strict=True)]
-    return [denoiser.unembed(*state, one) for state, one in zip(states, told, strict=True)]
+    states = [(video, audio)] * len(conditions)
+    del video, audio  # so that no state is kept beside those that the layers work on
+    by_layer = [same_for_all_layers(condition) for condition in conditions]
+    if kept is not None:
+        by_layer = [partial(_with_kept, denoiser, *pair) for pair in zip(conditions, kept, strict=True)]
+    denoiser.run_layers(states, by_layer, weights)
+    return [denoiser.unembed(*state, condition) for state, condition in zip(states, conditions, strict=True)]
 
 
-def _with_kept(denoiser: JointDenoiser, index: int, told: JointCondition, kept: KeptText) -> JointCondition:
-    """What layer `index` is told, with the text as its keys and values."""
+def _with_kept(denoiser: JointDenoiser, condition: JointCondition, kept: KeptText, index: int) -> JointCondition:
+    """The condition of layer `index`, with the text as its keys and values."""
 
-    def tower(name: str, blocks: nn.ModuleList, condition: TowerCondition) -> TowerCondition:
+    def tower(name: str, blocks: nn.ModuleList, own: TowerCondition) -> TowerCondition:
         if index >= len(blocks):
-            return condition
+            return own
         if (index, name) not in kept:
             block = blocks[index]
             assert isinstance(block, Block)
-            assert isinstance(condition.text, Tensor)
-            kept[index, name] = block.cross_attn.keys_values(condition.text)
-        return replace(condition, text=kept[index, name])
+            assert isinstance(own.text, Tensor)
+            kept[index, name] = block.cross_attn.keys_values(own.text)
+        return replace(own, text=kept[index, name])
 
     return replace(
-        told,
-        video=tower("video", denoiser.video.blocks, told.video),
-        audio=tower("audio", denoiser.audio.blocks, told.audio),
+        condition,
+        video=tower("video", denoiser.video.blocks, condition.video),
+        audio=tower("audio", denoiser.audio.blocks, condition.audio),
     )
-
-
-def _scale(given: float | Tensor | BridgeScale) -> BridgeScale:
-    return given if isinstance(given, BridgeScale) else BridgeScale(given, given)
