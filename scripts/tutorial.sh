@@ -9,12 +9,12 @@ model=${2:-nano}
 mkdir -p "$work"
 cd "$work"
 
-[ -e clips/metadata.json ] || phonofilm nano world --out clips -n 20 --scene owl
-[ -e others/metadata.json ] || phonofilm nano world --out others -n 60 --seed 20000
+[ -e clips/metadata.json ] || phonofilm nano world -o clips -n 20 --scene owl
+[ -e others/metadata.json ] || phonofilm nano world -o others -n 60 --seed 20000
 phonofilm data doctor clips
 time phonofilm train --config "$root/examples/owl.yaml" --output run --resume model="$model" device=cpu
-phonofilm data show run/cache --count 1 --model "$model" --out shown --device cpu
-time phonofilm nano learned --lora run/lora.safetensors --model "$model" --first-frame --out learned --device cpu
+phonofilm data show run/cache --count 1 --model "$model" -o shown --device cpu
+time phonofilm nano learned --lora run/lora.safetensors --model "$model" --first-frame -o learned --device cpu
 
 cp run/curves.png "$root/docs/images/tutorial-curves.png"
 cp learned/before-after-1.png "$root/docs/images/tutorial-before-after.png"

@@ -58,7 +58,7 @@ def test_the_training_guide(place: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_the_guide_to_loras(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
-    run("lora", "convert", "voice.safetensors", "lora_weights.pt", "--to", "low-resource")
+    run("lora", "convert", "voice.safetensors", "-o", "lora_weights.pt", "--to", "low-resource")
     for words in commands("docs/lora.md"):
         told = ["model" if word in ("360p", "nano") else word for word in words]
         run(*told, *(("--model", "model") if told[0] == "generate" else ()))

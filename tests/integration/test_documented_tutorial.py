@@ -50,7 +50,7 @@ def test_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_script_takes_the_pages_own_steps() -> None:
     page = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
     script = (ROOT / "scripts" / "tutorial.sh").read_text(encoding="utf-8")
-    for step in ("nano world --out clips -n 20 --scene owl", "nano world --out others -n 60 --seed 20000"):
+    for step in ("nano world -o clips -n 20 --scene owl", "nano world -o others -n 60 --seed 20000"):
         assert step in page
         assert step in script
     for picture in re.findall(r"images/(tutorial-[a-z-]+)", page):

@@ -120,7 +120,7 @@ def test_a_device_that_fails_in_the_middle_leaves_no_file(
 
 def test_the_command_ends_when_a_rank_is_killed_in_the_middle(tmp_path: Path) -> None:
     clip = ("--size", "32x32", "--num-frames", "5", "--steps", "1000", "--seed", "1", "-o", "clip.mp4")
-    script = [sys.executable, "-c", "from phonofilm.cli.main import main; main()", "generate", "a man speaks"]
+    script = [sys.executable, "-c", "from phonofilm.cli.start import main; main()", "generate", "a man speaks"]
     command = subprocess.Popen(
         [*script, "--model", str(CHECKPOINT), *clip, *TWO], cwd=tmp_path, stderr=subprocess.PIPE, text=True
     )

@@ -66,9 +66,9 @@ def test_inspect_against_another_model_is_an_error(file: Path) -> None:
 @pytest.mark.parametrize("to", EXPORTS)
 def test_convert_writes_each_layout_and_back(file: Path, lora: LoraFile, tmp_path: Path, to: str) -> None:
     there = tmp_path / ("there.pt" if to == "low-resource" else "there")
-    assert "from the phonofilm layout" in run("convert", file, there, "--to", to)
+    assert "from the phonofilm layout" in run("convert", file, "-o", there, "--to", to)
     layout = {"low-resource": "original low-resource", "diffusers": "peft"}.get(to, to)
-    assert f"from the {layout} layout" in run("convert", there, file, "--overwrite", "--model", GOLDEN)
+    assert f"from the {layout} layout" in run("convert", there, "-o", file, "--overwrite", "--model", GOLDEN)
     assert read_lora(file).equals(lora)
 
 
@@ -77,7 +77,7 @@ def test_convert_takes_expert_and_alpha(lora: LoraFile, tmp_path: Path) -> None:
     folder = export_comfyui(LoraFile(lora.layout, {"video_dit": lora.adapters["video_dit"]}), tmp_path / "comfy")
     source.parent.mkdir()
     save_file(load_file(folder / "high_noise.safetensors"), source)
-    run("convert", source, tmp_path / "low.safetensors", "--expert", "low", "--alpha", "7")
+    run("convert", source, "-o", tmp_path / "low.safetensors", "--expert", "low", "--alpha", "7")
     read = read_lora(tmp_path / "low.safetensors")
     assert list(read.adapters) == ["video_dit_2"]
     assert {adapter.alpha for _, _, adapter in read.items()} == {7.0}
@@ -90,7 +90,7 @@ def test_convert_refuses_what_it_does_not_write(file: Path, tmp_path: Path) -> N
         (["--to", "peft", "--overwrite"], "is never replaced"),
     ):
         with pytest.raises(InputError, match=message):
-            run("convert", file, tmp_path / "there", *arguments)
+            run("convert", file, "-o", tmp_path / "there", *arguments)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_merge_writes_a_checkpoint_that_does_what_the_lora_does(tmp_path: Path) 
     lora = tiny_lora(model, rank=2, alpha=0.5, only=["video_dit_2", "audio_dit"])
     file = save_lora(lora, tmp_path / "x.safetensors")
     out = tmp_path / "merged"
-    told = run("merge", GOLDEN, f"{file}:video=0.5", out)
+    told = run("merge", f"{file}:video=0.5", "--model", GOLDEN, "-o", out)
     assert "merged into video_dit_2, audio_dit" in told
     merged = MergedLoras()
     merged.set(model, [Use(lora, {"video": 0.5})])
@@ -137,10 +137,9 @@ def test_merge_writes_a_checkpoint_that_does_what_the_lora_does(tmp_path: Path) 
     account = json.loads((out / "merged_loras.json").read_text())
     assert account == [{"path": "x.safetensors", "sha256": file_hash(file), "strength": "video=0.5"}]
     for arguments, message in (
-        ((GOLDEN, file, out), "exists already"),
-        ((GOLDEN, f"{file}:0", tmp_path / "y"), "nothing to merge"),
-        ((GOLDEN, tmp_path / "y"), "at least one LoRA"),
+        ((file, "-o", out), "exists already"),
+        ((f"{file}:0", "-o", tmp_path / "y"), "nothing to merge"),
     ):
         with pytest.raises(InputError, match=message):
-            run("merge", *arguments)
+            run("merge", "--model", GOLDEN, *arguments)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["merged", "x.safetensors"]

@@ -14,9 +14,9 @@ from phonofilm.cli.main import app
 HEAVY = ("torch", "diffusers", "transformers", "av", "matplotlib", "numpy", "PIL")
 RUN = """
 import sys
-from phonofilm.cli.main import main
+from phonofilm.cli.main import app
 try:
-    main()
+    app()
 except SystemExit as end:
     assert not end.code
 """

@@ -22,7 +22,7 @@ def test_processes_get_the_command_without_gpus(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "torch.distributed.run", launcher)
     words = "train --gpus 3 -c fsdp -o run --data a --data b --resume --allow optimizer.lr max_steps=2"
     assert CliRunner().invoke(app, words.split()).exit_code == 0
-    given = "train --output=run --config=fsdp --data=a --data=b --allow=optimizer.lr --resume max_steps=2"
+    given = "train run --output=run --config=fsdp --data=a --data=b --allow=optimizer.lr --resume max_steps=2"
     assert told == [["--standalone", "--nproc_per_node=3", "-m", "phonofilm", *given.split()]]
 
 

@@ -215,7 +215,7 @@ def test_verify_of_a_partial_download_says_what_is_missing() -> None:
 
 @pytest.mark.usefixtures("hub")
 def test_download_to_a_folder_and_verify_it(tmp_path: Path) -> None:
-    assert run("download", "360p", "--to", str(tmp_path / "mova"), "--revision", "main")[0] == 0
+    assert run("download", "360p", "--output", str(tmp_path / "mova"), "--revision", "main")[0] == 0
     assert len(read_layout(tmp_path / "mova").components) == 7
     assert run("verify", str(tmp_path / "mova"))[0] == 0
 

@@ -28,7 +28,11 @@ def test_the_recipe_is_found_from_any_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [("train", "--run", "run"), ("measure", "--out", "out"), ("learned", "--lora", "x.safetensors", "--out", "out")],
+    [
+        ("train", "--run", "run"),
+        ("measure", "--output", "out"),
+        ("learned", "--lora", "x.safetensors", "--output", "out"),
+    ],
 )
 def test_an_installation_without_the_recipe_says_where_it_is(words: tuple[str, ...], tmp_path: Path) -> None:
     shutil.copytree(PACKAGE, tmp_path / "site" / "phonofilm", ignore=shutil.ignore_patterns("weights", "__pycache__"))

@@ -42,7 +42,7 @@ def test_the_truth_is_beside_the_clip_and_not_in_what_training_reads(tmp_path: P
 
 def test_every_option_of_the_command_changes_the_clips(tmp_path: Path) -> None:
     def run(name: str, *options: str) -> tuple[int, np.ndarray, str]:
-        result = CliRunner().invoke(app, ["world", "--out", str(tmp_path / name), *options])
+        result = CliRunner().invoke(app, ["world", "--output", str(tmp_path / name), *options])
         assert result.exit_code == 0, result.output
         clips = sorted((tmp_path / name).glob("*.mp4"))
         return len(clips), read_clip(clips[0]).frames, clips[0].name

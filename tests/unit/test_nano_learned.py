@@ -79,7 +79,7 @@ def test_the_command_measures_both_and_writes_pictures(tmp_path: Path) -> None:
     networks = load_components(read_layout(tmp_path / "model"), skip=("video_vae", "audio_vae", "text_encoder"))
     save_lora(tiny_lora(networks), tmp_path / "lora.safetensors")
     words = ["nano", "learned", "--lora", str(tmp_path / "lora.safetensors"), "--model", str(tmp_path / "model")]
-    words += ["--out", str(tmp_path / "out"), "--clips", "2", "--old-clips", "4", "--steps", "1", "--samples", "1"]
+    words += ["--output", str(tmp_path / "out"), "--clips", "2", "--old-clips", "4", "--steps", "1", "--samples", "1"]
     result = CliRunner().invoke(app, [*words, "--device", "cpu"])
     assert result.exit_code == 0, result.output
     told = json.loads((tmp_path / "out" / "learned.json").read_text())

@@ -196,7 +196,7 @@ def test_the_command_takes_up_kept_clips_and_prints_the_table(
     kept = {file: file.stat().st_mtime_ns for file in (folder / "clips").rglob("*.npz")}
     sampling = ["--clips", "8", "--steps", "1", "--batch", "4", "--device", "cpu"]
     sweep = ["--sweep", "1", "--sweep", "2", "--sweep-clips", "4", "--samples", "0"]
-    call = ["nano", "measure", "--model", str(checkpoint), "--out", str(folder)]
+    call = ["nano", "measure", "--model", str(checkpoint), "--output", str(folder)]
     result = CliRunner().invoke(app, [*call, *sampling, *sweep])
     assert result.exit_code == 0, result.output
     assert "| ground truth " in result.output

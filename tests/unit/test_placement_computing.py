@@ -47,7 +47,7 @@ def test_streamed_layers_are_quantised_beforehand(basic: Golden) -> None:
     checkpoint = open_checkpoint(str(basic.checkpoint))
     check_computing(Computing(), "layer", checkpoint)
     check_computing(Computing(quantize="fp8"), "none", checkpoint)
-    with pytest.raises(InputError, match=r"quantised beforehand: phonofilm quantize .* --to fp8"):
+    with pytest.raises(InputError, match=r"quantised beforehand: phonofilm quantize --model .* --to fp8"):
         check_computing(Computing(quantize="fp8"), "layer", checkpoint)
 
 
@@ -96,13 +96,13 @@ def test_on_a_cpu_auto_attention_is_pytorchs_own(basic: Golden) -> None:
 
 def test_a_checkpoint_is_quantised_and_opened_again(basic: Golden, tmp_path: Path) -> None:
     out = tmp_path / "fp8"
-    result = CliRunner().invoke(app, ["quantize", str(basic.checkpoint), str(out), "--to", "fp8"])
+    result = CliRunner().invoke(app, ["quantize", "--model", str(basic.checkpoint), "-o", str(out), "--to", "fp8"])
     assert result.exit_code == 0, result.output
     assert "audio_dit" in result.output
     exact, quantized = open_checkpoint(str(basic.checkpoint)), open_checkpoint(str(out))
     assert quantized.weight_bytes(4) < exact.weight_bytes(4)
     with pytest.raises(InputError, match=r"is quantised already \(fp8\); leave --quantize out"):
         check_computing(Computing(quantize="fp8"), "none", quantized)
-    again = CliRunner().invoke(app, ["quantize", str(basic.checkpoint), str(out)])
+    again = CliRunner().invoke(app, ["quantize", "--model", str(basic.checkpoint), "-o", str(out)])
     assert again.exit_code == 2
     assert "pass overwrite" in again.output

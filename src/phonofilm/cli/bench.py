@@ -12,7 +12,9 @@ from phonofilm.errors import InputError
 
 
 def bench(
-    out: Annotated[Path, typer.Option(help="Folder for the figures (JSON) and their plot.")] = Path("outputs/bench"),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the figures (JSON) and their plot.")
+    ] = Path("outputs/bench"),
     size: Annotated[
         str | None, typer.Option(help="tiny, 360p, 360p-17 or 720p; by default tiny on a CPU, 360p on a GPU.")
     ] = None,
@@ -50,7 +52,7 @@ def bench(
         f"{wanted.what}: {workload.weight_bytes / 1e9:.3g} GB of weights, {workload.flops / 1e12:.3g} TFLOP a step, "
         f"{len(field)} contestants x {rounds} rounds x {steps} steps"
     )
-    rows = Rows(out / f"bench-{wanted.name}.jsonl")
+    rows = Rows(output / f"bench-{wanted.name}.jsonl")
     limits, results = race(workload, field, rounds, steps, _say, rows)
     report = record(
         workload, limits, results, f"phonofilm bench --size {wanted.name} --rounds {rounds} --steps {steps}"
@@ -66,7 +68,7 @@ def bench(
         typer.echo(f"computed from the steps of {report['clips']['by']}:")
         for what, seconds in report["clips"]["seconds"].items():
             typer.echo(f"  {seconds:.3g} s for a clip of {what}")
-    for path in write(report, out):
+    for path in write(report, output):
         typer.echo(path)
 
 

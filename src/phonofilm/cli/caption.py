@@ -44,6 +44,7 @@ def caption(
     from rich.console import Console
     from rich.progress import track
 
+    from phonofilm.cli.terminal import printable
     from phonofilm.data.captioning import caption_all, without_caption
     from phonofilm.data.describe import Captioner, parse_hearing
     from phonofilm.data.endpoint import Endpoint
@@ -70,7 +71,7 @@ def caption(
     for answer in track(answers, "Captioning", len(pending), console=progress, transient=True):
         if answer.failure is not None:
             failed.append(answer)
-            typer.echo(f"{answer.item.name}: {answer.failure}", err=True)
+            typer.echo(printable(f"{answer.item.name}: {answer.failure}"), err=True)
     kept = len(items) - len(pending)
     typer.echo(f"{len(pending) - len(failed)} captions written, {kept} kept, {len(failed)} failed")
     if failed:

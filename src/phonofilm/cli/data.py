@@ -59,11 +59,10 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
     """Examine every clip and caption for what would teach the model something wrong; exit code 1 when unfit."""
-    import json
-
     from rich.console import Console
     from rich.progress import track
 
+    from phonofilm.cli.terminal import json_text
     from phonofilm.data.doctor import examine
     from phonofilm.data.findings import as_json as plain
     from phonofilm.data.findings import is_fit
@@ -79,7 +78,7 @@ def doctor(
     found = list(track(examined, "Examining", len(items), console=progress, disable=as_json, transient=True))
     flat = [finding for about in found for finding in about]
     if as_json:
-        typer.echo(json.dumps(plain(flat, len(items)), ensure_ascii=False, indent=2))
+        typer.echo(json_text(plain(flat, len(items))))
     else:
         _print_findings(flat, len(items))
     if fix is not None:
@@ -95,7 +94,9 @@ def cache(
         list[Path],
         typer.Argument(help="Folders, manifests (json, jsonl, csv), YAMLs of sets; several are put together."),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the cache; what is still valid in it is kept.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of the cache; what is still valid in it is kept.")
+    ],
     model: Model = "nano",
     weight: Annotated[
         list[int] | None, typer.Option(min=1, help="How often an epoch shows each set; one per set, in order.")
@@ -130,9 +131,9 @@ def cache(
     with Progress(*columns, transient=True) as bars:
         bar = bars.add_task("Encoding", total=len(entries))
         built = update_cache(
-            out, entries, model, encoders, lambda done, total: bars.update(bar, completed=done, total=total)
+            output, entries, model, encoders, lambda done, total: bars.update(bar, completed=done, total=total)
         )
-    folders = pack_cache(out, out / SETS)
+    folders = pack_cache(output, output / SETS)
     typer.echo(f"latents: {built.latents_made} made, {built.latents_kept} kept; ", nl=False)
     typer.echo(f"text: {built.text_made} made, {built.text_kept} kept; {built.removed} stale files removed")
     for folder in folders:
@@ -142,8 +143,8 @@ def cache(
 @app.command()
 def show(
     cache: Annotated[Path, typer.Argument(help="A folder that phonofilm data cache made.")],
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder for the sheets.  [default: CACHE/sheets]")
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for the sheets.  [default: CACHE/sheets]")
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="By default the one the cache was made with.")
@@ -157,7 +158,7 @@ def show(
     from phonofilm.data.show import show_cache
 
     encoders = _encoders(model or read_index(cache).model, device)
-    for path in show_cache(cache, out or cache / "sheets", encoders, first, count):
+    for path in show_cache(cache, output or cache / "sheets", encoders, first, count):
         typer.echo(path)
 
 
@@ -173,8 +174,8 @@ def _encoders(model: str, device: str) -> Encoders:
 def _print_findings(findings: Sequence[Finding], clips: int) -> None:
     from rich.console import Console
     from rich.table import Column, Table
-    from rich.text import Text
 
+    from phonofilm.cli.terminal import cell
     from phonofilm.data.lag import KIND
 
     console = Console()
@@ -184,14 +185,14 @@ def _print_findings(findings: Sequence[Finding], clips: int) -> None:
         colour = "red" if finding.severity == "error" else "yellow"
         fix = "--fix" if finding.fixable else ""
         table.add_row(
-            f"[{colour}]{finding.severity}[/{colour}]", Text(finding.clip), finding.kind, Text(finding.message), fix
+            f"[{colour}]{finding.severity}[/{colour}]", cell(finding.clip), finding.kind, cell(finding.message), fix
         )
     if faults:
         console.print(table)
     known = [finding.value for finding in findings if finding.kind == KIND and finding.value is not None]
     if known:
         far = max(known, key=abs) * 1000
-        console.print(f"sound against picture: told for {len(known)} of {clips} clips, at most {far:+.0f} ms apart")
+        console.print(f"sound against picture: known for {len(known)} of {clips} clips, at most {far:+.0f} ms apart")
     else:
         console.print("sound against picture: unknown; look and listen")
     errors = sum(finding.severity == "error" for finding in faults)

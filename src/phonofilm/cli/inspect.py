@@ -22,10 +22,10 @@ def inspect(
     """Show how a clip was made, and whether the file is sound: tracks, lengths, timestamps, clipping, silence."""
     settings, report = look_at(clip)
     if as_json:
-        import json
+        from phonofilm.cli.terminal import json_text
 
         measured = None if report is None else {**_plain(report), "problems": report.problems()}
-        typer.echo(json.dumps({"settings": settings, "file": measured}, ensure_ascii=False, indent=2))
+        typer.echo(json_text({"settings": settings, "file": measured}))
         return
     _print_tables(clip, settings, report)
 
@@ -56,33 +56,34 @@ def look_at(clip: Path) -> tuple[Mapping[str, Any] | None, ContainerReport | Non
 def _print_tables(clip: Path, settings: Mapping[str, Any] | None, report: ContainerReport | None) -> None:
     from rich.console import Console
     from rich.table import Column, Table
-    from rich.text import Text
+
+    from phonofilm.cli.terminal import cell
 
     console = Console()
-    told = Table("setting", Column("value", overflow="fold"), title=Text(f"how {clip} was made"), title_justify="left")
+    made = Table("setting", Column("value", overflow="fold"), title=cell(f"how {clip} was made"), title_justify="left")
     for key, value in (settings or {}).items():
         for name, text in _rows(key, value):
-            told.add_row(name, Text(text))
+            made.add_row(cell(name), cell(text))
     console.print(
-        told if settings else f"{clip} carries no settings: it was not made by Phonofilm, or lost its comment"
+        made if settings else cell(f"{clip} carries no settings: it was not made by Phonofilm, or lost its comment")
     )
     if report is None:
         return
     measured = Table("track", "what", "value", title="what is in the file", title_justify="left")
     for track, about in _plain(report).items():
         for what, value in about.items() if isinstance(about, dict) else [("", about)]:
-            measured.add_row(track, what, Text(str(value)))
+            measured.add_row(track, what, cell(value))
     console.print(measured)
     problems = report.problems()
     console.print("[green]nothing wrong with the file[/green]" if not problems else "[yellow]to look at:[/yellow]")
     for problem in problems:
-        console.print(f"  {problem}")
+        console.print(cell(f"  {problem}"))
 
 
 def _rows(key: str, value: Any) -> list[tuple[str, str]]:
     """A setting as rows of the table; each input file has its own."""
-    if key == "inputs" and isinstance(value, list):
-        return [(str(file["option"]), f"{file['path']} (sha256 {file['sha256'][:12]}…)") for file in value]
+    if key == "inputs" and isinstance(value, list) and all(isinstance(file, Mapping) for file in value):
+        return [(str(file.get("option")), f"{file.get('path')} (sha256 {file.get('sha256')!s:.12}…)") for file in value]
     return [(key, str(value))]
 
 

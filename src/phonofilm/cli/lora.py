@@ -44,10 +44,11 @@ def inspect(
     components = None if model is None else components_of(model)
     report = report_on(read_lora(file, components, expert=expert, alpha=alpha), file, components)
     if as_json:
-        import json
         from dataclasses import asdict
 
-        typer.echo(json.dumps(asdict(report), ensure_ascii=False, indent=2))
+        from phonofilm.cli.terminal import json_text
+
+        typer.echo(json_text(asdict(report)))
         return
     _print(file, report)
 
@@ -55,8 +56,11 @@ def inspect(
 @app.command()
 def convert(
     file: Annotated[Path, typer.Argument(help="A LoRA in any layout: a file, or a folder of them.")],
-    out: Annotated[
-        Path, typer.Argument(help="A .safetensors file for phonofilm, .pt for low-resource, else a new folder.")
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", help="A .safetensors file for phonofilm, .pt for low-resource, else a new folder."
+        ),
     ],
     to: Annotated[
         str,
@@ -81,39 +85,33 @@ def convert(
         raise InputError("--overwrite goes with --to phonofilm; what other tools read is never replaced")
     components = None if model is None else components_of(model)
     lora = read_lora(file, components, expert=expert, alpha=alpha)
-    written = save_lora(lora, out, overwrite=overwrite) if to == "phonofilm" else EXPORTS[to](lora, out)
+    written = save_lora(lora, output, overwrite=overwrite) if to == "phonofilm" else EXPORTS[to](lora, output)
     parts = ", ".join(f"{len(layers)} layers of {component}" for component, layers in lora.adapters.items())
     typer.echo(f"{written}: {parts}, from the {lora.layout} layout")
 
 
 @app.command()
 def merge(
-    checkpoint: Annotated[str, typer.Argument(help="The model: a folder, a hub id, nano, 360p or 720p.")],
-    loras: Annotated[
-        list[str],
-        typer.Argument(metavar="LORA[:STRENGTH]... OUT", help="LoRAs as --lora takes them; last, a new folder."),
-    ],
+    loras: Annotated[list[str], typer.Argument(metavar="LORA[:STRENGTH]...", help="LoRAs as --lora takes them.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A new folder.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="Checkpoint folder, hub id, nano, 360p or 720p.")
+    ] = "nano",
     max_shard_size: Annotated[str, typer.Option(help="Largest weight file.")] = "5GB",
 ) -> None:
     """Write a checkpoint with LoRAs baked in; it needs no --lora and costs nothing per step."""
-    from phonofilm.errors import InputError
     from phonofilm.generation.loras import LoraFiles
     from phonofilm.lora.apply import Use
     from phonofilm.lora.baking import bake
     from phonofilm.models.hub import resolve_model
     from phonofilm.models.layout import read_layout
 
-    *files, out = loras
-    if not files:
-        raise InputError(
-            "give at least one LoRA, and last the folder to write: phonofilm lora merge nano x.safetensors OUT"
-        )
-    layout = read_layout(resolve_model(checkpoint))
-    taken = LoraFiles(layout).take(files)
+    layout = read_layout(resolve_model(model))
+    taken = LoraFiles(layout).take(loras)
     account = [use.metadata() for use in taken]
     uses = [Use(use.lora, use.strength) for use in taken]
-    parts = bake(layout, uses, Path(out), account, max_shard_size=max_shard_size)
-    typer.echo(f"{out}: {', '.join(use.summary for use in taken)} merged into {', '.join(parts)}")
+    parts = bake(layout, uses, output, account, max_shard_size=max_shard_size)
+    typer.echo(f"{output}: {', '.join(use.summary for use in taken)} merged into {', '.join(parts)}")
 
 
 def components_of(model: str) -> dict[str, nn.Module | None]:
@@ -130,20 +128,21 @@ def components_of(model: str) -> dict[str, nn.Module | None]:
 def _print(file: Path, report: LoraReport) -> None:
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
+
+    from phonofilm.cli.terminal import cell
 
     console = Console()
     columns = ("part", "adapters", "targets", "rank", "alpha", "update: median", "largest")
-    table = Table(*columns, title=Text(f"{file}: {report.layout} layout"), title_justify="left")
+    table = Table(*columns, title=cell(f"{file}: {report.layout} layout"), title_justify="left")
     for part in report.components:
         covered = str(part.adapters) if part.block_layers is None else f"{part.adapters} of {part.block_layers}"
         targets = ", ".join(f"{name} x{count}" for name, count in part.targets.items())
         ranks, alphas = (", ".join(f"{value:g}" for value in values) for values in (part.ranks, part.alphas))
         table.add_row(
-            part.component, covered, targets, ranks, alphas, f"{part.norm_median:.4g}", f"{part.norm_max:.4g}"
+            part.component, covered, cell(targets), ranks, alphas, f"{part.norm_median:.4g}", f"{part.norm_max:.4g}"
         )
     console.print(table)
     for key, value in report.metadata.items():
-        console.print(Text(f"{key}: {value}"))
+        console.print(cell(f"{key}: {value}"))
     for suspicion in report.suspicions:
-        console.print(Text(f"to look at: {suspicion}", style="yellow"))
+        console.print(cell(f"to look at: {suspicion}", "yellow"))

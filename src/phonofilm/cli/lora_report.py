@@ -15,7 +15,7 @@ def report(
     prompts: Annotated[
         list[str], typer.Option("--prompts", help="A prompt, or a text file with one a line. May be repeated.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the page, its pictures, clips and JSON.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the page, its pictures, clips and JSON.")],
     model: Annotated[
         str, typer.Option("--model", "-m", help="Checkpoint folder, hub id, nano, 360p or 720p.")
     ] = "nano",
@@ -58,7 +58,7 @@ def report(
         "seeds": list(order.seeds),
         **{key: value for key, value in call.items() if value is not None},
     }
-    page = write_page(comparison, out, f"What {use.path.name} changes", about)
+    page = write_page(comparison, output, f"What {use.path.name} changes", about)
     for line in verdicts(comparison):
         typer.echo(line)
     typer.echo(page)

@@ -1,9 +1,7 @@
-"""The entry point `phonofilm`: the sub-commands, and what errors become. Sub-commands import what they need when they run."""
+"""The commands of `phonofilm`, and what errors become. Commands import what they need when they run."""
 
 from __future__ import annotations
 
-import signal
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -11,21 +9,29 @@ from typer.core import TyperGroup
 
 from phonofilm import __version__
 from phonofilm.cli import bench, data, doctor, generate, inspect, lora, memory, models, nano, quantize, train
+from phonofilm.cli.interrupts import interrupt_arrived
+from phonofilm.cli.terminal import printable
+from phonofilm.cli.unexpected import is_unexpected, report_unexpected
 from phonofilm.errors import InputError, PhonofilmError
 
 
 class Commands(TyperGroup):
-    """Turns the errors we raise on purpose into one line and an exit code: 2 for bad input, 1 for failure, 130 for Ctrl-C."""
+    """Turns errors into one line and an exit code: 2 for bad input, 1 for failure, 130 for Ctrl-C."""
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         try:
             return super().invoke(ctx)
         except PhonofilmError as error:
-            typer.echo(f"error: {error}", err=True)
+            typer.echo(f"error: {printable(str(error))}", err=True)
             raise typer.Exit(2 if isinstance(error, InputError) else 1) from error
         except KeyboardInterrupt as interrupt:
-            typer.echo("interrupted", err=True)
+            interrupt_arrived()
             raise typer.Exit(130) from interrupt
+        except Exception as error:
+            if not is_unexpected(error):
+                raise
+            typer.echo(report_unexpected(error, shown=bool(ctx.params.get("traceback"))), err=True)
+            raise typer.Exit(1) from error
 
 
 app = typer.Typer(
@@ -41,7 +47,7 @@ app.command()(doctor.doctor)
 app.command()(memory.plan)
 app.command()(quantize.quantize)
 app.command()(bench.bench)
-app.command()(train.train)
+app.add_typer(train.app, name="train")
 app.add_typer(models.app, name="models")
 app.add_typer(nano.app, name="nano")
 app.add_typer(data.app, name="data")
@@ -59,15 +65,11 @@ def root(
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
     ] = False,
+    traceback: Annotated[
+        bool,
+        typer.Option(
+            "--traceback", envvar="PHONOFILM_TRACEBACK", help="Print Python's traceback of an unexpected error."
+        ),
+    ] = False,
 ) -> None:
     """A clip's picture and sound, generated together."""
-
-
-def main() -> None:
-    """Run the command line. A request to terminate ends as Ctrl-C does, so that nothing half-written stays behind."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    app()
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

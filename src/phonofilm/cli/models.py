@@ -35,7 +35,9 @@ def list_models() -> None:
 @app.command()
 def download(
     model: Annotated[str, typer.Argument(help="360p, 720p, or a hub id (owner/name)")],
-    to: Annotated[Path | None, typer.Option(help="a plain folder, instead of the hub's cache")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="a plain folder, instead of the hub's cache")
+    ] = None,
     revision: Annotated[str | None, typer.Option(help="branch, tag or commit")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be downloaded")] = False,
 ) -> None:
@@ -48,7 +50,7 @@ def download(
     if model == "nano":
         raise InputError("nano is part of the package; there is nothing to download")
     console = Console()
-    plan = plan_download(model, revision=revision, local_dir=to)
+    plan = plan_download(model, revision=revision, local_dir=output)
     console.print(
         f"{plan.hub_id}: {plan.files} files, {gigabytes(plan.nbytes)}; still to fetch: {plan.missing_files} files, "
         f"{gigabytes(plan.missing_bytes)}; into {plan.destination} ({gigabytes(plan.free_bytes)} free)",
@@ -56,7 +58,7 @@ def download(
     )
     require_space(plan)
     if not dry_run:
-        console.print(f"ready: {download_model(model, revision=revision, local_dir=to)}", soft_wrap=True)
+        console.print(f"ready: {download_model(model, revision=revision, local_dir=output)}", soft_wrap=True)
 
 
 @app.command()
@@ -94,14 +96,14 @@ def print_findings(folder: Path, findings: list[CheckpointFinding]) -> None:
     """The findings as a table, and the verdict under it."""
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
+    from phonofilm.cli.terminal import cell
     from phonofilm.models.health import is_loadable
 
     console = Console()
-    table = Table("", "what", "finding", title=Text(str(folder)))
+    table = Table("", "what", "finding", title=cell(folder))
     for finding in findings:
-        table.add_row(MARKS[finding.severity], Text(finding.subject), Text(finding.message.replace(f"{folder}/", "")))
+        table.add_row(MARKS[finding.severity], cell(finding.subject), cell(finding.message.replace(f"{folder}/", "")))
     console.print(table)
     console.print("[green]fit for use[/green]" if is_loadable(findings) else "[red]not fit for use[/red]")
 

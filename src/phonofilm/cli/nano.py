@@ -20,7 +20,9 @@ app = typer.Typer(help="The small embedded model: look at its world, train it ag
 
 @app.command()
 def world(
-    out: Annotated[Path, typer.Option(help="Folder for the clips, their captions and metadata.json.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the clips, their captions and metadata.json.")
+    ],
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many clips.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first clip; from 10000000 on they are held out.")] = 0,
     scene: Annotated[
@@ -35,10 +37,10 @@ def world(
 
     from phonofilm.nano.export import export_world
 
-    clips = export_world(out, count, first_seed=seed, scene=scene, size=size, num_frames=frames)
+    clips = export_world(output, count, first_seed=seed, scene=scene, size=size, num_frames=frames)
     for _ in track(clips, description="Rendering", total=count):
         pass
-    typer.echo(f"{count} clips in {out}")
+    typer.echo(f"{count} clips in {output}")
 
 
 @app.command()
@@ -65,7 +67,10 @@ def train(
 
 @app.command()
 def measure(
-    out: Annotated[Path, typer.Option(help="Folder for the report and the clips; clips already there are taken up.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="Folder for the report and the clips; clips already there are taken up."),
+    ],
     model: Annotated[str, typer.Option("--model", "-m", help="nano, or the folder of a checkpoint like it.")] = "nano",
     clips: Annotated[int, typer.Option(min=8, help="Held-out clips, scenes in turn.")] = 100,
     steps: Annotated[int | None, typer.Option(min=1, help="Sampling steps.")] = None,
@@ -103,16 +108,19 @@ def measure(
     pipeline = MovaPipeline.from_pretrained(model, machine.dtype, device=machine.device)
     pipeline.set_progress_bar_config(disable=True)
     with _bars() as on_progress:
-        measured = run_measure(pipeline, out, plan, model=model, on_progress=on_progress)
-        files = write_report(measured, out, samples)
+        measured = run_measure(pipeline, output, plan, model=model, on_progress=on_progress)
+        files = write_report(measured, output, samples)
     typer.echo(markdown(measured.report))
-    typer.echo(f"{len(files)} files in {out}")
+    typer.echo(f"{len(files)} files in {output}")
 
 
 @app.command()
 def learned(
     lora: Annotated[list[str], typer.Option("--lora", help="FILE or FILE:STRENGTH, as for generate; may be repeated.")],
-    out: Annotated[Path, typer.Option(help="Folder for the report and the clips; clips already there are taken up.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="Folder for the report and the clips; clips already there are taken up."),
+    ],
     model: Annotated[str, typer.Option("--model", "-m", help="nano, or the folder of a checkpoint like it.")] = "nano",
     scene: Annotated[str, typer.Option(help="The scene that was taught.")] = "owl",
     clips: Annotated[int, typer.Option(min=1, help="Held-out clips of the new scene.")] = 24,
@@ -142,16 +150,16 @@ def learned(
         report = measure_learned(
             pipeline,
             lambda pipe: use_loras(pipe, uses),
-            out / "clips",
+            output / "clips",
             Plan(clips=old_clips, steps=steps, batch=batch),
             scene=scene,
             clips=clips,
             first_frame=first_frame,
             on_progress=on_progress,
         )
-    files = write_learned(report, out, samples)
+    files = write_learned(report, output, samples)
     typer.echo(learned_markdown(report))
-    typer.echo(f"{len(files)} files in {out}")
+    typer.echo(f"{len(files)} files in {output}")
 
 
 def _find_recipe() -> None:

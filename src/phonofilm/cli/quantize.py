@@ -9,8 +9,10 @@ import typer
 
 
 def quantize(
-    checkpoint: Annotated[str, typer.Argument(help="A checkpoint folder, hub id, nano, 360p or 720p.")],
-    out: Annotated[Path, typer.Argument(help="Folder to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="Checkpoint folder, hub id, nano, 360p or 720p.")
+    ] = "nano",
     to: Annotated[str, typer.Option(help="fp8, int8 or nf4.")] = "fp8",
     dtype: Annotated[
         str, typer.Option(help="What stays unquantised: bfloat16, float16 or float32; keep has it as it is.")
@@ -33,8 +35,8 @@ def quantize(
     dtypes = {"keep": None, "bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
     if dtype not in dtypes:
         raise InputError(f"dtype {dtype!r} is unknown; use one of {', '.join(dtypes)}")
-    require_replaceable(out.absolute(), overwrite)
-    pipe = MovaPipeline.from_pretrained(resolve_model(checkpoint), torch_dtype=dtypes[dtype])
+    require_replaceable(output.absolute(), overwrite)
+    pipe = MovaPipeline.from_pretrained(resolve_model(model), torch_dtype=dtypes[dtype])
     columns = ("component", "layers", "MB before", "MB after", "error", "worst layer")
     table = Table(*(Column(one, overflow="fold") for one in columns), title=f"{to}, relative to the original's weights")
     for name, report in quantize_pipeline(pipe, to).items():
@@ -46,6 +48,6 @@ def quantize(
             f"{report.error:.4f}",
             f"{report.worst_error:.4f} {report.worst_layer}",
         )
-    pipe.save_pretrained(out, overwrite=overwrite)
+    pipe.save_pretrained(output, overwrite=overwrite)
     Console().print(table)
-    typer.echo(out)
+    typer.echo(output)

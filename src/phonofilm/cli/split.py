@@ -8,10 +8,16 @@ from typing import Annotated
 
 import typer
 
+Output = Annotated[
+    Path, typer.Option("--output", "-o", help="Folder for manifest.jsonl; then itself a data set.", show_default=False)
+]
+
 
 def split(
-    data: Annotated[Path, typer.Argument(help="Folder of films, manifest, or YAML of several sets.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for manifest.jsonl; itself a data set then.")],
+    data: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A film, a folder of films, a manifest, or a YAML of sets.")
+    ],
+    output: Output,
     shortest: Annotated[float, typer.Option(help="Seconds; shorter scenes are left out.")] = 2.0,
     longest: Annotated[float, typer.Option(help="Seconds; longer scenes are divided. 0 leaves them whole.")] = 10.0,
     threshold: Annotated[float, typer.Option(min=1.0, help="How much a cut stands out; less finds more cuts.")] = 3.0,
@@ -26,6 +32,7 @@ def split(
     from rich.console import Console
     from rich.progress import track
 
+    from phonofilm.cli.terminal import printable
     from phonofilm.data import split as scenes
     from phonofilm.data.sets import read_items
 
@@ -35,17 +42,19 @@ def split(
     items = read_items(data)
     progress = Console(stderr=True)
     done = list(
-        track(scenes.split(items, settings, out, clips=clips), "Looking", len(items), console=progress, transient=True)
+        track(
+            scenes.split(items, settings, output, clips=clips), "Looking", len(items), console=progress, transient=True
+        )
     )
     for entry in done:
         if entry.failure is not None:
-            typer.echo(f"{entry.item.name}: {entry.failure}", err=True)
+            typer.echo(printable(f"{entry.item.name}: {entry.failure}"), err=True)
         elif not entry.rows:
-            typer.echo(f"{entry.item.name}: no scene of {shortest:g} s or more", err=True)
+            typer.echo(printable(f"{entry.item.name}: no scene of {shortest:g} s or more"), err=True)
     failed = sum(entry.failure is not None for entry in done)
     lost = sum(bool(entry.item.caption) and not any("caption" in row for row in entry.rows) for entry in done)
     typer.echo(
-        f"{sum(len(entry.rows) for entry in done)} scenes of {len(items) - failed} clips in {out / scenes.MANIFEST}"
+        f"{sum(len(entry.rows) for entry in done)} scenes of {len(items) - failed} clips in {output / scenes.MANIFEST}"
     )
     if lost:
         typer.echo(f"{lost} captions spoke of a whole clip and are left out; caption the scenes", err=True)

@@ -2,90 +2,162 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from phonofilm.training.dry_run.estimate import Estimate
+    from phonofilm.training.loop.trainer import Trainer
     from phonofilm.training.task.adapters import AdaptedPart
+    from phonofilm.training.task.finetune_task import FinetuneTask
 
 
-def train(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")],
-    config: Annotated[
-        str, typer.Option("--config", "-c", help="low_resource, accelerate, fsdp, bridge_only, nano, or a YAML file.")
-    ] = "accelerate",
-    data: Annotated[
-        list[Path] | None,
-        typer.Option("--data", help="Folder or manifest of clips; may be repeated. Weights: data.sets in the YAML."),
-    ] = None,
+class RunByDefault(TyperGroup):
+    """`phonofilm train -o RUN ...` is `phonofilm train run -o RUN ...`."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        if args and args[0] not in (*self.commands, "-h", "--help"):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(cls=RunByDefault, no_args_is_help=True)
+
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")]
+Config = Annotated[
+    str, typer.Option("--config", "-c", help="low_resource, accelerate, fsdp, bridge_only, nano, or a YAML file.")
+]
+Data = Annotated[
+    list[Path] | None,
+    typer.Option("--data", help="Folder or manifest of clips; may be repeated. Weights: data.sets in the YAML."),
+]
+Gpus = Annotated[
+    int,
+    typer.Option(
+        "--gpus",
+        min=1,
+        help="GPUs of this machine that train together, each on other clips unless context_parallel is set.",
+    ),
+]
+Settings = Annotated[
+    list[str] | None, typer.Argument(help="Settings over the config's: optimizer.lr=2e-4 lora.audio=null ...")
+]
+
+
+@app.callback()
+def train() -> None:
+    """Fine-tune a model on clips. `phonofilm train -o RUN ...` is `phonofilm train run -o RUN ...`."""
+
+
+@app.command()
+def run(
+    output: Output,
+    config: Config = "accelerate",
+    data: Data = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's latest checkpoint.")] = False,
     allow: Annotated[
         list[str] | None, typer.Option("--allow", help="A key that may differ from the run that is resumed.")
     ] = None,
-    gpus: Annotated[
-        int,
-        typer.Option(
-            "--gpus",
-            min=1,
-            help="GPUs of this machine that train together, each on other clips unless context_parallel is set.",
-        ),
-    ] = 1,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(help="Settings over the config's: optimizer.lr=2e-4 lora.audio=null ...; plan: only measure."),
-    ] = None,
+    gpus: Gpus = 1,
+    overrides: Settings = None,
 ) -> None:
-    """Fine-tune a model on clips: a LoRA file that lies in the run's folder when it ends, or whole weights.
+    """Fine-tune: a LoRA file that lies in the run's folder when it ends, or whole weights.
 
-    What the run will take is measured first. `phonofilm train plan ...` stops there.
+    What the run will take is measured first; `phonofilm train plan` with the same options only does that.
     """
-    import logging
-
-    from phonofilm.cli.training_processes import are_to_be_started, start_processes
-
-    if are_to_be_started(gpus):
-        given = [f"--data={path}" for path in data or ()] + [f"--allow={key}" for key in allow or ()]
-        given += ["--resume"] if resume else []
-        start_processes(gpus, ["train", f"--output={output}", f"--config={config}", *given, *(overrides or ())])
+    given = [f"--allow={key}" for key in allow or ()] + (["--resume"] if resume else [])
+    if _started(gpus, "run", output, config, data, given, overrides):
         return
 
     from phonofilm.cli.training_curves import check_plotting, draw_curves
     from phonofilm.cli.training_progress import report_training
-    from phonofilm.training.config.config_files import read_config
-    from phonofilm.training.finetune import finetune, prepare_finetune
-    from phonofilm.training.finetune_hooks import finetune_dry_run, finetune_hooks
+    from phonofilm.training.finetune import finetune
+    from phonofilm.training.finetune_hooks import finetune_hooks
     from phonofilm.training.loop.processes import join_processes
-    from phonofilm.training.loop.trainer import Trainer
 
-    logging.getLogger("phonofilm").setLevel(logging.INFO)
     check_plotting()
-    only_plan = (overrides or [""])[0] == "plan"
-    settings = (overrides or [])[1 if only_plan else 0 :]
-    task = prepare_finetune(read_config(config, settings, data or ()), output)
-    first = join_processes(task.config).is_main_process
-    if task.adapted and first:
-        _print_adapted(task.adapted)
+    task = _task(output, config, data, overrides)
     hooks = finetune_hooks(task, output)
 
     def plan(trainer: Trainer) -> None:
-        estimate = finetune_dry_run(task, trainer)
-        if first:
-            _print_estimate(estimate)
+        _measure(task, trainer)
 
-    if only_plan:
-        plan(Trainer(task, task.config, output, hooks))
-        return
     with report_training() as report:
         end = finetune(task, output, hooks, resume=resume, allow=allow or (), watch=report, before=plan)
-    if not first:
+    if not join_processes(task.config).is_main_process:
         return
     curves = draw_curves(output)
     typer.echo(f"{end.run.reason} after {end.run.step} updates" + (f": {end.result}" if end.result else ""))
     if curves is not None:
         typer.echo(f"curves: {curves}")
+
+
+@app.command()
+def plan(
+    output: Output,
+    config: Config = "accelerate",
+    data: Data = None,
+    gpus: Gpus = 1,
+    overrides: Settings = None,
+) -> None:
+    """Measure what a run with these options will take, by a dry run, and stop there."""
+    if _started(gpus, "plan", output, config, data, (), overrides):
+        return
+
+    from phonofilm.training.finetune_hooks import finetune_hooks
+    from phonofilm.training.loop.trainer import Trainer
+
+    task = _task(output, config, data, overrides)
+    _measure(task, Trainer(task, task.config, output, finetune_hooks(task, output)))
+
+
+def _started(
+    gpus: int,
+    command: str,
+    output: Path,
+    config: str,
+    data: Sequence[Path] | None,
+    given: Sequence[str],
+    overrides: Sequence[str] | None,
+) -> bool:
+    """Whether processes were started that have done it all, one for each GPU."""
+    from phonofilm.cli.training_processes import are_to_be_started, start_processes
+
+    if not are_to_be_started(gpus):
+        return False
+    sets = [f"--data={path}" for path in data or ()]
+    start_processes(
+        gpus, ["train", command, f"--output={output}", f"--config={config}", *sets, *given, *(overrides or ())]
+    )
+    return True
+
+
+def _task(output: Path, config: str, data: Sequence[Path] | None, overrides: Sequence[str] | None) -> FinetuneTask:
+    """What is to be trained, checked; what is adapted is printed."""
+    import logging
+
+    from phonofilm.training.config.config_files import read_config
+    from phonofilm.training.finetune import prepare_finetune
+    from phonofilm.training.loop.processes import join_processes
+
+    logging.getLogger("phonofilm").setLevel(logging.INFO)
+    task = prepare_finetune(read_config(config, overrides or (), data or ()), output)
+    if task.adapted and join_processes(task.config).is_main_process:
+        _print_adapted(task.adapted)
+    return task
+
+
+def _measure(task: FinetuneTask, trainer: Trainer) -> None:
+    from phonofilm.training.finetune_hooks import finetune_dry_run
+    from phonofilm.training.loop.processes import join_processes
+
+    estimate = finetune_dry_run(task, trainer)
+    if join_processes(task.config).is_main_process:
+        _print_estimate(estimate)
 
 
 def _print_estimate(estimate: Estimate) -> None:

@@ -57,7 +57,7 @@ def sidecar(item: Item) -> Path:
 
 
 def read_manifest(path: str | Path) -> tuple[Item, ...]:
-    """The clips of a folder or of a manifest file, in its order (a folder's: by name).
+    """The clips of a folder or of a manifest file, in its order (a folder's: by name); of a clip, itself.
 
     In a folder, metadata.json (.jsonl, .csv) or manifest.json (.jsonl, .csv) decides; without one every clip in it and in
     its sub-folders belongs, captioned by the .txt file of the same name (see `sidecar`), as is a row without a caption. Paths in
@@ -96,9 +96,11 @@ def _written(item: Item) -> Item:
 
 def _from_file(path: Path) -> tuple[Item, ...]:
     readers = {".json": _json_rows, ".jsonl": _jsonl_rows, ".csv": _csv_rows}
+    if path.suffix.lower() in CLIP_SUFFIXES:
+        return (_written(Item(path, None, origin=str(path))),)
     reader = readers.get(path.suffix.lower())
     if reader is None:
-        raise InputError(f"{path} is no manifest; expected .json, .jsonl or .csv, or a folder of clips")
+        raise InputError(f"{path} is no manifest and no clip; expected .json, .jsonl or .csv, or a folder of clips")
     items = tuple(_item(row, path.parent, where) for where, row in reader(path))
     if not items:
         raise InputError(f"{path} lists no clips")

@@ -231,7 +231,7 @@ def require_space(plan: DownloadPlan) -> None:
     if plan.missing_bytes > plan.free_bytes:
         raise CheckpointError(
             f"{plan.hub_id} needs {plan.missing_bytes / 1e9:.1f} GB more in {plan.destination}, where "
-            f"{plan.free_bytes / 1e9:.1f} GB are free; make room, or choose another disk (HF_HOME, or --to DIR)"
+            f"{plan.free_bytes / 1e9:.1f} GB are free; make room, or choose another disk (HF_HOME, or --output DIR)"
         )
 
 

@@ -68,7 +68,7 @@ def check_computing(computing: Computing, offload: str, checkpoint: Checkpoint) 
     if offload == "layer":
         raise InputError(
             "layers that are streamed are quantised beforehand: "
-            f"phonofilm quantize {checkpoint.name} FOLDER --to {computing.quantize}, then --model FOLDER"
+            f"phonofilm quantize --model {checkpoint.name} --to {computing.quantize} -o FOLDER, then --model FOLDER"
         )
 
 
