@@ -21,6 +21,10 @@ LORA_COMPONENTS = ("video_dit", "video_dit_2", "audio_dit", "dual_tower_bridge")
 SHORT_NAMES = {"high": "video_dit", "low": "video_dit_2", "audio": "audio_dit", "bridge": "dual_tower_bridge"}
 
 
+# Beyond it half precision overflows whatever the matrices hold; files that state more are damaged.
+LARGEST_ALPHA = 1e6
+
+
 class Layout(StrEnum):
     """The kinds of LoRA file, by who writes them."""
 
@@ -120,8 +124,10 @@ def check_numbers(lora: LoraFile, origin: str) -> None:
     for component, path, adapter in lora.items():
         check_shapes(f"{origin}: {component}.{path}", adapter)
         finite = all(bool(torch.isfinite(t).all()) for t in (adapter.down, adapter.up))
-        if not finite or not math.isfinite(adapter.alpha):
-            raise CheckpointError(f"{origin}: {component}.{path} holds NaN or infinity; it would destroy every output")
+        if not finite or not abs(adapter.alpha) <= LARGEST_ALPHA:
+            raise CheckpointError(
+                f"{origin}: {component}.{path} holds NaN or infinity, or an alpha of that size; no output would survive it"
+            )
 
 
 def check_trained(lora: LoraFile, origin: str) -> None:

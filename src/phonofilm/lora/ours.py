@@ -15,6 +15,7 @@ from phonofilm.lora.adapter import Adapter, LoraFile, most_common
 from phonofilm.lora.keys import group
 from phonofilm.lora.sources import LoraSource
 from phonofilm.models.checkpoint_files import listed
+from phonofilm.untrusted import parse_json, shown
 
 FORMAT_NAME, FORMAT_VERSION = "phonofilm-lora", "1"
 COMPONENT_KEY = "phonofilm_component"  # in files that hold one component and cannot name it otherwise
@@ -71,7 +72,11 @@ def stated_alphas(source: LoraSource) -> dict[str, float]:
         alphas: Any = _object(source, ALPHAS_KEY, source.header[ALPHAS_KEY])
     else:
         alphas = source.config.get(ALPHAS_KEY, {})
-    return {str(key): float(value) for key, value in alphas.items()} if isinstance(alphas, dict) else {}
+    if not isinstance(alphas, dict):
+        return {}
+    if strange := [key for key, value in alphas.items() if not isinstance(value, int | float)]:
+        raise CheckpointError(f"{source.path} states no number as the alpha of {shown(strange[0])}")
+    return {str(key): float(value) for key, value in alphas.items()}
 
 
 def spoken(source: LoraSource) -> dict[str, str]:
@@ -104,7 +109,7 @@ def _stated(source: LoraSource, what: str) -> dict[str, float]:
 
 def _object(source: LoraSource, key: str, text: str) -> dict[str, Any]:
     try:
-        content = json.loads(text)
+        content = parse_json(text)
     except ValueError as error:
         raise CheckpointError(f"{source.path} has metadata {key!r} that is no JSON: {error}") from error
     if not isinstance(content, dict):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +12,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from phonofilm.errors import CheckpointError, InputError
+from phonofilm.lora.pickles import load_pickle
 from phonofilm.models.checkpoint_files import listed, read_json
+from phonofilm.untrusted import FOLDER_FAULT, file_fault, parse_json, shown
 
 ORIGINAL_WEIGHTS, ORIGINAL_CONFIG = "lora_weights.pt", "lora_config.pt"
 PEFT_WEIGHTS, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -36,10 +36,13 @@ def open_sources(path: Path) -> list[LoraSource]:
 
     Raises InputError when there is nothing of the kind, CheckpointError when a file is damaged or could run code.
     """
-    if path.is_file():
+    fault = file_fault(path)
+    if fault is None:
         return [_open(path)]
-    if not path.is_dir():
-        raise InputError(f"there is no LoRA at {path}; expected a .safetensors or .pt file, or a folder of them")
+    if fault != FOLDER_FAULT:
+        raise InputError(
+            f"there is no LoRA at {shown(path)}: {fault}; expected a .safetensors or .pt file, or a folder of them"
+        )
     if (path / ORIGINAL_WEIGHTS).is_file():
         return [_open(path / ORIGINAL_WEIGHTS)]
     files = sorted([*path.glob("*.safetensors"), *path.glob(f"*/{PEFT_WEIGHTS}")])
@@ -63,11 +66,13 @@ def _open_safetensors(path: Path) -> LoraSource:
         with safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
             header = dict(file.metadata() or {})
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} cannot be read as safetensors: {error}; copy or download it again") from error
+    except (OSError, ValueError, TypeError, AttributeError, RuntimeError, MemoryError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read as safetensors: {shown(error)}; copy or download it again"
+        ) from error
     beside = path.parent / PEFT_CONFIG
     config = read_json(beside) if path.name == PEFT_WEIGHTS and beside.is_file() else _diffusers_config(header, path)
-    return LoraSource(path, tensors, header, config)
+    return LoraSource(path, _as_floats(path, tensors), header, config)
 
 
 def _diffusers_config(header: Mapping[str, str], path: Path) -> dict[str, Any]:
@@ -75,7 +80,7 @@ def _diffusers_config(header: Mapping[str, str], path: Path) -> dict[str, Any]:
     if "lora_adapter_metadata" not in header:
         return {}
     try:
-        settings = json.loads(header["lora_adapter_metadata"])
+        settings = parse_json(header["lora_adapter_metadata"])
         return {str(key).partition(".")[2] or str(key): value for key, value in settings.items()}
     except (ValueError, AttributeError) as error:
         raise CheckpointError(f"{path} has lora_adapter_metadata that is no JSON object: {error}") from error
@@ -92,22 +97,18 @@ def _open_pickle(path: Path) -> LoraSource:
         names = listed([str(k) for k in strange]) if isinstance(state, dict) else "no mapping"
         raise CheckpointError(f"{path} should hold tensors by name, but has {names}")
     settings = {key: value for key, value in config.items() if key != "lora_state_dict"}
-    return LoraSource(path, {str(key): tensor for key, tensor in state.items()}, {}, settings, low_resource)
+    tensors = {str(key): tensor for key, tensor in state.items()}
+    return LoraSource(path, _as_floats(path, tensors), {}, settings, low_resource)
 
 
-def load_pickle(path: Path) -> dict[str, Any]:
-    """A .pt file that holds a dictionary of tensors and plain values. Raises CheckpointError for anything else.
-
-    A pickle can run code as it is opened; torch's restricted reader knows tensors and plain values only, and what it
-    does not know is refused.
-    """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = str(error).partition("\n")[0]
+def _as_floats(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, those of 8 bits widened to bfloat16, which holds them exactly: torch computes with few of them itself."""
+    strange = [key for key, tensor in tensors.items() if not tensor.is_floating_point() and tensor.numel() != 1]
+    if strange:
         raise CheckpointError(
-            f"{path} is refused: it is damaged, or a pickle with more in it than tensors, which could run code ({reason})"
-        ) from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}; expected tensors by name")
-    return content
+            f"{path}: {shown(strange[0])} holds {tensors[strange[0]].dtype}; expected floating-point numbers"
+        )
+    return {
+        key: tensor.to(torch.bfloat16) if tensor.is_floating_point() and tensor.element_size() == 1 else tensor
+        for key, tensor in tensors.items()
+    }
