@@ -148,12 +148,16 @@ def _file_rate(rate: int, fmt: Format) -> int:
 
 
 def _options(clip: Clip, fmt: Format, sound: _Sound | None) -> dict[str, str]:
-    """mp4: the index first, and a movie clock in which both tracks' lengths are whole numbers, so edit lists are exact."""
+    """mp4: the index first, and a movie clock in which both tracks' lengths are whole numbers, so edit lists are exact.
+
+    Always: nothing in the file that changes from run to run (Matroska would number each file at random).
+    """
+    exact = {"fflags": "+bitexact"}
     if fmt is not MP4:
-        return {}
+        return exact
     rate = 1 if sound is None else sound.rate
     common = math.lcm(clip.frame_rate.numerator, rate)
-    return {"movflags": "faststart", "movie_timescale": str(common if common <= _MAX_TIMESCALE else rate)}
+    return exact | {"movflags": "faststart", "movie_timescale": str(common if common <= _MAX_TIMESCALE else rate)}
 
 
 def _decode_time(packet: Packet) -> Fraction:
