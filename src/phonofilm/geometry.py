@@ -7,6 +7,8 @@ latent frame 0 holds pixel frame 0 and every later latent frame holds `temporal_
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -36,6 +38,17 @@ def parse_frame_rate(rate: float | int | str | Fraction) -> Fraction:
     if not 1 <= exact <= 240:
         raise InputError(f"frame rate {rate} is outside 1 to 240; use for example 24")
     return exact.limit_denominator(1001)
+
+
+def parse_frame_size(size: str, known: Iterable[str]) -> tuple[int, int]:
+    """ "640x352" (width x height, as it is spoken) -> (height, width), as tensors have them.
+
+    known: names that may be given instead, for the error. Raises InputError for anything else.
+    """
+    match = re.fullmatch(r"(-?\d{1,9})x(-?\d{1,9})", size.strip().lower(), re.ASCII)
+    if match is None:
+        raise InputError(f"size {size!r:.80} is not WIDTHxHEIGHT; use for example 640x352, {', '.join(known)}")
+    return int(match[2]), int(match[1])
 
 
 @dataclass(frozen=True)

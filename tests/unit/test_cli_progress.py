@@ -12,7 +12,7 @@ from rich.console import Console
 from phonofilm.cli.bars import Bars
 from phonofilm.cli.progress import Lines, report_to
 from phonofilm.generation.report import Report
-from phonofilm.generation.units import format_duration, format_size
+from phonofilm.units import format_duration, format_size
 
 EXPERTS = ("high",) * 12 + ("low",) * 28
 

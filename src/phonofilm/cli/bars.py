@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from phonofilm.cli.progress import LogLines, Pace
-from phonofilm.generation.units import format_size
+from phonofilm.units import format_size
 
 
 class Bars:

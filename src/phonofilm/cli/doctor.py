@@ -73,7 +73,7 @@ def _devices() -> Table:
     import psutil
     import torch
 
-    from phonofilm.generation.units import format_size
+    from phonofilm.units import format_size
 
     table = _table("devices", "device", "what it is", "memory")
     memory = psutil.virtual_memory()

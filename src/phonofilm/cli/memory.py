@@ -170,24 +170,14 @@ def _offload(word: str) -> Offload | None:
 
 
 def _clips(size: str | None, seconds: float | None) -> list[tuple[str, ClipGeometry]]:
-    from phonofilm.geometry import ClipGeometry, frames_for_seconds
+    from phonofilm.geometry import ClipGeometry, frames_for_seconds, parse_frame_size
 
     if seconds is not None and seconds <= 0:
         raise InputError(f"--seconds is {seconds:g}; expected a length above 0")
-    sizes = SIZES if size is None else {size: _height_width(size)}
+    sizes = SIZES if size is None else {size: SIZES[size] if size in SIZES else parse_frame_size(size, SIZES)}
     lengths = LENGTHS if seconds is None else (seconds,)
     return [
         (name, ClipGeometry(height, width, frames_for_seconds(length, FRAME_RATE), FRAME_RATE))
         for name, (height, width) in sizes.items()
         for length in lengths
     ]
-
-
-def _height_width(size: str) -> tuple[int, int]:
-    if size in SIZES:
-        return SIZES[size]
-    try:
-        width, height = (int(side) for side in size.lower().split("x"))
-    except ValueError:
-        raise InputError(f"size {size!r} is not WIDTHxHEIGHT; use for example 640x352, {', '.join(SIZES)}") from None
-    return height, width

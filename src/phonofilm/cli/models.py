@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from phonofilm.units import format_size
+
 if TYPE_CHECKING:
     from phonofilm.models.health import CheckpointFinding
 
@@ -26,9 +28,9 @@ def list_models() -> None:
     table = Table("name", "hub id", "size", "here", "what it is")
     for model in KNOWN_MODELS:
         local = local_state(model.name)
-        here = {"complete": "complete", "partial": f"part: {gigabytes(local.nbytes)}", "absent": "no"}[local.state]
+        here = {"complete": "complete", "partial": f"part: {format_size(local.nbytes)}", "absent": "no"}[local.state]
         size = local.nbytes if local.state == "complete" else model.nbytes
-        table.add_row(model.name, model.hub_id or "in the package", gigabytes(size), here, model.about)
+        table.add_row(model.name, model.hub_id or "in the package", format_size(size), here, model.about)
     Console().print(table)
 
 
@@ -52,8 +54,8 @@ def download(
     console = Console()
     plan = plan_download(model, revision=revision, local_dir=output)
     console.print(
-        f"{plan.hub_id}: {plan.files} files, {gigabytes(plan.nbytes)}; still to fetch: {plan.missing_files} files, "
-        f"{gigabytes(plan.missing_bytes)}; into {plan.destination} ({gigabytes(plan.free_bytes)} free)",
+        f"{plan.hub_id}: {plan.files} files, {format_size(plan.nbytes)}; still to fetch: {plan.missing_files} files, "
+        f"{format_size(plan.missing_bytes)}; into {plan.destination} ({format_size(plan.free_bytes)} free)",
         soft_wrap=True,
     )
     require_space(plan)
@@ -106,8 +108,3 @@ def print_findings(folder: Path, findings: list[CheckpointFinding]) -> None:
         table.add_row(MARKS[finding.severity], cell(finding.subject), cell(finding.message.replace(f"{folder}/", "")))
     console.print(table)
     console.print("[green]fit for use[/green]" if is_loadable(findings) else "[red]not fit for use[/red]")
-
-
-def gigabytes(nbytes: int) -> str:
-    """77700000000 -> "77.7 GB"; small things in MB."""
-    return f"{nbytes / 1e9:.1f} GB" if nbytes >= 10**9 else f"{nbytes / 1e6:.0f} MB"

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import typer
 
 from phonofilm.generation.report import Report
-from phonofilm.generation.units import format_duration, format_size
+from phonofilm.units import format_duration, format_size
 
 
 def report_to(stream_is_terminal: bool | None = None) -> Report:

@@ -9,8 +9,8 @@ from typing import Protocol
 import typer
 
 from phonofilm.cli.progress import LogLines
-from phonofilm.generation.units import format_duration
 from phonofilm.training.loop.training_state import TrainingProgress
+from phonofilm.units import format_duration
 
 
 class TrainingReport(AbstractContextManager["TrainingReport"], Protocol):

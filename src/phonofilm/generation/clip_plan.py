@@ -18,7 +18,7 @@ from phonofilm.generation.loras import LoraUse
 from phonofilm.generation.options import ClipOptions, parse_interval, parse_scales
 from phonofilm.generation.outputs import CONTAINERS
 from phonofilm.generation.placement.devices import Placement
-from phonofilm.geometry import frames_for_seconds, nearest_multiple, parse_frame_rate
+from phonofilm.geometry import frames_for_seconds, nearest_multiple, parse_frame_rate, parse_frame_size
 from phonofilm.pipeline.conditions import tokenize
 from phonofilm.pipeline.edit_tasks import EditTask
 from phonofilm.pipeline.guidance import EVERY_STEP, Guidance, guidance_per_step
@@ -225,12 +225,7 @@ def _height_width(size: str | None, checkpoint: Checkpoint, image: Image.Image |
         multiple = default.spatial_factor * default.patch
         height, width = (nearest_multiple(round(side * scale), multiple) for side in (image.height, image.width))
         return height, width
-    try:
-        width, height = (int(side) for side in size.lower().split("x"))
-    except ValueError:
-        known = ", ".join(NAMED_SIZES)
-        raise InputError(f"size {size!r} is not WIDTHxHEIGHT; use for example 640x352, {known} or auto") from None
-    return height, width
+    return parse_frame_size(size, (*NAMED_SIZES, "auto"))
 
 
 def _experts(steps: Sequence[Step], boundary_ratio: float, checkpoint: Checkpoint, task: EditTask) -> tuple[str, ...]:

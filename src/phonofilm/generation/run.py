@@ -22,10 +22,10 @@ from phonofilm.generation.provenance import Provenance, read_provenance
 from phonofilm.generation.report import Report, SilentReport
 from phonofilm.generation.session import Session
 from phonofilm.generation.summary import memory_warning, plan_line
-from phonofilm.generation.units import format_size
 from phonofilm.media import read_metadata
 from phonofilm.models.hub import KNOWN_MODELS, local_state
 from phonofilm.parallel.parallel_session import ParallelConfig, ParallelSession
+from phonofilm.units import format_size
 
 DEFAULT_MODEL = "nano"
 

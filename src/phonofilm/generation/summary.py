@@ -10,10 +10,10 @@ import torch
 from phonofilm.generation.checkpoint import Checkpoint
 from phonofilm.generation.clip_plan import ClipPlan
 from phonofilm.generation.placement.devices import Placement
-from phonofilm.generation.units import format_size
 from phonofilm.pipeline.guidance import EVERY_STEP
 from phonofilm.pipeline.solvers import DEFAULT_SOLVER
 from phonofilm.pipeline.stepcache import NO_CACHE
+from phonofilm.units import format_size
 
 
 def plan_line(plan: ClipPlan, checkpoint: Checkpoint, placement: Placement) -> str:

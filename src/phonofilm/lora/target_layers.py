@@ -8,7 +8,6 @@ from torch import nn
 
 from phonofilm.errors import InputError
 from phonofilm.lora.adapter import LORA_COMPONENTS
-from phonofilm.models.building import empty_module
 from phonofilm.models.layout import CheckpointLayout
 from phonofilm.models.quantized import CONFIG_KEY, QuantizedLinear
 
@@ -33,11 +32,7 @@ def linear_layers(components: Mapping[str, nn.Module | None]) -> dict[str, dict[
 
 def empty_components(layout: CheckpointLayout) -> dict[str, nn.Module | None]:
     """The towers and the bridge of a checkpoint without their weights, on the meta device."""
-    return {
-        name: empty_module(part.class_name, part.config, str(part.folder / "config.json"))
-        for name, part in layout.components.items()
-        if name in LORA_COMPONENTS
-    }
+    return {name: part.skeleton for name, part in layout.components.items() if name in LORA_COMPONENTS}
 
 
 def check_plain(layout: CheckpointLayout) -> None:

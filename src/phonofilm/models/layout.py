@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from phonofilm.errors import CheckpointError
 from phonofilm.models.building import empty_module, place_tensors
@@ -84,6 +87,11 @@ class CheckpointComponent:
     def nbytes(self) -> int:
         """Bytes of its tensors on disk."""
         return sum(entry.nbytes for entry in self.entries.values())
+
+    @cached_property
+    def skeleton(self) -> nn.Module:
+        """The network without weights, built once: to look at, not to change or to load into. Raises CheckpointError."""
+        return empty_module(self.class_name, self.config, str(self.folder / "config.json"))
 
 
 @dataclass(frozen=True)
@@ -195,8 +203,7 @@ def read_component(root: Path, name: str, class_name: str | None) -> CheckpointC
         raise CheckpointError(
             f"{folder / 'config.json'} describes another network than its weights: {error}"
         ) from error
-    module = empty_module(component.class_name, config, str(folder / "config.json"))
-    place_tensors(name, module, component.entries)
+    place_tensors(name, component.skeleton, component.entries)
     return component
 
 

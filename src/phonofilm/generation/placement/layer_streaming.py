@@ -8,11 +8,11 @@ import psutil
 
 from phonofilm.generation.placement.devices import Placement
 from phonofilm.generation.report import Report
-from phonofilm.generation.units import format_size
 from phonofilm.pipeline.mova import MovaPipeline
 from phonofilm.runtime.backends import Backend, CudaBackend, HostBackend
 from phonofilm.runtime.layer_engine import LayerEngine
 from phonofilm.runtime.streamed_loading import SlabFolder, load_for_streaming
+from phonofilm.units import format_size
 
 if TYPE_CHECKING:
     from phonofilm.generation.checkpoint import Checkpoint

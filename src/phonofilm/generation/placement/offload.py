@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
@@ -25,11 +24,10 @@ from phonofilm.models.video import WanModel
 from phonofilm.runtime.footprint import DECODER_WIDTH, Footprint, TextBlocks, decoding_bytes
 from phonofilm.runtime.memory_plan import Budget, ClipCost, MemoryPlan, Offload, StreamingOptions, choose_offload
 from phonofilm.runtime.streaming import spread
+from phonofilm.units import GIGA, parse_size
 
 if TYPE_CHECKING:
     from phonofilm.generation.checkpoint import Checkpoint
-
-UNITS = {"": 1e9, "gb": 1e9, "gib": 2**30, "mb": 1e6, "mib": 2**20}
 
 
 @dataclass(frozen=True)
@@ -55,20 +53,12 @@ def memory_limits(
 ) -> MemoryLimits:
     """The options' text as limits. Raises InputError for one that is no amount of memory."""
     return MemoryLimits(
-        None if vram is None else _bytes("--vram-limit", vram),
-        None if ram is None else _bytes("--ram-limit", ram),
+        None if vram is None else parse_size(vram, "--vram-limit", bare=GIGA),
+        None if ram is None else parse_size(ram, "--ram-limit", bare=GIGA),
         slots,
         resident,
         vae_tiling,
     )
-
-
-def _bytes(option: str, text: str) -> int:
-    """ "12GB", "11.5 GiB", "800MB"; a number alone is GB."""
-    found = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*([a-z]*)", text.strip().lower())
-    if found is None or found[2] not in UNITS or float(found[1]) <= 0:
-        raise InputError(f"{option} {text!r} is no amount of memory; use for example 12GB or 800MB")
-    return round(float(found[1]) * UNITS[found[2]])
 
 
 def resolve_placement(
@@ -172,11 +162,12 @@ def _budget(placement: Placement, limits: MemoryLimits) -> Budget:
 
 def _denoiser(checkpoint: Checkpoint, quantize: str | None) -> JointDenoiser:
     """One expert with what it shares, without weights."""
-    expert, audio, bridge = (
-        empty_module(part.class_name, part.config, str(part.folder / "config.json"))
-        for part in (checkpoint.layout.components[name] for name in ("video_dit", "audio_dit", "dual_tower_bridge"))
-    )
+    parts = [checkpoint.layout.components[name] for name in ("video_dit", "audio_dit", "dual_tower_bridge")]
+    expert, audio, bridge = (part.skeleton for part in parts)
     if quantize is not None:
+        expert, audio, bridge = (
+            empty_module(part.class_name, part.config, str(part.folder / "config.json")) for part in parts
+        )
         for network in (expert, audio, bridge):
             empty_quantized(network, quantize)
     assert isinstance(expert, WanModel)
@@ -186,8 +177,7 @@ def _denoiser(checkpoint: Checkpoint, quantize: str | None) -> JointDenoiser:
 
 
 def _text_blocks(checkpoint: Checkpoint, itemsize: int) -> TextBlocks:
-    text = checkpoint.layout.components["text_encoder"]
-    module = empty_module(text.class_name, text.config, str(text.folder / "config.json"))
+    module = checkpoint.layout.components["text_encoder"].skeleton
     assert isinstance(module, UMT5EncoderModel)
     blocks = [[weight.numel() * itemsize for weight in block.parameters()] for block in module.encoder.block]
     return TextBlocks(max(map(sum, blocks)), max(map(max, blocks)), module.config.d_model * itemsize)
