@@ -14,7 +14,7 @@ cd "$work"
 phonofilm data doctor clips
 time phonofilm train --config "$root/examples/owl.yaml" --output run --resume model="$model" device=cpu
 phonofilm data show run/cache --count 1 --model "$model" -o shown --device cpu
-time phonofilm nano learned --lora run/lora.safetensors --model "$model" --first-frame -o learned --device cpu
+time phonofilm nano learned --lora run/lora.safetensors --trained-on clips --model "$model" --first-frame -o learned --device cpu
 
 cp run/curves.png "$root/docs/images/tutorial-curves.png"
 cp learned/before-after-1.png "$root/docs/images/tutorial-before-after.png"

@@ -31,7 +31,7 @@ def test_the_recipe_is_found_from_any_folder(tmp_path: Path) -> None:
     [
         ("train", "--run", "run"),
         ("measure", "--output", "out"),
-        ("learned", "--lora", "x.safetensors", "--output", "out"),
+        ("learned", "--lora", "x.safetensors", "--trained-on", ".", "--output", "out"),
     ],
 )
 def test_an_installation_without_the_recipe_says_where_it_is(words: tuple[str, ...], tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from phonofilm.cli.main import app
 from phonofilm.errors import InputError
 from phonofilm.nano.world import HELD_OUT_SEED, SCENES, WorldClip, make_clip
 from phonofilm.pipeline.mova import MovaPipeline
-from recipes.nano.measuring.generated_clips import ClipMaker, Plan, Shown, Task, held_out_clips
+from recipes.nano.measuring.generated_clips import ClipMaker, GeneratedClip, Plan, Task, held_out_clips
 from recipes.nano.measuring.measure import BRIDGE_OFF, FROM_FRAME, FROM_TEXT, PICTURE, SOUND, VAES, Measured, measure
 from recipes.nano.measuring.measure_report import goals, markdown, write_report
 from recipes.nano.measuring.measure_rows import Reading, own_row, read, shuffled_row
@@ -48,7 +48,7 @@ def world() -> list[WorldClip]:
 
 @pytest.fixture(scope="module")
 def world_readings(world: list[WorldClip]) -> list[Reading]:
-    return [read(Shown(clip.frames, clip.audio), clip) for clip in world]
+    return [read(GeneratedClip(clip.frames, clip.audio), clip) for clip in world]
 
 
 def test_world_clips_are_in_sync_and_as_their_captions_say(
@@ -77,7 +77,10 @@ def test_the_sound_of_another_clip_is_at_most_half_as_often_in_sync(
 
 def test_sound_that_is_late_shows_as_an_offset(world: list[WorldClip], world_readings: list[Reading]) -> None:
     samples = round(0.1 * world[0].sampling_rate)
-    late = [read(Shown(clip.frames, np.pad(clip.audio, (samples, 0))[: len(clip.audio)]), clip) for clip in world[:12]]
+    late = [
+        read(GeneratedClip(clip.frames, np.pad(clip.audio, (samples, 0))[: len(clip.audio)]), clip)
+        for clip in world[:12]
+    ]
     before, after = own_row("", world_readings[:12], world[:12]), own_row("", late, world[:12])
     assert after.overall.sync.offset_ms - before.overall.sync.offset_ms == pytest.approx(100, abs=8)
     assert after.overall.sync.within < 0.1
@@ -85,7 +88,7 @@ def test_sound_that_is_late_shows_as_an_offset(world: list[WorldClip], world_rea
 
 def test_a_wrong_colour_counts_against_adherence(world: list[WorldClip]) -> None:
     clip = next(c for c in world if c.attributes["scene"] == "ball" and c.attributes["colour"] != "green")
-    swapped = read(Shown(np.ascontiguousarray(clip.frames[..., [1, 2, 0]]), clip.audio), clip)
+    swapped = read(GeneratedClip(np.ascontiguousarray(clip.frames[..., [1, 2, 0]]), clip.audio), clip)
     assert own_row("", [swapped], [clip]).overall.adherence["colour"] == 0.0
 
 
@@ -206,5 +209,5 @@ def test_the_command_takes_up_kept_clips_and_prints_the_table(
 
 def test_a_share_of_nothing_is_not_a_number(world: list[WorldClip]) -> None:
     clip = world[0]
-    still = read(Shown(np.repeat(clip.frames[:1], 49, axis=0), clip.audio), clip)
+    still = read(GeneratedClip(np.repeat(clip.frames[:1], 49, axis=0), clip.audio), clip)
     assert math.isnan(own_row("", [still], [clip]).overall.sync.within)

@@ -9,7 +9,7 @@ from tests.unit.test_nano_sight import blurred, mixed_with_neighbours
 from phonofilm.evaluation.sync import match
 from phonofilm.nano.world import HELD_OUT_SEED, SCENES, UNSEEN_SCENES, WorldClip, make_clip
 from phonofilm.nano.world.owl import NOTE_SECONDS
-from recipes.nano.measuring.owl_reader import hear_owl, see_owl
+from recipes.nano.measuring.owl_reader import read_calls, read_owl
 
 FRAME = 1 / 24
 FIRST = HELD_OUT_SEED + 6000
@@ -50,32 +50,32 @@ def test_captions_name_owl_and_colour(owls: list[WorldClip]) -> None:
 
 def test_an_owl_is_seen_and_heard_and_both_at_its_hidden_times(owls: list[WorldClip]) -> None:
     for clip in owls:
-        sight = see_owl(clip.frames, clip.frame_rate)
+        owl = read_owl(clip.frames, clip.frame_rate)
         true = [event.time for event in clip.events]
-        assert sight.seen
-        assert sight.colour == clip.attributes["colour"]
-        assert within_a_frame(true, sight.events)
-        assert within_a_frame(whole_calls(clip), hear_owl(clip.audio, clip.sampling_rate))
+        assert owl.seen
+        assert owl.colour == clip.attributes["colour"]
+        assert within_a_frame(true, owl.events)
+        assert within_a_frame(whole_calls(clip), read_calls(clip.audio, clip.sampling_rate))
 
 
 def test_it_is_still_read_behind_a_codec(owls: list[WorldClip]) -> None:
     noise = np.random.default_rng(0)
     for clip in owls:
         smeared = blurred(mixed_with_neighbours(clip.frames)) + noise.normal(0, 4, clip.frames.shape)
-        sight = see_owl(np.clip(smeared + 0.5, 0, 255).astype(np.uint8), clip.frame_rate)
+        owl = read_owl(np.clip(smeared + 0.5, 0, 255).astype(np.uint8), clip.frame_rate)
         true = [event.time for event in clip.events]
-        assert sight.colour == clip.attributes["colour"]
-        assert within_a_frame(true, sight.events)
+        assert owl.colour == clip.attributes["colour"]
+        assert within_a_frame(true, owl.events)
         noisy = clip.audio + noise.normal(0, 0.01, clip.audio.shape).astype(np.float32)
-        assert within_a_frame(whole_calls(clip), hear_owl(noisy, clip.sampling_rate))
+        assert within_a_frame(whole_calls(clip), read_calls(noisy, clip.sampling_rate))
 
 
 @pytest.mark.parametrize("scene", list(SCENES))
 def test_no_owl_is_seen_or_heard_in_the_old_scenes(scene: str) -> None:
     for seed in range(FIRST, FIRST + 16):
         clip = make_clip(seed, scene=scene)
-        assert not see_owl(clip.frames, clip.frame_rate).seen
-        assert not hear_owl(clip.audio, clip.sampling_rate)
+        assert not read_owl(clip.frames, clip.frame_rate).seen
+        assert not read_calls(clip.audio, clip.sampling_rate)
 
 
 def test_an_owl_without_eyes_or_table_is_none(owls: list[WorldClip]) -> None:
@@ -87,12 +87,12 @@ def test_an_owl_without_eyes_or_table_is_none(owls: list[WorldClip]) -> None:
     inside = np.zeros_like(plain)
     inside[:, 22:38, 14:50] = True
     no_eyes[plain & inside] = no_eyes[0, 42, 32]
-    assert see_owl(clip.frames, clip.frame_rate).seen
-    assert not see_owl(no_table, clip.frame_rate).seen
-    assert not see_owl(no_eyes, clip.frame_rate).seen
+    assert read_owl(clip.frames, clip.frame_rate).seen
+    assert not read_owl(no_table, clip.frame_rate).seen
+    assert not read_owl(no_eyes, clip.frame_rate).seen
 
 
 def test_the_calls_notes_must_come_in_their_order(owls: list[WorldClip]) -> None:
     clip = owls[0]
-    assert not hear_owl(np.zeros_like(clip.audio), clip.sampling_rate)
-    assert not hear_owl(clip.audio[::-1].copy(), clip.sampling_rate)
+    assert not read_calls(np.zeros_like(clip.audio), clip.sampling_rate)
+    assert not read_calls(clip.audio[::-1].copy(), clip.sampling_rate)

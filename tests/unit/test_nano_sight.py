@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from phonofilm.nano.world import HELD_OUT_SEED, SCENES, WorldClip, make_clip
-from recipes.nano.measuring.audio_reader import Hearing, hear
-from recipes.nano.measuring.frame_reader import Sight, colour_of, see
+from recipes.nano.measuring.audio_reader import AudioReading, read_audio
+from recipes.nano.measuring.frame_reader import FrameReading, colour_of, read_frames
 
 CLIPS = 16
 FIRST = HELD_OUT_SEED + 5000
@@ -21,8 +21,8 @@ class Read:
     """A world clip and what was read out of it."""
 
     clip: WorldClip
-    sight: Sight
-    hearing: Hearing
+    picture: FrameReading
+    sound: AudioReading
 
 
 @pytest.fixture(scope="module", params=["clean", "degraded"])
@@ -38,7 +38,7 @@ def _read(clip: WorldClip, noise: np.random.Generator | None) -> Read:
         smeared = blurred(mixed_with_neighbours(frames))
         frames = np.clip(smeared + noise.normal(0, 4, frames.shape) + 0.5, 0, 255).astype(np.uint8)
         audio = audio + noise.normal(0, 0.01, audio.shape).astype(np.float32)
-    return Read(clip, see(frames, clip.frame_rate), hear(audio, clip.sampling_rate))
+    return Read(clip, read_frames(frames, clip.frame_rate), read_audio(audio, clip.sampling_rate))
 
 
 def mixed_with_neighbours(frames: np.ndarray) -> np.ndarray:
@@ -62,7 +62,9 @@ def blurred(frames: np.ndarray, sigma: float = 0.7) -> np.ndarray:
 def share(reads: list[Read], attribute: str) -> float:
     """Of the clips that have the attribute: how many were read as they are."""
     told = [r for r in reads if attribute in r.clip.attributes]
-    seen = [getattr(r.sight, attribute) if hasattr(r.sight, attribute) else getattr(r.hearing, attribute) for r in told]
+    seen = [
+        getattr(r.picture, attribute) if hasattr(r.picture, attribute) else getattr(r.sound, attribute) for r in told
+    ]
     return float(np.mean([r.clip.attributes[attribute] == s for r, s in zip(told, seen, strict=True)]))
 
 
@@ -85,7 +87,7 @@ def test_visible_events_are_the_hidden_ones(reads: list[Read], scene: str) -> No
     frame = 1 / 24
     found = right = true = seen = 0
     for read in (r for r in reads if r.clip.attributes["scene"] == scene):
-        hidden, events = np.array([e.time for e in read.clip.events]), np.array(read.sight.events)
+        hidden, events = np.array([e.time for e in read.clip.events]), np.array(read.picture.events)
         # an event is visible when frames before and after it are
         visible = hidden[hidden < (len(read.clip.frames) - 3) * frame]
         distance = np.abs(hidden[:, None] - events[None]) if len(events) else np.full((len(hidden), 1), np.inf)
@@ -101,14 +103,14 @@ def test_visible_events_are_the_hidden_ones(reads: list[Read], scene: str) -> No
 def test_nothing_is_recognised_in_an_empty_picture(background: str) -> None:
     clip = next(c for c in (make_clip(s) for s in range(100)) if c.attributes["background"] == background)
     wall = np.repeat(clip.frames[:1, :, :1], 64, axis=2)
-    sight = see(np.repeat(wall, 49, axis=0), clip.frame_rate)
+    sight = read_frames(np.repeat(wall, 49, axis=0), clip.frame_rate)
     assert (sight.scene, sight.colour, sight.events) == ("none", "none", ())
 
 
 def test_a_still_picture_has_no_events() -> None:
     for scene in ("face", "lamp", "xylophone"):
         clip = make_clip(3, scene=scene)
-        sight = see(np.repeat(clip.frames[:1], 49, axis=0), clip.frame_rate)
+        sight = read_frames(np.repeat(clip.frames[:1], 49, axis=0), clip.frame_rate)
         assert sight.scene == scene
         assert sight.events == ()
 
@@ -123,13 +125,13 @@ def test_whatever_a_model_makes_is_read_without_complaint() -> None:
         rolled = np.stack([np.roll(frame, 7 * i, axis=1) for i, frame in enumerate(first.frames)])
         noise = rng.normal(128, 60, first.frames.shape)
         for frames in (mixed, rolled, noise, np.roll(mixed, 20, axis=1), mixed[::-1]):
-            sight = see(np.clip(frames, 0, 255).astype(np.uint8), first.frame_rate)
+            sight = read_frames(np.clip(frames, 0, 255).astype(np.uint8), first.frame_rate)
             assert all(0 <= time <= 49 / 24 for time in sight.events)
-        hear((first.audio * rng.normal(0, 0.3, first.audio.shape)).astype(np.float32), first.sampling_rate)
+        read_audio((first.audio * rng.normal(0, 0.3, first.audio.shape)).astype(np.float32), first.sampling_rate)
 
 
 def test_silence_is_nothing() -> None:
-    assert hear(np.zeros(32000, np.float32), 16000) == Hearing("none", "none", "none")
+    assert read_audio(np.zeros(32000, np.float32), 16000) == AudioReading("none", "none", "none")
 
 
 def test_an_object_that_fades_loses_its_colour() -> None:

@@ -143,8 +143,8 @@ class AudioVaeTrainer:
         self.update_average()
         self.steps += 1
         self.seconds += time.monotonic() - began
-        told = {"loss": total, **parts, "grad_norm": norm}
-        return {name: float(value.detach()) for name, value in told.items()}
+        values = {"loss": total, **parts, "grad_norm": norm}
+        return {name: float(value.detach()) for name, value in values.items()}
 
     def losses(self, wave: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         """The losses on crops [b, 1, t], each a scalar, by the names of their weights."""

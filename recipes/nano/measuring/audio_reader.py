@@ -1,4 +1,4 @@
-"""Hearing a world clip's pitch class, vowel and voice out of its sound alone. Knows how the world sounds, never a clip's state.
+"""Reading a world clip's pitch class, vowel and voice from its sound alone. Knows how the world sounds, never a clip's state.
 
 Sounds are mono float [samples] at `sampling_rate`. Frames t are windows of 64 ms every 16 ms.
 """
@@ -28,8 +28,8 @@ BAND_EDGES = np.concatenate((np.arange(100, 1000, 150), np.geomspace(1000, 4000,
 
 
 @dataclass(frozen=True)
-class Hearing:
-    """What a listener would say; "none" for silence.
+class AudioReading:
+    """What a listener would name; "none" for silence.
 
     pitch: class of the strongest tone. vowel: the nearest of the world's. voice: class of the fundamental frequency.
     """
@@ -39,12 +39,12 @@ class Hearing:
     voice: str
 
 
-def hear(wave: NDArray[np.float32], sampling_rate: int) -> Hearing:
-    """Listen to [samples]. Scenes without a voice get a vowel and a voice too: the nearest ones."""
+def read_audio(wave: NDArray[np.float32], sampling_rate: int) -> AudioReading:
+    """Read [samples]. Scenes without a voice get a vowel and a voice too: the nearest ones."""
     spectra = _loud_spectra(wave, sampling_rate)
     if not len(spectra):
-        return Hearing(NONE, NONE, NONE)
-    return Hearing(
+        return AudioReading(NONE, NONE, NONE)
+    return AudioReading(
         _nearest(_strongest_tone(spectra, sampling_rate), PITCHES),
         _vowel(spectra, sampling_rate),
         _nearest(_fundamental(spectra, sampling_rate), VOICES),

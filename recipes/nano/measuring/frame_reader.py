@@ -27,8 +27,8 @@ FLOOR_BEGINS, TABLE_BEGINS = 0.74, 0.845  # where the ball's floor and the lamp'
 
 
 @dataclass(frozen=True)
-class Sight:
-    """What a viewer of the frames would say. "none" where nothing of the world can be recognised.
+class FrameReading:
+    """What a viewer of the frames would name. "none" where nothing of the world can be recognised.
 
     size: None for a face, which has only one. events: seconds at which something visibly happens.
     """
@@ -39,24 +39,24 @@ class Sight:
     events: tuple[float, ...]
 
 
-def see(frames: NDArray[np.uint8], frame_rate: Fraction) -> Sight:
+def read_frames(frames: NDArray[np.uint8], frame_rate: Fraction) -> FrameReading:
     """Read frames [f, h, w, 3]."""
     pixels = softened(frames)
     named = named_pixels(pixels)
-    colour = _most_common(named)
+    colour = most_common_colour(named)
     if colour == NONE:
-        return Sight(NONE, NONE, None, ())
+        return FrameReading(NONE, NONE, None, ())
     blob = _blob(named == list(COLOURS).index(colour))
     scene = _scene(pixels, blob)
     if scene == NONE:
-        return Sight(NONE, colour, None, ())
+        return FrameReading(NONE, colour, None, ())
     times = event_reader.READERS[scene](pixels, blob, float(frame_rate))
-    return Sight(scene, colour, _size(scene, blob), tuple(times))
+    return FrameReading(scene, colour, _size(scene, blob), tuple(times))
 
 
 def colour_of(frames: NDArray[np.uint8]) -> str:
     """The named colour of most coloured pixels of [f, h, w, 3]; "none" if hardly any pixel has one."""
-    return _most_common(named_pixels(softened(frames)))
+    return most_common_colour(named_pixels(softened(frames)))
 
 
 def named_pixels(pixels: NDArray[np.float32]) -> NDArray[np.int8]:
@@ -87,7 +87,8 @@ def softened(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
     return both / np.float32(16)
 
 
-def _most_common(named: NDArray[np.int8]) -> str:
+def most_common_colour(named: NDArray[np.int8]) -> str:
+    """The name of most pixels that have one, from `named_pixels`; "none" if hardly any has."""
     counts = np.bincount(named[named >= 0].ravel(), minlength=len(COLOURS))
     return list(COLOURS)[int(counts.argmax())] if counts.max() >= SMALLEST_OBJECT * named.size else NONE
 

@@ -63,7 +63,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Shown:
+class GeneratedClip:
     """A clip as it is measured: frames uint8 [f, h, w, 3], sound float32 [samples]; `seconds` it took to make."""
 
     frames: NDArray[np.uint8]
@@ -98,7 +98,7 @@ class ClipMaker:
         self.on_progress = on_progress
         self.fingerprint = fingerprint(pipeline)
 
-    def make(self, task: Task, truths: Sequence[WorldClip]) -> list[Shown]:
+    def make(self, task: Task, truths: Sequence[WorldClip]) -> list[GeneratedClip]:
         """One clip per truth."""
         files = [self._file(task, index, truth) for index, truth in enumerate(truths)]
         missing = [index for index, file in enumerate(files) if not file.exists()]
@@ -113,21 +113,21 @@ class ClipMaker:
         self._report(task, done, len(files))
         return [_read(file) for file in files]
 
-    def single(self, task: Task, truth: WorldClip) -> Shown:
+    def single(self, task: Task, truth: WorldClip) -> GeneratedClip:
         """One clip made alone and not kept: for its time."""
         return self._generate(task, [0], [truth])[0]
 
-    def _generate(self, task: Task, chosen: Sequence[int], truths: Sequence[WorldClip]) -> list[Shown]:
-        told = [truths[index] for index in chosen]
+    def _generate(self, task: Task, chosen: Sequence[int], truths: Sequence[WorldClip]) -> list[GeneratedClip]:
+        prompts = [truths[index] for index in chosen]
         began = time.perf_counter()
         if task.given == "both":
-            made = [_through_vaes(self.pipeline, truth) for truth in told]
+            made = [_through_vaes(self.pipeline, truth) for truth in prompts]
         else:
             out = self.pipeline(
-                [truth.caption for truth in told],
-                image=[Image.fromarray(truth.frames[0]) for truth in told] if task.first_frame else None,
-                video=_clip(told[0]) if task.given == "video" else None,
-                audio=(told[0].audio[None], told[0].sampling_rate) if task.given == "audio" else None,
+                [truth.caption for truth in prompts],
+                image=[Image.fromarray(truth.frames[0]) for truth in prompts] if task.first_frame else None,
+                video=_clip(prompts[0]) if task.given == "video" else None,
+                audio=(prompts[0].audio[None], prompts[0].sampling_rate) if task.given == "audio" else None,
                 num_inference_steps=self.plan.steps,
                 guidance_scale=self.plan.guidance_scale,
                 audio_guidance_scale=self.plan.audio_guidance_scale,
@@ -139,7 +139,7 @@ class ClipMaker:
             assert isinstance(out, MovaPipelineOutput)
             made = [(decode.to_uint8(frames), audio[0]) for frames, audio in zip(out.frames, out.audio, strict=True)]
         seconds = (time.perf_counter() - began) / len(chosen)
-        return [Shown(frames, audio, seconds) for frames, audio in made]
+        return [GeneratedClip(frames, audio, seconds) for frames, audio in made]
 
     def _modality_scale(self, task: Task) -> float | None:
         return self.plan.modality_scale if task.modality_scale is None else task.modality_scale
@@ -191,15 +191,15 @@ def _clip(truth: WorldClip) -> Clip:
     return Clip(truth.frames, Fraction(truth.frame_rate))
 
 
-def _keep(shown: Shown, file: Path) -> None:
+def _keep(shown: GeneratedClip, file: Path) -> None:
     with replacing(file) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, frames=shown.frames, audio=shown.audio, seconds=shown.seconds)
 
 
-def _read(file: Path) -> Shown:
+def _read(file: Path) -> GeneratedClip:
     with np.load(file) as kept:
-        return Shown(kept["frames"], kept["audio"], float(kept["seconds"]))
+        return GeneratedClip(kept["frames"], kept["audio"], float(kept["seconds"]))
 
 
-def _digest(told: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:12]
+def _digest(facts: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:12]

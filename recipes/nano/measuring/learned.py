@@ -5,33 +5,44 @@ Every clip is made from a held-out caption, once from text alone and, if asked, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from phonofilm.errors import InputError
-from phonofilm.evaluation.sync import LagSummary, match, summarise
+from phonofilm.evaluation.sync import LagSummary, summarise
+from phonofilm.geometry import ClipGeometry
 from phonofilm.nano.world import UNSEEN_SCENES, WorldClip, make_clip
 from phonofilm.pipeline.mova import MovaPipeline
-from recipes.nano.measuring.generated_clips import ClipMaker, Plan, Progress, Shown, Task, held_out_clips
+from recipes.nano.measuring.generated_clips import ClipMaker, GeneratedClip, Plan, Progress, Task, held_out_clips
 from recipes.nano.measuring.measure import FROM_FRAME, FROM_TEXT
 from recipes.nano.measuring.measure_rows import own_row, read
-from recipes.nano.measuring.owl_reader import hear_owl, see_owl
+from recipes.nano.measuring.novelty import TrainedOwl
+from recipes.nano.measuring.owl_verdict import judge_owl
 
 BASE, TUNED = "base", "LoRA"
+MOST_TRIES = 8  # held-out clips looked at for each one that is wanted
 
 
 @dataclass(frozen=True)
 class Concept:
-    """The new scene in one set of clips, as shares: it is seen; it is seen in the told colour; its sound is heard; all
-    three. sync: the times at which it is seen and heard to act, over the clips in which it is both."""
+    """The new scene in one set of clips: the share of clips in which every `OwlVerdict` is true, and in which all are.
+
+    distance: the median rhythm distance to the nearest trained clip (`Nearest`). sync: the times at which the wings go up and
+    the calls begin, over the clips in which both are found.
+    """
 
     seen: float
     colour: float
-    heard: float
+    background: float
+    moves: float
+    calls: float
+    in_sync: float
+    new: float
     all: float
+    distance: float
     sync: LagSummary
 
 
@@ -42,7 +53,7 @@ class Learned:
     name: str
     concept: Concept
     old: Mapping[str, float]
-    shown: tuple[Shown, ...]
+    shown: tuple[GeneratedClip, ...]
 
     @property
     def old_mean(self) -> float:
@@ -52,12 +63,18 @@ class Learned:
 
 @dataclass(frozen=True)
 class LearnedReport:
-    """Before and after, for each way of prompting: rows in pairs. truths: the new scene's held-out clips."""
+    """Before and after, for each way of prompting: rows in pairs. truths: the new scene's held-out clips.
+
+    truth: those clips themselves, judged as the generated ones are: what can be reached, and how near to a trained clip
+    chance comes. seen_captions: held-out clips that were passed over because their caption was trained on.
+    """
 
     scene: str
     old_clips: int
     truths: tuple[WorldClip, ...]
     rows: tuple[Learned, ...]
+    truth: Concept
+    seen_captions: int
 
     def pairs(self) -> list[tuple[Learned, Learned]]:
         """(without, with the LoRA), text alone first."""
@@ -69,6 +86,7 @@ def measure_learned(
     put_on_lora: Callable[[MovaPipeline], object],
     folder: Path,
     plan: Plan,
+    trained: Sequence[TrainedOwl],
     *,
     scene: str = "owl",
     clips: int = 24,
@@ -77,70 +95,101 @@ def measure_learned(
 ) -> LearnedReport:
     """Make `clips` held-out clips of the new scene and `plan.clips` of the old ones, before and after `put_on_lora`.
 
-    The pipeline keeps the LoRA. Clips are kept in `folder`, and a second call takes up what is there. Raises InputError
-    for a scene that is not one of the unseen ones.
+    trained: the clips that the LoRA learnt from; their captions are not asked for, and no clip may be one of them again. The
+    pipeline keeps the LoRA. Clips are kept in `folder`, and a second call takes up what is there. Raises InputError for a
+    scene that is not one of the unseen ones.
     """
     if scene not in UNSEEN_SCENES:
         raise InputError(f"{scene!r} is no scene that the model can be taught; use one of {', '.join(UNSEEN_SCENES)}")
     old = held_out_clips(pipeline, plan)
-    geometry = pipeline.default_geometry
-    new = [
-        make_clip(
-            plan.first_seed + i,
-            scene=scene,
-            size=geometry.height,
-            num_frames=geometry.num_frames,
-            frame_rate=geometry.frame_rate,
-            sampling_rate=geometry.sampling_rate,
-        )
-        for i in range(clips)
-    ]
+    new = unseen_clips(scene, pipeline.default_geometry, plan.first_seed, clips, {owl.caption for owl in trained})
     tasks = (FROM_TEXT, FROM_FRAME) if first_frame else (FROM_TEXT,)
     found: dict[tuple[str, str], Learned] = {}
     for name in (BASE, TUNED):
         if name == TUNED:
             put_on_lora(pipeline)
         for task in tasks:
-            told = f"{task.name.removeprefix('generated, ')}, {name}"
-            found[task.name, name] = _row(told, _makers(pipeline, plan, folder, told, on_progress), task, new, old)
-    rows = tuple(found[task.name, name] for task in tasks for name in (BASE, TUNED))
-    return LearnedReport(scene, plan.clips, tuple(new), rows)
+            row = f"{task.name.removeprefix('generated, ')}, {name}"
+            makers = _makers(pipeline, plan, folder, row, on_progress)
+            found[task.name, name] = _row(row, makers, task, new, old, trained)
+    return LearnedReport(
+        scene=scene,
+        old_clips=plan.clips,
+        truths=tuple(new),
+        rows=tuple(found[task.name, name] for task in tasks for name in (BASE, TUNED)),
+        truth=read_concept([GeneratedClip(truth.frames, truth.audio) for truth in new], new, trained),
+        seen_captions=new[-1].seed + 1 - plan.first_seed - clips,
+    )
+
+
+def unseen_clips(
+    scene: str, geometry: ClipGeometry, first_seed: int, count: int, captions: Collection[str]
+) -> list[WorldClip]:
+    """The first `count` clips, from this seed on, that have none of these captions. Raises InputError where few are left."""
+    found: list[WorldClip] = []
+    for seed in range(first_seed, first_seed + MOST_TRIES * count):
+        clip = make_clip(
+            seed,
+            scene=scene,
+            size=geometry.height,
+            num_frames=geometry.num_frames,
+            frame_rate=geometry.frame_rate,
+            sampling_rate=geometry.sampling_rate,
+        )
+        if clip.caption not in captions:
+            found.append(clip)
+        if len(found) == count:
+            return found
+    raise InputError(
+        f"only {len(found)} of {MOST_TRIES * count} held-out captions of {scene} were not trained on, and {count} are asked "
+        "for; train on fewer clips"
+    )
 
 
 def _makers(
     pipeline: MovaPipeline, plan: Plan, folder: Path, row: str, on_progress: Progress | None
 ) -> tuple[ClipMaker, ClipMaker]:
-    """For the new scene and for the old ones: they tell of their progress under different names."""
+    """For the new scene and for the old ones: their progress is reported under different names."""
 
-    def told(scenes: str) -> Progress | None:
+    def progress(scenes: str) -> Progress | None:
         return on_progress and (lambda _, done, total: on_progress(f"{row}: {scenes}", done, total))
 
     return (
-        ClipMaker(pipeline, plan, folder, told("the new scene")),
-        ClipMaker(pipeline, plan, folder, told("the old ones")),
+        ClipMaker(pipeline, plan, folder, progress("the new scene")),
+        ClipMaker(pipeline, plan, folder, progress("the old ones")),
     )
 
 
 def _row(
-    name: str, makers: tuple[ClipMaker, ClipMaker], task: Task, new: Sequence[WorldClip], old: Sequence[WorldClip]
+    name: str,
+    makers: tuple[ClipMaker, ClipMaker],
+    task: Task,
+    new: Sequence[WorldClip],
+    old: Sequence[WorldClip],
+    trained: Sequence[TrainedOwl],
 ) -> Learned:
     shown, kept = makers[0].make(task, new), makers[1].make(task, old)
     readings = [read(clip, truth) for clip, truth in zip(kept, old, strict=True)]
-    return Learned(name, read_concept(shown, new), own_row(name, readings, old).overall.adherence, tuple(shown))
+    old_shares = own_row(name, readings, old).overall.adherence
+    return Learned(name, read_concept(shown, new, trained), old_shares, tuple(shown))
 
 
-def read_concept(shown: Sequence[Shown], truths: Sequence[WorldClip]) -> Concept:
-    """Look for the owl in every clip and listen for it. Of the truths only rates and the told colour are used."""
-    sights = [see_owl(clip.frames, truth.frame_rate) for clip, truth in zip(shown, truths, strict=True)]
-    calls = [hear_owl(clip.audio, truth.sampling_rate) for clip, truth in zip(shown, truths, strict=True)]
-    seen = np.array([sight.seen for sight in sights])
-    coloured = np.array([s.colour == truth.attributes["colour"] for s, truth in zip(sights, truths, strict=True)])
-    heard = np.array([bool(call) for call in calls])
-    both = [match(s.events, c) for s, c in zip(sights, calls, strict=True) if s.seen and c]
+def read_concept(shown: Sequence[GeneratedClip], truths: Sequence[WorldClip], trained: Sequence[TrainedOwl]) -> Concept:
+    """Judge every clip and add up. Of the truths only the rates and what their captions name are used."""
+    judged = [judge_owl(clip, truth, trained) for clip, truth in zip(shown, truths, strict=True)]
+
+    def share(name: str) -> float:
+        return float(np.mean([getattr(verdict, name) for verdict in judged]))
+
     return Concept(
-        seen=float(seen.mean()),
-        colour=float(coloured.mean()),
-        heard=float(heard.mean()),
-        all=float((coloured & heard).mean()),
-        sync=summarise(both, float(1 / truths[0].frame_rate)),
+        seen=share("seen"),
+        colour=share("colour"),
+        background=share("background"),
+        moves=share("moves"),
+        calls=share("calls"),
+        in_sync=share("in_sync"),
+        new=share("new"),
+        all=share("all"),
+        distance=float(np.median([verdict.nearest.distance for verdict in judged])),
+        sync=summarise([v.matching for v in judged if v.moves and v.calls], float(1 / truths[0].frame_rate)),
     )

@@ -19,7 +19,7 @@ from phonofilm.errors import InputError
 from phonofilm.evaluation.audio import signal_to_distortion, spectral_distance
 from phonofilm.nano.world import SCENES, WorldClip
 from phonofilm.pipeline.mova import MovaPipeline
-from recipes.nano.measuring.generated_clips import ClipMaker, Plan, Progress, Shown, Task, held_out_clips
+from recipes.nano.measuring.generated_clips import ClipMaker, GeneratedClip, Plan, Progress, Task, held_out_clips
 from recipes.nano.measuring.measure_rows import Reading, Row, own_row, read, shuffled_row
 from recipes.nano.video_vae.reconstruction import moving_mask, named_colour
 
@@ -80,7 +80,7 @@ class Measured:
 
     report: MeasureReport
     truths: Sequence[WorldClip]
-    shown: dict[str, list[Shown]]
+    shown: dict[str, list[GeneratedClip]]
     readings: dict[str, list[Reading]]
 
 
@@ -105,7 +105,7 @@ def measure(
     maker = ClipMaker(pipeline, plan, folder / "clips", on_progress)
     speed = _speed(maker, truths)
 
-    shown: dict[str, list[Shown]] = {"ground truth": [Shown(t.frames, t.audio) for t in truths]}
+    shown: dict[str, list[GeneratedClip]] = {"ground truth": [GeneratedClip(t.frames, t.audio) for t in truths]}
     for task in (VAES, FROM_FRAME, FROM_TEXT, BRIDGE_OFF, SOUND, PICTURE):
         shown[task.name] = maker.make(task, truths)
     readings = {name: [read(s, t) for s, t in zip(clips, truths, strict=True)] for name, clips in shown.items()}
@@ -135,7 +135,7 @@ def _sweep(maker: ClipMaker, truths: Sequence[WorldClip], scale: float) -> Row:
     )
 
 
-def _seconds(clips: Sequence[Shown]) -> float | None:
+def _seconds(clips: Sequence[GeneratedClip]) -> float | None:
     return float(np.mean([clip.seconds for clip in clips])) or None
 
 
@@ -163,7 +163,7 @@ def _speed(maker: ClipMaker, truths: Sequence[WorldClip]) -> Speed:
     )
 
 
-def _reconstruction(truths: Sequence[WorldClip], shown: Sequence[Shown]) -> Reconstruction:
+def _reconstruction(truths: Sequence[WorldClip], shown: Sequence[GeneratedClip]) -> Reconstruction:
     whole, moving, kept, distances, ratios = [], [], [], [], []
     for truth, back in zip(truths, shown, strict=True):
         error = (back.frames.astype(np.float32) - truth.frames) ** 2

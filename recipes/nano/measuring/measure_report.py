@@ -134,8 +134,8 @@ def _samples(measured: Measured, folder: Path, count: int) -> Iterator[Path]:
             clip = Clip(shown.frames, truth.frame_rate, shown.audio[None], truth.sampling_rate)
             path = folder / "samples" / f"{slug}-{index:02d}.png"
             path.parent.mkdir(exist_ok=True)
-            told = {"seen": reading.sight.events, "heard": reading.onsets}
-            contact_sheet(clip, title=truth.caption, events=told).save(path)
+            events = {"seen": reading.picture.events, "heard": reading.onsets}
+            contact_sheet(clip, title=truth.caption, events=events).save(path)
             save_clip(clip, path.with_suffix(".mp4"), overwrite=True)
             yield from (path, path.with_suffix(".mp4"))
 

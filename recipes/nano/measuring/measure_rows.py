@@ -1,4 +1,4 @@
-"""What was seen and heard in a set of clips, as the numbers of one row: event lags, and attributes that came out as told."""
+"""What was read in a set of clips, as the numbers of one row: event lags, and attributes as the prompts have them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 from phonofilm.evaluation.sync import LagSummary, Matching, match, shuffled_pairs, summarise
 from phonofilm.media.onsets import onset_times
 from phonofilm.nano.world import WorldClip
-from recipes.nano.measuring.audio_reader import Hearing, hear
-from recipes.nano.measuring.frame_reader import Sight, colour_of, see
-from recipes.nano.measuring.generated_clips import Shown
+from recipes.nano.measuring.audio_reader import AudioReading, read_audio
+from recipes.nano.measuring.frame_reader import FrameReading, colour_of, read_frames
+from recipes.nano.measuring.generated_clips import GeneratedClip
 
 ATTRIBUTES = ("scene", "colour", "last_colour", "size", "pitch", "vowel", "voice")
 
@@ -21,9 +21,9 @@ ATTRIBUTES = ("scene", "colour", "last_colour", "size", "pitch", "vowel", "voice
 class Reading:
     """A clip as read from its frames and its sound alone. last_colour: of the last frame. onsets: seconds."""
 
-    sight: Sight
+    picture: FrameReading
     last_colour: str
-    hearing: Hearing
+    sound: AudioReading
     onsets: tuple[float, ...]
 
 
@@ -47,13 +47,13 @@ class Row:
     seconds_per_clip: float | None = None
 
 
-def read(shown: Shown, truth: WorldClip) -> Reading:
-    """Look and listen. Of the truth only the clip's rates are used."""
+def read(shown: GeneratedClip, truth: WorldClip) -> Reading:
+    """Read a clip's frames and sound. Of the truth only the clip's rates are used."""
     onsets = onset_times(shown.audio, truth.sampling_rate)
     return Reading(
-        see(shown.frames, truth.frame_rate),
+        read_frames(shown.frames, truth.frame_rate),
         colour_of(shown.frames[-1:]),
-        hear(shown.audio, truth.sampling_rate),
+        read_audio(shown.audio, truth.sampling_rate),
         tuple(float(t) for t in onsets),
     )
 
@@ -77,30 +77,30 @@ def _row(
     adherence: bool,
     seconds: float | None = None,
 ) -> Row:
-    matchings = [match(readings[picture].sight.events, readings[sound].onsets) for picture, sound in pairs]
+    matchings = [match(readings[picture].picture.events, readings[sound].onsets) for picture, sound in pairs]
 
     def figures(scene: str | None) -> Figures:
         mine = [n for n, (picture, _) in enumerate(pairs) if scene in (None, _scene(truths[picture]))]
         chosen: list[Matching] = [matchings[n] for n in mine]
-        told = [(readings[pairs[n][0]], truths[pairs[n][0]]) for n in mine] if adherence else []
+        own = [(readings[pairs[n][0]], truths[pairs[n][0]]) for n in mine] if adherence else []
         lags = tuple(round(lag * 1000, 2) for matching in chosen for lag in matching.lags)
-        return Figures(summarise(chosen, float(1 / truths[0].frame_rate)), _adherence(told), lags)
+        return Figures(summarise(chosen, float(1 / truths[0].frame_rate)), _adherence(own), lags)
 
     scenes = dict.fromkeys(_scene(truth) for truth in truths)
     return Row(name, figures(None), {scene: figures(scene) for scene in scenes}, seconds)
 
 
-def _adherence(told: Sequence[tuple[Reading, WorldClip]]) -> dict[str, float]:
+def _adherence(clips: Sequence[tuple[Reading, WorldClip]]) -> dict[str, float]:
     shares = {}
     for attribute in ATTRIBUTES:
-        checks = [_as_told(reading, truth, attribute) for reading, truth in told]
+        checks = [_as_prompted(reading, truth, attribute) for reading, truth in clips]
         counted = [check for check in checks if check is not None]
         if counted:
             shares[attribute] = float(np.mean(counted))
     return shares
 
 
-def _as_told(reading: Reading, truth: WorldClip, attribute: str) -> bool | None:
+def _as_prompted(reading: Reading, truth: WorldClip, attribute: str) -> bool | None:
     """Whether the attribute came out as the prompt has it; None if the prompt says nothing of it.
 
     A face's pitch is its voice, which is counted under that name.
@@ -109,7 +109,7 @@ def _as_told(reading: Reading, truth: WorldClip, attribute: str) -> bool | None:
         return reading.last_colour == truth.attributes["colour"]
     if attribute not in truth.attributes or (attribute == "pitch" and "voice" in truth.attributes):
         return None
-    source: Sight | Hearing = reading.sight if hasattr(reading.sight, attribute) else reading.hearing
+    source: FrameReading | AudioReading = reading.picture if hasattr(reading.picture, attribute) else reading.sound
     return bool(getattr(source, attribute) == truth.attributes[attribute])
 
 

@@ -1,10 +1,11 @@
-"""Seeing and hearing the world's owl in frames and sound alone. Knows how an owl looks and sounds, never a clip's state.
+"""Reading the world's owl from frames and sound alone. Knows how an owl looks and sounds, never a clip's state.
 
 Shapes: f frames, h rows, w columns; places are fractions of the picture.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -14,12 +15,21 @@ from numpy.typing import NDArray
 
 from phonofilm.media.onsets import onset_times
 from phonofilm.nano.world import owl
+from recipes.nano.measuring.background_reader import read_backgrounds
 from recipes.nano.measuring.event_reader import between_frames, rises
-from recipes.nano.measuring.frame_reader import NONE, TABLE_BEGINS, colour_of, ground_begins, named_pixels, softened
+from recipes.nano.measuring.frame_reader import (
+    NONE,
+    TABLE_BEGINS,
+    ground_begins,
+    most_common_colour,
+    named_pixels,
+    softened,
+)
 
 Mask = NDArray[np.bool_]
 ALIKE = 0.6  # intersection over union of what is coloured and an owl's silhouette; true owls 0.9, else on a table below 0.45
 PALER = 40.0  # of 255: how much the white of an eye is lighter than its pupil; true owls 180, else on a table below 20
+ALMOST_ALL = 0.9  # of the frames
 ON_TABLE = 0.03  # of the picture's height, around where the table begins
 REACH = 0.14  # how far from the middle an owl may sit
 RAISED, LOWERED = 0.5, 0.2  # share of the raised wings' place that is coloured
@@ -30,34 +40,66 @@ FIRST_NOTE, SECOND_NOTE = (0.02, 0.08), (owl.NOTE_SECONDS + 0.02, owl.NOTE_SECON
 
 
 @dataclass(frozen=True)
-class OwlSight:
-    """What is seen: whether it is an owl, its colour ("none" without one), and when its wings go up, in seconds."""
+class OwlFrames:
+    """What the frames of a clip show.
 
-    seen: bool
+    shown: the share of frames that show an owl, each read by itself. colour: of most frames ("none" without one). background:
+    see `background`. place: of the owl's middle. wings: how far up they are in every frame [f], 0 to 1. events: seconds at
+    which they go up.
+    """
+
+    shown: float
     colour: str
+    background: str
+    place: float
+    wings: NDArray[np.float64]
     events: tuple[float, ...]
 
+    @property
+    def seen(self) -> bool:
+        """Whether there is an owl almost all the time: an autoencoder may lose it in a frame or two."""
+        return self.shown >= ALMOST_ALL
 
-def see_owl(frames: NDArray[np.uint8], frame_rate: Fraction) -> OwlSight:
-    """Look at [f, h, w, 3]. An owl has an owl's silhouette, pale eyes with dark pupils, and a table under it."""
-    colour = colour_of(frames)
-    if colour == NONE:
-        return OwlSight(False, NONE, ())
+
+def read_owl(frames: NDArray[np.uint8], frame_rate: Fraction) -> OwlFrames:
+    """Read [f, h, w, 3]. An owl has an owl's silhouette, pale eyes with dark pupils, and a table under it."""
     pixels = softened(frames)
-    coloured = named_pixels(pixels) >= 0
-    usual = np.median(pixels, axis=0)
+    named = named_pixels(pixels)
+    coloured = named >= 0
     resting = coloured.mean(0) > 0.5
-    likenesses = {x: _overlap(resting, at.silhouette) for x, at in _places(frames.shape[1]).items()}
-    x = max(likenesses, key=lambda place: likenesses[place])
-    at = _places(frames.shape[1])[x]
+    places = _places(frames.shape[1])
+    x = max(places, key=lambda place: _overlap(resting, places[place].silhouettes[0]))
+    at = places[x]
     begins = ground_begins(pixels)
     on_table = begins is not None and abs(begins - TABLE_BEGINS) < ON_TABLE
-    light = usual.mean(-1)
-    eyes = light[at.eyes].mean() - light[at.pupils].mean() > PALER
-    if not (on_table and eyes and likenesses[x] > ALIKE):
-        return OwlSight(False, NONE, ())
-    lift = _lift(pixels[:, at.wings], coloured[:, at.wings].mean(1))
-    return OwlSight(True, colour, tuple(between_frames(rises(lift, low=LOW, high=HIGH), float(frame_rate))))
+    owls = np.array([on_table and _is_owl(pixels[i], coloured[i], at) for i in range(len(frames))])
+    if not owls.any():
+        return OwlFrames(0.0, NONE, NONE, x, np.zeros(len(frames)), ())
+    colours = [most_common_colour(named[i]) for i in np.flatnonzero(owls)]
+    colour = max(sorted(set(colours)), key=colours.count)
+    backgrounds = read_backgrounds(pixels)
+    wings = _lift(pixels[:, at.wings], coloured[:, at.wings].mean(1))
+    return OwlFrames(
+        shown=colours.count(colour) / len(frames),
+        colour=colour,
+        background=_almost_always(backgrounds),
+        place=x,
+        wings=wings,
+        events=tuple(between_frames(rises(wings, low=LOW, high=HIGH), float(frame_rate))),
+    )
+
+
+def _is_owl(pixels: NDArray[np.float32], coloured: Mask, at: _Place) -> bool:
+    """Whether one frame [h, w, 3] shows an owl there, its wings down, up, or on their way."""
+    light = pixels.mean(-1)
+    eyes = float(light[at.eyes].mean() - light[at.pupils].mean())
+    return eyes > PALER and max(_overlap(coloured, silhouette) for silhouette in at.silhouettes) > ALIKE
+
+
+def _almost_always(names: Sequence[str]) -> str:
+    """The name that almost all frames have; "none" where there is no such name."""
+    most = max(sorted(set(names)), key=names.count)
+    return most if names.count(most) >= ALMOST_ALL * len(names) else NONE
 
 
 def _lift(pixels: NDArray[np.float32], coloured: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -74,7 +116,7 @@ def _lift(pixels: NDArray[np.float32], coloured: NDArray[np.float64]) -> NDArray
     return np.clip((away - rest) / (away.max() - rest), 0, 1)
 
 
-def hear_owl(wave: NDArray[np.float32], sampling_rate: int) -> tuple[float, ...]:
+def read_calls(wave: NDArray[np.float32], sampling_rate: int) -> tuple[float, ...]:
     """The seconds at which an owl's calls begin in [samples]: a high note, and a lower one right behind it."""
     high, low = owl.NOTES
     return tuple(
@@ -87,9 +129,10 @@ def hear_owl(wave: NDArray[np.float32], sampling_rate: int) -> tuple[float, ...]
 
 @dataclass(frozen=True)
 class _Place:
-    """Where the parts of an owl lie in [h, w]: coloured at rest; the eyes' white and pupils; wings only when raised."""
+    """Where the parts of an owl lie in [h, w]: what is coloured with the wings down, half way and up; the eyes' white and
+    pupils; what is coloured only when the wings are up."""
 
-    silhouette: Mask
+    silhouettes: tuple[Mask, ...]
     eyes: Mask
     pupils: Mask
     wings: Mask
@@ -103,7 +146,7 @@ def _places(size: int) -> dict[float, _Place]:
 
 
 def _place(x: float, size: int) -> _Place:
-    rest, raised = (_tinted(owl.portrait(x, size, lift)) for lift in (0.0, 1.0))
+    rest, half, raised = (_tinted(owl.portrait(x, size, lift)) for lift in (0.0, 0.5, 1.0))
     centres = (np.arange(size) + 0.5) / size
     pupils, eyes = np.zeros((size, size), bool), np.zeros((size, size), bool)
     for side in (-1, 1):
@@ -113,7 +156,7 @@ def _place(x: float, size: int) -> _Place:
         )
         pupils |= away < 0.4
         eyes |= (away > 0.6) & (away < 0.95)
-    return _Place(rest, eyes, pupils, raised & ~rest)
+    return _Place((rest, half, raised), eyes, pupils, raised & ~rest)
 
 
 def _tinted(portrait: NDArray[np.float32]) -> Mask:
@@ -133,6 +176,6 @@ def _purity(
     if len(part) < (between[1] - between[0]) * rate / 2:
         return 0.0
     power = np.abs(np.fft.rfft(part * np.hanning(len(part)), 8192)) ** 2
-    heard = np.linspace(0, rate / 2, len(power))
-    near = np.abs(heard / frequency - 1) < TOLERANCE
+    frequencies = np.linspace(0, rate / 2, len(power))
+    near = np.abs(frequencies / frequency - 1) < TOLERANCE
     return float(power[near].sum() / max(power.sum(), 1e-12))

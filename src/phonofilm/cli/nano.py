@@ -117,6 +117,10 @@ def measure(
 @app.command()
 def learned(
     lora: Annotated[list[str], typer.Option("--lora", help="FILE or FILE:STRENGTH, as for generate; may be repeated.")],
+    trained_on: Annotated[
+        list[Path],
+        typer.Option(exists=True, help="Folder or manifest of the clips that the LoRA learnt from; may be repeated."),
+    ],
     output: Annotated[
         Path,
         typer.Option("--output", "-o", help="Folder for the report and the clips; clips already there are taken up."),
@@ -141,17 +145,20 @@ def learned(
     from recipes.nano.measuring.generated_clips import Plan
     from recipes.nano.measuring.learned import measure_learned
     from recipes.nano.measuring.learned_report import learned_markdown, write_learned
+    from recipes.nano.measuring.novelty import read_trained
 
     uses = LoraFiles(read_layout(resolve_model(model))).take(lora)
     machine = choose_placement(device)
     pipeline = MovaPipeline.from_pretrained(model, machine.dtype, device=machine.device)
     pipeline.set_progress_bar_config(disable=True)
+    trained = read_trained(trained_on, pipeline.default_geometry)
     with _bars() as on_progress:
         report = measure_learned(
             pipeline,
             lambda pipe: use_loras(pipe, uses),
             output / "clips",
             Plan(clips=old_clips, steps=steps, batch=batch),
+            trained,
             scene=scene,
             clips=clips,
             first_frame=first_frame,
