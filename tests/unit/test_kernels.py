@@ -70,7 +70,7 @@ def test_norm_with_modulation(dtype: torch.dtype) -> None:
         return modulate(F.layer_norm(x, (WIDTH,), eps=EPS), shift, scale)
 
     exact = plain(x.float(), shift.float(), scale.float())
-    assert_as_exact(ops.norm_modulate(x, shift, scale, EPS), plain(x, shift, scale), exact)
+    assert_as_exact(ops.norm_affine(x, shift, 1 + scale.float(), EPS), plain(x, shift, scale), exact)
 
 
 @needs_triton
@@ -191,7 +191,7 @@ def test_kernels_that_compute_what_pytorch_computes_are_chosen(monkeypatch: pyte
 @pytest.mark.parametrize(
     ("module", "kernel", "found_in"),
     [
-        ("norms", "launch_norm", "norm_modulate"),
+        ("norms", "launch_norm", "norm_affine"),
         ("rotations", "launch_rotate_pairs", "norm_rotate"),
         ("rotations", "launch_rotate_halves", "norm_rotate_halves"),
         ("quantization", "launch_quantize", "quantize_rows_fp8"),
@@ -250,7 +250,7 @@ def test_every_fused_operation_is_eagers_at_odd_sizes(dtype: torch.dtype, sizes:
 
 @needs_triton
 @pytest.mark.parametrize(
-    "made", ["norm_modulate", "residual_norm", "norm_rotate", "norm_rotate_halves", "quantize_rows_fp8"]
+    "made", ["norm_affine", "residual_norm", "norm_rotate", "norm_rotate_halves", "quantize_rows_fp8"]
 )
 def test_a_transposed_input_gives_the_numbers_of_a_row_major_one(made: str) -> None:
     x = torch.randn(TOKENS, BATCH, WIDTH).transpose(0, 1)
@@ -258,7 +258,7 @@ def test_a_transposed_input_gives_the_numbers_of_a_row_major_one(made: str) -> N
     row, weight = torch.randn(1, 1, WIDTH), torch.rand(WIDTH)
     cos, sin = torch.randn(2, TOKENS, WIDTH // HEADS)
     operation = {
-        "norm_modulate": lambda x: (ops.norm_modulate(x, row, row, EPS),),
+        "norm_affine": lambda x: (ops.norm_affine(x, row, row, EPS),),
         "residual_norm": lambda x: ops.residual_norm(x, x, row, row, row, EPS),
         "norm_rotate": lambda x: ops.norm_rotate(x, x, weight, weight, table(), EPS),
         "norm_rotate_halves": lambda x: (ops.norm_rotate_halves(x, weight, cos, sin, EPS),),
@@ -278,7 +278,8 @@ def test_fused_into_fp8_is_the_fused_operation_and_then_fp8(dtype: torch.dtype) 
     assert torch.equal(ours[0], y)
     same_rows(ours[1:], ops.quantize_rows_fp8(normed))
     same_rows(
-        ops.norm_fp8(x, shift, 1 + scale.float(), EPS), ops.quantize_rows_fp8(ops.norm_modulate(x, shift, scale, EPS))
+        ops.norm_affine_fp8(x, shift, 1 + scale.float(), EPS),
+        ops.quantize_rows_fp8(ops.norm_affine(x, shift, 1 + scale.float(), EPS)),
     )
 
 
@@ -296,9 +297,9 @@ def test_a_kernel_that_does_not_compile_leaves_auto_eager_with_one_warning(
 
     monkeypatch.setattr(norms, "launch_norm", broken)
     found = check.complaint.__wrapped__(CPU)
-    assert found == "norm_modulate does not run: RuntimeError: ptxas exited with 255"
+    assert found == "norm_affine does not run: RuntimeError: ptxas exited with 255"
     monkeypatch.setattr(check, "complaint", lambda device: found)
-    with pytest.raises(InputError, match="wrong on cuda:0: norm_modulate does not run"):
+    with pytest.raises(InputError, match="wrong on cuda:0: norm_affine does not run"):
         choose_kernels("triton", GPU)
     assert choose_kernels("auto", GPU) == choose_kernels("auto", GPU) == "eager"
     assert [record.message for record in caplog.records] == [

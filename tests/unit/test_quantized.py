@@ -18,6 +18,7 @@ from phonofilm.models.audio import WanAudioModel
 from phonofilm.models.bridge import DualTowerConditionalBridge
 from phonofilm.models.building import empty_module
 from phonofilm.models.checkpoint_files import read_json
+from phonofilm.models.eight_bit_rows import quantize_rows
 from phonofilm.models.joint import JointDenoiser
 from phonofilm.models.layout import read_layout
 from phonofilm.models.quantized import (
@@ -27,7 +28,6 @@ from phonofilm.models.quantized import (
     check_quantization,
     format_of,
     quantize_network,
-    quantize_rows,
 )
 from phonofilm.models.shared_forward import Conditioning, StepInputs, forward_many
 from phonofilm.models.video import WanModel
@@ -102,6 +102,18 @@ def test_rows_are_quantised_in_one_pass_as_in_several() -> None:
     same = torch.frexp(expected.float()).mantissa.abs() != 0.5
     assert same.sum() > 80
     torch.testing.assert_close(values.float()[same], expected.float()[same], rtol=2**-3, atol=2**-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_rows_are_quantised_to_the_last_bit_as_written_out(dtype: torch.dtype) -> None:
+    rows = (torch.randn(9, 33) * torch.logspace(-4, 4, 9)[:, None]).to(dtype)
+    for kind, largest in (("fp8", 448.0), ("int8", 127.0)):
+        values, scale = quantize_rows(rows, kind)
+        exact = rows.float()
+        assert torch.equal(scale, exact.abs().amax(dim=1, keepdim=True) / largest)
+        scaled = exact / scale
+        expected = (scaled.round() if kind == "int8" else scaled).to(values.dtype)
+        assert torch.equal(values.float(), expected.float())
 
 
 def test_moving_a_layer_to_another_dtype_converts_its_bias_alone(layer: nn.Linear) -> None:

@@ -101,10 +101,10 @@ def _norms(
 
     factor, allowed = weight[None, None], ALLOWED[x.dtype]
     yield KernelCase(
-        "norm_modulate",
+        "norm_affine",
         (x, shift, scale),
-        lambda: (ops.norm_modulate(x, shift, scale, EPS),),
-        lambda: (_normed(x) * (1 + scale) + shift,),
+        lambda: (ops.norm_affine(x, shift, scale, EPS),),
+        lambda: (_normed(x) * scale + shift,),
         allowed,
     )
     yield KernelCase(
@@ -153,9 +153,9 @@ def _fp8(x: Tensor, update: Tensor, shift: Tensor, scale: Tensor, gate: Tensor) 
     yield case("quantize_rows_fp8", (x,), lambda: ops.quantize_rows_fp8(x), lambda: _in_fp8(x))
     yield case("gelu_fp8", (x,), lambda: ops.gelu_fp8(x), lambda: _in_fp8(F.gelu(x, approximate="tanh")))
     yield case(
-        "norm_fp8",
+        "norm_affine_fp8",
         (x, shift, scale),
-        lambda: ops.norm_fp8(x, shift, scale, EPS),
+        lambda: ops.norm_affine_fp8(x, shift, scale, EPS),
         lambda: _in_fp8(_normed(x) * scale + shift),
     )
     yield case(

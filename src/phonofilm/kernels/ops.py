@@ -13,19 +13,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-@torch.library.custom_op("phonofilm::norm_modulate", mutates_args=())
-def norm_modulate(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
-    """LayerNorm(x) * (1 + scale) + shift. x [b,n,d]; shift, scale [b,1,d]."""
+@torch.library.custom_op("phonofilm::norm_affine", mutates_args=())
+def norm_affine(x: Tensor, shift: Tensor, factor: Tensor, eps: float) -> Tensor:
+    """LayerNorm(x) * factor + shift. x [b,n,d]; shift, factor [b or 1,1,d]."""
     from phonofilm.kernels import norms
 
     out = _rows_like(x)
-    norms.launch_norm(x, None, None, 1 + scale.float(), shift, eps, None, out)
+    norms.launch_norm(x, None, None, factor, shift, eps, None, out)
     return out
 
 
-@torch.library.custom_op("phonofilm::norm_fp8", mutates_args=())
-def norm_fp8(x: Tensor, shift: Tensor, factor: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """LayerNorm(x) * factor + shift in fp8. x [b,n,d]; shift, factor [b or 1,1,d] -> values [b,n,d], scale [b,n,1]."""
+@torch.library.custom_op("phonofilm::norm_affine_fp8", mutates_args=())
+def norm_affine_fp8(x: Tensor, shift: Tensor, factor: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """`norm_affine` in fp8 -> values [b,n,d], scale [b,n,1]."""
     from phonofilm.kernels import norms
 
     values, scale = _fp8_like(x)
@@ -124,12 +124,12 @@ def _fp8_like(x: Tensor) -> tuple[Tensor, Tensor]:
     return values, x.new_empty(*x.shape[:-1], 1, dtype=torch.float32)
 
 
-@norm_modulate.register_fake
-def _(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
+@norm_affine.register_fake
+def _(x: Tensor, shift: Tensor, factor: Tensor, eps: float) -> Tensor:
     return _rows_like(x)
 
 
-@norm_fp8.register_fake
+@norm_affine_fp8.register_fake
 def _(x: Tensor, shift: Tensor, factor: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     return _fp8_like(x)
 

@@ -18,7 +18,10 @@ from torch import Tensor, nn
 from phonofilm.errors import CheckpointError
 from phonofilm.geometry import clock_positions
 from phonofilm.kernels import ops
+from phonofilm.models.eight_bit_rows import Fp8Rows
+from phonofilm.models.fused_norms import norm_for
 from phonofilm.models.layers import Attention, attention
+from phonofilm.models.quantized import quantized_once
 from phonofilm.models.rotary import ROPE_THETA, rotate_halves
 from phonofilm.models.video import Grid
 
@@ -73,7 +76,8 @@ def interaction_layers(strategy: str, video_layers: int, audio_layers: int) -> t
 class CrossAttention(Attention):
     """x [b,n,d] asks y [b,m,dy]; rotations of both sides [.,e], or None for a bridge without a clock -> [b,n,d]."""
 
-    def forward(self, x: Tensor, y: Tensor, x_turn: _Turn | None, y_turn: _Turn | None) -> Tensor:
+    def forward(self, x: Tensor, y: Tensor | Fp8Rows, x_turn: _Turn | None, y_turn: _Turn | None) -> Tensor:
+        y = quantized_once(y, self.k, self.v)
         q = self._normed_and_rotated(self.q(x), self.norm_q, x_turn)
         k = self._normed_and_rotated(self.k(y), self.norm_k, y_turn)
         return self.o(self.attend(q, k, self.v(y), self.heads))
@@ -149,7 +153,13 @@ class Conditioner(nn.Module):
             if pooled.shape[1] != x.shape[1]:
                 pooled = F.interpolate(pooled.transpose(1, 2), size=x.shape[1], mode="linear").transpose(1, 2)
             x = self.adaln(x, pooled)
-        return self.inner(x, self.y_norm(y), x_turn, y_turn)
+        return self.inner(x, self._normed(y), x_turn, y_turn)
+
+    def _normed(self, y: Tensor) -> Tensor | Fp8Rows:
+        if not self.inner.fused:
+            return self.y_norm(y)
+        weight, bias = self.y_norm.weight[None, None], self.y_norm.bias[None, None]
+        return norm_for([self.inner.k, self.inner.v], y, bias, weight, self.y_norm.eps)
 
 
 class DualTowerConditionalBridge(ModelMixin, ConfigMixin):

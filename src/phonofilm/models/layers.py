@@ -19,6 +19,9 @@ from torch import Tensor, nn
 
 from phonofilm.kernels import ops
 from phonofilm.kernels.choice import FusibleModule
+from phonofilm.models.eight_bit_rows import Fp8Rows
+from phonofilm.models.fused_norms import norm_for, residual_norm_for
+from phonofilm.models.quantized import multiply_in_fp8, quantized_once
 from phonofilm.models.rotary import ROPE_THETA, rotate_pairs
 
 
@@ -76,9 +79,10 @@ class Attention(FusibleModule):
 
 
 class SelfAttention(Attention):
-    """x [b,n,d], rope complex64 [n,e/2] -> [b,n,d]."""
+    """x [b,n,d], or the same in fp8, rope complex64 [n,e/2] -> [b,n,d]."""
 
-    def forward(self, x: Tensor, rope: Tensor) -> Tensor:
+    def forward(self, x: Tensor | Fp8Rows, rope: Tensor) -> Tensor:
+        x = quantized_once(x, self.q, self.k, self.v)
         if self.fused:
             weights = self.norm_q.weight, self.norm_k.weight
             q, k = ops.norm_rotate(self.q(x), self.k(x), *weights, rope, self.eps)
@@ -102,14 +106,15 @@ class TextAttention(Attention):
     """
 
     def keys_values(self, text: Tensor) -> KeysValues:
-        return KeysValues(self.norm_k(self.k(text)), self.v(text))
+        read = quantized_once(text, self.k, self.v)
+        return KeysValues(self.norm_k(self.k(read)), self.v(read))
 
     def text_parameters(self) -> Iterator[nn.Parameter]:
         """The weights that nothing but `keys_values` uses."""
         for module in (self.k, self.norm_k, self.v):
             yield from module.parameters()
 
-    def forward(self, x: Tensor, text: Tensor | KeysValues, bias: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor | Fp8Rows, text: Tensor | KeysValues, bias: Tensor | None = None) -> Tensor:
         q = self.norm_q(self.q(x))
         keys, values = text if isinstance(text, KeysValues) else self.keys_values(text)
         return self.o(attention(q, keys, values, self.heads, bias))
@@ -154,17 +159,23 @@ class Block(FusibleModule):
     ) -> Tensor:
         """The same with fewer passes over memory, and nothing kept that is not needed any more. Equal up to rounding."""
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation
-        heard = self.self_attn(ops.norm_modulate(x, shift1, scale1, self.norm1.eps), rope)
+        attention, text_attention, (widen, gelu, narrow) = self.self_attn, self.cross_attn, self.ffn
+        readers = attention.q, attention.k, attention.v
+        update = attention(norm_for(readers, x, shift1, 1 + scale1.float(), self.norm1.eps), rope)
         weight, bias = self.norm3.weight[None, None], self.norm3.bias[None, None]
-        x, normed = ops.residual_norm(x, heard, gate1, bias, weight, self.norm3.eps)
-        del heard
-        heard = self.cross_attn(normed, text, text_bias)
-        x, normed = ops.residual_norm(x, heard, None, shift2, 1 + scale2.float(), self.norm2.eps)
-        del heard
-        widen, gelu, narrow = self.ffn
+        x, normed = residual_norm_for([text_attention.q], x, update, gate1, bias, weight, self.norm3.eps)
+        del update
+        update = text_attention(normed, text, text_bias)
+        x, normed = residual_norm_for([widen], x, update, None, shift2, 1 + scale2.float(), self.norm2.eps)
+        del update
         # A layer that is quantised, or has an adapter around it, makes its product in its own way.
-        plain = type(widen) is nn.Linear
-        hidden = ops.linear_gelu(normed, widen.weight, widen.bias) if plain else gelu(widen(normed))
+        if type(widen) is nn.Linear:
+            hidden = ops.linear_gelu(normed, widen.weight, widen.bias)
+        elif multiply_in_fp8([narrow], x.device):
+            values, scale = ops.gelu_fp8(widen(normed))
+            hidden = Fp8Rows(values, scale, x.dtype)
+        else:
+            hidden = gelu(widen(normed))
         del normed
         hidden = narrow(hidden)
         return torch.addcmul(x, gate2, hidden)

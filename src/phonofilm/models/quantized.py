@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,26 +19,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from phonofilm.errors import CheckpointError, InputError
-from phonofilm.kernels import ops
 from phonofilm.kernels.choice import FusibleModule
+from phonofilm.kernels.hardware import has_fp8
+from phonofilm.models.eight_bit_rows import ROW_TYPES, Fp8Rows, multiply_fp8, quantize_activations, quantize_rows
 
 FORMATS = ("fp8", "int8", "nf4")
 CONFIG_KEY = "quantization_config"
 METHOD = "phonofilm"
 NF4_BLOCK = 64
-# Largest magnitude of a row's 8-bit values.
-ROW_TYPES = {"fp8": (torch.float8_e4m3fn, 448.0), "int8": (torch.int8, 127.0)}
 QUANTIZED_COMPONENTS = ("video_dit", "video_dit_2", "audio_dit", "dual_tower_bridge")
 _LAYERS = re.compile(r"(?:^blocks\.\d+\.(?:self_attn|cross_attn)|\.inner)\.[qkvo]$|^blocks\.\d+\.ffn\.[02]$")
-
-
-def quantize_rows(rows: Tensor, kind: str) -> tuple[Tensor, Tensor]:
-    """rows [n,i] -> 8-bit values [n,i] and their scale, float32 [n,1]: rows ~ values * scale. A row of zeros stays zero."""
-    dtype, largest = ROW_TYPES[kind]
-    exact = rows.float()
-    scale = exact.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny * largest) / largest
-    scaled = exact / scale
-    return (scaled if dtype.is_floating_point else scaled.round()).to(dtype), scale
 
 
 class _Stored(nn.Parameter):
@@ -85,27 +75,24 @@ class QuantizedLinear(FusibleModule):
             return _nf4_values(self.weight, self.weight_scale, (self.out_features, self.in_features), dtype)
         return (self.weight.float() * self.weight_scale).to(dtype)
 
-    def forward(self, x: Tensor) -> Tensor:
-        in_fp8 = self.kind == "fp8" and not self.training and x.is_cuda
-        if in_fp8 and _multiplies_fp8(x.device, self.in_features, self.out_features):
+    def multiplies_in_fp8(self, device: torch.device) -> bool:
+        """Whether the product on `device` is one of fp8. What is on the meta device stands for a GPU that can."""
+        shapes = self.in_features % 16 == 0 and self.out_features % 16 == 0
+        return (
+            self.kind == "fp8" and not self.training and shapes and device.type in ("cuda", "meta") and has_fp8(device)
+        )
+
+    def forward(self, x: Tensor | Fp8Rows) -> Tensor:
+        """x [..,i], or such activations in fp8 already, for a layer that multiplies so -> [..,o]."""
+        if isinstance(x, Fp8Rows):
+            return multiply_fp8(x, self.weight, self.weight_scale, self.bias)
+        if self.multiplies_in_fp8(x.device):
             return self.in_fp8(x)
         return F.linear(x, self.dequantized(x.dtype), None if self.bias is None else self.bias.to(x.dtype))
 
     def in_fp8(self, x: Tensor) -> Tensor:
         """x [..,i] quantised row by row, times the weight as it is stored: [..,o], in x's dtype."""
-        rows = x.flatten(0, -2)
-        values, scale = ops.quantize_rows_fp8(rows) if self.fused else quantize_rows(rows, "fp8")
-        # The kernel writes 16-bit results only; a float32 model gets its dtype back after it.
-        product = torch._scaled_mm(
-            values,
-            self.weight.t(),
-            scale_a=scale,
-            scale_b=self.weight_scale.t(),
-            bias=None if self.bias is None else self.bias.to(torch.bfloat16),
-            out_dtype=torch.bfloat16,
-            use_fast_accum=True,
-        )
-        return product.to(x.dtype).unflatten(0, x.shape[:-1])
+        return self(quantize_activations(x, fused=self.fused))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> QuantizedLinear:
         """Moves everything, converts the bias alone: another dtype would spoil the stored values."""
@@ -120,6 +107,18 @@ class QuantizedLinear(FusibleModule):
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}, {self.kind}"
+
+
+def multiply_in_fp8(layers: Sequence[nn.Module], device: torch.device) -> bool:
+    """Whether all of `layers` multiply in fp8 on `device`. One that an adapter stands around does not."""
+    return all(isinstance(layer, QuantizedLinear) and layer.multiplies_in_fp8(device) for layer in layers)
+
+
+def quantized_once(x: Tensor | Fp8Rows, *layers: nn.Module) -> Tensor | Fp8Rows:
+    """x as all of `layers` read it: quantised once if they all multiply in fp8, as it is otherwise."""
+    if isinstance(x, Fp8Rows) or not multiply_in_fp8(layers, x.device):
+        return x
+    return quantize_activations(x, fused=all(isinstance(layer, FusibleModule) and layer.fused for layer in layers))
 
 
 @dataclass(frozen=True)
@@ -214,10 +213,6 @@ def loaded_dtype(parameter: Tensor, asked: torch.dtype) -> torch.dtype:
 
 def _register(network: nn.Module, kind: str) -> None:
     network.register_to_config(**{CONFIG_KEY: {"quant_method": METHOD, "format": kind}})  # type: ignore[operator]
-
-
-def _multiplies_fp8(device: torch.device, *features: int) -> bool:
-    return torch.cuda.get_device_capability(device) >= (8, 9) and all(count % 16 == 0 for count in features)
 
 
 def _replaceable(network: nn.Module, kind: type[nn.Module]) -> Iterator[str]:
