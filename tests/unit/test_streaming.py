@@ -21,8 +21,9 @@ from phonofilm.models.joint import JointDenoiser, JointOutput
 from phonofilm.models.shared_forward import Conditioning, StepInputs
 from phonofilm.models.video import WanModel
 from phonofilm.runtime.backends import CudaBackend, HostBackend, Queue
+from phonofilm.runtime.layer_groups import text_parameters
 from phonofilm.runtime.slabs import ALIGNMENT
-from phonofilm.runtime.streaming import LayerStreamer, spread, text_parameters
+from phonofilm.runtime.streaming import LayerStreamer, spread
 
 
 @pytest.fixture

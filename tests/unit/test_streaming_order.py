@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from phonofilm.models.joint import JointDenoiser
 from phonofilm.models.quantized import empty_quantized
+from phonofilm.runtime.layer_groups import slab_parameters, text_parameters
 from phonofilm.runtime.schedule_sim import Trace, simulate
 from phonofilm.runtime.slabs import SlabLayout
-from phonofilm.runtime.streaming import slab_parameters, text_parameters
 
 SECONDS = st.floats(0.001, 1.0)
 LAYERS = st.lists(st.tuples(SECONDS, SECONDS, st.booleans()), min_size=1, max_size=12)

@@ -38,7 +38,7 @@ class ComponentReport:
 
 @dataclass(frozen=True)
 class LoraReport:
-    """A whole file: its layout, its parts, what it says of itself, and what a user should look at."""
+    """A whole file: its layout, its parts, what it says of itself, and warnings for the user."""
 
     layout: str
     components: tuple[ComponentReport, ...]

@@ -153,7 +153,7 @@ def module_path(layer: str, flattened: Mapping[str, str]) -> str:
 def flatten(paths: Collection[str]) -> dict[str, str]:
     """Paths by their names with underscores for dots, as kohya writes them, in Wan's names and in diffusers'.
 
-    Two paths of one flattened name could not be told apart, so neither is offered.
+    Two paths of one flattened name look the same, so neither is offered.
     """
     table: dict[str, str] = {}
     twice: set[str] = set()

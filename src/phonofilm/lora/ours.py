@@ -79,7 +79,7 @@ def stated_alphas(source: LoraSource) -> dict[str, float]:
     return {str(key): float(value) for key, value in alphas.items()}
 
 
-def spoken(source: LoraSource) -> dict[str, str]:
+def metadata_of(source: LoraSource) -> dict[str, str]:
     """What the file says about how it was made."""
     if source.header.get("format") == FORMAT_NAME:
         return {key: value for key, value in source.header.items() if key not in STRUCTURE}

@@ -30,7 +30,7 @@ from phonofilm.lora.keys import (
     module_path,
     to_diffusers,
 )
-from phonofilm.lora.ours import COMPONENT_KEY, FORMAT_NAME, check_version, spoken, stated_alphas, unfolded
+from phonofilm.lora.ours import COMPONENT_KEY, FORMAT_NAME, check_version, metadata_of, stated_alphas, unfolded
 from phonofilm.lora.sources import PEFT_WEIGHTS, LoraSource, open_sources
 from phonofilm.lora.target_layers import Shape, linear_layers
 from phonofilm.models.checkpoint_files import listed
@@ -42,8 +42,8 @@ Layers = Mapping[str, Mapping[str, Shape]]
 
 
 @dataclass(frozen=True)
-class _Question:
-    """What the reader was told: the model's layers (None: unknown), the expert and the alpha the user names."""
+class _ReadOptions:
+    """What the caller says besides the file: the model's layers (None: unknown), the expert and the alpha the user names."""
 
     layers: Layers | None
     expert: str | None
@@ -75,12 +75,12 @@ def read_for_layers(
     path: str | Path, layers: Layers | None, *, expert: str | None = None, alpha: float | None = None
 ) -> LoraFile:
     """`read_lora` for a model of which only the linear layers' (out, in) are known, by component and path."""
-    told = _Question(layers, None if expert is None else component_named(expert), alpha)
+    options = _ReadOptions(layers, None if expert is None else component_named(expert), alpha)
     merged: dict[str, dict[str, Adapter]] = {}
     metadata: dict[str, str] = {}
     layouts: list[Layout] = []
     for source in open_sources(Path(path)):
-        lora = _read_source(source, told)
+        lora = _read_source(source, options)
         for component, adapters in lora.adapters.items():
             if component in merged:
                 raise InputError(
@@ -96,7 +96,7 @@ def read_for_layers(
     return lora
 
 
-def _read_source(source: LoraSource, told: _Question) -> LoraFile:
+def _read_source(source: LoraSource, options: _ReadOptions) -> LoraFile:
     parts, strange = group(source.tensors)
     if strange:
         raise CheckpointError(
@@ -105,19 +105,19 @@ def _read_source(source: LoraSource, told: _Question) -> LoraFile:
     layout = _layout(source, parts)
     if layout is Layout.PHONOFILM:
         check_version(source)
-    placed = _place(source, layout, parts, told)
+    placed = _place(source, layout, parts, options)
     alphas = stated_alphas(source)
     adapters: dict[str, dict[str, Adapter]] = {}
     for layer, (component, path) in placed.items():
-        adapter = _adapter(source, layer, parts[layer], told.alpha, _alpha(source, layout, component, path, alphas))
+        adapter = _adapter(source, layer, parts[layer], options.alpha, _alpha(source, layout, component, path, alphas))
         if path in adapters.setdefault(component, {}):
             raise CheckpointError(f"{source.path} has two adapters for {component}.{path}, the second as {layer}")
         adapters[component][path] = adapter
-    _check_fit(source, adapters, told.layers)
+    _check_fit(source, adapters, options.layers)
     for component, layers in adapters.items():
         logger.info("%s: %s layout, %d adapters for %s", source.path, layout, len(layers), component)
     logger.info("%s: all %d tensors used", source.path, len(source.tensors))
-    return LoraFile(layout, adapters, spoken(source))
+    return LoraFile(layout, adapters, metadata_of(source))
 
 
 def _layout(source: LoraSource, parts: Mapping[str, Parts]) -> Layout:
@@ -131,46 +131,46 @@ def _layout(source: LoraSource, parts: Mapping[str, Parts]) -> Layout:
 
 
 def _place(
-    source: LoraSource, layout: Layout, parts: Mapping[str, Parts], told: _Question
+    source: LoraSource, layout: Layout, parts: Mapping[str, Parts], options: _ReadOptions
 ) -> dict[str, tuple[str, str]]:
     """(component, path) of every layer."""
     if layout in (Layout.PHONOFILM, Layout.ORIGINAL, Layout.LOW_RESOURCE):
         if lost := [layer for layer in parts if component_of_key(layer) is None]:
             raise CheckpointError(_unused(source, lost, f"name no component (expected {', '.join(LORA_COMPONENTS)})"))
         return {layer: (layer.partition(".")[0], layer.partition(".")[2]) for layer in parts}
-    if layout is Layout.KOHYA and told.layers is None:
+    if layout is Layout.KOHYA and options.layers is None:
         raise InputError(
-            f"{source.path} has kohya's names, with underscores for dots: only with a model can they be told apart; "
+            f"{source.path} has kohya's names, with underscores for dots: only a model tells them apart; "
             "name the model too"
         )
-    said = _component_said(source, told)
+    said = _component_said(source, options)
     placed: dict[str, tuple[str, str]] = {}
     for layer in parts:
         component = (
-            "video_dit_2" if said is None and layer.startswith("transformer_2.") else said or _default(told, source)
+            "video_dit_2" if said is None and layer.startswith("transformer_2.") else said or _default(options, source)
         )
-        flattened = flatten((told.layers or {}).get(component, {}))
+        flattened = flatten((options.layers or {}).get(component, {}))
         placed[layer] = (component, module_path(layer, flattened))
     return placed
 
 
-def _component_said(source: LoraSource, told: _Question) -> str | None:
+def _component_said(source: LoraSource, options: _ReadOptions) -> str | None:
     """What the file itself says it is for, or else what the user says; None when neither does."""
     folder = source.path.parent.name if source.path.name == PEFT_WEIGHTS else ""
     own = source.header.get(COMPONENT_KEY) or (
         folder if folder in LORA_COMPONENTS else component_in_name(source.path.stem)
     )
     if own is None:
-        return told.expert
-    if told.expert not in (None, own):
-        raise InputError(f"{source.path} is for {own}, by its own name or metadata, but was given for {told.expert}")
+        return options.expert
+    if options.expert not in (None, own):
+        raise InputError(f"{source.path} is for {own}, by its own name or metadata, but was given for {options.expert}")
     return component_named(own)
 
 
-def _default(told: _Question, source: LoraSource) -> str:
-    if told.expert is None:
+def _default(options: _ReadOptions, source: LoraSource) -> str:
+    if options.expert is None:
         logger.warning("%s does not say which part of the model it is for; taken for the high expert", source.path)
-    return told.expert or "video_dit"
+    return options.expert or "video_dit"
 
 
 def _alpha(source: LoraSource, layout: Layout, component: str, path: str, alphas: Mapping[str, float]) -> float | None:

@@ -81,8 +81,8 @@ def tell_strength(strength: Strength, expert: str | None = None) -> str:
     if not isinstance(strength, Mapping) and expert is None:
         return repr(float(strength))
     parts = strength if isinstance(strength, Mapping) else dict.fromkeys(("video", "audio", "bridge"), strength)
-    told = [f"{name}={float(value)!r}" for name, value in parts.items()]
-    return ",".join([*told, *([] if expert is None else [f"{EXPERT}={expert}"])])
+    written = [f"{name}={float(value)!r}" for name, value in parts.items()]
+    return ",".join([*written, *([] if expert is None else [f"{EXPERT}={expert}"])])
 
 
 def _number(value: str, text: str) -> float:

@@ -109,11 +109,11 @@ def check_container(path: str | Path) -> ContainerReport:
         picture, sound = picture_stream(container), sound_stream(container)
         if picture is None and sound is None:
             raise MediaError(f"{path} has neither picture nor sound")
-        seen = None if picture is None else _measure_picture(container, picture, path)
+        picture_report = None if picture is None else _measure_picture(container, picture, path)
         codec = None if sound is None else sound.codec_context.codec.canonical_name
         start = None if sound is None else start_of(sound)
-    heard = None if codec is None or start is None else _measure_sound(path, codec, start)
-    return ContainerReport(name, seen, heard)
+    sound_report = None if codec is None or start is None else _measure_sound(path, codec, start)
+    return ContainerReport(name, picture_report, sound_report)
 
 
 def _measure_picture(container: InputContainer, stream: VideoStream, path: str | Path) -> PictureReport:

@@ -1,4 +1,4 @@
-"""When sounds begin, heard in a waveform alone: spectral flux finds them, the waveform's own rise places them. Numpy only."""
+"""When sounds begin, from a waveform alone: spectral flux finds them, the waveform's own rise places them. Numpy only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LAG_FRAMES = 3
 BANDS = 24
 LOWEST_BAND = 60.0  # Hz
 SILENT_PEAK = 1e-3  # peak of full scale: -60 dB
-KNEE = 1e-4  # of the loudest cell's power (-40 dB): what is far below it is not heard
+KNEE = 1e-4  # of the loudest cell's power (-40 dB): far below it is inaudible
 SHARE_OF_STRONGEST = 0.12
 LEVEL_OF_RISE = 0.1
 FAINTEST = 0.1  # of the clip's peak: weaker rises are noise setting in, not sounds
@@ -42,7 +42,7 @@ def onset_strength(mono: NDArray[np.float64], sampling_rate: int) -> NDArray[np.
     """[frames], one every 5 ms: how much louder the bands became over the last 15 ms, on a logarithmic scale."""
     window, hop = round(sampling_rate * ONSET_WINDOW_SECONDS), round(sampling_rate * ONSET_HOP_SECONDS)
     # Silence in front, so that a sound that begins with the clip has something to rise from; none behind, because a
-    # sound cut off would be heard as a click.
+    # sound cut off would count as a click.
     padded = np.pad(mono, (window // 2 + LAG_FRAMES * hop, max(0, window - len(mono))))
     frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop]
     power = np.abs(np.fft.rfft(frames * np.hanning(window), 2 * window)) ** 2 @ band_matrix(sampling_rate, 2 * window)

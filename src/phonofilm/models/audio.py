@@ -88,8 +88,8 @@ class WanAudioModel(Tower):
     def forward(self, latents: Tensor, timestep: Tensor, text: Tensor) -> Tensor:
         """The tower alone, without picture. latents [b,in_dim,t], timestep [b], text [b,l,text_dim] -> [b,out_dim,t]."""
         tokens = self.embed(latents)
-        told = self.condition(timestep, text)
+        condition = self.condition(timestep, text)
         rope = self.rope(tokens.shape[1]).to(tokens.device)
         for block in self.blocks:
-            tokens = block(tokens, told.modulation, rope, told.text, told.text_bias)
-        return self.unembed(tokens, told.time)
+            tokens = block(tokens, condition.modulation, rope, condition.text, condition.text_bias)
+        return self.unembed(tokens, condition.time)

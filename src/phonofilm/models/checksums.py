@@ -30,7 +30,7 @@ def expected_digest(root: Path, file: Path) -> str | None:
 
 
 def check_digest(file: Path, digest: str, progress: Callable[[int], None]) -> None:
-    """Raises CheckpointError when `file` does not hash to `digest`. `progress` is told the bytes of every chunk read."""
+    """Raises CheckpointError when `file` does not hash to `digest`. `progress` is called with the bytes of every chunk read."""
     if SHA256.fullmatch(digest):
         hasher = hashlib.sha256()
     else:

@@ -44,17 +44,17 @@ def tensor_reads(component: CheckpointComponent, module: nn.Module, wanted: Coll
 
     Raises CheckpointError when the weights do not fit the module.
     """
-    asked = {id(tensor) for tensor in wanted}
+    chosen = {id(tensor) for tensor in wanted}
     tensors = module.state_dict(keep_vars=True)
     for placement in place_tensors(component.name, module, component.entries):
         (entry,) = placement.sources
         target = tensors[placement.names[0]]
-        if id(target) in asked:
+        if id(target) in chosen:
             yield TensorRead(entry, target.detach())
 
 
 def fill(wanted: Collection[TensorRead], threads: int, progress: Callable[[int], None]) -> None:
-    """Read everything, converting to the target's dtype on the way. `progress` is told the bytes of each tensor read.
+    """Read everything, converting to the target's dtype on the way. `progress` is called with the bytes of each tensor read.
 
     Needs no memory but the targets and a small buffer per thread. Raises CheckpointError when a file changed since its
     header was read; the other threads stop after the tensor they are at.

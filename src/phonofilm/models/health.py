@@ -49,11 +49,11 @@ def health(
 ) -> list[CheckpointFinding]:
     """What is right and wrong with a checkpoint folder; never raises for a checkpoint that is broken.
 
-    `checksums` hashes every file whose digest the hub told when it was downloaded; `deep` looks for NaN and infinity in
-    every tensor. Both read all bytes once; `progress(subject, bytes)` is told of each chunk.
+    `checksums` hashes every file whose digest the hub gave when it was downloaded; `deep` looks for NaN and infinity in
+    every tensor. Both read all bytes once; `progress(subject, bytes)` is called for each chunk.
     """
     root = Path(folder)
-    told: VerifyProgress = progress or (lambda subject, nbytes: None)
+    report: VerifyProgress = progress or (lambda subject, nbytes: None)
     try:
         index = read_model_index(root)
     except CheckpointError as error:
@@ -75,9 +75,9 @@ def health(
     findings.extend(_tried(MODEL_INDEX, "readable", partial(read_scalars, root)))
     findings.extend(_tried("sizes of the components", "fit together", partial(check_fit, root, components)))
     if checksums:
-        findings.extend(_checksums(root, told))
+        findings.extend(_checksums(root, report))
     if deep:
-        findings.extend(_finite(component, told) for component in components.values())
+        findings.extend(_finite(component, report) for component in components.values())
     return findings
 
 

@@ -175,14 +175,14 @@ def prepare_for(network: nn.Module, config: Mapping[str, Any], origin: str) -> N
 
     Raises CheckpointError, naming the file `origin`, for a quantisation that is not ours.
     """
-    told = config.get(CONFIG_KEY)
-    if told is None:
+    stored = config.get(CONFIG_KEY)
+    if stored is None:
         return
-    if not isinstance(told, Mapping) or told.get("quant_method") != METHOD or told.get("format") not in FORMATS:
+    if not isinstance(stored, Mapping) or stored.get("quant_method") != METHOD or stored.get("format") not in FORMATS:
         raise CheckpointError(
-            f"{origin} has {CONFIG_KEY} {told!r:.200}; expected quant_method {METHOD!r} and a format of {', '.join(FORMATS)}"
+            f"{origin} has {CONFIG_KEY} {stored!r:.200}; expected quant_method {METHOD!r} and a format of {', '.join(FORMATS)}"
         )
-    empty_quantized(network, told["format"])
+    empty_quantized(network, stored["format"])
 
 
 def empty_quantized(network: nn.Module, kind: str) -> None:
@@ -206,9 +206,9 @@ def is_stored(tensor: Tensor) -> bool:
     return isinstance(tensor, _Stored)
 
 
-def loaded_dtype(parameter: Tensor, asked: torch.dtype) -> torch.dtype:
-    """The dtype a parameter has in a network that is loaded in the dtype `asked`."""
-    return parameter.dtype if is_stored(parameter) else asked
+def loaded_dtype(parameter: Tensor, dtype: torch.dtype) -> torch.dtype:
+    """The dtype a parameter has in a network that is loaded in `dtype`."""
+    return parameter.dtype if is_stored(parameter) else dtype
 
 
 def _register(network: nn.Module, kind: str) -> None:

@@ -86,7 +86,7 @@ def save_component(
 ) -> None:
     """One network's config and weights in a new folder, in shards of at most `max_shard_bytes` when it is larger.
 
-    `weights`, by name, take the place of the module's own, which may be elsewhere; they are asked for one shard at a time.
+    `weights`, by name, take the place of the module's own, which may be elsewhere; they are read one shard at a time.
     `dtype`: what floating-point numbers are written as.
     """
     folder.mkdir()
@@ -96,7 +96,7 @@ def save_component(
         config.save_pretrained(folder)
     elif isinstance(module, ConfigMixin):
         module.save_config(folder)
-        # diffusers also writes where the module was loaded from, which is nobody's business.
+        # diffusers also writes the path that the module was loaded from; it does not belong in a checkpoint.
         config = read_json(folder / "config.json")
         config.pop("_name_or_path", None)
         _write_json(folder / "config.json", config)

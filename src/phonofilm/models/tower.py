@@ -19,7 +19,7 @@ from phonofilm.models.layers import Block, Float32Linear, Head, KeysValues, time
 
 @dataclass(frozen=True)
 class TowerCondition:
-    """What every block of a tower is told: time [b,d], modulation [b,6,d], text [b,l,d], text_bias [b,l] or None.
+    """What every block of a tower depends on: time [b,d], modulation [b,6,d], text [b,l,d], text_bias [b,l] or None.
 
     `text` may be the keys and values that one block makes of it, for that block alone.
     """

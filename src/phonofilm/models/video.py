@@ -78,11 +78,11 @@ class WanModel(Tower):
     def forward(self, latents: Tensor, timestep: Tensor, text: Tensor) -> Tensor:
         """The tower alone, without sound. latents [b,in_dim,f,h,w], timestep [b], text [b,l,text_dim] -> [b,out_dim,f,h,w]."""
         tokens, grid = self.embed(latents)
-        told = self.condition(timestep, text)
+        condition = self.condition(timestep, text)
         rope = self.rope(grid).to(tokens.device)
         for block in self.blocks:
-            tokens = block(tokens, told.modulation, rope, told.text, told.text_bias)
-        return self.unembed(tokens, told.time, grid)
+            tokens = block(tokens, condition.modulation, rope, condition.text, condition.text_bias)
+        return self.unembed(tokens, condition.time, grid)
 
 
 def _grid_rope(grid: Grid, head_dim: int) -> Tensor:

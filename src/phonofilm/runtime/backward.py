@@ -1,7 +1,7 @@
 """Layer streaming for training: frozen weights pass through the slots on the way forward, and once more on the way back.
 
 Needs gradient checkpointing: the backward pass then computes one fused layer after the other anew, last to first, and a
-layer's gradients are done before the next one is begun. So a layer's slot is free when the next layer down is entered.
+layer's gradients are done before the next one starts. So a layer's slot is free when the next layer down is entered.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from phonofilm.models.joint import JointCondition, JointDenoiser
 from phonofilm.runtime.backends import Backend
+from phonofilm.runtime.layer_groups import Group, layer_groups, parameters_of
 from phonofilm.runtime.ring import SLOTS
 from phonofilm.runtime.slabs import HostSlab
-from phonofilm.runtime.streaming import Group, LayerStreamer, layer_groups, parameters_of
+from phonofilm.runtime.streaming import LayerStreamer
 
 
 class TrainingStreamer(LayerStreamer):
@@ -40,7 +41,7 @@ class TrainingStreamer(LayerStreamer):
             expert.layer = MethodType(_Streamed(self, number), expert)  # type: ignore[method-assign]
 
     def begin(self) -> None:
-        """Let go of the layer that the last backward pass ended with, or that an error left behind."""
+        """Release the slot of the layer that the last backward pass ended with, or that an error left behind."""
         self._held.close()
 
     def close(self) -> None:
@@ -66,7 +67,7 @@ class TrainingStreamer(LayerStreamer):
         if slabs is None:
             return
         slot = self._held.enter_context(self._ring.use((number, index, True)))
-        self._held.callback(_bind_home, slabs)
+        self._held.callback(_bind_to_host, slabs)
         for slab, place in self._places(slabs, slot):
             slab.bind(place)
 
@@ -88,10 +89,10 @@ class _Streamed:
         self._streamer, self._number = streamer, number
 
     def __call__(
-        self, expert: JointDenoiser, index: int, video: Tensor, audio: Tensor, told: JointCondition
+        self, expert: JointDenoiser, index: int, video: Tensor, audio: Tensor, condition: JointCondition
     ) -> tuple[Tensor, Tensor]:
         self._streamer.enter(self._number, index)
-        return JointDenoiser.layer(expert, index, video, audio, told)
+        return JointDenoiser.layer(expert, index, video, audio, condition)
 
 
 def _frozen_slabs(experts: Sequence[JointDenoiser]) -> Mapping[Group, HostSlab]:
@@ -109,7 +110,7 @@ def _frozen(group: Sequence[nn.Module]) -> list[nn.Parameter]:
     return [parameter for parameter in parameters_of(group) if not parameter.requires_grad]
 
 
-def _bind_home(slabs: Sequence[HostSlab]) -> None:
+def _bind_to_host(slabs: Sequence[HostSlab]) -> None:
     for slab in slabs:
         slab.bind(slab.buffer)
 

@@ -9,9 +9,9 @@ from torch import nn
 
 from phonofilm.models.joint import TEXT_LENGTH, JointDenoiser
 from phonofilm.models.quantized import is_stored
+from phonofilm.runtime.layer_groups import text_parameters
 from phonofilm.runtime.ring import SLOTS
 from phonofilm.runtime.staging import PIECES
-from phonofilm.runtime.streaming import text_parameters
 
 WORKING_WIDTHS = 9.6
 """Peak live bytes of one forward, in units of one state (video tokens x width): counted, see docs/performance.md."""

@@ -12,11 +12,12 @@ from phonofilm.pipeline.denoising import ExpertName
 from phonofilm.pipeline.mova import MovaPipeline
 from phonofilm.runtime.backends import Backend
 from phonofilm.runtime.component_offload import ComponentOffload
+from phonofilm.runtime.layer_groups import Group
 from phonofilm.runtime.module_streamer import ModuleStreamer
 from phonofilm.runtime.ring import SLOTS
 from phonofilm.runtime.slabs import HostSlab
 from phonofilm.runtime.streamed_loading import denoisers
-from phonofilm.runtime.streaming import Group, LayerStreamer
+from phonofilm.runtime.streaming import LayerStreamer
 
 
 class LayerEngine:
@@ -66,7 +67,7 @@ class LayerEngine:
         return self._streamer.host_bytes
 
     def release(self, expert: ExpertName) -> None:
-        """Let go of an expert that the pipeline has dropped: what only it has leaves host and device."""
+        """Release an expert that the pipeline has dropped: the memory of what only it has, on host and device."""
         if expert in self._number:
             self._streamer.release(self._number[expert])
 

@@ -24,7 +24,7 @@ RESERVE = 600_000_000
 
 @dataclass(frozen=True)
 class Budget:
-    """What there is. Bytes of free device memory and of free host memory (None: as much as it takes).
+    """What the machine has. Bytes of free device memory and of free host memory (None: as much as it takes).
 
     `flops`: the device's peak per second, None when unknown. `link`: bytes per second from host to device.
     """
@@ -37,7 +37,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class ClipCost:
-    """What is asked: video tokens of the clip, FLOPs of one evaluation of the model, evaluations per step, steps.
+    """What one clip costs: video tokens of the clip, FLOPs of one evaluation of the model, evaluations per step, steps.
 
     `decoding`, `decoding_tiled`: bytes that the picture's decoder takes, whole and in tiles; 0 leaves it out of the plan.
     """
@@ -52,7 +52,7 @@ class ClipCost:
 
 @dataclass(frozen=True)
 class StreamingOptions:
-    """What is asked of streaming. `resident`: layers that stay on the device; None is as many as fit.
+    """Settings of layer streaming. `resident`: layers that stay on the device; None is as many as fit.
 
     `on_disk`: the layers wait in files. `text_encoder_mapped`: the text encoder is a map of the checkpoint's files, which
     takes no memory that the system cannot take back; only then is it left out of what must fit beside layers on disk.
@@ -125,13 +125,13 @@ def choose_offload(
 
     Raises InputError, saying what would fit, when nothing does.
     """
-    asked = PLANNED_OFFLOADS if offload is None else (offload,)
+    allowed = PLANNED_OFFLOADS if offload is None else (offload,)
     plans = {kind: _plan(kind, budget, model, work, streaming or StreamingOptions()) for kind in PLANNED_OFFLOADS}
     fitting = [plan for plan in plans.values() if _fits(plan, budget)]
     for plan in fitting:
-        if plan.offload in asked:
+        if plan.offload in allowed:
             return plan
-    needed = plans[asked[-1]]
+    needed = plans[allowed[-1]]
     host = (
         "as much host memory as it takes" if budget.host is None else f"{format_gigabytes(budget.host)} of host memory"
     )

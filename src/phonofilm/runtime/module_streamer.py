@@ -85,7 +85,7 @@ class ModuleStreamer:
     @contextmanager
     def _streaming(self) -> Iterator[None]:
         """Slots, pinned pieces and what surrounds the blocks, for one call."""
-        backend, home = self._backend, [weight.data for weight in self._around]
+        backend, host_data = self._backend, [weight.data for weight in self._around]
         staging = Staging(backend, max(weight.nbytes for weights in self._weights for weight in weights))
         try:
             for weight in self._around:
@@ -100,7 +100,7 @@ class ModuleStreamer:
                 self._ring.expect(())
             self._block.close()
             self._ring = None
-            for weight, data in zip(self._around, home, strict=True):
+            for weight, data in zip(self._around, host_data, strict=True):
                 weight.data = data
             backend.synchronize()  # before pinned memory that is being copied from is given up
             staging.close()

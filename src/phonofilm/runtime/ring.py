@@ -1,4 +1,4 @@
-"""A ring of slots that weights pass through: what is copied where, and what waits for what. Knows no tensor and no model.
+"""A ring of slots that weights pass through: what is copied where, and what waits for what. It has no tensors and no model in it.
 
 The copy queue waits until a slot is free, copies, and records that the slot is ready. The compute queue waits for that,
 computes, and records that the slot is free. The host never waits: the events are the back-pressure.
@@ -17,7 +17,7 @@ from phonofilm.runtime.backends import Queue, Queues
 Key = TypeVar("Key")
 
 SLOTS = 2
-"""Slots that suffice to copy one layer while another computes: what everything that streams uses unless asked otherwise."""
+"""Slots that suffice to copy one layer while another computes: what everything that streams uses by default."""
 
 
 class Ring(Generic[Key]):

@@ -20,9 +20,10 @@ from phonofilm.models.loading import LoadProgress
 from phonofilm.models.quantized import loaded_dtype
 from phonofilm.pipeline.mova import MovaPipeline
 from phonofilm.pipeline.pretrained import pipeline_arguments
+from phonofilm.runtime.layer_groups import Group, layer_groups, parameters_of, slab_parameters
 from phonofilm.runtime.slab_files import stored_slabs
 from phonofilm.runtime.slabs import HostSlab, SlabLayout, host_memory
-from phonofilm.runtime.streaming import Group, layer_groups, parameters_of, slab_parameters, spread
+from phonofilm.runtime.streaming import spread
 
 EXPERT_COMPONENTS = ("video_dit", "video_dit_2")
 DENOISER = (*EXPERT_COMPONENTS, "audio_dit", "dual_tower_bridge")
@@ -73,7 +74,7 @@ def load_for_streaming(
     Raises CheckpointError as loading does; InputError or MediaError when the store cannot be written.
     """
     arguments = pipeline_arguments(layout.folder, dtype, device="cpu", skip=DENOISER, progress=progress)
-    begun = time.monotonic()
+    started = time.monotonic()
     networks = {
         name: empty_module(layout.components[name].class_name, layout.components[name].config, name)
         for name in DENOISER
@@ -86,7 +87,7 @@ def load_for_streaming(
     loader.around(device)
     for network in networks.values():
         network.eval()
-    return LoadedPipeline(pipe, slabs, loader.done, time.monotonic() - begun, loader.threads)
+    return LoadedPipeline(pipe, slabs, loader.done, time.monotonic() - started, loader.threads)
 
 
 def denoisers(pipe: MovaPipeline) -> list[JointDenoiser]:

@@ -5,18 +5,25 @@ For sampling; gradients do not flow through it. What a slot holds when, is ring.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.models.joint import JointDenoiser, JointOutput
-from phonofilm.models.layers import Block
 from phonofilm.models.shared_forward import Conditioning, KeptText, StepInputs, forward_many
 from phonofilm.runtime.backends import Backend
+from phonofilm.runtime.layer_groups import (
+    Group,
+    bytes_before,
+    layer_groups,
+    parameters_of,
+    slab_parameters,
+    text_parameters,
+)
 from phonofilm.runtime.ring import SLOTS, Ring
 from phonofilm.runtime.slabs import HostSlab
 from phonofilm.runtime.staging import Staging
@@ -25,8 +32,6 @@ LayerKey = tuple[int, int]
 """(expert, layer)."""
 Fetched = tuple[int, int, bool]
 """(expert, layer, whether with the weights that only texts need)."""
-Group = tuple[nn.Module, ...]
-"""Modules that share a slab."""
 
 
 class LayerStreamer:
@@ -44,7 +49,7 @@ class LayerStreamer:
             moved into new ones. Slabs that are maps of files go through two pieces of pinned memory, and the host waits for
             them: see staging.py.
         keep_text: keep the keys and values of every text on the device, as long as the text's tensor lives and its expert
-            is asked. Only the first forward with a text then fetches the weights that make them. The numbers are the same.
+            is used. Only the first forward with a text then fetches the weights that make them. The numbers are the same.
     """
 
     def __init__(
@@ -73,7 +78,7 @@ class LayerStreamer:
                 if index not in spread(resident, expert.num_layers):
                     self._slabs[number, index] = tuple(_slabs_of(expert, index, made))
         text = {id(parameter) for expert in experts for parameter in text_parameters(expert.modules())}
-        self._without_text = {slab: _bytes_before(slab, text) for slab in self._used()}
+        self._without_text = {slab: bytes_before(slab, text) for slab in self._used()}
         streamed = {parameter for slab in self._used() for parameter in slab.parameters}
         self._on_device = [parameter for parameter in parameters_of(experts) if parameter not in streamed]
         try:
@@ -114,17 +119,17 @@ class LayerStreamer:
     ) -> list[JointOutput]:
         """Evaluate `conditionings` with one pass over the weights of `expert`.
 
-        `following`: the expert that will probably be asked next (by default the same); its first layers are fetched while
+        `following`: the expert that will probably run next (by default the same); its first layers are fetched while
         the last ones of this forward compute. A wrong guess costs time, never correctness.
 
         Raises PhonofilmError when a copy fails; the next call starts anew.
         """
         following = expert if following is None else following
         denoiser = self._experts[expert] if 0 <= expert < len(self._experts) else None
-        for asked in (expert, following):
-            if not 0 <= asked < len(self._experts):
+        for number in (expert, following):
+            if not 0 <= number < len(self._experts):
                 raise InputError(
-                    f"expert {asked} does not exist; this streamer has {len(self._experts)}, counted from 0"
+                    f"expert {number} does not exist; this streamer has {len(self._experts)}, counted from 0"
                 )
         if denoiser is None:
             raise InputError(f"expert {expert} was released; make a new streamer to run it again")
@@ -163,7 +168,7 @@ class LayerStreamer:
         self._kept.clear()
 
     def release(self, expert: int) -> None:
-        """Let go of the weights that only this expert has; whoever else drops it gives their memory back.
+        """Drop the weights that only this expert has; their memory is free once nobody else holds them.
 
         It cannot run again. Waits for the device once. Releasing an expert twice does nothing.
         """
@@ -265,42 +270,6 @@ def spread(count: int, layers: int) -> frozenset[int]:
     if not 0 <= count <= layers:
         raise InputError(f"{count} resident layers were asked of a tower with {layers}; use 0 to {layers}")
     return frozenset((2 * i + 1) * layers // (2 * count) for i in range(count))
-
-
-def layer_groups(expert: JointDenoiser, index: int) -> Iterator[Group]:
-    """The modules of fused layer `index` by slab: the expert's own block, and what it shares with the other expert."""
-    own, *shared = expert.layer_modules(index)
-    yield (own,)
-    if shared:
-        yield tuple(shared)
-
-
-def parameters_of(modules: Sequence[nn.Module]) -> list[nn.Parameter]:
-    """Every parameter once, in order."""
-    return list(dict.fromkeys(parameter for module in modules for parameter in module.parameters()))
-
-
-def text_parameters(modules: Iterable[nn.Module]) -> list[nn.Parameter]:
-    """The weights in these modules that only make the texts' keys and values."""
-    blocks = [module for module in modules if isinstance(module, Block)]
-    return list(dict.fromkeys(parameter for block in blocks for parameter in block.cross_attn.text_parameters()))
-
-
-def slab_parameters(group: Group) -> list[nn.Parameter]:
-    """The parameters of a group in the order they have in a slab: those that only texts need come last."""
-    last = text_parameters(group)
-    behind = set(last)
-    return [parameter for parameter in parameters_of(group) if parameter not in behind] + last
-
-
-def _bytes_before(slab: HostSlab, last: Collection[int]) -> int:
-    """Bytes of a slab in front of the parameters in `last` (by id) that stand together at its end."""
-    end = slab.nbytes
-    for parameter, piece in zip(reversed(slab.parameters), reversed(slab.layout.pieces), strict=True):
-        if id(parameter) not in last:
-            break
-        end = piece.offset
-    return end
 
 
 def _complete(denoiser: JointDenoiser, kept: KeptText) -> bool:
