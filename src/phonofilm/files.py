@@ -57,7 +57,9 @@ def check_target(target: Path, overwrite: bool) -> None:
     if not os.path.lexists(target):
         return
     if not overwrite:
-        raise InputError(f"{target} exists already; choose another name or allow overwriting")
+        raise InputError(
+            f"{target} exists already; choose another name, or replace it (--overwrite, in Python overwrite=True)"
+        )
     if not (target.is_file() or target.is_dir()):
         raise InputError(f"{target} is neither a file nor a folder; choose another name")
 

@@ -72,4 +72,4 @@ def test_a_failure_ends_with_code_1(tmp_path: pytest.TempPathFactory, monkeypatc
     monkeypatch.chdir(str(tmp_path))
     done = CliRunner().invoke(app, ["generate", "x", "-m", "."])
     assert done.exit_code == 1
-    assert done.stderr.startswith("error: . has no model_index.json")
+    assert done.stderr.splitlines()[-1].startswith("error: . has no model_index.json")

@@ -17,7 +17,8 @@ from phonofilm.errors import CheckpointError, InputError
 from phonofilm.models import hub as models_hub
 from phonofilm.models.checksums import expected_digest
 from phonofilm.models.health import health
-from phonofilm.models.hub import download_model, hub_id_of, local_state, plan_download, require_space, resolve_model
+from phonofilm.models.hub import download_model, local_state, plan_download, require_space, resolve_model
+from phonofilm.models.known import hub_id_of
 from phonofilm.models.layout import read_layout
 
 REPO = "OpenMOSS-Team/MOVA-360p"

@@ -2,145 +2,141 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+make = partial(typer.Option, rich_help_panel="What to make")
+tracks = partial(typer.Option, rich_help_panel="Given tracks")
+sampling = partial(typer.Option, rich_help_panel="Sampling")
+hardware = partial(typer.Option, rich_help_panel="Hardware")
+written = partial(typer.Option, rich_help_panel="Output")
+
 
 def generate(
     prompt: Annotated[str | None, typer.Argument(help="What is seen and heard.")] = None,
-    image: Annotated[Path | None, typer.Option("--image", "-i", help="First frame.")] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="File to write (.mp4 .webm .gif .safetensors), or a folder for frames."),
-    ] = None,
+    image: Annotated[Path | None, make("--image", "-i", help="First frame.")] = None,
     model: Annotated[
-        str | None,
-        typer.Option("--model", "-m", help="Checkpoint folder, hub id, nano, 360p or 720p.  [default: nano]"),
+        str | None, make("--model", "-m", help="Checkpoint folder, hub id, nano, 360p or 720p. [default: nano]")
     ] = None,
-    last_image: Annotated[Path | None, typer.Option(help="Last frame.")] = None,
-    image_fit: Annotated[
-        str | None, typer.Option(help="How pictures get the size: crop (default) or letterbox.")
-    ] = None,
-    video: Annotated[Path | None, typer.Option(help="A clip that wants sound; its picture is kept.")] = None,
-    audio: Annotated[Path | None, typer.Option(help="A sound that wants a picture; it is kept.")] = None,
-    continue_from: Annotated[Path | None, typer.Option(help="A clip to go on from; it becomes longer.")] = None,
-    overlap_frames: Annotated[
-        int | None, typer.Option(help="Frames of it that are held (1 + 4k).  [default: 17]")
-    ] = None,
-    retake: Annotated[str | None, typer.Option(metavar="START:END", help="Seconds of --video to make anew.")] = None,
-    retake_tracks: Annotated[str | None, typer.Option(help="both (default), video or audio.")] = None,
+    last_image: Annotated[Path | None, make(help="Last frame.")] = None,
+    image_fit: Annotated[str | None, make(help="How pictures get the size: crop (default) or letterbox.")] = None,
     size: Annotated[
-        str | None, typer.Option(metavar="360p|720p|WxH|auto", help="Frame size; auto takes the image's shape.")
+        str | None, make(metavar="360p|720p|WxH|auto", help="Frame size; auto takes the image's shape.")
     ] = None,
-    seconds: Annotated[
-        float | None, typer.Option(help="Length, to the nearest number of frames that is possible.")
-    ] = None,
-    num_frames: Annotated[int | None, typer.Option(help="Length in frames, exactly: 1 + 4k.")] = None,
-    fps: Annotated[str | None, typer.Option(help="Frames per second, such as 24, 23.976 or 30000/1001.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None,
-    guidance_scale: Annotated[float | None, typer.Option(help="How strongly the prompt is followed; 1 is off.")] = None,
-    audio_guidance_scale: Annotated[float | None, typer.Option(help="The same for the sound alone.")] = None,
-    modality_scale: Annotated[
-        str | None, typer.Option(help='How strongly picture and sound follow each other: 2, or "3.5,1" over the steps.')
-    ] = None,
-    guidance_interval: Annotated[
-        str | None, typer.Option(metavar="START:END", help="Part of the steps that is guided: 0:0.6 is the first 60 %.")
-    ] = None,
-    solver: Annotated[str | None, typer.Option(help="euler (default), ab2, dpmpp_2m or unipc.")] = None,
-    cache: Annotated[
-        str | None,
-        typer.Option(
-            metavar="easy:THRESHOLD", help="Skip steps that change little; the clip changes. none by default."
-        ),
-    ] = None,
-    negative_prompt: Annotated[str | None, typer.Option(help="What guidance leads away from.")] = None,
-    video_shift: Annotated[float | None, typer.Option(help="Shift of the picture's noise schedule.")] = None,
-    audio_shift: Annotated[float | None, typer.Option(help="Shift of the sound's noise schedule.")] = None,
-    boundary_ratio: Annotated[
-        float | None, typer.Option(help="Noise (0 to 1) down to which the first expert works.")
-    ] = None,
+    seconds: Annotated[float | None, make(help="Length, to the nearest number of frames that is possible.")] = None,
+    num_frames: Annotated[int | None, make(help="Length in frames, exactly: 1 + 4k.")] = None,
+    fps: Annotated[str | None, make(help="Frames per second, such as 24, 23.976 or 30000/1001.")] = None,
+    negative_prompt: Annotated[str | None, make(help="What guidance leads away from.")] = None,
     lora: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE[:STRENGTH]", help="A LoRA; :0.8, or :video=1,audio=0.5,bridge=0. May be repeated."),
+        make(metavar="FILE[:STRENGTH]", help="A LoRA; :0.8, or :video=1,audio=0.5,bridge=0. May be repeated."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="One seed, one clip. Random, and printed, by default.")] = None,
+    seed: Annotated[int | None, make(help="One seed, one clip. Random, and printed, by default.")] = None,
     num_clips: Annotated[
-        int | None, typer.Option("--num-clips", "-n", help="Clips to make, with seeds seed, seed+1, ...")
+        int | None, make("--num-clips", "-n", help="Clips to make, with seeds seed, seed+1, ...")
+    ] = None,
+    like: Annotated[Path | None, make(help="A clip to repeat; other options change what they say.")] = None,
+    prompts: Annotated[
+        Path | None, make(help="Many clips: a prompt a line, or JSONL with settings. Resumes where it stopped.")
+    ] = None,
+    video: Annotated[Path | None, tracks(help="A clip that wants sound; its picture is kept.")] = None,
+    audio: Annotated[Path | None, tracks(help="A sound that wants a picture; it is kept.")] = None,
+    continue_from: Annotated[Path | None, tracks(help="A clip to go on from; it becomes longer.")] = None,
+    overlap_frames: Annotated[int | None, tracks(help="Frames of it that are held (1 + 4k). [default: 17]")] = None,
+    retake: Annotated[str | None, tracks(metavar="START:END", help="Seconds of --video to make anew.")] = None,
+    retake_tracks: Annotated[str | None, tracks(help="both (default), video or audio.")] = None,
+    steps: Annotated[int | None, sampling(help="Sampling steps.")] = None,
+    guidance_scale: Annotated[float | None, sampling(help="How strongly the prompt is followed; 1 is off.")] = None,
+    audio_guidance_scale: Annotated[float | None, sampling(help="The same for the sound alone.")] = None,
+    modality_scale: Annotated[
+        str | None, sampling(help='How strongly picture and sound follow each other: 2, or "3.5,1" over the steps.')
+    ] = None,
+    guidance_interval: Annotated[
+        str | None, sampling(metavar="START:END", help="Part of the steps that is guided: 0:0.6 is the first 60 %.")
+    ] = None,
+    solver: Annotated[str | None, sampling(help="euler (default), ab2, dpmpp_2m or unipc.")] = None,
+    cache: Annotated[
+        str | None,
+        sampling(metavar="easy:THRESHOLD", help="Skip steps that change little; the clip changes. none by default."),
+    ] = None,
+    video_shift: Annotated[float | None, sampling(help="Shift of the picture's noise schedule.")] = None,
+    audio_shift: Annotated[float | None, sampling(help="Shift of the sound's noise schedule.")] = None,
+    boundary_ratio: Annotated[
+        float | None, sampling(help="Noise (0 to 1) down to which the first expert works.")
     ] = None,
     dtype: Annotated[
-        str | None, typer.Option(help="auto, float32, bfloat16 or float16. auto: float32 on a CPU, else bfloat16.")
+        str | None, hardware(help="auto, float32, bfloat16 or float16. auto: float32 on a CPU, else bfloat16.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    output_type: Annotated[
-        str | None, typer.Option(help="mp4, webm, gif, frames or latent; what the name says by default.")
-    ] = None,
+    device: Annotated[str, hardware(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     offload: Annotated[
-        str, typer.Option(help="Where weights wait: auto, none, model, layer; cpu (is model), group (diffusers').")
+        str, hardware(help="Where weights wait: auto, none, model, layer; cpu (is model), group (diffusers').")
     ] = "auto",
     offload_to_disk: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="With layers: let them wait in files here, written once.")
+        Path | None, hardware(metavar="DIR", help="With layers: let them wait in files here, written once.")
     ] = None,
     vram_limit: Annotated[
-        str | None, typer.Option(metavar="12GB", help="Device memory to plan with, instead of what is free.")
+        str | None, hardware(metavar="12GB", help="Device memory to plan with, instead of what is free.")
     ] = None,
     ram_limit: Annotated[
-        str | None, typer.Option(metavar="64GB", help="Host memory to plan with, instead of what is available.")
+        str | None, hardware(metavar="64GB", help="Host memory to plan with, instead of what is available.")
     ] = None,
-    slots: Annotated[
-        int | None, typer.Option(min=1, help="Layers that stream through the device.  [default: 2]")
-    ] = None,
+    slots: Annotated[int | None, hardware(min=1, help="Layers that stream through the device. [default: 2]")] = None,
     resident_layers: Annotated[
-        int | None,
-        typer.Option(min=0, help="Layers of each expert that stay on the device; as many as fit by default."),
+        int | None, hardware(min=0, help="Layers of each expert that stay on the device; as many as fit by default.")
     ] = None,
     remove_video_dit: Annotated[
-        bool, typer.Option("--remove-video-dit", help="Give the first expert's memory back once it is done.")
+        bool, hardware("--remove-video-dit", help="Give the first expert's memory back once it is done.")
     ] = False,
     vae_tiling: Annotated[
-        bool | None, typer.Option(help="Decode in tiles (differs slightly); by default only where it must be.")
+        bool | None, hardware(help="Decode in tiles (differs slightly); by default only where it must be.")
     ] = None,
-    gpus: Annotated[int, typer.Option(min=1, help="GPUs that share each clip. With torchrun, its own number.")] = 1,
+    gpus: Annotated[int, hardware(min=1, help="GPUs that share each clip. With torchrun, its own number.")] = 1,
     ulysses_degree: Annotated[
-        int | None, typer.Option(min=1, help="Of them, how many share the attention heads; as many as can by default.")
+        int | None, hardware(min=1, help="Of them, how many share the attention heads; as many as can by default.")
     ] = None,
     ring_degree: Annotated[
-        int | None, typer.Option(min=1, help="How many pass keys and values on; the rest by default.")
+        int | None, hardware(min=1, help="How many pass keys and values on; the rest by default.")
     ] = None,
     cfg_parallel: Annotated[
-        bool, typer.Option("--cfg-parallel", help="Half of them takes every other evaluation of a step.")
+        bool, hardware("--cfg-parallel", help="Half of them takes every other evaluation of a step.")
     ] = False,
     shard_weights: Annotated[
-        bool, typer.Option("--shard-weights", help="Each keeps a part of the weights, when they do not fit on one.")
+        bool, hardware("--shard-weights", help="Each keeps a part of the weights, when they do not fit on one.")
     ] = False,
     attn_backend: Annotated[
-        str | None, typer.Option(help="Attention backend; phonofilm doctor lists them. auto measures them (CUDA).")
+        str | None, hardware(help="Attention backend; phonofilm doctor lists them. auto measures them (CUDA).")
     ] = None,
     kernels: Annotated[
-        str, typer.Option(help="Norms, rotations and gates: auto (triton on CUDA), eager or triton.")
+        str, hardware(help="Norms, rotations and gates: auto (triton on CUDA), eager or triton.")
     ] = "auto",
     quantize: Annotated[
-        str | None, typer.Option(help="Fewer bits for the weights of towers and bridge: fp8, int8 or nf4. Lossy.")
+        str | None, hardware(help="Fewer bits for the weights of towers and bridge: fp8, int8 or nf4. Lossy.")
     ] = None,
     compile_layers: Annotated[
-        bool, typer.Option("--compile", help="torch.compile the layers: a slow first step, faster ones after it.")
+        bool, hardware("--compile", help="torch.compile the layers: a slow first step, faster ones after it.")
     ] = False,
-    like: Annotated[Path | None, typer.Option(help="A clip to repeat; other options change what they say.")] = None,
-    prompts: Annotated[
-        Path | None, typer.Option(help="Many clips: a prompt a line, or JSONL with settings. Resumes where it stopped.")
+    output: Annotated[
+        Path | None,
+        written("--output", "-o", help="File to write (.mp4 .webm .gif .safetensors), or a folder for frames."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace files that exist.")] = False,
-    contact_sheet: Annotated[
-        Path | None, typer.Option(help="Also write a picture of the clip's frames and sound.")
+    output_type: Annotated[
+        str | None, written(help="mp4, webm, gif, frames or latent; what the name says by default.")
     ] = None,
+    overwrite: Annotated[bool, written(help="Replace files that exist.")] = False,
+    contact_sheet: Annotated[Path | None, written(help="Also write a picture of the clip's frames and sound.")] = None,
 ) -> None:
-    """Make a clip: picture and sound together, from a prompt and a first frame."""
-    from phonofilm.cli.progress import report_to
+    """Make a clip: picture and sound together, from a prompt and a first frame.
+
+    \b
+    phonofilm generate "A red ball bounces on a wooden floor."
+    phonofilm generate "A man in a blue blazer speaks." --image first.png --model 360p -o man.mp4
+    phonofilm generate "The ball bounces on stone." --video silent.mp4 -o sounding.mp4
+    """
     from phonofilm.generation.options import ClipOptions
-    from phonofilm.generation.placement.offload import memory_limits
-    from phonofilm.generation.run import RunOptions, run
-    from phonofilm.parallel.parallel_session import ParallelConfig
+    from phonofilm.generation.preflight import check_request
 
     options = ClipOptions(
         prompt=prompt,
@@ -175,6 +171,14 @@ def generate(
         output_type=output_type,
         contact_sheet=contact_sheet,
     )
+    checked = check_request(options, model, like=like, prompts=prompts, overwrite=overwrite)
+    typer.echo(checked.line, err=True)  # the next two seconds import PyTorch
+
+    from phonofilm.cli.progress import report_to
+    from phonofilm.generation.placement.offload import memory_limits
+    from phonofilm.generation.run import RunOptions, run
+    from phonofilm.parallel.parallel_session import ParallelConfig
+
     memory = memory_limits(vram_limit, ram_limit, slots, resident_layers, vae_tiling)
     request = RunOptions(
         options,

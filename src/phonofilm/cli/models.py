@@ -23,7 +23,8 @@ def list_models() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from phonofilm.models.hub import KNOWN_MODELS, local_state
+    from phonofilm.models.hub import local_state
+    from phonofilm.models.known import KNOWN_MODELS
 
     table = Table("name", "hub id", "size", "here", "what it is")
     for model in KNOWN_MODELS:

@@ -13,7 +13,8 @@ from phonofilm.generation.loras import LoraFiles
 from phonofilm.generation.provenance import portable_path
 from phonofilm.geometry import ClipGeometry, parse_frame_rate
 from phonofilm.models.building import empty_module
-from phonofilm.models.hub import KNOWN_MODELS, resolve_model
+from phonofilm.models.hub import resolve_model
+from phonofilm.models.known import KNOWN_MODELS
 from phonofilm.models.layout import MODEL_INDEX, CheckpointLayout, read_layout
 from phonofilm.models.loading import load_tokenizer
 from phonofilm.models.quantized import CONFIG_KEY

@@ -11,7 +11,7 @@ from typing import Any, get_args
 from PIL import Image
 
 from phonofilm.errors import InputError
-from phonofilm.generation.options import ClipOptions, parse_retake
+from phonofilm.generation.options import ClipOptions, check_options, parse_retake
 from phonofilm.generation.outputs import Output, choose_outputs
 from phonofilm.generation.provenance import INPUTS, InputFile, input_file
 from phonofilm.media import load_image, read_audio, read_clip
@@ -20,14 +20,6 @@ from phonofilm.pipeline import edit_tasks
 from phonofilm.pipeline.request import Tracks
 
 MAX_SEED = 2**63 - 1
-MAX_CLIPS = 10_000
-# Options that change nothing unless one of the others is given.
-NEEDS = {
-    "retake": ("video",),
-    "retake_tracks": ("retake",),
-    "overlap_frames": ("continue_from",),
-    "image_fit": ("image", "last_image"),
-}
 
 
 @dataclass(frozen=True)
@@ -48,21 +40,14 @@ class ClipInputs:
 
 def read_inputs(options: ClipOptions, overwrite: bool) -> ClipInputs:
     """Raises InputError or MediaError for the first thing that is wrong."""
-    if options.prompt is None or not options.prompt.strip():
-        raise InputError("the prompt is empty; say what should be seen and heard")
-    for name, needed in NEEDS.items():
-        if getattr(options, name) is not None and all(getattr(options, other) is None for other in needed):
-            raise InputError(f"{name} was given without {' or '.join(needed)}; it would change nothing")
-    count = 1 if options.num_clips is None else options.num_clips
-    if not 1 <= count <= MAX_CLIPS:
-        raise InputError(f"num_clips {count} is outside 1 to {MAX_CLIPS}")
+    prompt, count = check_options(options)
     outputs = choose_outputs(options.output, options.output_type, count, overwrite, options.contact_sheet)
     paths = {name: getattr(options, name) for name in INPUTS if getattr(options, name) is not None}
     files = tuple(input_file(name, path) for name, path in paths.items())
     image, last_image = (None if path is None else load_image(path) for path in (options.image, options.last_image))
     return ClipInputs(
         options=options,
-        prompt=options.prompt,
+        prompt=prompt,
         image=image,
         last_image=last_image,
         image_fit=_one_of("image_fit", options.image_fit or "crop", get_args(Fit)),
@@ -75,8 +60,6 @@ def read_inputs(options: ClipOptions, overwrite: bool) -> ClipInputs:
 
 
 def _tracks(options: ClipOptions) -> Tracks:
-    if sum(path is not None for path in (options.video, options.audio, options.continue_from)) > 1:
-        raise InputError("give one of video, audio and continue_from: the other track is what is made")
     return Tracks(
         video=None if options.video is None else read_clip(options.video),
         audio=None if options.audio is None else read_audio(options.audio),

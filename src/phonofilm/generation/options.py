@@ -9,6 +9,14 @@ from typing import Any, get_args, get_type_hints
 
 from phonofilm.errors import InputError
 
+MAX_CLIPS = 10_000
+# Options that change nothing unless one of the others is given.
+NEEDS = {
+    "retake": ("video",),
+    "retake_tracks": ("retake",),
+    "overlap_frames": ("continue_from",),
+    "image_fit": ("image", "last_image"),
+}
 # Setting one option of a group unsets the others of the options below it.
 EXCLUSIVE = (("seconds", "num_frames"), ("video", "audio", "continue_from"))
 
@@ -17,7 +25,7 @@ EXCLUSIVE = (("seconds", "num_frames"), ("video", "audio", "continue_from"))
 class ClipOptions:
     """Options as they were given; None where an option was left out. The names are the command's options and a JSONL line's keys.
 
-    ParallelConfig-part values are text: size "640x352", retake "1.5:2.5" (seconds), modality_scale "3.5,1", fps "24000/1001",
+    Values of several parts are text: size "640x352", retake "1.5:2.5" (seconds), modality_scale "3.5,1", fps "24000/1001",
     guidance_interval "0:0.6" (of the steps), each lora "file", "file:0.8" or "file:video=1,audio=0.5"; no LoRA at all is "none".
     """
 
@@ -58,6 +66,21 @@ class ClipOptions:
         given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
         unset = {name: None for group in EXCLUSIVE if given.keys() & set(group) for name in group}
         return replace(base, **(unset | given))
+
+
+def check_options(options: ClipOptions) -> tuple[str, int]:
+    """The prompt and the number of clips. Raises InputError for options that make no clip, or that would change nothing."""
+    if options.prompt is None or not options.prompt.strip():
+        raise InputError("the prompt is empty; say what should be seen and heard")
+    for name, needed in NEEDS.items():
+        if getattr(options, name) is not None and all(getattr(options, other) is None for other in needed):
+            raise InputError(f"{name} was given without {' or '.join(needed)}; it would change nothing")
+    count = 1 if options.num_clips is None else options.num_clips
+    if not 1 <= count <= MAX_CLIPS:
+        raise InputError(f"num_clips {count} is outside 1 to {MAX_CLIPS}")
+    if sum(path is not None for path in (options.video, options.audio, options.continue_from)) > 1:
+        raise InputError("give one of video, audio and continue_from: the other track is what is made")
+    return options.prompt, count
 
 
 def options_from_json(content: Any, where: str) -> ClipOptions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,14 +28,15 @@ class Output:
 def choose_outputs(
     output: Path | None, kind: str | None, count: int, overwrite: bool, contact_sheet: Path | None = None
 ) -> tuple[Output, ...]:
-    """One output per clip: `output` itself, or with several clips NAME-0.mp4, NAME-1.mp4 and so on.
+    """One output per clip: `output` itself, or with several clips NAME-0.mp4, NAME-1.mp4 and so on. By default NAME is the
+    first of clip, clip-2, clip-3, ... that is free; with `overwrite` clip.
 
     The kind is `kind`, or what the name's suffix says; a name without one gets the kind's suffix, and without either is a
     frame folder. Raises InputError when name and kind disagree or an output exists (without `overwrite`) or cannot be written.
     """
     if kind is not None and kind not in SUFFIXES:
         raise InputError(f"output type {kind!r} is unknown; use one of {', '.join(SUFFIXES)}")
-    path = Path("clip" + SUFFIXES[kind or "mp4"]) if output is None else output
+    path = _free_name(kind, count, overwrite) if output is None else output
     suffix_kind = _kind_of(path)
     chosen = kind or suffix_kind
     if suffix_kind == FRAMES and chosen != FRAMES and not path.is_dir():
@@ -65,6 +67,15 @@ def check_writable(path: Path, overwrite: bool) -> None:
             return
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}; choose another folder") from error
+
+
+def _free_name(kind: str | None, count: int, overwrite: bool) -> Path:
+    name, number = Path("clip" + SUFFIXES[kind or "mp4"]), 1
+    path = name
+    while not overwrite and any(os.path.lexists(_numbered(path, index, count)) for index in range(count)):
+        number += 1
+        path = name.with_name(f"{name.stem}-{number}{name.suffix}")
+    return path
 
 
 def _kind_of(path: Path) -> str:

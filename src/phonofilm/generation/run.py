@@ -23,7 +23,8 @@ from phonofilm.generation.report import Report, SilentReport
 from phonofilm.generation.session import Session
 from phonofilm.generation.summary import memory_warning, plan_line
 from phonofilm.media import read_metadata
-from phonofilm.models.hub import KNOWN_MODELS, local_state
+from phonofilm.models.hub import local_state
+from phonofilm.models.known import KNOWN_MODELS
 from phonofilm.parallel.parallel_session import ParallelConfig, ParallelSession
 from phonofilm.units import format_size
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,30 +22,13 @@ from huggingface_hub.utils import tqdm
 
 from phonofilm.errors import CheckpointError, InputError
 from phonofilm.models.checkpoint_files import MODEL_INDEX, read_json, weight_files, weights_stem
+from phonofilm.models.known import KNOWN_MODELS, hub_id_of
 
 logger = logging.getLogger(__name__)
 
 # Weights as safetensors, configs, and the tokenizer's vocabulary: never a pickle, never code.
 ALLOWED_FILES = ("*.safetensors", "*.json", "tokenizer/*.model")
 PACKAGED_WEIGHTS = Path(__file__).parents[1] / "nano" / "weights"
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-
-
-@dataclass(frozen=True)
-class KnownModel:
-    """A model with a short name. `hub_id` is None for the packaged one; `nbytes` is about what a download takes."""
-
-    name: str
-    hub_id: str | None
-    nbytes: int
-    about: str
-
-
-KNOWN_MODELS = (
-    KnownModel("nano", None, 40 * 10**6, "the embedded model: tiny, for a CPU, nothing to download"),
-    KnownModel("360p", "OpenMOSS-Team/MOVA-360p", 77_700_000_000, "MOVA, 352x640, up to 8 s"),
-    KnownModel("720p", "OpenMOSS-Team/MOVA-720p", 77_700_000_000, "MOVA, 720x1280, up to 8 s"),
-)
 
 
 @dataclass(frozen=True)
@@ -70,19 +52,6 @@ class DownloadPlan:
     missing_bytes: int
     destination: Path
     free_bytes: int
-
-
-def hub_id_of(name: str) -> str:
-    """`360p` -> `OpenMOSS-Team/MOVA-360p`; a hub id is itself. Raises InputError for anything else."""
-    for model in KNOWN_MODELS:
-        if model.name == name and model.hub_id is not None:
-            return model.hub_id
-    if HUB_ID.fullmatch(name) is None:
-        short = ", ".join(model.name for model in KNOWN_MODELS)
-        raise InputError(
-            f"{name!r} is no model: expected a checkpoint folder, a hub id (owner/name), or one of {short}"
-        )
-    return name
 
 
 def resolve_model(

@@ -118,7 +118,7 @@ def _choose(
 ) -> tuple[MemoryPlan, Budget]:
     from phonofilm.evaluation.flops import forward_flops
 
-    denoiser, itemsize = _denoiser(checkpoint, placement.computing.quantize), placement.dtype.itemsize
+    denoiser, itemsize = empty_denoiser(checkpoint, placement.computing.quantize), placement.dtype.itemsize
     sizes = {name: checkpoint.component_bytes(name, itemsize) for name in checkpoint.layout.components}
     decoders = sizes["video_vae"] + sizes["audio_vae"]
     blocks = _text_blocks(checkpoint, itemsize)
@@ -160,7 +160,7 @@ def _budget(placement: Placement, limits: MemoryLimits) -> Budget:
     return Budget(free if limits.vram is None else limits.vram, host, known_peak(name))
 
 
-def _denoiser(checkpoint: Checkpoint, quantize: str | None) -> JointDenoiser:
+def empty_denoiser(checkpoint: Checkpoint, quantize: str | None) -> JointDenoiser:
     """One expert with what it shares, without weights."""
     parts = [checkpoint.layout.components[name] for name in ("video_dit", "audio_dit", "dual_tower_bridge")]
     expert, audio, bridge = (part.skeleton for part in parts)

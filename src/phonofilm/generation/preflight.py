@@ -1,0 +1,68 @@
+"""What is wrong with a request, as far as that can be seen before PyTorch is imported. Opens no picture, sound or network.
+
+The full checks come later and are the same ones; this is the part of them that costs a moment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from phonofilm.errors import InputError
+from phonofilm.generation.options import ClipOptions, check_options
+from phonofilm.generation.outputs import Output, choose_outputs
+from phonofilm.generation.provenance import INPUTS
+from phonofilm.models.known import hub_id_of
+from phonofilm.untrusted import file_fault
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is known of a request at once: the model's name, and where its clips will go; none for a file of prompts."""
+
+    model: str
+    outputs: tuple[Output, ...] = ()
+
+    @property
+    def line(self) -> str:
+        """The first line of a run."""
+        names = [str(output.path) for output in self.outputs]
+        where = f"{names[0]} to {names[-1]}" if len(names) > 1 else "".join(names)
+        return f"{self.model}{f' makes {where}' if where else ''}: starting PyTorch"
+
+
+def check_request(
+    options: ClipOptions,
+    model: str | None,
+    *,
+    like: Path | None = None,
+    prompts: Path | None = None,
+    overwrite: bool = False,
+) -> Request:
+    """Raises InputError for an empty prompt, a missing file, an output that exists or an unknown model."""
+    for name, path in [(name, getattr(options, name)) for name in INPUTS] + [("like", like), ("prompts", prompts)]:
+        # A clip may be a folder of frames, so only that something is there is checked here.
+        if path is not None and not path.is_dir() and (fault := file_fault(path)) is not None:
+            raise InputError(f"{name}: no file at {path}: {fault}")
+    if model is not None:
+        check_model_name(model)
+    if prompts is not None:
+        return Request(f"the lines of {prompts}")
+    if like is None:
+        check_options(options)
+        return Request(model or "nano", choose_outputs_of(options, overwrite))
+    return Request(f"again {like}", choose_outputs_of(options, overwrite) if options.output is not None else ())
+
+
+def choose_outputs_of(options: ClipOptions, overwrite: bool) -> tuple[Output, ...]:
+    """The outputs that the options ask for; with --like the recorded ones may still be added."""
+    return choose_outputs(options.output, options.output_type, options.num_clips or 1, overwrite, options.contact_sheet)
+
+
+def check_model_name(name: str) -> None:
+    """Raises InputError unless `name` is a folder, a short name, or looks like a hub id. Asks no network."""
+    if name == "nano" or Path(name).expanduser().is_dir():
+        return
+    if name.startswith((".", "/", "~")):
+        raise InputError(f"{name!r} is no model: there is no such folder")
+    hub_id_of(name)
