@@ -13,7 +13,8 @@ import pytest
 from tests.unit.finetune_helpers import ALL_PARTS, Ground, state_hash
 
 from phonofilm.lora.reading import read_lora
-from phonofilm.training.checkpointing.checkpoints import checkpoint_folders, load_snapshot
+from phonofilm.training.checkpointing.run_folder import checkpoint_folders
+from phonofilm.training.checkpointing.snapshot import load_snapshot
 from phonofilm.training.loop.trainer import Trainer
 
 UPDATES = 40

@@ -10,7 +10,7 @@ from tests.nano_fixture import tiny_nano_pipeline
 from tests.unit.test_data_doctor import noise, scene
 
 from phonofilm.media import Clip, save_clip
-from phonofilm.training.checkpointing.checkpoints import digest
+from phonofilm.training.checkpointing.digest import digest
 from phonofilm.training.config.config_files import parse_config
 from phonofilm.training.config.finetune_config import FinetuneConfig
 from phonofilm.training.finetune import prepare_finetune

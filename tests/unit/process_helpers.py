@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from tests.unit.finetune_helpers import ALL_PARTS, Ground
 
-from phonofilm.training.checkpointing.checkpoints import is_sharded_checkpoint, latest_checkpoint, load_snapshot
-from phonofilm.training.checkpointing.sharded_checkpoints import SavedWeights
+from phonofilm.training.checkpointing.run_folder import latest_checkpoint
+from phonofilm.training.checkpointing.sharded_files import SavedWeights, is_sharded_checkpoint
+from phonofilm.training.checkpointing.snapshot import load_snapshot
 
 SETTINGS: dict[str, Any] = {
     "lora": ALL_PARTS,

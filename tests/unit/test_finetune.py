@@ -15,7 +15,7 @@ from phonofilm.errors import CheckpointError, InputError
 from phonofilm.lora.reading import read_lora
 from phonofilm.models.layout import read_layout
 from phonofilm.models.loading import load_component
-from phonofilm.training.checkpointing.checkpoints import checkpoint_folders, latest_checkpoint
+from phonofilm.training.checkpointing.run_folder import checkpoint_folders, latest_checkpoint
 from phonofilm.training.finetune import finetune
 from phonofilm.training.task.cached_clips import BucketOrder
 from phonofilm.training.task.weight_placement import ResidentWeights

@@ -12,7 +12,8 @@ from tests.unit.finetune_helpers import Ground
 from tests.unit.process_helpers import SETTINGS, assert_close, facts, learnt, run_processes
 
 from phonofilm.errors import InputError
-from phonofilm.training.checkpointing.checkpoints import latest_checkpoint, load_snapshot
+from phonofilm.training.checkpointing.run_folder import latest_checkpoint
+from phonofilm.training.checkpointing.snapshot import load_snapshot
 from phonofilm.training.loop.metrics_log import read_metrics
 
 
@@ -122,7 +123,7 @@ def test_gradients_of_two_processes_are_the_mean_of_what_each_saw(ground: Ground
     run = ground.trainer(tmp_path, **{**SETTINGS, "batch_size": 1})
     parts = []
     for rank in range(2):
-        turn = run.turn(0)
+        turn = run.batch_index(0)
         both = type(turn)(turn.step, 0, 1, rank, 2, turn.seed)
         run.task.loss(run.task.model, both).total.backward()
         parts.append({name: p.grad for name, p in run.parameters.items() if p.grad is not None})

@@ -14,8 +14,9 @@ from tests.unit.process_helpers import SETTINGS, assert_close, facts, learnt, ru
 from phonofilm.errors import CheckpointError, InputError
 from phonofilm.models.layout import read_layout
 from phonofilm.models.loading import load_component
-from phonofilm.training.checkpointing.checkpoints import checkpoint_folders, latest_checkpoint, load_snapshot
-from phonofilm.training.checkpointing.sharded_checkpoints import SavedWeights, saved_names
+from phonofilm.training.checkpointing.run_folder import checkpoint_folders, latest_checkpoint
+from phonofilm.training.checkpointing.sharded_files import SavedWeights, saved_names
+from phonofilm.training.checkpointing.snapshot import load_snapshot
 from phonofilm.training.config.config_files import parse_config
 from phonofilm.training.loop.metrics_log import read_metrics
 

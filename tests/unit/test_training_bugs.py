@@ -18,7 +18,7 @@ from phonofilm.errors import CheckpointError
 from phonofilm.lora.adapter import LoraFile
 from phonofilm.lora.reading import read_lora
 from phonofilm.lora.writing import save_lora
-from phonofilm.training.checkpointing.checkpoints import latest_checkpoint
+from phonofilm.training.checkpointing.run_folder import latest_checkpoint
 from phonofilm.training.config.training_config import OptimizerConfig
 from phonofilm.training.finetune import finetune, prepare_finetune
 from phonofilm.training.loop.optimizers import rate_factor

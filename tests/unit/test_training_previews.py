@@ -11,7 +11,7 @@ import torch
 from tests.unit.watching_helpers import config, task_of, write_clips
 
 from phonofilm.media import read_clip
-from phonofilm.training.checkpointing.checkpoints import digest
+from phonofilm.training.checkpointing.digest import digest
 from phonofilm.training.finetune_hooks import finetune_hooks
 from phonofilm.training.loop.metrics_log import read_metrics
 from phonofilm.training.loop.previews import SampleHook

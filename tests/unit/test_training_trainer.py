@@ -12,15 +12,10 @@ import torch
 from tests.unit.training_helpers import tiny_model, write_latents
 
 from phonofilm.errors import CheckpointError, InputError
-from phonofilm.training.checkpointing.checkpoints import (
-    Snapshot,
-    checkpoint_folders,
-    digest,
-    latest_checkpoint,
-    load_snapshot,
-    load_weights,
-    save_whole_checkpoint,
-)
+from phonofilm.training.checkpointing.digest import digest
+from phonofilm.training.checkpointing.run_folder import checkpoint_folders, latest_checkpoint
+from phonofilm.training.checkpointing.snapshot import Snapshot, load_snapshot, load_weights
+from phonofilm.training.checkpointing.whole_checkpointer import save_whole_checkpoint
 from phonofilm.training.config.training_config import JointConfig, OptimizerConfig
 from phonofilm.training.loop.metrics_log import read_metrics
 from phonofilm.training.loop.optimizers import progress, rate_factor
@@ -219,7 +214,7 @@ def test_accumulated_micro_steps_count_as_one_update_and_equal_one_large_batch(
     gradients = []
     task, scale = run.task, 1 / 3
     for micro in range(3):
-        turn = run.turn(micro)
+        turn = run.batch_index(micro)
         assert turn.first_draw(3) == 3 * micro
         total = task.loss(task.model, turn).total
         gradients.append(torch.autograd.grad(total * scale, list(run.parameters.values()), allow_unused=True))
@@ -230,7 +225,7 @@ def test_accumulated_micro_steps_count_as_one_update_and_equal_one_large_batch(
             assert torch.allclose(parameter.grad, torch.as_tensor(gradient), atol=1e-6)
     run.run()
     assert run.step == 4
-    assert run.turn(0).first_draw(3) == 4 * 9
+    assert run.batch_index(0).first_draw(3) == 4 * 9
 
 
 def test_a_changed_config_is_refused_unless_named(latents: LatentDataset, tmp_path: Path) -> None:

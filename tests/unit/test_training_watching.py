@@ -20,8 +20,8 @@ from phonofilm.cli.training_curves import draw_curves
 from phonofilm.cli.training_progress import TrainingBar, TrainingLines, report_training
 from phonofilm.errors import MissingExtraError
 from phonofilm.media import Clip
-from phonofilm.training.loop.best_weights import Validations
 from phonofilm.training.loop.boards import open_boards
+from phonofilm.training.loop.early_stopping import Validations
 from phonofilm.training.loop.metrics_log import MetricsLog, read_metrics
 from phonofilm.training.loop.training_state import TrainingProgress
 from phonofilm.training.task.interface import HookContext

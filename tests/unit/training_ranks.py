@@ -12,7 +12,9 @@ import torch
 
 from phonofilm.errors import CheckpointError
 from phonofilm.parallel.sharded_tensors import is_sharded, local_part
-from phonofilm.training.checkpointing.checkpoints import checkpoint_folders, digest
+from phonofilm.training.checkpointing.digest import digest
+from phonofilm.training.checkpointing.run_folder import checkpoint_folders
+from phonofilm.training.checkpointing.sharded_files import named_tensors
 from phonofilm.training.config.config_files import parse_config
 from phonofilm.training.finetune import finetune, prepare_finetune
 from phonofilm.training.loop.trainer import Trainer
@@ -47,15 +49,15 @@ def main(rank: int, world: int, port: int, checkpoint: str, cache: str, output: 
             folder.with_suffix(f".refused{rank}.txt").write_text(refusal(trainer))
             continue
         at_once = count_whole(task.model)
-        noise = trainer.turn(0).generator(1).initial_seed()
-        rows = trainer.turn(0).first_draw(told.batch_size)
+        noise = trainer.batch_index(0).generator(1).initial_seed()
+        rows = trainer.batch_index(0).first_draw(told.batch_size)
         if part.get("gradients"):
             trainer.accumulate_gradients()
             gradients = {name: p.grad for name, p in trainer.parameters.items() if p.grad is not None}
             torch.save(gradients, folder.with_suffix(f".rank{rank}.pt"))
             continue
         trainer.run(part.get("until"))
-        tensors = digest({name: local_part(tensor) for name, tensor in trainer.tensors().items()})
+        tensors = digest({name: local_part(tensor) for name, tensor in named_tensors(trainer.tensors).items()})
         state = digest([tensors, trainer.step])
         inside = [p for name, p in task.model.named_parameters() if ".blocks." in name or "conditioners" in name]
         held = sum(local_part(p).numel() for p in inside), sum(p.numel() for p in inside)

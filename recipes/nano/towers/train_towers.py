@@ -19,7 +19,7 @@ from phonofilm.models.saving import save_component
 from phonofilm.models.video import WanModel
 from phonofilm.pipeline.mova import MovaPipeline
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler
-from phonofilm.training.checkpointing.checkpoints import checkpoint_folders
+from phonofilm.training.checkpointing.run_folder import checkpoint_folders
 from phonofilm.training.config.training_config import JointConfig, TimestepConfig
 from phonofilm.training.task.initialization import init_from_scratch
 from phonofilm.training.task.interface import Hook

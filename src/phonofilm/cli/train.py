@@ -10,10 +10,12 @@ import typer
 from typer.core import TyperGroup
 
 if TYPE_CHECKING:
+    from phonofilm.training.config.finetune_config import FinetuneConfig
     from phonofilm.training.dry_run.estimate import Estimate
     from phonofilm.training.loop.trainer import Trainer
     from phonofilm.training.task.adapters import AdaptedPart
     from phonofilm.training.task.finetune_task import FinetuneTask
+    from phonofilm.training.task.interface import Hook
 
 
 class RunByDefault(TyperGroup):
@@ -73,21 +75,30 @@ def run(
     if _started(gpus, "run", output, config, data, given, overrides):
         return
 
-    from phonofilm.cli.training_curves import check_plotting, draw_curves
-    from phonofilm.cli.training_progress import report_training
-    from phonofilm.training.finetune import finetune
-    from phonofilm.training.finetune_hooks import finetune_hooks
-    from phonofilm.training.loop.processes import join_processes
+    from phonofilm.cli.training_curves import check_plotting
+    from phonofilm.training.config.config_files import read_config
+    from phonofilm.training.finetune import open_run
 
     check_plotting()
-    task = _task(output, config, data, overrides)
-    hooks = finetune_hooks(task, output)
+    settings = read_config(config, overrides or (), data or ())
+    with open_run(settings, output, resume=resume, allow=allow or ()) as goes_on:
+        _train(settings, output, goes_on, allow or ())
+
+
+def _train(config: FinetuneConfig, output: Path, resume: bool, allow: Sequence[str]) -> None:
+    """What `run` does once the run folder is its own."""
+    from phonofilm.cli.training_curves import draw_curves
+    from phonofilm.cli.training_progress import report_training
+    from phonofilm.training.finetune import finetune
+    from phonofilm.training.loop.processes import join_processes
+
+    task, hooks = _prepared(config, output)
 
     def plan(trainer: Trainer) -> None:
         _measure(task, trainer)
 
     with report_training() as report:
-        end = finetune(task, output, hooks, resume=resume, allow=allow or (), watch=report, before=plan)
+        end = finetune(task, output, hooks, resume=resume, allow=allow, watch=report, before=plan)
     if not join_processes(task.config).is_main_process:
         return
     curves = draw_curves(output)
@@ -108,11 +119,14 @@ def plan(
     if _started(gpus, "plan", output, config, data, (), overrides):
         return
 
-    from phonofilm.training.finetune_hooks import finetune_hooks
+    from phonofilm.training.config.config_files import read_config
+    from phonofilm.training.finetune import open_run
     from phonofilm.training.loop.trainer import Trainer
 
-    task = _task(output, config, data, overrides)
-    _measure(task, Trainer(task, task.config, output, finetune_hooks(task, output)))
+    settings = read_config(config, overrides or (), data or ())
+    with open_run(settings, output, only_plan=True):
+        task, hooks = _prepared(settings, output)
+        _measure(task, Trainer(task, task.config, output, hooks))
 
 
 def _started(
@@ -136,19 +150,18 @@ def _started(
     return True
 
 
-def _task(output: Path, config: str, data: Sequence[Path] | None, overrides: Sequence[str] | None) -> FinetuneTask:
-    """What is to be trained, checked; what is adapted is printed."""
-    import logging
-
-    from phonofilm.training.config.config_files import read_config
+def _prepared(config: FinetuneConfig, output: Path) -> tuple[FinetuneTask, tuple[Hook, ...]]:
+    """What is to be trained and what looks on, loaded and checked; what is adapted is printed."""
+    from phonofilm.cli.training_progress import TrainingLines
     from phonofilm.training.finetune import prepare_finetune
+    from phonofilm.training.finetune_hooks import finetune_hooks
     from phonofilm.training.loop.processes import join_processes
 
-    logging.getLogger("phonofilm").setLevel(logging.INFO)
-    task = prepare_finetune(read_config(config, overrides or (), data or ()), output)
-    if task.adapted and join_processes(task.config).is_main_process:
-        _print_adapted(task.adapted)
-    return task
+    with TrainingLines():
+        task = prepare_finetune(config, output)
+        if task.adapted and join_processes(task.config).is_main_process:
+            _print_adapted(task.adapted)
+        return task, finetune_hooks(task, output)
 
 
 def _measure(task: FinetuneTask, trainer: Trainer) -> None:

@@ -4,32 +4,43 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from accelerate.utils import broadcast_object_list
+from torch import nn
 
 from phonofilm.data.cache import update_cache
 from phonofilm.data.encoders import Encoders
 from phonofilm.data.keys import autoencoder_hash
 from phonofilm.data.sets import Source, gather
 from phonofilm.data.windows import Bucket, Plan, parse_bucket
-from phonofilm.errors import InputError
+from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.geometry import parse_frame_rate
 from phonofilm.models.hub import resolve_model
 from phonofilm.models.joint import JointDenoiser
 from phonofilm.models.layout import CheckpointLayout, read_layout
 from phonofilm.models.loading import load_components
 from phonofilm.models.quantized import format_of, quantize_network
+from phonofilm.parallel.ranks import RankError
 from phonofilm.pipeline.request import Defaults
-from phonofilm.training.checkpointing.checkpoints import checkpoint_folders, latest_checkpoint
-from phonofilm.training.checkpointing.sharded_checkpoints import SavedWeights
+from phonofilm.training.checkpointing.run_folder import (
+    checkpoint_folders,
+    latest_checkpoint,
+    refuse_second_start,
+    sweep_checkpoints,
+)
+from phonofilm.training.checkpointing.run_lock import run_lock
+from phonofilm.training.checkpointing.run_state import refuse_other_run
+from phonofilm.training.checkpointing.snapshot import read_state
 from phonofilm.training.config.config_files import write_config
 from phonofilm.training.config.finetune_config import FinetuneConfig, as_plain
 from phonofilm.training.loop.processes import join_processes
+from phonofilm.training.loop.run_log import NOTICE, run_log
 from phonofilm.training.loop.trainer import Trainer
 from phonofilm.training.loop.training_state import ProgressCallback
 from phonofilm.training.task.cached_clips import CachedClips
@@ -68,6 +79,43 @@ def prepare_finetune(config: FinetuneConfig, output: Path) -> FinetuneTask:
     )
 
 
+@contextmanager
+def open_run(
+    config: FinetuneConfig, output: Path, *, resume: bool = False, allow: Sequence[str] = (), only_plan: bool = False
+) -> Iterator[bool]:
+    """Hold the run folder: one writer at a time, what killed runs left is removed, `log.txt` is written. All processes enter.
+
+    Yields whether the run goes on from a checkpoint. `only_plan`: nothing will be trained, so checkpoints are no obstacle.
+
+    Raises:
+        InputError: another process trains there, or it holds checkpoints and the run is not to be resumed.
+        CheckpointError: the config differs from that of the checkpoint in a key that `allow` does not name.
+    """
+    state = join_processes(config)
+    with ExitStack() as stack:
+        problem = None
+        if state.is_main_process:
+            try:
+                stack.enter_context(run_lock(output))
+                sweep_checkpoints(output)
+                if not only_plan:
+                    _check_run(config, output, resume, allow, state.num_processes)
+                stack.enter_context(run_log(output))
+            except PhonofilmError as error:
+                problem = error
+        if broadcast_object_list([problem is not None])[0]:
+            raise problem or RankError("the first process cannot train into the run folder, and says why")
+        yield resume and bool(checkpoint_folders(output))
+
+
+def _check_run(config: FinetuneConfig, output: Path, resume: bool, allow: Sequence[str], processes: int) -> None:
+    """What can be refused before anything is loaded."""
+    if not resume:
+        refuse_second_start(output)
+    elif checkpoint_folders(output):
+        refuse_other_run(read_state(latest_checkpoint(output), mapped=True), config, None, processes, allow)
+
+
 def finetune(
     task: FinetuneTask,
     output: Path,
@@ -81,30 +129,24 @@ def finetune(
 ) -> FinetuneResult:
     """Train into the run folder. `resume` goes on from its latest checkpoint, or starts when it has none yet.
 
-    `before` is called when everything is ready to train, `watch` after every update.
+    `before` is called when everything is ready to train from the start, and not when the run goes on; `watch` after every
+    update.
     """
     trainer = Trainer(task, task.config, output, hooks, watch=watch)
-    if resume and checkpoint_folders(output):
+    goes_on = resume and bool(checkpoint_folders(output))
+    if goes_on:
         trainer.resume(allow)
     if trainer.accelerator.is_main_process:
         output.mkdir(parents=True, exist_ok=True)
         write_config(as_plain(task.config), output / "config.yaml")
-    if before is not None:
+    if before is not None and not goes_on:
         before(trainer)
     end = trainer.run(until)
     result = None
     if trainer.accelerator.is_main_process:
-        result = task.result(_weights(trainer, output), end, output)
+        result = task.result(trainer.checkpointer.final_weights(), end, output)
     trainer.accelerator.wait_for_everyone()
     return FinetuneResult(end, result)
-
-
-def _weights(trainer: Trainer, output: Path) -> Mapping[str, Tensor]:
-    """The trained weights, averaged if an average is kept; those that are cut, from the checkpoint that the run ended with."""
-    if trainer.sharded:
-        return SavedWeights(latest_checkpoint(output))
-    snapshot = trainer.snapshot()
-    return snapshot.average or snapshot.weights
 
 
 def weight_placement_for(config: FinetuneConfig) -> WeightPlacement:
@@ -158,7 +200,7 @@ def _quantize(name: str, network: nn.Module, kind: str) -> None:
     if already is not None:
         raise InputError(f"quantize={kind}: {name} of this checkpoint is {already} already; leave quantize out")
     report = quantize_network(network, kind)
-    logger.info("%s: %d layers in %s, relative error %.4f", name, report.layers, kind, report.error)
+    logger.log(NOTICE, "%s: %d layers in %s, relative error %.4f", name, report.layers, kind, report.error)
 
 
 def _update(folder: Path, config: FinetuneConfig, layout: CheckpointLayout, device: torch.device) -> None:
@@ -168,7 +210,7 @@ def _update(folder: Path, config: FinetuneConfig, layout: CheckpointLayout, devi
     sources = [Source(told.path, told.weight) for told in data.sets]
     entries = gather(sources, plan, refuse_silent=data.silent == "refuse")
     built = update_cache(folder, entries, config.model, Encoders(layout, device))
-    logger.info("cache %s: %d windows encoded, %d kept", folder, built.latents_made, built.latents_kept)
+    logger.log(NOTICE, "cache %s: %d windows encoded, %d kept", folder, built.latents_made, built.latents_kept)
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()

@@ -28,6 +28,7 @@ from phonofilm.training.dry_run.estimate import Estimate
 from phonofilm.training.dry_run.measure_run import ExpertSwitch, MicroBatchKind, estimate_run
 from phonofilm.training.finetune import cached_clips
 from phonofilm.training.loop.previews import Preview, PreviewComponents, SampleHook
+from phonofilm.training.loop.run_log import NOTICE
 from phonofilm.training.loop.trainer import Trainer
 from phonofilm.training.loop.validation import ValidationLoss, cached_batches
 from phonofilm.training.task.finetune_task import FinetuneTask
@@ -59,7 +60,7 @@ def finetune_dry_run(task: FinetuneTask, trainer: Trainer, clock: Callable[[], f
 
 def _cases(task: FinetuneTask, trainer: Trainer) -> dict[str, MicroBatchKind]:
     """The first turn of each bucket, and the share of micro-batches that are of it."""
-    size, first = task.config.batch_size, trainer.turn(0)
+    size, first = task.config.batch_size, trainer.batch_index(0)
     shares = {name: sum(entry.weight for entry in rows) for name, rows in task.clips.buckets.items()}
     found: dict[str, MicroBatchKind] = {}
     for step in range(task.config.max_steps or len(task.clips) * 100):
@@ -93,8 +94,9 @@ def _validation(task: FinetuneTask, layout: CheckpointLayout, output: Path) -> V
         data = task.config.data.model_copy(update={"sets": sets, "cache": output / "cache-validation"})
         clips = cached_clips(task.config.model_copy(update={"data": data}), layout, output)
     else:
-        logger.info(
-            "validation on training clips; name others with validation.sets to see when they are learnt by heart"
+        logger.log(
+            NOTICE,
+            "validation on training clips; name others with validation.sets to see when they are learnt by heart",
         )
     return ValidationLoss(
         task.model,

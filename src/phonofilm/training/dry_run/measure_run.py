@@ -19,11 +19,12 @@ from typing import Any
 import torch
 
 from phonofilm.models.joint import JointOutput
-from phonofilm.parallel.sharded_tensors import clip_gradients, local_nbytes
+from phonofilm.parallel.sharded_tensors import local_nbytes
 from phonofilm.training.dry_run.estimate import Estimate, HookCost, UpdateCost
 from phonofilm.training.dry_run.layer_depth import Depth, depth_of, depths_to_measure, fit_depth, truncated
 from phonofilm.training.dry_run.peak_memory import bytes_in_use, peak_of, resident_bytes
 from phonofilm.training.loop.ema import WeightAverage
+from phonofilm.training.loop.gradients import clip_gradients
 from phonofilm.training.loop.optimizers import build_optimizers
 from phonofilm.training.loop.previews import SampleHook
 from phonofilm.training.loop.trainer import Trainer
@@ -82,7 +83,7 @@ def estimate_run(
         accumulate=trainer.config.accumulate,
         looks=tuple(look for look in looks if look is not None),
         config=trainer.config,
-        parts=trainer.accelerator.num_processes if trainer.sharded else 1,
+        parts=trainer.checkpointer.shards,
     )
 
 

@@ -3,57 +3,47 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
-import torch
 from accelerate import Accelerator
 from accelerate.utils import AutocastKwargs, broadcast_object_list
 from torch import Tensor
 
-from phonofilm.errors import CheckpointError, InputError, PhonofilmError
-from phonofilm.parallel.sharded_tensors import any_sharded, clip_gradients
-from phonofilm.training.checkpointing.checkpoints import (
-    Snapshot,
-    checkpoint_folders,
-    copy_weights,
-    is_sharded_checkpoint,
-    latest_checkpoint,
-    load_whole_checkpoint,
-    read_state,
-    save_weights,
-    save_whole_checkpoint,
-)
+from phonofilm.errors import PhonofilmError
+from phonofilm.parallel.sharded_tensors import any_sharded
+from phonofilm.training.checkpointing.checkpointer import Checkpointer, RunTensors
+from phonofilm.training.checkpointing.run_folder import latest_checkpoint, refuse_second_start, sweep_checkpoints
+from phonofilm.training.checkpointing.run_lock import run_lock
 from phonofilm.training.checkpointing.run_state import refuse_other_run, restore, run_state
-from phonofilm.training.checkpointing.sharded_checkpoints import (
-    flat_state,
-    load_sharded_checkpoint,
-    replacing_in_all_processes,
-    save_sharded_checkpoint,
-    save_sharded_tensors,
-)
+from phonofilm.training.checkpointing.sharded_checkpointer import ShardedCheckpointer
+from phonofilm.training.checkpointing.snapshot import Snapshot, copy_weights, read_state
+from phonofilm.training.checkpointing.whole_checkpointer import WholeCheckpointer
 from phonofilm.training.config.training_config import LoopConfig
-from phonofilm.training.loop.best_weights import Validations, keep_best
 from phonofilm.training.loop.boards import open_boards
+from phonofilm.training.loop.early_stopping import Validations
 from phonofilm.training.loop.ema import WeightAverage
+from phonofilm.training.loop.gradients import average_gradients, clip_gradients, describe_not_finite
 from phonofilm.training.loop.metrics_log import HookResult, LossReport, Meter, MetricsLog, merged, read_metrics
 from phonofilm.training.loop.optimizers import build_optimizers, joint_part_of, progress, rate_factor, set_rate
 from phonofilm.training.loop.precision import bfloat16_products, resolve_precision
 from phonofilm.training.loop.processes import (
     StopRequests,
     agree_on_requests,
-    average_gradients,
     clear_requests,
     join_processes,
     on_cpu,
 )
+from phonofilm.training.loop.run_log import NOTICE
 from phonofilm.training.loop.signals import StopRequest, stop_on_signals
 from phonofilm.training.loop.training_state import ProgressCallback, TrainingProgress, UpdatePace, undisturbed
-from phonofilm.training.task.interface import BatchIndex, Hook, HookContext, RunEnd, TrainingTask
+from phonofilm.training.task.interface import BatchIndex, Hook, HookContext, RunEnd, TaskLoss, TrainingTask
 
 logger = logging.getLogger(__name__)
 
@@ -86,18 +76,24 @@ class Trainer:
         self._agreed = 0.0
         self._since: float | None = None
         precision = resolve_precision(config.precision, join_processes(config).device)
-        rounded = precision == "bf16-products"
         # A cache would keep what is cast of every layer until the forward ends, of layers that are gone by then too.
         uncached = AutocastKwargs(cache_enabled=False)
-        mixed = "no" if rounded else precision
+        self._rounded = precision == "bf16-products"
+        mixed = "no" if self._rounded else precision
         self.accelerator = Accelerator(cpu=on_cpu(config), mixed_precision=mixed, kwargs_handlers=[uncached])
-        self._rounded = rounded
         task.prepare(self.accelerator.device)
         self.parameters = {name: p for name, p in task.model.named_parameters() if p.requires_grad}
-        self.sharded = any_sharded(self.parameters)
         optimizers = build_optimizers(self.parameters.items(), config.optimizer, task.rate_scales())
-        self._optimizers = [self.accelerator.prepare(optimizer) for optimizer in optimizers]
+        self._optimizers = tuple(self.accelerator.prepare(optimizer) for optimizer in optimizers)
         self.average = WeightAverage(self.parameters, config.ema_decay) if config.ema_decay else None
+        self.tensors = RunTensors(self.parameters, self._averages, self._optimizers)
+        self.checkpointer = self._make_checkpointer()
+
+    def _make_checkpointer(self) -> Checkpointer:
+        keep, tensors, accelerator = self.config.keep_last, self.tensors, self.accelerator
+        if any_sharded(self.parameters):
+            return ShardedCheckpointer(self.folder, keep, tensors, accelerator)
+        return WholeCheckpointer(self.folder, keep, tensors, accelerator, self.task.export)
 
     @property
     def elapsed(self) -> float:
@@ -118,13 +114,21 @@ class Trainer:
 
     def run(self, until: int | None = None) -> RunEnd:
         """Train to the configured end, to a total of `until` updates, or until SIGINT/SIGTERM; save; return why."""
-        if self.step == 0 and checkpoint_folders(self.folder):
-            raise InputError(f"{self.folder} already holds checkpoints; resume that run or name another folder")
-        main = self.accelerator.is_main_process
-        config = self.config
-        boards = open_boards(self.folder, self.step, config.tensorboard, config.wandb) if main else []
-        log = MetricsLog(self.folder, self.step, boards) if main else None
-        self._validations = Validations(read_metrics(self.folder) if main else (), config.patience)
+        if not self.accelerator.is_main_process:
+            return self._run(None, until)
+        with run_lock(self.folder):
+            if self.step == 0:
+                refuse_second_start(self.folder)
+            sweep_checkpoints(self.folder)
+            boards = open_boards(self.folder, self.step, self.config.tensorboard, self.config.wandb)
+            log = MetricsLog(self.folder, self.step, boards)
+            try:
+                return self._run(log, until)
+            finally:
+                log.close()
+
+    def _run(self, log: MetricsLog | None, until: int | None) -> RunEnd:
+        self._validations = Validations(read_metrics(self.folder) if log is not None else (), self.config.patience)
         self._agree_on_halts()
         self._since = self._clock()
         try:
@@ -132,8 +136,6 @@ class Trainer:
                 end = self._loop(log, until, stop)
         finally:
             self._spent, self._since = self.elapsed, None
-            if log is not None:
-                log.close()
         logger.info("%s after %d updates, %.0f s", end.reason, end.step, end.elapsed)
         return end
 
@@ -172,40 +174,43 @@ class Trainer:
         self._agreed = asked.elapsed
         return asked
 
-    def turn(self, micro: int) -> BatchIndex:
+    def batch_index(self, micro: int) -> BatchIndex:
         """This process's micro-step `micro` of the update that comes next."""
         accelerator, config = self.accelerator, self.config
         shared = self.task.processes_per_clip
         rank, processes = accelerator.process_index // shared, accelerator.num_processes // shared
         return BatchIndex(self.step, micro, config.accumulate, rank, processes, config.seed, self.halted)
 
-    def accumulate_gradients(self) -> list[LossReport]:
-        """Add up the gradient of the next update over its micro-steps. Returns their reports, not yet evaluated."""
-        reports, count = [], self.config.accumulate
+    def accumulate_gradients(self) -> list[TaskLoss]:
+        """Add up the gradient of the next update over its micro-steps. Returns their losses, not yet evaluated."""
+        losses, count = [], self.config.accumulate
         for micro in range(count):
             with self.accelerator.autocast():
-                loss = self.task.loss(self.task.model, self.turn(micro))
+                loss = self.task.loss(self.task.model, self.batch_index(micro))
             self.accelerator.backward(loss.total / count)
-            reports.append(loss.report)
+            losses.append(replace(loss, total=loss.total.detach()))
         average_gradients(self.parameters.values(), self.accelerator)
-        return reports
+        return losses
 
     def _update(self) -> LossReport:
         factor = rate_factor(self.config.optimizer, self.step, self.done)
         set_rate(self._optimizers, factor)
-        reports = self.accumulate_gradients()
+        losses = self.accumulate_gradients()
         if self.halted:
             for name, parameter in self.parameters.items():
                 if joint_part_of(name) in self.halted:
                     parameter.grad = None
         limit = self.config.optimizer.clip_norm or float("inf")
-        norm = clip_gradients(self.parameters.values(), limit, self.accelerator)
+        norm = float(clip_gradients(self.parameters.values(), limit, self.accelerator))
+        if not math.isfinite(norm) and self.accelerator.scaler is None:  # a scaler skips such an update and scales less
+            raise PhonofilmError(describe_not_finite(self.step, losses))
         for optimizer in self._optimizers:
             optimizer.step()
             optimizer.zero_grad()
         if self.average is not None:
             self.average.update(self.step)
-        return lambda: merged(reports, {"update/gradient_norm": float(norm), "update/rate": factor})
+        reports = [loss.report for loss in losses]
+        return lambda: merged(reports, {"update/gradient_norm": norm, "update/rate": factor})
 
     def _log_progress(self, log: MetricsLog, meter: Meter) -> None:
         values = meter.take()
@@ -214,36 +219,27 @@ class Trainer:
         self._losses = {name[5:]: value for name, value in values.items() if name in ("loss/video", "loss/audio")}
         losses = "  ".join(f"{name} {value:.4f}" for name, value in self._losses.items())
         logger.info("step %d  %s  %.0f ms", self.step, losses, values["time/ms_per_update"])
-        if not all(torch.isfinite(torch.tensor(list(values.values())))):
-            raise PhonofilmError(f"training diverged before update {self.step}: {losses}; lower the learning rate")
+        if not all(map(math.isfinite, values.values())):
+            raise PhonofilmError(f"training diverged before update {self.step}: {losses}; lower optimizer.lr")
 
     def _show_progress(self, fresh: bool) -> None:
         if self._watch is not None and self.accelerator.is_main_process:
             done = self.done
             left = self.elapsed / done * (1 - done) if done else 0.0
-            pace = self._pace.seconds
-            self._watch(TrainingProgress(self.step, self.config.max_steps, done, pace, left, self._losses, fresh))
+            total, pace = self.config.max_steps, self._pace.seconds
+            self._watch(TrainingProgress(self.step, total, done, pace, left, self._losses, fresh))
 
     def _run_hooks(self, log: MetricsLog | None, hooks: Sequence[Hook]) -> int:
         for hook in hooks:
             new: dict[str, float] = {}
             if log is not None:
-                told = self._run_hook(hook, self.folder)
-                log.write(self.step, self.elapsed, told)
-                new = self._validations.add(self.step, told)
+                result = self._run_hook(hook, self.folder)
+                log.write(self.step, self.elapsed, result)
+                new = self._validations.add(self.step, result)
             elif self.task.together:
                 with TemporaryDirectory() as unseen:
                     self._run_hook(hook, Path(unseen))
-            if self.sharded:
-                keep_best(
-                    self.folder,
-                    self.step,
-                    broadcast_object_list([new])[0],
-                    self.save_weights,
-                    replacing_in_all_processes,
-                )
-            elif log is not None:
-                keep_best(self.folder, self.step, new, self.save_weights)
+            self.checkpointer.save_best(self.snapshot(), new)
         self._agree_on_halts()
         return self.step
 
@@ -257,11 +253,11 @@ class Trainer:
 
     def _agree_on_halts(self) -> None:
         """Every process waits for the main one, which decides, and learns what it decided."""
-        before, told = self.halted, [self._validations.halted]
-        self.halted = broadcast_object_list(told)[0]
+        before = self.halted
+        self.halted = broadcast_object_list([self._validations.halted])[0]
         self.accelerator.wait_for_everyone()
         for modality in sorted(self.halted - before):
-            logger.info("update %d: %s no longer gets better and stops learning", self.step, modality)
+            logger.log(NOTICE, "update %d: %s no longer gets better and stops learning", self.step, modality)
 
     def arithmetic(self) -> AbstractContextManager[None]:
         """A block in which the model multiplies as the config's precision says, where autocast does not see to it."""
@@ -271,38 +267,21 @@ class Trainer:
         """A block in which the averaged weights are in place, and which leaves no trace."""
         return undisturbed(self.task.model, self.parameters, self._averages, self.accelerator.device)
 
-    def save_weights(self, folder: Path) -> None:
-        """Write the trained weights, averaged if an average is kept, into `folder`, with what the task exports of them.
-
-        Where processes have parts of them, every process calls it.
-        """
-        average = self._averages
-        if self.sharded:  # no adapters, so there is nothing to export
-            save_sharded_tensors(flat_state({} if average else self.parameters, average, ()), folder)
-            return
-        save_weights(folder / "model.safetensors", average or self.parameters)
-        self.task.export(folder, self.snapshot())
-
     def adopt_average(self) -> None:
         """Put the averaged weights into the model for good, if an average is kept."""
         if self.average is not None:
             copy_weights(self.parameters, self.average.state_dict())
 
     def snapshot(self) -> Snapshot:
-        """The whole state of the run, as saved. Where processes have parts of it, this process's parts."""
-        optimizers = () if self.sharded else self._optimizers
+        """The whole state of the run, as saved. Where processes have shards of it, this process's shards."""
+        optimizers = self.checkpointer.optimizer_states()
         state = run_state(self.accelerator, self.config, self.task.content, optimizers, self.elapsed)
         weights = {name: parameter.detach() for name, parameter in self.parameters.items()}
         return Snapshot(self.step, weights, self._averages, state)
 
     def save(self) -> int:
-        """Write a checkpoint: by the main process, or by all where each has parts of the weights. Returns the step it is of."""
-        if self.sharded:
-            save_sharded_checkpoint(
-                self.folder, self.step, self.tensors(), self.snapshot().state, self.config.keep_last
-            )
-        elif self.accelerator.is_main_process:
-            save_whole_checkpoint(self.folder, self.snapshot(), self.config.keep_last, self.task.export)
+        """Write a checkpoint. Every process calls it. Returns the step it is of."""
+        self.checkpointer.save(self.snapshot())
         clear_requests(self.accelerator, self.folder)
         self.accelerator.wait_for_everyone()
         return self.step
@@ -312,20 +291,10 @@ class Trainer:
 
         Raises CheckpointError when the config differs from that run's in a key that `allow` does not name.
         """
-        path, accelerator = latest_checkpoint(self.folder), self.accelerator
+        path = latest_checkpoint(self.folder)
         state = read_state(path)
-        refuse_other_run(state, self.config, self.task.content, accelerator.num_processes, allow)
-        if is_sharded_checkpoint(path):
-            load_sharded_checkpoint(path, self.parameters, self._averages, self._optimizers)
-            restore(accelerator, state, ())
-        elif self.sharded:
-            raise CheckpointError(f"{path} was not made in mode fsdp; go on in the mode it was made in")
-        else:
-            load_whole_checkpoint(path, self.parameters, self._averages)
-            restore(accelerator, state, self._optimizers)
+        refuse_other_run(state, self.config, self.task.content, self.accelerator.num_processes, allow)
+        self.checkpointer.load(path)
+        restore(self.accelerator, state, self._optimizers)
         self.step, self._spent = state["step"], state["elapsed"]
-        logger.info("resumed %s at update %d", self.folder, self.step)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Every tensor of the run, this process's parts of those that are cut, as a checkpoint in parts names them."""
-        return flat_state(self.parameters, self._averages, self._optimizers)
+        logger.log(NOTICE, "goes on from %s: update %d, %.0f s of training", path, self.step, self._spent)

@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from phonofilm.data.cache import Entry, read_index, read_latents, read_text, read_white
+from phonofilm.data.encoders import Latents
 from phonofilm.data.sets import WeightedOrder
 from phonofilm.errors import InputError
-from phonofilm.training.checkpointing.checkpoints import digest
+from phonofilm.training.checkpointing.digest import digest
 from phonofilm.training.task.joint_task import Batch
 from phonofilm.training.task.latent_dataset import EncodedPrompts
 from phonofilm.training.task.objective import Sample
@@ -85,9 +86,20 @@ class CachedClips:
         name = list(self.buckets)[bucket]
         return self.batch_of(name, [self.buckets[name][row] for row in rows], device)
 
+    def _latents(self, entry: Entry) -> Latents:
+        """One clip's latents. Raises InputError, naming the clip, when they are not finite."""
+        item = read_latents(self.cache, entry.latents)
+        for track in ("video", "condition", "audio"):
+            if not torch.isfinite(getattr(item, track)).all():
+                raise InputError(
+                    f"{entry.name}: its {track} latents hold values that are not finite; look at the clip (phonofilm data "
+                    f"doctor), then delete {self.cache} so that it is encoded again, or leave the clip out"
+                )
+        return item
+
     def batch_of(self, bucket: str, entries: Sequence[Entry], device: torch.device) -> Batch:
         """These clips, all of `bucket`, as one micro-batch on `device`."""
-        items = [read_latents(self.cache, entry.latents) for entry in entries]
+        items = [self._latents(entry) for entry in entries]
         video, condition, audio = (
             torch.stack([getattr(item, track).to(device).float() for item in items])
             for track in ("video", "condition", "audio")
@@ -106,4 +118,4 @@ class CachedClips:
             lengths = torch.tensor([text.shape[0] for text in shown])
             return EncodedPrompts(pad_sequence(shown, batch_first=True).to(device), lengths)
 
-        return Batch(sample, prompts, float(self.index.rate))
+        return Batch(sample, prompts, float(self.index.rate), tuple(entry.name for entry in entries))

@@ -15,8 +15,9 @@ from phonofilm.lora.adapter import SHORT_NAMES
 from phonofilm.lora.writing import save_lora
 from phonofilm.models.layout import CheckpointLayout
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler
-from phonofilm.training.checkpointing.checkpoints import Snapshot, digest
+from phonofilm.training.checkpointing.digest import digest
 from phonofilm.training.checkpointing.export import TrainedNetwork, WithoutPrefix, export_checkpoint
+from phonofilm.training.checkpointing.snapshot import Snapshot
 from phonofilm.training.config.finetune_config import FinetuneConfig, Part, as_plain
 from phonofilm.training.config.training_config import ObjectiveConfig
 from phonofilm.training.task.adapters import PART_PREFIXES, UP, AdaptedPart, add_adapters, lora_file, part_of, parts_of

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from phonofilm.training.checkpointing.checkpoints import Snapshot
+from phonofilm.training.checkpointing.snapshot import Snapshot
 from phonofilm.training.loop.metrics_log import HookResult, LossReport
 
 
@@ -44,10 +44,11 @@ class BatchIndex:
 
 @dataclass(frozen=True)
 class TaskLoss:
-    """What to minimise (a scalar, mean over the micro-batch), and what to tell about it when somebody looks."""
+    """What to minimise (a scalar, mean over the micro-batch), what to log of it, and the names of its clips, if they have any."""
 
     total: Tensor
     report: LossReport
+    clips: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from transformers import UMT5EncoderModel
 
 from phonofilm.errors import InputError
 from phonofilm.models.joint import JointDenoiser, JointOutput, Positions, fold_text_padding
-from phonofilm.training.checkpointing.checkpoints import Snapshot, digest
+from phonofilm.training.checkpointing.digest import digest
+from phonofilm.training.checkpointing.snapshot import Snapshot
 from phonofilm.training.config.training_config import ExpertMode, JointConfig, ObjectiveConfig
 from phonofilm.training.loop.metrics_log import SumAndCount
 from phonofilm.training.loop.optimizers import joint_part_of
@@ -185,6 +186,7 @@ class JointTask:
             self.dataset.sample(rows, self._device),
             lambda keep: hidden_prompts(self.dataset, rows, keep, self._device),
             self.dataset.meta.frame_rate,
+            tuple(f"clip {row}" for row in rows.tolist()),
         )
         return joint_loss(model, self.config.objective, batch, expert_at(self.config.experts, turn.step), turn)
 
@@ -196,6 +198,7 @@ class Batch:
     sample: Sample
     prompts: Callable[[Tensor], TokenPrompts | EncodedPrompts]
     frame_rate: float
+    names: tuple[str, ...] = ()
 
 
 def joint_loss(
@@ -220,7 +223,7 @@ def joint_loss(
         "video": TrackErrors(losses.video, drawn.video_sigma, drawn.learn_video),
         "audio": TrackErrors(losses.audio, drawn.audio_sigma, drawn.learn_audio),
     }
-    return TaskLoss(losses.total, lambda: loss_report(expert, tracks))
+    return TaskLoss(losses.total, lambda: loss_report(expert, tracks), batch.names)
 
 
 @dataclass(frozen=True)

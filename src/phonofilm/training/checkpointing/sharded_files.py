@@ -1,58 +1,54 @@
-"""Checkpoints of a training whose weights are cut over processes: every process writes and reads its own part.
+"""Tensors of which every process has a shard, in a checkpoint's `sharded/`: every process writes and reads its own.
 
-Beside the small `state.pt` lies `sharded/`, in the format of torch.distributed.checkpoint, which does not mind how many
-processes read it. Nothing here holds more of the model than its process does anyway, but for READ_BACK bytes.
+The format is torch.distributed.checkpoint's, which does not mind how many processes read it. Nothing here holds more of
+the model than its process does anyway, but for READ_BACK bytes.
 """
 
 from __future__ import annotations
 
-import shutil
-import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
-from accelerate.utils import broadcast_object_list
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
-from phonofilm.errors import CheckpointError, PhonofilmError
-from phonofilm.files import replacing
+from phonofilm.errors import CheckpointError
 from phonofilm.parallel.sharded_tensors import any_sharded, local_part
-from phonofilm.training.checkpointing.checkpoints import (
-    SHARDED,
-    STEP_PREFIX,
-    commit_checkpoint,
-    refuse_other_parameters,
-    write_state,
-)
+from phonofilm.training.checkpointing.checkpointer import RunTensors
+from phonofilm.training.checkpointing.process_agreement import raise_together
+from phonofilm.training.checkpointing.snapshot import refuse_other_parameters
 
+SHARDED = "sharded"
 READ_BACK = 10**9
 WEIGHTS, AVERAGE, OPTIMIZER = "weights.", "average.", "optimizer."
 
 
-def flat_state(
-    parameters: Mapping[str, nn.Parameter], average: Mapping[str, Tensor] | None, optimizers: Sequence[Any]
-) -> dict[str, Tensor]:
+def is_sharded_checkpoint(checkpoint: Path) -> bool:
+    """Whether its weights lie in shards, as processes that had shards of them wrote them."""
+    return (checkpoint / SHARDED).is_dir()
+
+
+def named_tensors(tensors: RunTensors) -> dict[str, Tensor]:
     """Every tensor of the run by one name: weights, their average, and what the optimizers keep of each."""
-    state = {f"{WEIGHTS}{name}": parameter.detach() for name, parameter in parameters.items()}
-    state |= {f"{AVERAGE}{name}": tensor for name, tensor in (average or {}).items()}
-    for name, parameter in parameters.items():
-        for optimizer in optimizers:
+    named = {f"{WEIGHTS}{name}": parameter.detach() for name, parameter in tensors.parameters.items()}
+    named |= {f"{AVERAGE}{name}": tensor for name, tensor in (tensors.average or {}).items()}
+    for name, parameter in tensors.parameters.items():
+        for optimizer in tensors.optimizers:
             for key, value in optimizer.state.get(parameter, {}).items():
-                state[f"{OPTIMIZER}{name}.{key}"] = value
-    return state
+                named[f"{OPTIMIZER}{name}.{key}"] = value
+    return named
 
 
 def save_sharded_tensors(tensors: Mapping[str, Tensor], folder: Path) -> None:
-    """Write FOLDER/sharded, read it back and compare. Every process calls it with its parts, and all fail together.
+    """Write FOLDER/sharded, read it back and compare. Every process calls it with its shards, and all fail together.
 
     Raises CheckpointError when a weight is not finite, and when something cannot be written or reads back differently.
     """
@@ -71,7 +67,7 @@ def save_sharded_tensors(tensors: Mapping[str, Tensor], folder: Path) -> None:
 
 
 def load_sharded_tensors(tensors: Mapping[str, Tensor], checkpoint: Path, *, alone: bool = False) -> None:
-    """Read into these tensors, whole ones or parts, whatever they were when they were saved. Every process calls it.
+    """Read into these tensors, whole ones or shards, whatever they were when they were saved. Every process calls it.
 
     `alone`: this process needs no other.
     """
@@ -87,85 +83,25 @@ def saved_names(checkpoint: Path) -> dict[str, TensorStorageMetadata]:
     return cast("dict[str, TensorStorageMetadata]", known)
 
 
-def load_sharded_checkpoint(
-    checkpoint: Path,
-    parameters: Mapping[str, nn.Parameter],
-    average: Mapping[str, Tensor] | None,
-    optimizers: Sequence[Any],
-) -> None:
+def load_shards(checkpoint: Path, tensors: RunTensors) -> None:
     """Put a checkpoint's tensors into weights, average and optimizers.
 
     Raises CheckpointError when it trains other parameters.
     """
     known = saved_names(checkpoint)
     saved = [name.removeprefix(WEIGHTS) for name in known if name.startswith(WEIGHTS)]
-    refuse_other_parameters(checkpoint, saved, parameters)
-    for optimizer in optimizers:
+    refuse_other_parameters(checkpoint, saved, tensors.parameters)
+    for optimizer in tensors.optimizers:
         mine = {p for group in optimizer.param_groups for p in group["params"]}
-        for name, parameter in parameters.items():
+        for name, parameter in tensors.parameters.items():
             if parameter in mine:
                 prefix = f"{OPTIMIZER}{name}."
                 keys = [key.removeprefix(prefix) for key in known if key.startswith(prefix)]
                 if keys:
                     optimizer.state[parameter] = {key: _room(known[prefix + key], parameter) for key in keys}
-    kept = average if any(name.startswith(AVERAGE) for name in known) else None
-    load_sharded_tensors(flat_state(parameters, kept, optimizers), checkpoint, alone=not any_sharded(parameters))
-
-
-def raise_together(problem: str | None) -> None:
-    """Raise CheckpointError in every process with the first problem that any of them has. Every process calls it."""
-    told: list[str | None] = [None] * distributed.get_world_size()
-    distributed.all_gather_object(told, problem)
-    for number, one in enumerate(told):
-        if one is not None:
-            raise CheckpointError(f"{one} (process {number})")
-
-
-@contextmanager
-def on_first_process() -> Iterator[bool]:
-    """A block that only process 0 has something to do in (it is told True); if it fails there, it fails in all."""
-    first, problem = distributed.get_rank() == 0, None
-    try:
-        yield first
-    except (PhonofilmError, OSError) as error:
-        problem = f"{error}"
-    raise_together(problem)
-
-
-def save_sharded_checkpoint(
-    folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any], keep_last: int
-) -> Path:
-    """As `save_whole_checkpoint`, by all processes together. Raises CheckpointError in all of them, leaving older ones alone."""
-    home = folder / "checkpoints"
-    target = home / f"{STEP_PREFIX}{step:08d}"
-    fresh = home / f".writing-{target.name}"
-    with on_first_process() as first:
-        if first:
-            shutil.rmtree(fresh, ignore_errors=True)
-            fresh.mkdir(parents=True)
-    save_sharded_tensors(tensors, fresh)
-    with on_first_process() as first:
-        if first:
-            write_state(fresh, step, state)
-            commit_checkpoint(fresh, target, keep_last)
-    return target
-
-
-@contextmanager
-def replacing_in_all_processes(target: Path) -> Iterator[Path]:
-    """As `replacing`, with the same temporary path in every process. A file that several of them write is the same in all."""
-    stack, path = ExitStack(), None
-    with on_first_process() as first:
-        if first:
-            path = stack.enter_context(replacing(target))
-    try:
-        yield Path(broadcast_object_list([None if path is None else str(path)])[0])
-    except BaseException:
-        stack.__exit__(*sys.exc_info())
-        raise
-    raise_together(None)  # before it is renamed, everyone has written
-    with on_first_process():
-        stack.close()
+    average = tensors.average if any(name.startswith(AVERAGE) for name in known) else None
+    wanted = named_tensors(RunTensors(tensors.parameters, average, tensors.optimizers))
+    load_sharded_tensors(wanted, checkpoint, alone=not any_sharded(tensors.parameters))
 
 
 class SavedWeights(Mapping[str, Tensor]):
@@ -175,7 +111,7 @@ class SavedWeights(Mapping[str, Tensor]):
         self._checkpoint = checkpoint
         known = saved_names(checkpoint)
         self._prefix = AVERAGE if any(name.startswith(AVERAGE) for name in known) else WEIGHTS
-        self._known = {n.removeprefix(self._prefix): told for n, told in known.items() if n.startswith(self._prefix)}
+        self._known = {n.removeprefix(self._prefix): entry for n, entry in known.items() if n.startswith(self._prefix)}
         self._ready: dict[str, Tensor] = {}
 
     def __getitem__(self, name: str) -> Tensor:
@@ -204,11 +140,11 @@ class SavedWeights(Mapping[str, Tensor]):
         return name in self._known
 
 
-def _room(told: TensorStorageMetadata, parameter: nn.Parameter) -> Tensor:
+def _room(saved: TensorStorageMetadata, parameter: nn.Parameter) -> Tensor:
     """Memory for one tensor of an optimizer's state: cut as its parameter is, or whole where it has another shape."""
-    if told.size == parameter.shape:
-        return torch.zeros_like(parameter.detach(), dtype=told.properties.dtype)
-    return torch.zeros(told.size, dtype=told.properties.dtype, device=parameter.device)
+    if saved.size == parameter.shape:
+        return torch.zeros_like(parameter.detach(), dtype=saved.properties.dtype)
+    return torch.zeros(saved.size, dtype=saved.properties.dtype, device=parameter.device)
 
 
 def _batches(tensors: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
