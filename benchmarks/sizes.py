@@ -58,12 +58,12 @@ class Size:
     shapes: Callable[[], JointDenoiser] = released_denoiser
 
 
-MICRO = partial(small_denoiser, layers=2, head_width=16)
+MICRO = partial(small_denoiser, layers=2, head_width=24)
 SIZES = {
     size.name: size
     for size in (
-        Size("micro", "2 layers of 128/64, 17 frames of 48x32", (5, 2, 3), 36, MICRO),
-        Size("micro-short", "2 layers of 128/64, 5 frames of 48x32", (2, 2, 3), 9, MICRO),
+        Size("micro", "2 layers of 192/96, 17 frames of 48x32", (5, 2, 3), 36, MICRO),
+        Size("micro-short", "2 layers of 192/96, 5 frames of 48x32", (2, 2, 3), 9, MICRO),
         Size("tiny", "8 layers of 384/192, 49 frames of 128x128", (13, 8, 8), 102, small_denoiser),
         Size("360p", "the released sizes, 193 frames of 640x352", (49, 22, 40), 403),
         Size("360p-17", "the released sizes, 17 frames of 640x352", (5, 22, 40), 36),
