@@ -1,4 +1,8 @@
-"""Shared by all tests: one thread per worker (two workers share two cores), and the golden cases."""
+"""Shared by all tests: one thread per worker (two workers share two cores), kernels in Triton's interpreter, golden cases.
+
+`pytest -m gpu` is for a machine with a card and little else: it looks at tests/gpu only, whose modules need neither PyAV nor
+the package installed, and kernels are compiled there.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,12 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-# Read when triton is first imported, which torch does: kernels run in its interpreter. For a GPU's own set it to 0.
-os.environ.setdefault("TRITON_INTERPRET", "1")
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
-from safetensors.torch import load_file
 
-torch.set_num_threads(1)
+if TYPE_CHECKING:
+    import torch
 
 GOLDENS = Path(__file__).parent / "goldens"
 
@@ -33,7 +33,29 @@ class Golden:
         return self.tensors[name]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Called before a module of tests is imported: triton, which torch imports, reads its variable once."""
+    if not on_a_gpu(config):
+        os.environ.setdefault("TRITON_INTERPRET", "1")
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """On a GPU, every module outside tests/gpu: it would import what is not there."""
+    outside = collection_path.suffix == ".py" and "gpu" not in collection_path.parts[-2:-1]
+    return True if outside and on_a_gpu(config) else None
+
+
+def on_a_gpu(config: pytest.Config) -> bool:
+    """Whether the tests that need a GPU were asked for, and no others."""
+    return bool(config.option.markexpr == "gpu")
+
+
 def load_golden(name: str) -> Golden:
+    from safetensors.torch import load_file
+
     folder = GOLDENS / name
     return Golden(
         checkpoint=folder / "checkpoint",

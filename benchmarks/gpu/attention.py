@@ -73,7 +73,14 @@ def _alone(context: Context, name: str) -> bool:
     exact = _exact(q[:, :CHECKED].float(), k.float(), v.float())
     seconds = median_seconds(attend, device, REPEATS)
     flops = 4 * shape.tokens**2 * shape.width
-    context.row(name, {"seconds": seconds, "flops_s": flops / seconds, "relative_error": float((answer - exact).norm() / exact.norm())})
+    context.row(
+        name,
+        {
+            "seconds": seconds,
+            "flops_s": flops / seconds,
+            "relative_error": float((answer - exact).norm() / exact.norm()),
+        },
+    )
     return True
 
 

@@ -23,7 +23,7 @@ from benchmarks.gpu.stages import SLOWER, Stage
 from benchmarks.gpu.worker import STACKS, Job, work
 from benchmarks.rows import Rows, read_rows
 
-START_UP = 120.0
+START_UP = 300.0
 """Seconds until a worker must have begun its first stage."""
 GRACE, CLOSING = 2.0, 10.0
 """Seconds for a stack to be written, or an exit code to arrive; and for a worker that is done to leave."""

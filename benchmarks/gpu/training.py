@@ -16,7 +16,7 @@ from benchmarks.workload import TEXT_TOKENS, Workload
 from phonofilm.runtime.backward import TrainingStreamer
 
 if TYPE_CHECKING:
-    from phonofilm.training.joint import Batch, JointModel
+    from phonofilm.training.task.joint_task import Batch, JointModel
 
 LAYERS = 3
 PROMPT_TOKENS = 100
@@ -30,7 +30,7 @@ def micro_steps(context: Context) -> None:
         import pydantic  # noqa: F401 - which reads training's settings
     except ImportError as error:
         raise Skipped(f"the package {error.name} is not installed") from error
-    from phonofilm.training.depth import Depth, shallow
+    from phonofilm.training.dry_run.layer_depth import Depth, truncated
 
     work = context.workload(HOST)
     model, batch = _adapted_model(work), _one_clip(work)
@@ -38,7 +38,7 @@ def micro_steps(context: Context) -> None:
     with ExitStack() as cleanup:
         seconds = timed(lambda: cleanup.callback(_streamer(model, context).close), context.device)
         context.row("ready", {"seconds": seconds, "trained_parameters": trained, "rank": RANK})
-        with shallow(model, Depth(min(LAYERS, model.high.num_layers))):
+        with truncated(model, Depth(min(LAYERS, model.high.num_layers))):
             _micro_step(context, model, batch)  # warms up
             _measured(context, "three layers", model, batch)
         _measured(context, "whole micro-step", model, batch)
@@ -61,11 +61,11 @@ def _measured(context: Context, name: str, model: JointModel, batch: Batch) -> N
 
 def _micro_step(context: Context, model: JointModel, batch: Batch) -> None:
     """One forward and backward, as the loop of training makes it."""
-    from phonofilm.training.config import ObjectiveConfig
-    from phonofilm.training.joint import joint_loss
-    from phonofilm.training.task import Turn
+    from phonofilm.training.config.training_config import ObjectiveConfig
+    from phonofilm.training.task.interface import BatchIndex
+    from phonofilm.training.task.joint_task import joint_loss
 
-    turn = Turn(step=0, micro=0, micro_steps=1, rank=0, processes=1, seed=0)
+    turn = BatchIndex(step=0, micro=0, micro_steps=1, rank=0, processes=1, seed=0)
     with torch.enable_grad(), torch.autocast(context.device.type, torch.bfloat16, enabled=context.on_gpu):
         loss = joint_loss(model, ObjectiveConfig(), batch, "high", turn).total
     loss.backward()
@@ -73,9 +73,9 @@ def _micro_step(context: Context, model: JointModel, batch: Batch) -> None:
 
 def _adapted_model(work: Workload) -> JointModel:
     """Modules of its own around the workload's weights, with adapters whose second half is not zero, as after an update."""
-    from phonofilm.training.adapters import add_adapters
-    from phonofilm.training.joint import JointModel
-    from phonofilm.training.tune_config import AdapterConfig, LoraConfig
+    from phonofilm.training.config.finetune_config import AdapterConfig, LoraConfig
+    from phonofilm.training.task.adapters import add_adapters
+    from phonofilm.training.task.joint_task import JointModel
 
     denoiser = deepcopy(work.denoiser, {id(parameter): parameter for parameter in work.denoiser.parameters()})
     model = JointModel(denoiser, None, None)
@@ -91,9 +91,9 @@ def _adapted_model(work: Workload) -> JointModel:
 
 def _one_clip(work: Workload) -> Batch:
     """A clip's latents and prompt, random, on the device."""
-    from phonofilm.training.joint import Batch
-    from phonofilm.training.latents import EncodedPrompts
-    from phonofilm.training.objective import Sample
+    from phonofilm.training.task.joint_task import Batch
+    from phonofilm.training.task.latent_dataset import EncodedPrompts
+    from phonofilm.training.task.objective import Sample
 
     channels = work.denoiser.video.config["out_dim"]
     video, audio = work.inputs.video_latents[:, :channels], work.inputs.audio_latents

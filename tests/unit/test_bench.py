@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.conftest import relative_error
+
 from benchmarks.contestants import Contestant, Ours, Running, chosen
 from benchmarks.limits import Limits
 from benchmarks.race import Result, race
@@ -17,8 +19,6 @@ from benchmarks.report import clips, record, table, write
 from benchmarks.rows import Rows, read_rows
 from benchmarks.sizes import SIZES, Size, size_named, small_denoiser
 from benchmarks.workload import Workload, make_workload
-from tests.conftest import relative_error
-
 from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.kernels import check
 from phonofilm.kernels.choice import FusibleModule

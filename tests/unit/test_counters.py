@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from benchmarks.forward_counters import ELEMENTWISE_GOAL, PEAK_GOAL, analytic_flops, count_block, count_forward
-from benchmarks.original_block import OriginalBlock
-from benchmarks.released import CLIP_360P, CLIP_720P, released_denoiser
 from tests.conftest import relative_error
 from torch import nn
 
+from benchmarks.forward_counters import ELEMENTWISE_GOAL, PEAK_GOAL, analytic_flops, count_block, count_forward
+from benchmarks.original_block import OriginalBlock
+from benchmarks.released import CLIP_360P, CLIP_720P, released_denoiser
 from phonofilm.evaluation.counters import count
 from phonofilm.geometry import ClipGeometry
 from phonofilm.models.joint import JointDenoiser

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from benchmarks.gpu.runner import Options, run
 from benchmarks.gpu.stages import STAGES, Stage, stages_named
 from benchmarks.rows import read_rows
@@ -19,13 +20,18 @@ ROOT = Path(__file__).parents[2]
 NOT_THERE = """
 import importlib.metadata, sys
 
-class Missing:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("av", "pydantic", "pydantic_core"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-        return None
+class Hiding:
+    def __init__(self, finder):
+        self.finder = finder
 
-sys.meta_path.insert(0, Missing())
+    def find_spec(self, name, path=None, target=None):
+        hidden = name.partition(".")[0] in ("av", "pydantic", "pydantic_core")
+        return None if hidden else self.finder.find_spec(name, path, target)
+
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
+sys.meta_path[:] = [Hiding(finder) for finder in sys.meta_path]
 known = importlib.metadata.version
 
 def version(name):
@@ -138,3 +144,11 @@ def test_stages_keep_their_order_of_value_and_unknown_ones_are_refused() -> None
     assert [stage.name for stage in stages_named(["streamed", "machine"])] == ["machine", "streamed"]
     with pytest.raises(ValueError, match="stage race is unknown; use machine, eager"):
         stages_named(["race"])
+
+
+def test_every_test_for_a_gpu_is_where_a_gpu_looks_for_it() -> None:
+    """`pytest -m gpu` imports nothing else, because the rest needs packages that are not there."""
+    elsewhere = [
+        path for path in ROOT.glob("tests/**/*.py") if "mark.gpu" in path.read_text() and path.parent.name != "gpu"
+    ]
+    assert elsewhere == [Path(__file__)]

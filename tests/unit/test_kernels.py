@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from benchmarks.forward_counters import FUSED_ELEMENTWISE_GOAL, FUSED_PEAK_GOAL, count_block
-from benchmarks.released import CLIP_360P
 from tests.conftest import relative_error
 from torch import Tensor, nn
 
+from benchmarks.forward_counters import FUSED_ELEMENTWISE_GOAL, FUSED_PEAK_GOAL, count_block
+from benchmarks.released import CLIP_360P
 from phonofilm.errors import InputError
 from phonofilm.kernels import check, ops
 from phonofilm.kernels.cases import Sizes, cases

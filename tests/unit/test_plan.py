@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks.released import CLIP_360P, TEXT_TOKENS, forward_inputs, released_denoiser
 from transformers import UMT5Config, UMT5EncoderModel
 from typer.testing import CliRunner
 
+from benchmarks.released import CLIP_360P, TEXT_TOKENS, forward_inputs, released_denoiser
 from phonofilm.cli.main import app
 from phonofilm.errors import InputError
 from phonofilm.evaluation.counters import count

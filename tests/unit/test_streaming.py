@@ -20,7 +20,7 @@ from phonofilm.models.bridge import DualTowerConditionalBridge
 from phonofilm.models.joint import JointDenoiser, JointOutput
 from phonofilm.models.shared_forward import Conditioning, StepInputs
 from phonofilm.models.video import WanModel
-from phonofilm.runtime.backends import CudaBackend, HostBackend, Queue
+from phonofilm.runtime.backends import HostBackend, Queue
 from phonofilm.runtime.layer_groups import text_parameters
 from phonofilm.runtime.slabs import ALIGNMENT
 from phonofilm.runtime.streaming import LayerStreamer, spread
@@ -358,23 +358,3 @@ def test_resident_layers_are_spread_evenly() -> None:
         assert len(chosen) == count
         gaps = [after - before for before, after in itertools.pairwise(chosen)]
         assert not gaps or max(gaps) - min(gaps) <= 1
-
-
-@pytest.mark.gpu
-def test_streaming_to_a_gpu_is_bit_identical_to_resident_there(
-    experts: list[JointDenoiser], inputs: StepInputs, conditionings: list[Conditioning]
-) -> None:
-    device = torch.device("cuda")
-    inputs = replace(
-        inputs, video_latents=inputs.video_latents.to(device), audio_latents=inputs.audio_latents.to(device)
-    )
-    conditionings = [
-        replace(v, text=v.text.to(device), text_bias=None if v.text_bias is None else v.text_bias.to(device))
-        for v in conditionings
-    ]
-    expected = resident(experts[0].to(device), inputs, conditionings)
-    streamer = LayerStreamer([experts[0].to("cpu")], CudaBackend(device), slots=2, resident=1)
-    for _ in range(3):
-        assert_same(streamer.forward_many(inputs, conditionings), expected)
-    streamer.close()
-    assert {parameter.device.type for parameter in experts[0].parameters()} == {"cpu"}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from benchmarks.released import released_denoiser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.released import released_denoiser
 from phonofilm.models.joint import JointDenoiser
 from phonofilm.models.quantized import empty_quantized
 from phonofilm.runtime.layer_groups import slab_parameters, text_parameters

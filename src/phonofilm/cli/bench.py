@@ -31,15 +31,15 @@ def bench(
     Every turn is a line of OUT/bench-SIZE.jsonl as soon as it is over.
     """
     _find_benchmarks()
+    from rich.console import Console
+    from rich.table import Table
+
     from benchmarks.contestants import chosen
     from benchmarks.race import race
     from benchmarks.report import COLUMNS, record, table, write
     from benchmarks.rows import Rows
     from benchmarks.sizes import size_named
     from benchmarks.workload import make_workload
-    from rich.console import Console
-    from rich.table import Table
-
     from phonofilm.generation.placement.devices import choose_placement
 
     machine = choose_placement(device, dtype)
