@@ -10,7 +10,8 @@ import torch
 
 from benchmarks.timing import timed
 from benchmarks.workload import Workload
-from phonofilm.models.eight_bit_rows import quantize_rows
+from phonofilm.kernels.hardware import has_fp8
+from phonofilm.models.eight_bit_rows import multiply_fp8, quantize_activations, quantize_rows
 
 TRIES = 8
 COPIED = 1 << 28
@@ -45,14 +46,10 @@ def measure_limits(workload: Workload) -> Limits:
     host = torch.empty(COPIED, dtype=torch.uint8, pin_memory=True)
     target = torch.empty_like(host, device=workload.device)
     link = COPIED / _best(lambda: target.copy_(host, non_blocking=True), workload.device)
-    if torch.cuda.get_device_capability(workload.device) < (8, 9):
+    if not has_fp8(workload.device):
         return Limits(rate, link)
-    (a, a_scale), (b, b_scale) = quantize_rows(left, "fp8"), quantize_rows(right, "fp8")
-
-    def in_fp8() -> None:
-        torch._scaled_mm(a, b.t(), scale_a=a_scale, scale_b=b_scale.t(), out_dtype=torch.bfloat16, use_fast_accum=True)
-
-    return Limits(rate, link, flops / _best(in_fp8, workload.device))
+    rows, (weight, scale) = quantize_activations(left, fused=False), quantize_rows(right, "fp8")
+    return Limits(rate, link, flops / _best(lambda: multiply_fp8(rows, weight, scale, None), workload.device))
 
 
 def _best(work: Callable[[], Any], device: torch.device) -> float:

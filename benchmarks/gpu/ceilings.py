@@ -12,7 +12,8 @@ from benchmarks.gpu.context import Context
 from benchmarks.gpu.stages import Skipped
 from benchmarks.timing import median_seconds
 from phonofilm.kernels import ops
-from phonofilm.models.quantized import quantize_rows
+from phonofilm.kernels.hardware import has_fp8
+from phonofilm.models.eight_bit_rows import Fp8Rows, multiply_fp8, quantize_activations, quantize_rows
 
 REPEATS = 8
 # Rows of a product: of the sound, of a short clip's sound, of the text. None but the last is a multiple of 256.
@@ -47,26 +48,19 @@ def products(context: Context) -> None:
 @torch.no_grad()
 def fp8_products(context: Context) -> None:
     """Row-wise scaled products, with as many rows as the picture, the sound and the text have."""
-    if context.on_gpu and torch.cuda.get_device_capability(context.device) < (8, 9):
+    if not has_fp8(context.device):
         raise Skipped("this card multiplies no fp8; compute capability 8.9 does")
     shape, device = context.shape, context.device
     weight = torch.randn(shape.wide, shape.width, device=device, dtype=context.dtype) / shape.width**0.5
     stored, weight_scale = quantize_rows(weight, "fp8")
     for count in (*FEW_ROWS, shape.tokens):
         x = torch.randn(count, shape.width, device=device, dtype=context.dtype)
-        values, scale = quantize_rows(x, "fp8")
+        rows = quantize_activations(x, fused=False)
         few = min(count, 512)
-        expected = (values[:few].float() * scale[:few]) @ (stored.float() * weight_scale).t()
+        expected = (rows.values[:few].float() * rows.scale[:few]) @ (stored.float() * weight_scale).t()
 
-        def product(values: Tensor = values, scale: Tensor = scale) -> Tensor:
-            return torch._scaled_mm(
-                values,
-                stored.t(),
-                scale_a=scale,
-                scale_b=weight_scale.t(),
-                out_dtype=torch.bfloat16,
-                use_fast_accum=context.on_gpu,
-            )
+        def product(rows: Fp8Rows = rows) -> Tensor:
+            return multiply_fp8(rows, stored, weight_scale, None)
 
         error = float((product()[:few].float() - expected).norm() / expected.norm())
         seconds = median_seconds(product, device, REPEATS, warm_up=2)

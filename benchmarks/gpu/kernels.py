@@ -5,57 +5,52 @@ from __future__ import annotations
 import importlib.util
 
 import torch
-from torch import Tensor
 
 from benchmarks.gpu.context import Context
 from benchmarks.gpu.stages import Skipped
 from benchmarks.timing import median_seconds
-from phonofilm.evaluation.counters import count
 from phonofilm.kernels import check
+from phonofilm.kernels.cases import KernelCase, Sizes, cases
 from phonofilm.kernels.choice import choose_kernels
+from phonofilm.kernels.hardware import has_fp8
 
 REPEATS = 5
-AUDIO, TINY = (1536, 403), (256, 3)
-"""Width and tokens of the released audio tower, and of what an interpreter can do."""
+AUDIO = Sizes(width=1536, tokens=403, batch=1, hidden=8960)
+"""The released audio tower's."""
+TINY = Sizes(width=256, tokens=2, batch=1)
+"""What an interpreter can do."""
 
 
 @torch.no_grad()
 def compare(context: Context) -> None:
-    """Over the rows of the video tower, and of the audio tower."""
+    """Over the rows of the video tower, and of the audio tower. Raises RuntimeError, at the end, if one is wrong."""
     if importlib.util.find_spec("triton") is None:
         raise Skipped("the package triton is not installed")
-    context.row(
-        "choice", {"complaint": check.complaint(context.device), "auto": choose_kernels("auto", context.device)}
-    )
-    video = context.shape.width, context.shape.tokens
-    for width, tokens in (TINY,) if context.tiny else (video, AUDIO):
-        _compare_rows(context, width, tokens)
-
-
-def _compare_rows(context: Context, width: int, tokens: int) -> None:
+    complaint, chosen = check.complaint(context.device), choose_kernels("auto", context.device)
+    context.row("choice", {"complaint": complaint, "auto": chosen})
+    shape = context.shape
+    video = Sizes(width=shape.width, tokens=shape.tokens, batch=1, hidden=shape.wide)
     generator = torch.Generator(context.device).manual_seed(0)
-    anchor = torch.empty(0, device=context.device)  # tells the counter which device to count on
-    for trial in check.trials(context.device, context.dtype, width, generator, batch=1, tokens=tokens):
-        name, fused, eager = trial
-        errors = [_apart(ours, its) for ours, its in zip(fused(), eager(), strict=True)]
-        counted = count(fused, inputs=[anchor])
-        repeats = 1 if context.tiny else REPEATS
-        seconds = median_seconds(fused, context.device, repeats)
-        context.row(
-            name,
-            {
-                "width": width,
-                "tokens": tokens,
-                "relative_error": max(errors),
-                "seconds": seconds,
-                "eager_seconds": median_seconds(eager, context.device, repeats),
-                "bytes_s": counted.elementwise_bytes / seconds,
-                "flops_s": counted.flops / seconds,
-            },
-        )
+    wrong: list[str] = []
+    for sizes in (TINY,) if context.tiny else (video, AUDIO):
+        every = cases(context.device, context.dtype, sizes, generator, fp8=has_fp8(context.device))
+        wrong += [case.name for case in every if not _compared(context, case, sizes)]
+    if complaint is not None or wrong:
+        raise RuntimeError(f"kernels are wrong: {complaint or ', '.join(wrong)}")
 
 
-def _apart(ours: Tensor, reference: Tensor) -> float:
-    """Norm of the difference over the reference's; a NaN anywhere is infinitely far."""
-    apart = float((ours.float() - reference.float()).norm() / reference.float().norm())
-    return apart if apart == apart else float("inf")
+def _compared(context: Context, case: KernelCase, sizes: Sizes) -> bool:
+    """A row of one kernel; whether it answers what it should. Bytes: each input read once, each result written once."""
+    error = case.error()
+    moved = sum(tensor.nbytes for tensor in (*case.inputs, *case.fused()))
+    repeats = 1 if context.tiny else REPEATS
+    seconds = median_seconds(case.fused, context.device, repeats)
+    figures: dict[str, object] = {
+        "width": sizes.width,
+        "tokens": sizes.tokens,
+        "difference": error,
+        "allowed": case.allowed,
+    }
+    figures |= {"seconds": seconds, "eager_seconds": median_seconds(case.eager, context.device, repeats)}
+    context.row(case.name, {**figures, "bytes": moved, "bytes_s": moved / seconds})
+    return error <= case.allowed

@@ -27,6 +27,7 @@ START_UP = 300.0
 """Seconds until a worker must have begun its first stage."""
 GRACE, CLOSING = 2.0, 10.0
 """Seconds for a stack to be written, or an exit code to arrive; and for a worker that is done to leave."""
+LATE, GONE = "late", "gone"
 LEAST = 5.0
 """Seconds that must be left of the budget for a stage to be tried."""
 
@@ -80,17 +81,18 @@ def _one_worker(job: Job, stages: Sequence[Stage], deadline: float) -> list[Stag
     its.close()
     idle = False
     try:
-        if not _says(ours, process, min(deadline, time.monotonic() + START_UP)):
+        if _says(ours, process, min(deadline, time.monotonic() + START_UP)) != "ready":
             job.finish(left.pop(0).name, {"error": f"the worker did not start: {_how_it_ended(process)}"})
             return left
         while left and (remaining := deadline - time.monotonic()) >= LEAST:
             stage = left.pop(0)
             limit = min(stage.limit * SLOWER.get(job.size, 1), remaining)
             answer = _asked(ours, process, stage, limit)
-            if answer is None:
-                job.finish(stage.name, {"error": _what_happened(job, process, limit)})
-                return left
-            if answer == "broken":  # the stage is over and its row written, but the device no longer answers
+            if answer == LATE:
+                job.finish(stage.name, {"error": f"ended at its limit of {limit:.0f} s, in: {_stacks(job)}"})
+            elif answer == GONE:
+                job.finish(stage.name, {"error": f"the worker ended: {_how_it_ended(process)}"})
+            if answer != "done":  # "broken": the stage's row is written, but the device no longer answers
                 return left
         idle = True
         return left  # what the budget had no time for is listed by the next call
@@ -101,31 +103,31 @@ def _one_worker(job: Job, stages: Sequence[Stage], deadline: float) -> list[Stag
         _end(process)
 
 
-def _asked(ours: Connection, process: BaseProcess, stage: Stage, limit: float) -> str | None:
-    """The worker's answer to a stage; None if there is none within the limit, or the worker has ended."""
+def _asked(ours: Connection, process: BaseProcess, stage: Stage, limit: float) -> str:
+    """The worker's answer to a stage, or what `_says` says where there is none within the limit."""
     try:
         ours.send((stage, limit))
     except OSError:
-        return None
+        return GONE
     return _says(ours, process, time.monotonic() + limit)
 
 
-def _says(ours: Connection, process: BaseProcess, deadline: float) -> str | None:
-    """The worker's next word; None if there is none before the deadline, or the worker has ended."""
+def _says(ours: Connection, process: BaseProcess, deadline: float) -> str:
+    """The worker's next word; LATE if there is none before the deadline, GONE if the worker has ended."""
     ready = wait([ours, process.sentinel], max(0.0, deadline - time.monotonic()))
+    if not ready:
+        return LATE
     try:
-        return str(ours.recv()) if ours in ready else None
-    except EOFError:
-        return None
+        return str(ours.recv()) if ours in ready else GONE
+    except (EOFError, OSError):
+        return GONE
 
 
-def _what_happened(job: Job, process: BaseProcess, limit: float) -> str:
-    if process.is_alive():
-        time.sleep(GRACE)  # until the stacks are written
-        stacks = job.scratch / STACKS
-        where = stacks.read_text(errors="replace")[:1500] if stacks.exists() else "unknown"
-        return f"ended at its limit of {limit:.0f} s, in: {where}"
-    return f"the worker ended: {_how_it_ended(process)}"
+def _stacks(job: Job) -> str:
+    """Where every thread of the worker was at its limit."""
+    time.sleep(GRACE)  # until they are written
+    path = job.scratch / STACKS
+    return path.read_text(errors="replace")[:1500] if path.exists() else "unknown"
 
 
 def _how_it_ended(process: BaseProcess) -> str:

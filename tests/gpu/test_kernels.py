@@ -9,32 +9,34 @@ import pytest
 import torch
 
 from phonofilm.kernels import check
+from phonofilm.kernels.cases import Sizes, cases
 from phonofilm.kernels.choice import choose_kernels, use_kernels
+from phonofilm.kernels.hardware import has_fp8
 from tests.gpu.small_models import apart, experts, resident
 
 needs_triton = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None,
     reason="the package triton is not installed: pip install phonofilm[kernels]",
 )
-# dtype, width, batch, tokens on a card and in the interpreter, error allowed: released widths and odd ones.
+# Released widths and an odd one; rows on a card, and as few as an interpreter can do.
 CASES = [
-    (torch.float32, 1536, 2, 403, 3, 1e-5),
-    (torch.bfloat16, 5120, 1, 2156, 2, 2**-7),
-    (torch.bfloat16, 1536, 3, 36, 2, 2**-7),
-    (torch.float32, 384, 2, 1, 1, 1e-5),
+    (torch.float32, Sizes(width=1536, tokens=403), Sizes(width=1536, tokens=1)),
+    (torch.bfloat16, Sizes(width=5120, tokens=2156, batch=1), Sizes(width=5120, tokens=1, batch=1)),
+    (torch.bfloat16, Sizes(width=1536, tokens=36, batch=3), Sizes(width=1536, tokens=1)),
+    (torch.float32, Sizes(width=384, tokens=1), Sizes(width=384, tokens=1)),
 ]
 
 
 @needs_triton
-@pytest.mark.parametrize(("dtype", "width", "batch", "tokens", "few", "allowed"), CASES)
+@pytest.mark.parametrize(("dtype", "sizes", "few"), CASES)
 def test_every_kernel_answers_what_pytorch_answers(
-    device: torch.device, dtype: torch.dtype, width: int, batch: int, tokens: int, few: int, allowed: float
+    device: torch.device, dtype: torch.dtype, sizes: Sizes, few: Sizes
 ) -> None:
-    count = tokens if device.type == "cuda" else few
     generator = torch.Generator(device).manual_seed(1)
-    for name, fused, eager in check.trials(device, dtype, width, generator, batch, count):
-        with torch.no_grad():
-            assert apart(list(fused()), list(eager())) < allowed, name
+    chosen = sizes if device.type == "cuda" else few
+    with torch.no_grad():
+        for case in cases(device, dtype, chosen, generator, fp8=has_fp8(device)):
+            assert case.error() <= case.allowed, case.name
 
 
 @needs_triton

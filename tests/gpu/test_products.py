@@ -8,7 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from phonofilm.kernels import ops
-from phonofilm.models.quantized import QuantizedLinear, quantize_rows
+from phonofilm.kernels.hardware import has_fp8
+from phonofilm.models.eight_bit_rows import quantize_rows
+from phonofilm.models.quantized import QuantizedLinear
 from tests.gpu.small_models import apart
 
 # Rows of the picture, the sound, a short clip's sound, the text; only the last is a multiple of 256.
@@ -17,7 +19,7 @@ ROWS = (43_120, 403, 36, 512)
 
 @pytest.fixture
 def layer(device: torch.device) -> QuantizedLinear:
-    if device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 9):
+    if not has_fp8(device):
         pytest.skip("this card multiplies no fp8")
     torch.manual_seed(0)
     plain = nn.Linear(64, 48, dtype=torch.bfloat16).eval().requires_grad_(False)
