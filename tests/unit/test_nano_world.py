@@ -114,3 +114,10 @@ def test_all_scenes_appear_and_an_unknown_one_is_refused() -> None:
     assert {make_clip(seed, num_frames=1, size=16).attributes["scene"] for seed in range(40)} == set(SCENES)
     with pytest.raises(InputError, match="use one of ball"):
         make_clip(0, scene="submarine")
+
+
+def test_a_ball_comes_to_rest_in_a_long_clip() -> None:
+    """Each bounce is shorter than the one before, so without a rest there would be no end of them."""
+    clip = make_clip(2, scene="ball", size=16, num_frames=24 * 30)
+    assert 5 < len(clip.events) < 100
+    assert clip.events[-1].time < 29

@@ -11,6 +11,7 @@ from phonofilm.nano.world.stage import Event, Scene, Stage
 
 GRAVITY = 6.4  # picture heights per second squared
 FLOOR = 0.84
+AT_REST = 1e-4  # of the picture's height: a ball that bounces lower lies still, or it would bounce without end
 RADIUS = {"small": 0.085, "medium": 0.12, "large": 0.165}
 FLOORS = {"wood": (150, 98, 52), "metal": (112, 128, 146), "stone": (92, 86, 80)}
 
@@ -77,7 +78,7 @@ def _bounce(
     reference = np.sqrt(2 * GRAVITY * 0.65)
     impacts, speeds = [], []
     height = np.zeros_like(times)
-    while start < stage.seconds:
+    while start < stage.seconds and apex > AT_REST:
         inside = (times >= start) & (times < end)
         height[inside] = np.maximum(apex - 0.5 * GRAVITY * (times[inside] - centre) ** 2, 0)
         if end < stage.seconds - 0.02:
