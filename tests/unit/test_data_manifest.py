@@ -1,4 +1,4 @@
-"""A manifest is read from every form that users have, and what is wrong with it is told with its line."""
+"""A manifest is read from every form that users have, and what is wrong with it is reported with its line."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from phonofilm.data.manifest import Item, read_manifest
+from phonofilm.data.sets import read_sources
 from phonofilm.errors import InputError
 
 
@@ -60,7 +61,7 @@ def test_csv_and_jsonl_say_the_same(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "message"),
     [
         ("m.csv", "file,caption\nb.mp4,x\nnone.mp4,x\n", "line 3: no file at"),
         ("m.csv", "file,caption\nb.mp4,one, two\n", "line 2: more values than columns"),
@@ -82,12 +83,57 @@ def test_csv_and_jsonl_say_the_same(folder: Path) -> None:
         ("m.json", "{}", "expected a list"),
         ("m.json", '[{"file": "b.mp4"}, {"file": "q.mp4"}]', "entry 2: no file at"),
         ("m.yaml", "", "is no manifest"),
+        ("m.json", "[" * 100_000, "nested more than 64 levels"),
+        ("m.jsonl", '{"file": "b.mp4"}\n' + "[" * 100_000, "line 2: it is nested more than 64 levels"),
+        ("m.jsonl", '{"file": "b.mp4", "repeats": ' + "9" * 5000 + "}", "line 1: it holds an integer of 5,000 digits"),
+        ("m.csv", "file,caption,repeats\nb.mp4,x," + "9" * 5000 + "\n", "repeats '999.* is not a whole number"),
+        ("m.jsonl", '{"file": "b.mp4", "repeats": 1001}', "from 1 to 1000"),
+        ("m.jsonl", '{"file": "b.mp4", "start": "1e999999999"}', "not a number of seconds"),
+        ("m.jsonl", '{"file": "b.mp4", "start": 1e999}', "line 1: it holds 1e999"),
+        ("m.jsonl", '{"file": "b.mp4", "end": NaN}', "line 1: it holds NaN"),
+        ("m.jsonl", '{"file": "' + "n" * 5000 + '"}', "line 1: no file at .*cannot be reached"),
+        ("m.jsonl", '{"file": "b\\u0000.mp4"}', "NUL"),
+        ("m.jsonl", '{"file": "."}', "that is a folder"),
+        ("m.jsonl", '{"file": "b.mp4", "caption": "\\ud800"}', "half of a character"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_place(folder: Path, name: str, text: str, told: str) -> None:
+def test_a_mistake_is_reported_with_its_place(folder: Path, name: str, text: str, message: str) -> None:
     (folder / name).write_text(text)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         read_manifest(folder / name)
+
+
+def test_every_mistake_is_one_short_line(folder: Path) -> None:
+    (folder / "m.jsonl").write_text('["' + "x" * 100_000 + '"]')
+    with pytest.raises(InputError) as raised:
+        read_manifest(folder / "m.jsonl")
+    assert len(str(raised.value)) < 1000
+    assert len(str(raised.value).splitlines()) == 1
+
+
+def test_a_caption_may_hold_separators_that_are_no_line_feeds(folder: Path) -> None:
+    (folder / "m.jsonl").write_text('{"file": "b.mp4", "caption": "a\u2028b\x85c"}\n', encoding="utf-8")
+    assert read_manifest(folder / "m.jsonl")[0].caption == "a\u2028b\x85c"
+    (folder / "m.csv").write_text('file,caption\nb.mp4,"a\u2028b"\n', encoding="utf-8")
+    assert read_manifest(folder / "m.csv")[0].caption == "a\u2028b"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- &a {path: x}\n- *a\n", "aliases"),
+        ("[" * 20_000, "not YAML"),
+        ("- {path: clips, weight: " + "9" * 5000 + "}", "not YAML|weight"),
+        ("- \x00", "not YAML"),
+        ("- {path: clips, weight: .nan}", "weight nan is outside"),
+    ],
+)
+def test_sets_that_cannot_be_read_are_one_line(folder: Path, text: str, message: str) -> None:
+    (folder / "sets.yaml").write_text(text)
+    with pytest.raises(InputError, match=message) as raised:
+        read_sources(folder / "sets.yaml")
+    assert len(str(raised.value).splitlines()) == 1
+    assert len(str(raised.value)) < 1000
 
 
 def test_text_that_is_not_utf8(folder: Path) -> None:

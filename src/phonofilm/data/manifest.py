@@ -6,6 +6,7 @@ Nothing here opens a clip.
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -14,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from phonofilm.errors import InputError
+from phonofilm.untrusted import MAX_JSON_BYTES, file_fault, parse_fraction, parse_json, require_file, shown
 
 CLIP_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".gif"})
 MANIFEST_NAMES = tuple(f"{stem}{suffix}" for stem in ("metadata", "manifest") for suffix in (".json", ".jsonl", ".csv"))
 # What other tools call our columns; the original's metadata.json says video_path.
 ALIASES = {"video_path": "file", "video": "file", "path": "file", "text": "caption", "audio_path": "audio"}
+MOST_REPEATS = 1000
 COLUMNS = ("file", "caption", "audio", "start", "end", "repeats")
 
 
@@ -108,10 +111,7 @@ def _from_file(path: Path) -> tuple[Item, ...]:
 
 
 def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:
-    try:
-        rows = json.loads(_text(path))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from None
+    rows = _parsed(_text(path), str(path))
     if not isinstance(rows, list):
         raise InputError(f'{path} holds a {type(rows).__name__}; expected a list of {{"video_path", "caption"}}')
     for number, row in enumerate(rows, start=1):
@@ -119,17 +119,25 @@ def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _jsonl_rows(path: Path) -> Iterator[tuple[str, Any]]:
-    for number, line in enumerate(_text(path).splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            yield f"{path}, line {number}", json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}, line {number}: not JSON ({error.msg})") from None
+    # by line feeds alone: a caption may hold other separators of lines
+    for number, line in enumerate(_text(path).split("\n"), start=1):
+        if line.strip():
+            yield f"{path}, line {number}", _parsed(line, str(path), number)
+
+
+def _parsed(text: str, path: str, line: int | None = None) -> Any:
+    """The value of a whole file's JSON, or of that line's. Raises InputError with the place."""
+    try:
+        return parse_json(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}, line {line or error.lineno}: not JSON ({error.msg})") from None
+    except ValueError as error:
+        place = path if line is None else f"{path}, line {line}"
+        raise InputError(f"{place}: {error}") from None
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[str, Any]]:
-    reader = csv.DictReader(_text(path).splitlines(keepends=True), strict=True)
+    reader = csv.DictReader(io.StringIO(_text(path), newline=""), strict=True)
     try:
         for row in reader:
             where = f"{path}, line {reader.line_num}"
@@ -143,12 +151,12 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, Any]]:
 
 def _item(row: Any, folder: Path, where: str) -> Item:
     if not isinstance(row, Mapping):
-        raise InputError(f"{where}: {row!r} is not an object with file and caption")
+        raise InputError(f"{where}: {shown(repr(row))} is not an object with file and caption")
     values: dict[str, Any] = {}
     for key, value in row.items():
         column = ALIASES.get(key, key)
         if column not in COLUMNS:
-            raise InputError(f"{where}: unknown column {key!r}; known are {', '.join(COLUMNS)}")
+            raise InputError(f"{where}: unknown column {shown(repr(key))}; known are {', '.join(COLUMNS)}")
         if column in values:
             raise InputError(f"{where}: {column} is given twice, the second time as {key!r}")
         values[column] = value
@@ -171,19 +179,28 @@ def _item(row: Any, folder: Path, where: str) -> Item:
 
 
 def _caption(value: Any, where: str) -> str | None:
-    if value is not None and not isinstance(value, str):
-        raise InputError(f"{where}: caption {value!r} is not text")
-    return None if value is None else value.strip()
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise InputError(f"{where}: caption {shown(repr(value))} is not text")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{where}: caption {shown(repr(value))} holds half of a character (a lone surrogate)"
+        ) from None
+    return value.strip()
 
 
 def _path(value: Any, name: str, folder: Path, where: str) -> Path | None:
     if value is None:
         return None
     if not isinstance(value, str) or not value:
-        raise InputError(f"{where}: {name} {value!r} is not a path")
+        raise InputError(f"{where}: {name} {shown(repr(value))} is not a path")
     path = folder / value
-    if not path.is_file():
-        raise InputError(f"{where}: no {name} at {path}")
+    fault = file_fault(path)
+    if fault is not None:
+        raise InputError(f"{where}: no {name} at {shown(path)}: {fault}")
     return path
 
 
@@ -191,9 +208,9 @@ def _seconds(value: Any, name: str, where: str) -> Fraction | None:
     if value is None:
         return None
     try:
-        seconds = Fraction(str(value))
-    except (ValueError, ZeroDivisionError):
-        raise InputError(f"{where}: {name} {value!r} is not a number of seconds") from None
+        seconds = parse_fraction(str(value))
+    except ValueError:
+        raise InputError(f"{where}: {name} {shown(repr(value))} is not a number of seconds") from None
     if seconds < 0:
         raise InputError(f"{where}: {name} {value} is before the clip's first frame; use 0 or more seconds")
     return seconds
@@ -201,12 +218,18 @@ def _seconds(value: Any, name: str, where: str) -> Fraction | None:
 
 def _repeats(value: Any, where: str) -> int:
     text = str(value)
-    if not text.isdecimal() or int(text) < 1:
-        raise InputError(f"{where}: repeats {value!r} is not a whole number from 1 on; leave a clip out by its line")
+    if not text.isdecimal() or len(text) > len(str(MOST_REPEATS)) or not 1 <= int(text) <= MOST_REPEATS:
+        raise InputError(
+            f"{where}: repeats {shown(repr(value))} is not a whole number from 1 to {MOST_REPEATS}; leave a clip out by its line"
+        )
     return int(text)
 
 
 def _text(path: Path) -> str:
+    require_file(path)
+    size = path.stat().st_size
+    if size > MAX_JSON_BYTES:
+        raise InputError(f"{shown(path)} has {size:,} bytes; at most {MAX_JSON_BYTES:,} are read")
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

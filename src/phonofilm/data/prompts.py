@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from phonofilm.errors import InputError, MissingExtraError
+from phonofilm.untrusted import MAX_JSON_DEPTH, require_file, shown
 
 NOTHING = "NONE"
+MOST_YAML_BYTES = 2**20
 
 VISUAL = """\
 These are frames of one short video clip, in order, each with its time. Describe in one paragraph of plain prose what the
@@ -89,28 +91,40 @@ def read_prompts(path: Path) -> Prompts:
 
     Raises InputError for a file that is none or has another key.
     """
-    told = read_yaml(path)
+    texts = read_yaml(path)
     known = [field.name for field in fields(Prompts)]
-    if not isinstance(told, Mapping) or not all(isinstance(text, str) and text.strip() for text in told.values()):
+    if not isinstance(texts, Mapping) or not all(isinstance(text, str) and text.strip() for text in texts.values()):
         raise InputError(f"{path}: expected texts under some of {', '.join(known)}")
-    unknown = [str(key) for key in told if key not in known]
+    unknown = [str(key) for key in texts if key not in known]
     if unknown:
         raise InputError(f"{path}: unknown prompt {unknown[0]!r}; known are {', '.join(known)}")
-    return Prompts(**told)
+    return Prompts(**texts)
 
 
 def read_yaml(path: Path) -> Any:
-    """A YAML file's plain values. Raises InputError for one that is missing or not YAML."""
+    """A YAML file's plain values. Raises InputError for one that is missing, not YAML, or that refers to itself (aliases)."""
     try:
         import yaml
     except ImportError as error:
         raise MissingExtraError("pyyaml", "data") from error
-    if not path.is_file():
-        raise InputError(f"no file at {path}")
+    require_file(path)
+    size = path.stat().st_size
+    if size > MOST_YAML_BYTES:
+        raise InputError(f"{shown(path)} has {size:,} bytes; at most {MOST_YAML_BYTES:,} are read")
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not YAML: {error}") from error
+        text = path.read_text(encoding="utf-8")
+        depth = 0
+        for event in yaml.parse(text):  # as it is read: what is nested without end takes time without end
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_JSON_DEPTH:
+                raise InputError(
+                    f"{shown(path)} is not YAML that is read: it is nested more than {MAX_JSON_DEPTH} levels deep"
+                )
+            if isinstance(event, yaml.AliasEvent):
+                raise InputError(f"{shown(path)} refers back to parts of itself (aliases, *name); write them out")
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(f"{shown(path)} is not YAML: {shown(' '.join(str(error).split()))}") from error
 
 
 def as_yaml(texts: Mapping[str, str]) -> str:

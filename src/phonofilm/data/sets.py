@@ -17,6 +17,7 @@ from phonofilm.data.probe import probe
 from phonofilm.data.prompts import read_yaml
 from phonofilm.data.windows import ClipWindow, Plan, windows_of
 from phonofilm.errors import InputError
+from phonofilm.untrusted import shown
 
 logger = logging.getLogger(__name__)
 
@@ -53,13 +54,13 @@ def read_items(path: Path) -> tuple[Item, ...]:
 
 
 def _source(row: Any, path: Path, number: int) -> Source:
-    told = {"path": row} if isinstance(row, str) else row
-    if not isinstance(told, dict) or not isinstance(told.get("path"), str) or not set(told) <= {"path", "weight"}:
-        raise InputError(f"{path}, entry {number}: {row!r} is not a path, or a path with a weight")
-    weight = told.get("weight", 1)
+    entry = {"path": row} if isinstance(row, str) else row
+    if not isinstance(entry, dict) or not isinstance(entry.get("path"), str) or not set(entry) <= {"path", "weight"}:
+        raise InputError(f"{path}, entry {number}: {shown(repr(row))} is not a path, or a path with a weight")
+    weight = entry.get("weight", 1)
     if isinstance(weight, bool) or not isinstance(weight, int | float):
-        raise InputError(f"{path}, entry {number}: weight {weight!r} is not a number")
-    return Source(path.parent / told["path"], weight)
+        raise InputError(f"{path}, entry {number}: weight {shown(repr(weight))} is not a number")
+    return Source(path.parent / entry["path"], weight)
 
 
 @dataclass(frozen=True)
