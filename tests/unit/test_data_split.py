@@ -60,6 +60,49 @@ def test_scenes_are_found_on_their_first_frame(film: Path, tmp_path: Path) -> No
     assert {(item.file.resolve(), item.caption) for item in read_manifest(out)} == {(film, None)}
 
 
+def flashing(frames: np.ndarray, period: int, bright: int) -> np.ndarray:
+    """White for `bright` of every `period` frames."""
+    made = frames.copy()
+    made[np.arange(len(frames)) % period < bright] = 255
+    return made
+
+
+THREE = np.concatenate([scene(72, seed=i) for i in range(3)])
+
+
+@pytest.mark.parametrize(
+    ("frames", "count"),
+    [
+        (flashing(THREE, 9, 2), 3),
+        (flashing(THREE, 24, 3), 3),
+        (np.concatenate([THREE[:72], flashing(THREE[72:144], 9, 2), THREE[144:]]), 3),
+        (flashing(scene(150, seed=4), 10, 2), 1),
+    ],
+    ids=["all flash", "slowly", "the middle one", "one scene"],
+)
+def test_flashes_are_no_cuts_and_hide_none(tmp_path: Path, frames: np.ndarray, count: int) -> None:
+    save_clip(Clip(frames, Fraction(RATE)), tmp_path / "films" / "film.mp4")
+    done = run(tmp_path / "films", "-o", tmp_path / "out", "--longest", 0)
+    assert done.exit_code == 0, done.output
+    assert f"{count} scenes of 1 clips" in done.output
+    assert "film.mp4: " in done.output
+    assert "taken for flashes, not for cuts" in done.output
+    if count == 3:
+        assert stretches(tmp_path / "out") == [pytest.approx((begin, begin + 3)) for begin in (0, 3, 6)]
+    again = run(tmp_path / "films", "-o", tmp_path / "out", "--longest", 0)
+    assert "taken for flashes" in again.output
+
+
+def test_a_record_that_was_changed_is_reported(film: Path, tmp_path: Path) -> None:
+    out = tmp_path / "scenes"
+    assert run(film.parent, "-o", out, "--longest", 0).exit_code == 0
+    (record,) = (out / "scenes").glob("*.json")
+    record.write_text('{"scenes": [["1e999999999", "2"]], "flashes": 0}')
+    done = run(film.parent, "-o", out, "--longest", 0)
+    assert done.exit_code == 1
+    assert "looked at again" in done.output
+
+
 def test_a_clip_of_one_scene_stays_as_it_is(film: Path, tmp_path: Path) -> None:
     one = tmp_path / "one"
     save_clip(Clip(scene(72), Fraction(RATE)), one / "a.mp4")

@@ -51,6 +51,10 @@ def split(
             typer.echo(printable(f"{entry.item.name}: {entry.failure}"), err=True)
         elif not entry.rows:
             typer.echo(printable(f"{entry.item.name}: no scene of {shortest:g} s or more"), err=True)
+    for entry in done:
+        if entry.flashes:
+            passed = f"{entry.flashes} sudden changes were taken for flashes, not for cuts; look at its scenes"
+            typer.echo(printable(f"{entry.item.name}: {passed}"), err=True)
     failed = sum(entry.failure is not None for entry in done)
     lost = sum(bool(entry.item.caption) and not any("caption" in row for row in entry.rows) for entry in done)
     typer.echo(

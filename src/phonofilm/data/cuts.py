@@ -44,10 +44,10 @@ def _is_cut(frames: NDArray[np.float32], change: NDArray[np.float32], first: int
     if len(around) and change[first - 1] < STANDS_OUT * np.median(around):
         return False
     before, after = frames[max(0, first - APART) : first], frames[first : first + APART]
-    return all(np.abs(a - b).mean() > CHANGED and _likeness(a, b) < ALIKE for a in before for b in after)
+    return all(np.abs(a - b).mean() > CHANGED and likeness(a, b) < ALIKE for a in before for b in after)
 
 
-def _likeness(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+def likeness(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     """Correlation of two pictures, -1..1; pictures without structure (black, white) are alike only to each other."""
     first, second = a - a.mean(), b - b.mean()
     power = float(np.sqrt((first**2).sum() * (second**2).sum()))

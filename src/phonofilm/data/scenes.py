@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
+from phonofilm.data.cuts import SIDE
+from phonofilm.data.flashes import without_flashes
 from phonofilm.data.manifest import Item
 from phonofilm.data.probe import Facts
 from phonofilm.data.reading import separate_sound
@@ -26,8 +29,16 @@ PAUSE = 0.2  # seconds
 BLOCK = Fraction(60)
 
 
-def scene_starts(path: Path, facts: Facts, first: Fraction, last: Fraction, threshold: float) -> list[Fraction]:
-    """Seconds, after the clip's first frame, of the frames between `first` and `last` at which a new scene begins.
+@dataclass(frozen=True)
+class SceneStarts:
+    """Seconds, after the clip's first frame, at which a new scene begins; how many flashes were passed over."""
+
+    times: tuple[Fraction, ...]
+    flashes: int
+
+
+def scene_starts(path: Path, facts: Facts, first: Fraction, last: Fraction, threshold: float) -> SceneStarts:
+    """The frames between `first` and `last` at which a new scene begins.
 
     threshold: how many times a frame must differ more than those around it (PySceneDetect's adaptive detector).
     """
@@ -40,6 +51,7 @@ def scene_starts(path: Path, facts: Facts, first: Fraction, last: Fraction, thre
     detector = AdaptiveDetector(adaptive_threshold=threshold, min_scene_len=rest)
     times: list[Fraction] = []
     found = []
+    thumbnails = []
     scale = min(1.0, LONG_SIDE / max(facts.height, facts.width))
     with opened(path) as container:
         stream = picture_stream(container)
@@ -56,11 +68,14 @@ def scene_starts(path: Path, facts: Facts, first: Fraction, last: Fraction, thre
             if time < first:
                 continue
             times.append(time)
+            thumbnails.append(frame.reformat(SIDE, SIDE, "gray", interpolation="AREA").to_ndarray())
             small = frame.reformat(max(8, round(frame.width * scale)), max(8, round(frame.height * scale)), "bgr24")
             found += detector.process_frame(FrameTimecode(len(times) - 1, float(facts.rate)), small.to_ndarray())
         if times:
             found += detector.post_process(FrameTimecode(len(times) - 1, float(facts.rate)))
-    return [times[cut.frame_num] for cut in found if cut.frame_num > 0]
+    proposed = sorted({cut.frame_num for cut in found if cut.frame_num > 0})
+    cuts = without_flashes(np.asarray(thumbnails, np.uint8).reshape(-1, SIDE, SIDE), proposed, float(facts.rate))
+    return SceneStarts(tuple(times[start] for start in cuts.starts), cuts.flashes)
 
 
 def pauses(item: Item, facts: Facts, first: Fraction, last: Fraction) -> list[Stretch]:

@@ -25,9 +25,10 @@ from phonofilm.data.windows import stretch
 from phonofilm.errors import InputError, MediaError
 from phonofilm.files import replacing
 from phonofilm.media import read_clip, save_clip
+from phonofilm.untrusted import parse_fraction, read_json_file
 
 MANIFEST = "manifest.jsonl"
-FORMAT = 1  # to be raised whenever the same settings would give other scenes
+FORMAT = 2  # to be raised whenever the same settings would give other scenes
 INTO_PAUSE = Fraction(1, 10)  # seconds; a pause lasts at least twice as long
 REACH = Fraction(1)  # seconds that a scene's edge may move to a pause
 CRF = 10
@@ -54,12 +55,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Scenes:
-    """What one item became: its stretches, or why it failed."""
+    """What one item became: its stretches, or why it failed. flashes: sudden changes that were not taken for cuts."""
 
     item: Item
     rows: tuple[dict[str, Any], ...]
     failure: str | None = None
     found_before: bool = False
+    flashes: int = 0
 
 
 def split(items: Sequence[Item], settings: Settings, folder: Path, *, clips: bool = False) -> Iterator[Scenes]:
@@ -127,14 +129,14 @@ def _scenes(item: Item, settings: Settings, folder: Path, clips: bool) -> Scenes
     first, last = stretch(item, facts)
     before = record.is_file()
     if before:
-        told = json.loads(record.read_text(encoding="utf-8"))
-        found = [(Fraction(begin), Fraction(end)) for begin, end in told]
+        found, flashes = _read_record(record)
     else:
         starts = scene_starts(item.file, facts, first, last, settings.threshold)
         quiet = pauses(item, facts, first, last) if settings.at_pauses else ()
-        found = pieces(first, last, starts, quiet, settings)
+        found, flashes = pieces(first, last, starts.times, quiet, settings), starts.flashes
+        values = {"scenes": [[str(begin), str(end)] for begin, end in found], "flashes": flashes}
         with replacing(record) as temporary:
-            temporary.write_text(json.dumps([[str(begin), str(end)] for begin, end in found]), encoding="utf-8")
+            temporary.write_text(json.dumps(values), encoding="utf-8")
     whole = found == [(first, last)]
     if clips and not whole:
         files = [folder / "clips" / f"{item.file.stem}-{key[:6]}-{i:04d}.mp4" for i in range(1, len(found) + 1)]
@@ -144,7 +146,17 @@ def _scenes(item: Item, settings: Settings, folder: Path, clips: bool) -> Scenes
         parts = [Item(file, None, repeats=item.repeats) for file in files]
     else:
         parts = [item] if whole else [replace(item, caption=None, start=begin, end=end) for begin, end in found]
-    return Scenes(item, tuple(_row(part, folder) for part in parts), found_before=before)
+    return Scenes(item, tuple(_row(part, folder) for part in parts), found_before=before, flashes=flashes)
+
+
+def _read_record(record: Path) -> tuple[list[Stretch], int]:
+    """Scenes and flashes as they were found before. Raises InputError for a file that something else has changed."""
+    try:
+        values = read_json_file(record)
+        scenes = [(parse_fraction(begin), parse_fraction(end)) for begin, end in values["scenes"]]
+        return scenes, int(values["flashes"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{record} cannot be read ({error}); remove it, and its film is looked at again") from error
 
 
 def _write_clip(item: Item, facts: Facts, part: Stretch, file: Path) -> None:
