@@ -15,17 +15,16 @@ from tests.conftest import Golden
 from tests.unit.test_data_doctor import noise, scene
 
 from phonofilm.data.cache import Built, read_index, read_latents, read_text, update_cache
-from phonofilm.data.encoders import Encoders
+from phonofilm.data.encoders import Encoders, Latents
 from phonofilm.data.reading import read_window
 from phonofilm.data.sets import Source, gather
 from phonofilm.data.show import decoded
-from phonofilm.data.windows import Bucket, Plan
-from phonofilm.errors import InputError
+from phonofilm.data.windows import Bucket, ClipWindow, Plan
+from phonofilm.errors import InputError, MediaError
 from phonofilm.media import Clip, save_clip
 from phonofilm.models.layout import read_layout
 from phonofilm.pipeline.conditions import encode_text, encode_video, tokenize
-from phonofilm.training.task.latent_dataset import LatentDataset
-from phonofilm.training.task.packing import pack_cache
+from phonofilm.training.task.cached_clips import CachedClips
 
 PLAN = Plan((Bucket(16, 16, 5),))
 Update = Callable[..., Built]
@@ -122,30 +121,39 @@ def test_items_are_what_the_pipeline_makes(data: Path, cache: Path, update: Upda
         assert torch.equal(item.audio, encoders.audio_vae.encode(torch.from_numpy(clip.audio)[None]).mode()[0].half())
         ids, mask = tokenize(encoders.tokenizer, ["a lamp"])
         text = encode_text(encoders.text_encoder, ids, mask, torch.device("cpu"))
-    told = read_text(cache, entry.text)
-    assert torch.allclose(told.embeds, text.embeds[0, : len(told.tokens)].float(), atol=1e-5)
-    assert told.tokens.tolist() == ids[0, : int(mask.sum())].tolist()
+    cached = read_text(cache, entry.text)
+    assert torch.allclose(cached.embeds, text.embeds[0, : len(cached.tokens)].float(), atol=1e-5)
+    assert cached.tokens.tolist() == ids[0, : int(mask.sum())].tolist()
 
 
-def test_the_trainers_folder_holds_the_cache(cache: Path, update: Update, tmp_path: Path) -> None:
+def test_the_trainer_reads_the_cache_as_it_is(cache: Path, update: Update) -> None:
     update(weight=2)
-    (folder,) = pack_cache(cache, tmp_path / "sets")
-    assert folder.name == "16x16x5"
-    dataset = LatentDataset(folder)
-    assert (len(dataset), dataset.meta.frame_rate) == (6, 24)
-    rows = torch.tensor([0, 1, 2, 3, 4, 5])
-    sample = dataset.sample(rows, torch.device("cpu"))
-    assert sample.has_audio.tolist() == [True] * 4 + [False] * 2
+    clips = CachedClips(cache, seed=0)
     index = read_index(cache)
-    assert torch.equal(sample.video[2], read_latents(cache, index.entries[1].latents).video.float())
-    assert sample.white.shape == sample.video.shape[1:]
-    assert sample.white.std() > 0
-    prompts = dataset.prompts(rows, torch.device("cpu"))
-    assert prompts.tokens[2, : prompts.lengths[2]].tolist() == read_text(cache, index.entries[1].text).tokens.tolist()
-    assert dataset.empty_prompt(torch.device("cpu")).tokens[0].tolist() == read_text(cache, index.empty).tokens.tolist()
-    update(weight=0.5)
-    with pytest.raises(InputError, match=r"has weight 0\.5"):
-        pack_cache(cache, tmp_path / "sets")
+    assert [entry.weight for entry in index.entries] == [2.0] * 3
+    assert {path.name for path in cache.iterdir()} == {"latents", "text", "index.json"}
+    (bucket,) = clips.buckets
+    sample = clips.batch_of(bucket, index.entries[1:], torch.device("cpu")).sample
+    assert torch.equal(sample.video[0], read_latents(cache, index.entries[1].latents).video.float())
+    assert sample.has_audio.tolist() == [True, False]
+
+
+@pytest.mark.parametrize(("track", "value"), [("video", float("nan")), ("audio", float("inf"))])
+def test_latents_that_are_not_finite_are_refused_by_the_clips_name(
+    track: str, value: float, cache: Path, encoders: Encoders, update: Update, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = encoders.latents
+
+    def broken(window: ClipWindow) -> Latents:
+        latents = made(window)
+        if window.item.file.name == "1.mp4":
+            getattr(latents, track).view(-1)[3] = value
+        return latents
+
+    monkeypatch.setattr(encoders, "latents", broken)
+    with pytest.raises(MediaError, match=rf"1\.mp4@0\.000: 1 of .* numbers of its {track} latents are not finite"):
+        update()
+    assert not (cache / "index.json").exists()
 
 
 def test_what_cannot_be_cached_is_told_before_anything_is_encoded(data: Path, cache: Path, update: Update) -> None:

@@ -13,8 +13,8 @@ from tests.media_makers import write_frames_at
 from typer.testing import CliRunner, Result
 
 from phonofilm.cli.main import app
+from phonofilm.data.cache import read_index
 from phonofilm.media import Clip, load_image, save_clip
-from phonofilm.training.task.latent_dataset import LatentDataset
 
 
 def run(*arguments: object) -> Result:
@@ -84,12 +84,13 @@ def test_cache_and_show(folder: Path, tmp_path: Path, basic: Golden) -> None:
     made = run("cache", folder, "-o", out, *small)
     assert made.exit_code == 0, made.output
     assert "latents: 2 made, 0 kept; text: 3 made, 0 kept; 0 stale files removed" in made.output
-    assert f"for training: {out / 'sets' / '16x16x5'}" in made.output.replace("\n", "")
+    assert f"train on it with data.cache={out}" in made.output.replace("\n", "")
+    assert {path.name for path in out.iterdir()} == {"latents", "text", "index.json"}
     several = run(
         "cache", folder, folder, "--weight", 1, "--weight", 2, "-o", out, *small, "--windows", "several", "--count", 3
     )
     assert "latents: 4 made, 2 kept; text: 0 made, 3 kept" in several.output
-    assert len(LatentDataset(out / "sets" / "16x16x5")) == 18
+    assert sum(entry.weight for entry in read_index(out).entries) == 18
     shown = run("show", out, "--first", 1, "-n", 2, "--device", "cpu")
     assert shown.exit_code == 0, shown.output
     sheets = sorted((out / "sheets").glob("*.png"))
@@ -97,7 +98,8 @@ def test_cache_and_show(folder: Path, tmp_path: Path, basic: Golden) -> None:
     assert load_image(sheets[0]).width > 400
     assert run("cache", folder, "--weight", 1, "--weight", 1, "-o", out, *small).exit_code == 2
     (folder / "sets.yaml").write_text("- {path: ., weight: 1.5}\n")
-    assert "has weight 1.5" in run("cache", folder / "sets.yaml", "-o", out, *small).output
+    assert run("cache", folder / "sets.yaml", "-o", out, *small).exit_code == 0
+    assert {entry.weight for entry in read_index(out).entries} == {1.5}
 
 
 def test_silent_clips_can_be_refused(folder: Path, tmp_path: Path, basic: Golden) -> None:

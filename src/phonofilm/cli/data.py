@@ -22,7 +22,6 @@ app = typer.Typer(
 app.command()(split.split)
 app.command()(caption.caption)
 
-SETS = "sets"
 DEFAULT_BUCKET = "64x64x49"
 
 Data = Annotated[
@@ -60,7 +59,7 @@ def doctor(
 ) -> None:
     """Examine every clip and caption for what would teach the model something wrong; exit code 1 when unfit."""
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import Progress
 
     from phonofilm.cli.terminal import json_text
     from phonofilm.data.doctor import examine
@@ -73,9 +72,11 @@ def doctor(
         check_empty(fix)
     items = read_items(data)
     plan = _plan(bucket, windows, count, frame_rate, seed)
-    progress = Console(stderr=True)
-    examined = examine(items, plan, refuse_silent=refuse_silent)
-    found = list(track(examined, "Examining", len(items), console=progress, disable=as_json, transient=True))
+    with Progress(console=Console(stderr=True), disable=as_json, transient=True) as bars:
+        bar = bars.add_task("Examining", total=len(items))
+        found = examine(
+            items, plan, refuse_silent=refuse_silent, progress=lambda done: bars.update(bar, completed=done)
+        )
     flat = [finding for about in found for finding in about]
     if as_json:
         typer.echo(json_text(plain(flat, len(items))))
@@ -115,7 +116,6 @@ def cache(
     from phonofilm.data.cache import update_cache
     from phonofilm.data.sets import Source, gather
     from phonofilm.errors import InputError
-    from phonofilm.training.task.packing import pack_cache
 
     weights = weight or [1] * len(data)
     if len(weights) != len(data):
@@ -123,9 +123,6 @@ def cache(
     plan = _plan(bucket, windows, count, frame_rate, seed)
     sources = [Source(path, share) for path, share in zip(data, weights, strict=True)]
     entries = gather(sources, plan, refuse_silent=refuse_silent)
-    uneven = next((entry for entry in entries if entry.weight != int(entry.weight)), None)
-    if uneven is not None:
-        raise InputError(f"{uneven.window.name} has weight {uneven.weight:g}; the trainer's folders need whole numbers")
     encoders = _encoders(model, device)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, transient=True) as bars:
@@ -133,11 +130,9 @@ def cache(
         built = update_cache(
             output, entries, model, encoders, lambda done, total: bars.update(bar, completed=done, total=total)
         )
-    folders = pack_cache(output, output / SETS)
     typer.echo(f"latents: {built.latents_made} made, {built.latents_kept} kept; ", nl=False)
     typer.echo(f"text: {built.text_made} made, {built.text_kept} kept; {built.removed} stale files removed")
-    for folder in folders:
-        typer.echo(f"for training: {folder}")
+    typer.echo(f"train on it with data.cache={output}")
 
 
 @app.command()

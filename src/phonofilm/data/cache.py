@@ -18,10 +18,11 @@ from torch import Tensor
 from phonofilm.data.encoders import CaptionText, Encoders, Latents
 from phonofilm.data.keys import autoencoder_hash, latent_key, remembering_hashes, text_hash, text_key, white_key
 from phonofilm.data.sets import Weighted
-from phonofilm.data.windows import Bucket, parse_bucket
-from phonofilm.errors import InputError
+from phonofilm.data.windows import Bucket, ClipWindow, parse_bucket
+from phonofilm.errors import InputError, MediaError
 from phonofilm.files import replacing
 from phonofilm.pipeline.conditions import clean_prompt
+from phonofilm.untrusted import read_json_file
 
 INDEX = "index.json"
 LATENTS, TEXT = "latents", "text"
@@ -85,6 +86,7 @@ def update_cache(
     for number, (key, window) in enumerate(windows.items(), start=1):
         if not _path(folder, LATENTS, key).exists():
             latents = encoders.latents(window)
+            _check_finite(latents, window)
             _write(_path(folder, LATENTS, key), vars(latents))
             made_latents += 1
         if progress is not None:
@@ -102,14 +104,25 @@ def update_cache(
     return Built(made_latents, len(windows) - made_latents, made_text, len(captions) - made_text, removed)
 
 
+def _check_finite(latents: Latents, window: ClipWindow) -> None:
+    """Raises MediaError: training on such latents would fail much later, and not name the clip."""
+    for track, tensor in vars(latents).items():
+        bad = int((~tensor.isfinite()).sum())
+        if bad:
+            raise MediaError(
+                f"{window.name}: {bad} of the {tensor.numel()} numbers of its {track} latents are not finite; look at the clip "
+                f"({window.item.file}) with phonofilm data doctor, and leave it out"
+            )
+
+
 def read_index(folder: Path) -> Index:
     """The index of a cache. Raises InputError when there is none or it is of another format."""
     path = folder / INDEX
     if not path.is_file():
         raise InputError(f"{folder} is no cache: it has no {INDEX}; make one with phonofilm data cache")
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        return Index(**{**told, "entries": tuple(Entry(**entry) for entry in told["entries"])})
+        values = read_json_file(path)
+        return Index(**{**values, "entries": tuple(Entry(**entry) for entry in values["entries"])})
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path} cannot be read ({error}); make the cache again") from error
 
