@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -119,6 +120,42 @@ def test_sound_longer_or_shorter_than_the_picture_is_no_drift() -> None:
         "drift",
         "drift",
     ]
+
+
+@pytest.mark.parametrize("gap", [0.48, -0.48, 1 / 3])
+def test_a_start_gap_is_no_drift(gap: float) -> None:
+    """12 s of sound that begins 0.48 s off, to the picture's end or as long as the picture: 25/24 is a wrong clock, too."""
+    for sound in (12.0, 12.0 - gap):
+        assert drift_trouble(Fraction(12), Fraction(sound), Fraction(24), Fraction(gap)) is None
+    assert drift_trouble(Fraction(12), Fraction(12.5), Fraction(24), Fraction(0)) is not None
+
+
+def test_sound_that_holds_no_numbers_is_an_error(tmp_path: Path) -> None:
+    picture = save_clip(clip(wave=noise(1)), tmp_path / "a.mp4")
+    sound = tmp_path / "a.wav"
+    wave = noise(1)[0]
+    wave[4800:4900] = np.nan
+    data = wave.astype("<f4").tobytes()
+    header = struct.pack(
+        "<4sI4s4sIHHIIHH4sI",
+        b"RIFF",
+        36 + len(data),
+        b"WAVE",
+        b"fmt ",
+        16,
+        3,
+        1,
+        48000,
+        192000,
+        4,
+        32,
+        b"data",
+        len(data),
+    )
+    sound.write_bytes(header + data)
+    (found,) = examine([Item(picture, "a square", sound)], PLAN)
+    assert [(finding.severity, finding.kind) for finding in found] == [("error", "unreadable")]
+    assert "not numbers" in found[0].message
 
 
 @pytest.mark.parametrize(("stretch", "expected"), [(1, []), (Fraction(102, 100), [("error", "drift")])])

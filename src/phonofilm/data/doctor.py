@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +15,9 @@ from phonofilm.data.captions import caption_findings
 from phonofilm.data.cuts import cuts, thumbnails
 from phonofilm.data.findings import Finding
 from phonofilm.data.hearing import Trouble, drift_trouble, sound_troubles
-from phonofilm.data.lag import measured_offset, offset_findings
+from phonofilm.data.lag import KIND, offset_findings, pooled_finding, read_beginnings
 from phonofilm.data.manifest import Item
+from phonofilm.data.offset import Beginnings, Offset, estimate_offset
 from phonofilm.data.probe import Facts, probe
 from phonofilm.data.windows import ClipWindow, Plan, windows_of
 from phonofilm.errors import InputError, MediaError
@@ -23,28 +27,92 @@ from phonofilm.media.clip_checks import PictureReport
 FROZEN = 0.99
 
 
-def examine(items: Sequence[Item], plan: Plan, *, refuse_silent: bool = False) -> Iterator[list[Finding]]:
-    """The findings of each clip in turn (the captions' among them); nothing is raised for a clip that is broken."""
-    for item, captions in zip(items, caption_findings(items), strict=True):
-        yield [*_clip_findings(item, plan, refuse_silent), *captions]
+@dataclass(frozen=True)
+class _Examined:
+    """One clip: its findings, and, where its own offset was looked for, what it rests on and the kind of its file."""
+
+    item: Item
+    findings: list[Finding]
+    facts: Facts | None = None
+    beginnings: Beginnings | None = None
+
+    @property
+    def source(self) -> tuple[Path, Fraction, int, int] | None:
+        """Clips of one folder with one frame rate and size are taken for one source's."""
+        facts = self.facts
+        return None if facts is None else (self.item.file.parent, facts.rate, facts.width, facts.height)
 
 
-def _clip_findings(item: Item, plan: Plan, refuse_silent: bool) -> list[Finding]:
-    lags: list[Finding] = []
+def examine(
+    items: Sequence[Item],
+    plan: Plan,
+    *,
+    refuse_silent: bool = False,
+    progress: Callable[[int], None] = lambda done: None,
+) -> list[list[Finding]]:
+    """The findings of each clip (the captions' among them); nothing is raised for a clip that is broken.
+
+    `progress(done)` counts clips. An offset that one clip is too short to show is looked for in all clips of its source.
+    """
+    examined = []
+    for done, item in enumerate(items, start=1):
+        examined.append(_examined(item, plan, refuse_silent))
+        progress(done)
+    pooled = _pooled_offsets(examined)
+    return [
+        [*pooled.get(index, clip.findings), *captions]
+        for index, (clip, captions) in enumerate(zip(examined, caption_findings(items), strict=True))
+    ]
+
+
+def _pooled_offsets(examined: Sequence[_Examined]) -> dict[int, list[Finding]]:
+    """By a clip's number: its findings with the offset of its source, where it has none of its own."""
+    sources: dict[object, list[int]] = defaultdict(list)
+    for index, clip in enumerate(examined):
+        sources[clip.source].append(index)
+    found = {}
+    for members in sources.values():
+        # stretches of one file were read from the same beginnings, which count once
+        files = {(clip.item.file, clip.item.audio): clip.beginnings for clip in (examined[index] for index in members)}
+        beginnings = [own for own in files.values() if own is not None]
+        if len(beginnings) < 2:
+            continue
+        source = estimate_offset(beginnings)
+        for index in members:
+            findings = _with_offset_of_source(examined[index], source, len(beginnings))
+            if findings is not None:
+                found[index] = findings
+    return found
+
+
+def _with_offset_of_source(clip: _Examined, source: Offset, clips: int) -> list[Finding] | None:
+    """The clip's findings with what its source says; None where it has an offset of its own, or the source says nothing."""
+    unknown = [finding for finding in clip.findings if finding.kind == KIND and finding.value is None]
+    if not unknown or clip.facts is None or clip.beginnings is None:
+        return None
+    pooled = pooled_finding(clip.item.name, clip.beginnings, source, clips, clip.facts.rate)
+    return None if pooled is None else [*(finding for finding in clip.findings if finding not in unknown), pooled]
+
+
+def _examined(item: Item, plan: Plan, refuse_silent: bool) -> _Examined:
+    offset: list[Finding] = []
+    facts: Facts | None = None
+    beginnings: Beginnings | None = None
     try:
         facts, report = probe(item.file), check_container(item.file)
         troubles = [*_picture(report), *_sound(item, report, refuse_silent)]
         times, frames = thumbnails(item.file)
         troubles += _windows(item, facts, plan, times, frames)
         if all(trouble.kind != "no_sound" for trouble in troubles):
-            lags = offset_findings(item.name, measured_offset(item, facts, times, frames), facts.rate)
+            beginnings = read_beginnings(item, facts, times, frames)
+            offset = offset_findings(item.name, estimate_offset([beginnings]), facts.rate)
     except (MediaError, InputError) as error:
         troubles = [Trouble(True, "unreadable", str(error))]
     found = [
         Finding("error" if t.severe else "warning", item.name, t.kind, t.message, t.value, t.kind == "start_gap")
         for t in troubles
     ]
-    return found + lags
+    return _Examined(item, found + offset, facts, beginnings)
 
 
 def _picture(report: ContainerReport) -> Iterator[Trouble]:
@@ -64,7 +132,7 @@ def _sound(item: Item, report: ContainerReport, refuse_silent: bool) -> list[Tro
         sound = check_container(item.audio).sound
         if sound is None:
             return [Trouble(True, "no_sound", f"{item.audio.name} has no sound")]
-        return [*sound_troubles(item.audio, sound), *_lengths(picture, sound.duration)]
+        return [*sound_troubles(item.audio, sound), *_lengths(picture, sound.duration, Fraction(0))]
     if report.sound is None:
         return [Trouble(refuse_silent, "no_sound", "no sound track; only the picture is learnt")]
     gap = report.start_difference
@@ -73,12 +141,12 @@ def _sound(item: Item, report: ContainerReport, refuse_silent: bool) -> list[Tro
     if abs(gap) > 1 / picture.frame_rate:
         message = f"the sound starts {_ms(gap)} {'after' if gap > 0 else 'before'} the picture"
         found.append(Trouble(True, "start_gap", message, float(gap)))
-    return found + _lengths(picture, gap + report.sound.duration)
+    return found + _lengths(picture, report.sound.duration, gap)
 
 
-def _lengths(picture: PictureReport, seconds: Fraction) -> list[Trouble]:
-    """`seconds`: when the sound ends, after the picture's beginning."""
-    trouble = drift_trouble(picture.duration, seconds, picture.frame_rate)
+def _lengths(picture: PictureReport, seconds: Fraction, gap: Fraction) -> list[Trouble]:
+    """`seconds`: how long the sound is; `gap`: when it begins, after the picture does."""
+    trouble = drift_trouble(picture.duration, seconds, picture.frame_rate, gap)
     return [] if trouble is None else [trouble]
 
 

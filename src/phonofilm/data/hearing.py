@@ -54,10 +54,18 @@ def sound_troubles(path: Path, report: SoundReport) -> list[Trouble]:
     return found + _clock(path)
 
 
-def drift_trouble(picture: Fraction, sound: Fraction, frame_rate: Fraction) -> Trouble | None:
-    """Whether two lengths (seconds) differ as they do when one track was played at another's frame rate."""
-    apart = sound - picture
+def drift_trouble(
+    picture: Fraction, sound: Fraction, frame_rate: Fraction, gap: Fraction = Fraction(0)
+) -> Trouble | None:
+    """Whether two lengths (seconds) differ as they do when one track was played at another's frame rate.
+
+    gap: when the sound begins, after the picture does. Tracks that end together, or are equally long, do not drift: they only
+    begin apart.
+    """
+    apart = gap + sound - picture
     if abs(apart) <= 2 / frame_rate:
+        return None
+    if abs(gap) > 1 / frame_rate and abs(sound - picture) <= 2 / frame_rate:
         return None
     for ratio in WRONG_CLOCKS:
         if abs(sound - picture * ratio) < CLOCK_SLACK + 1e-3:
