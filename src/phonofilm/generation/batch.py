@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from phonofilm.errors import InputError, MediaError, PhonofilmError
+from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.generation.checkpoint import Checkpoint
-from phonofilm.generation.clip_plan import ClipPlan, plan
+from phonofilm.generation.clip_plan import ClipPlan, plan, without_media
+from phonofilm.generation.finished import finished_metadata
 from phonofilm.generation.inputs import read_inputs
-from phonofilm.generation.latent_files import read_latent_metadata
 from phonofilm.generation.options import ClipOptions, options_from_json
-from phonofilm.generation.outputs import FRAMES, LATENT, SUFFIXES, Output
+from phonofilm.generation.outputs import SUFFIXES, check_writable
 from phonofilm.generation.placement.devices import Placement
+from phonofilm.generation.rehearsal import rehearse_output
 from phonofilm.generation.session import Session
 from phonofilm.generation.summary import plan_line
-from phonofilm.media import read_metadata
-from phonofilm.media.clip_checks import check_container
 from phonofilm.parallel.ranks import RankError
+from phonofilm.untrusted import file_fault, parse_json, shown
 
 # What a finished clip's account may differ in and still be the clip that was requested.
 NOT_COMPARED = ("seed", "phonofilm", "offload", "device", "forwards", "steps_skipped")
@@ -41,6 +41,8 @@ def read_lines(path: Path, common: ClipOptions) -> list[Line]:
     `common`: what the command asks of every clip, where its line says nothing; its output is the folder for the clips,
     which are called after their line's number. Raises InputError, naming the line, for one that cannot be understood.
     """
+    if (fault := file_fault(path)) is not None:
+        raise InputError(f"cannot read prompts from {shown(path)}: {fault}")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -58,6 +60,9 @@ def read_lines(path: Path, common: ClipOptions) -> list[Line]:
         own = _json_line(line, where) if as_json else ClipOptions(prompt=line.strip())
         # A line's own output is relative to the folder; without one it is called after the line.
         output = f"{number:04d}{SUFFIXES[own.output_type or kind]}" if own.output is None else own.output
+        for name, asked in (("output", own.output), ("contact_sheet", own.contact_sheet)):
+            if asked is not None and (asked.is_absolute() or ".." in asked.parts):
+                raise InputError(f"{where}: {name} {shown(asked)} lies outside the folder {folder}; give a name in it")
         own = replace(own, output=folder / output)
         if own.contact_sheet is not None:
             own = replace(own, contact_sheet=folder / own.contact_sheet)
@@ -69,8 +74,10 @@ def read_lines(path: Path, common: ClipOptions) -> list[Line]:
 
 def _json_line(line: str, where: str) -> ClipOptions:
     try:
-        return options_from_json(json.loads(line), where)
-    except json.JSONDecodeError as error:
+        return options_from_json(parse_json(line), where)
+    except InputError:
+        raise
+    except ValueError as error:
         raise InputError(f"{where} is not JSON: {error}") from error
 
 
@@ -91,12 +98,19 @@ def make_lines(lines: list[Line], session: Session, overwrite: bool) -> BatchRes
     paths: list[Path] = []
     failures: list[str] = []
     waiting: list[Line] = []
+    claimed: dict[Path, str] = {}
     for line in lines:
         try:
-            if is_done(planned := _plan(line, checkpoint, overwrite=True), line, checkpoint, placement):
+            planned = _plan(line, checkpoint, overwrite=True)
+            _claim(planned, line, claimed)
+            if is_done(planned, line, checkpoint, placement):
                 report.say(f"{line.where}: {planned.inputs.outputs[0].path} is there already")
                 continue
-            _plan(line, checkpoint, overwrite)
+            for output in planned.inputs.outputs:
+                for file in (output.path, output.contact_sheet):
+                    if file is not None:
+                        check_writable(file, overwrite)
+            rehearse_output(planned)
         except PhonofilmError as error:
             failures.append(f"{line.where}: {error}")
             report.say(f"error: {failures[-1]}")
@@ -118,12 +132,27 @@ def make_lines(lines: list[Line], session: Session, overwrite: bool) -> BatchRes
 
 
 def plans_of(lines: list[Line], checkpoint: Checkpoint) -> list[ClipPlan]:
-    """The plans of the lines that are right; what is wrong with the others is said when they come."""
+    """The sizes of the lines that are right; what is wrong with the others is said when they come.
+
+    Without pictures and tracks, which are read again when their line's turn comes: a hundred clips do not fit in memory.
+    """
     planned = []
     for line in lines:
         with suppress(PhonofilmError):
-            planned.append(_plan(line, checkpoint, overwrite=True))
+            planned.append(without_media(_plan(line, checkpoint, overwrite=True)))
     return planned
+
+
+def _claim(planned: ClipPlan, line: Line, claimed: dict[Path, str]) -> None:
+    """Note the files that a line will write. Raises InputError when an earlier line writes one of them."""
+    for output in planned.inputs.outputs:
+        for file in (output.path, output.contact_sheet):
+            if file is None:
+                continue
+            place = Path(os.path.abspath(file))
+            if place in claimed:
+                raise InputError(f"{file} is what {claimed[place]} writes as well; give each its own name")
+            claimed[place] = line.where
 
 
 def _plan(line: Line, checkpoint: Checkpoint, overwrite: bool) -> ClipPlan:
@@ -133,7 +162,7 @@ def _plan(line: Line, checkpoint: Checkpoint, overwrite: bool) -> ClipPlan:
 def is_done(planned: ClipPlan, line: Line, checkpoint: Checkpoint, placement: Placement) -> bool:
     """Whether every clip of a plan is there, whole, and made with these options. A seed matters only where it was given."""
     for index, output in enumerate(planned.inputs.outputs):
-        found = _finished_metadata(output, planned)
+        found = finished_metadata(output, planned.frames_in_all)
         if found is None:
             return False
         wanted = _comparable(planned.metadata(index, checkpoint, placement))
@@ -142,23 +171,6 @@ def is_done(planned: ClipPlan, line: Line, checkpoint: Checkpoint, placement: Pl
         if line.options.seed is not None and found.get("seed") != planned.inputs.seeds[index]:
             return False
     return True
-
-
-def _finished_metadata(output: Output, planned: ClipPlan) -> Mapping[str, Any] | None:
-    """What a finished clip says of itself; None when it is not there, says nothing, is damaged or too short."""
-    if not output.path.exists() or (output.contact_sheet is not None and not output.contact_sheet.exists()):
-        return None
-    try:
-        if output.kind == LATENT:
-            return read_latent_metadata(output.path)
-        if output.kind == FRAMES:
-            frames = len(list(output.path.glob("*.png")))
-        else:
-            picture = check_container(output.path).picture
-            frames = 0 if picture is None else picture.frames
-        return read_metadata(output.path) if frames >= planned.frames_in_all else None
-    except (MediaError, InputError):
-        return None
 
 
 def _comparable(account: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,11 @@ from phonofilm.geometry import frames_for_seconds, nearest_multiple, parse_frame
 from phonofilm.pipeline.conditions import tokenize
 from phonofilm.pipeline.edit_tasks import EditTask
 from phonofilm.pipeline.guidance import EVERY_STEP, Guidance, guidance_per_step
-from phonofilm.pipeline.request import Sizes, plan_clip
+from phonofilm.pipeline.request import Sizes, Tracks, plan_clip
 from phonofilm.pipeline.schedule import Step
 from phonofilm.pipeline.solvers import DEFAULT_SOLVER, check_solver
 from phonofilm.pipeline.stepcache import NO_CACHE, cache_name, parse_cache
+from phonofilm.pipeline.types import Decoded
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,16 @@ class ClipPlan:
             "attention": placement.attention,
             "phonofilm": phonofilm.__version__,
         }
+
+
+def without_media(plan: ClipPlan) -> ClipPlan:
+    """The plan's sizes and settings alone, without the pictures and tracks in memory."""
+    inputs = replace(plan.inputs, tracks=Tracks(), image=None, last_image=None)
+    return replace(plan, inputs=inputs, task=EditTask(plan.task.geometry, None, None, None, _as_made))
+
+
+def _as_made(made: Decoded) -> Decoded:
+    return made
 
 
 def plan(inputs: ClipInputs, checkpoint: Checkpoint) -> ClipPlan:

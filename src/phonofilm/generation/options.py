@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from phonofilm.errors import InputError
+from phonofilm.untrusted import shown
 
 MAX_CLIPS = 10_000
 # Options that change nothing unless one of the others is given.
@@ -89,7 +90,7 @@ def options_from_json(content: Any, where: str) -> ClipOptions:
         raise InputError(f'{where}: expected a JSON object such as {{"prompt": "..."}}, got {content!r:.60}')
     kinds = {name: get_args(hint)[0] for name, hint in get_type_hints(ClipOptions).items()}
     if unknown := [str(key) for key in content if key not in kinds]:
-        raise InputError(f"{where}: unknown key {', '.join(unknown)}; known are {', '.join(kinds)}")
+        raise InputError(f"{where}: unknown key {shown(', '.join(unknown))}; known are {', '.join(kinds)}")
     values = {key: value for key, value in content.items() if value is not None}
     return ClipOptions(**{key: _converted(key, value, kinds[key], where) for key, value in values.items()})
 
@@ -112,7 +113,7 @@ def _converted(key: str, value: Any, kind: type, where: str) -> Any:
         return value
     words = {int: "a whole number", float: "a number", str: "text", Path: "a path as text"}
     expected = words.get(kind, "text such as file.safetensors:0.8, or a list of such")
-    raise InputError(f"{where}: {key} is {value!r}; expected {expected}")
+    raise InputError(f"{where}: {key} is {shown(repr(value))}; expected {expected}")
 
 
 def parse_retake(text: str) -> tuple[float, float]:

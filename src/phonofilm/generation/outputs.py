@@ -9,11 +9,14 @@ from pathlib import Path
 
 from phonofilm.errors import InputError
 from phonofilm.files import check_target
+from phonofilm.media.folder import check_replaceable
+from phonofilm.untrusted import is_utf8, shown
 
 LATENT = "latent"
 FRAMES = "frames"
 SUFFIXES = {"mp4": ".mp4", "webm": ".webm", "gif": ".gif", FRAMES: "", LATENT: ".safetensors"}
 CONTAINERS = ("mp4", "webm")
+MAX_NAME_BYTES = 200  # most file systems allow 255; what is written gets its name in a few steps
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,9 @@ def choose_outputs(
     if kind is not None and kind not in SUFFIXES:
         raise InputError(f"output type {kind!r} is unknown; use one of {', '.join(SUFFIXES)}")
     path = _free_name(kind, count, overwrite) if output is None else output
+    for name in (path, contact_sheet):
+        if name is not None:
+            _check_name(name)
     suffix_kind = _kind_of(path)
     chosen = kind or suffix_kind
     if suffix_kind == FRAMES and chosen != FRAMES and not path.is_dir():
@@ -47,10 +53,15 @@ def choose_outputs(
         )
     if contact_sheet is not None and chosen == LATENT:
         raise InputError("a contact sheet shows frames, and output type latent makes none; leave one of them out")
+    if contact_sheet is not None and contact_sheet.suffix.lower() != ".png":
+        raise InputError(f"the contact sheet {shown(contact_sheet)} should end in .png, which it is a picture of")
     outputs = tuple(
         Output(_numbered(path, index, count), chosen, contact_sheet and _numbered(contact_sheet, index, count))
         for index in range(count)
     )
+    files = [file.absolute() for output in outputs for file in (output.path, output.contact_sheet) if file is not None]
+    if twice := [file for file in files if files.count(file) > 1]:
+        raise InputError(f"{twice[0]} would be the clip and its contact sheet at once; give each a name of its own")
     for target in outputs:
         for file in (target.path, target.contact_sheet):
             if file is not None:
@@ -61,6 +72,8 @@ def choose_outputs(
 def check_writable(path: Path, overwrite: bool) -> None:
     """Raises InputError unless `path` can be created (or replaced, with `overwrite`)."""
     check_target(path, overwrite)
+    if path.is_dir():
+        check_replaceable(path)
     folder = next(parent for parent in [*path.absolute().parents] if parent.exists())
     try:
         with tempfile.TemporaryFile(dir=folder):
@@ -76,6 +89,15 @@ def _free_name(kind: str | None, count: int, overwrite: bool) -> Path:
         number += 1
         path = name.with_name(f"{name.stem}-{number}{name.suffix}")
     return path
+
+
+def _check_name(path: Path) -> None:
+    if not is_utf8(path):
+        raise InputError(
+            f"the name {shown(path)} is not valid UTF-8, which players and terminals expect; choose another"
+        )
+    if longest := [part for part in path.parts if len(part.encode()) > MAX_NAME_BYTES]:
+        raise InputError(f"the name {shown(longest[0])} is longer than {MAX_NAME_BYTES} bytes; choose a shorter one")
 
 
 def _kind_of(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 from phonofilm.errors import CheckpointError, InputError, MediaError
 from phonofilm.files import file_hash
 from phonofilm.generation.options import EXCLUSIVE, ClipOptions, options_from_json
+from phonofilm.media.metadata import FOLDER_FILE
+from phonofilm.untrusted import FOLDER_FAULT, file_fault, shown
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +26,9 @@ SETTINGS = (
     *("guidance_interval", "solver", "cache"),
     *("overlap_frames", "retake", "retake_tracks"),
 )
+ABOUT = ("model", "fingerprint", "dtype")
+# What stands after the colon of --lora, as `format_strength` writes it.
+STRENGTH = re.compile(r"[\w.=,+-]{0,200}")
 # Settings that a given clip decides, which must then be left out.
 FOLLOWS_VIDEO = ("num_frames", "fps")
 
@@ -47,8 +53,9 @@ def portable_path(path: Path) -> str:
 
 def input_file(option: str, path: Path) -> InputFile:
     """Raises InputError when there is no such file. Of a frame folder, all files are hashed."""
-    if not path.exists():
-        raise InputError(f"{option}: no file at {path}")
+    fault = file_fault(path)
+    if fault not in (None, FOLDER_FAULT):
+        raise InputError(f"{option}: no file at {shown(path)}: {fault}")
     return InputFile(option, portable_path(path), file_hash(path))
 
 
@@ -77,19 +84,17 @@ def read_provenance(metadata: Mapping[str, Any], clip: Path, again: ClipOptions)
 
     Raises MediaError when the metadata is not ours, InputError when an input is not found or is not the file it was.
     """
-    try:
-        files = [InputFile(str(f["option"]), str(f["path"]), str(f["sha256"])) for f in metadata["inputs"]]
-        loras = [
-            (InputFile("lora", str(f["path"]), str(f["sha256"])), f["strength"]) for f in metadata.get("loras", ())
-        ]
-        about = {key: str(metadata[key]) for key in ("model", "fingerprint", "dtype")}
-    except (KeyError, TypeError) as error:
-        raise MediaError(f"{clip} carries no settings of phonofilm generate, so it cannot be repeated") from error
+    files = recorded_files(metadata, "inputs", clip)
+    loras = recorded_files(metadata, "loras", clip)
+    about: dict[str, str] = {key: value for key in ABOUT if isinstance(value := metadata.get(key), str) and value}
+    if len(about) < len(ABOUT):
+        raise _not_ours(clip)
+    check_model_name(about["model"], clip)
     options = {key: metadata[key] for key in SETTINGS if key in metadata}
     if options.get("audio_guidance_scale") == options.get("guidance_scale"):
         options.pop("audio_guidance_scale", None)  # it followed, and does so again if the other is changed
     replaced = {name for group in EXCLUSIVE for name in group if any(getattr(again, other) for other in group)}
-    for file in files:
+    for file, _ in files:
         given = getattr(again, file.option, None)
         if given is None and file.option not in replaced:
             options[file.option] = str(_found(file, clip))
@@ -99,13 +104,60 @@ def read_provenance(metadata: Mapping[str, Any], clip: Path, again: ClipOptions)
         options["lora"] = [f"{_found(file, clip)}:{strength}" for file, strength in loras]
     if "video" in options:
         options = {key: value for key, value in options.items() if key not in FOLLOWS_VIDEO}
-    return Provenance(clip, options_from_json(options, str(clip)), **about)
+    return Provenance(clip, options_from_json(options, shown(clip)), **about)
+
+
+def recorded_files(metadata: Mapping[str, Any], key: str, clip: Path) -> list[tuple[InputFile, str]]:
+    """The files under `inputs` or `loras` of a clip's metadata, each with its strength (empty for inputs).
+
+    Metadata comes from whoever made the file: only options that read a file are taken, and only paths that stay in the
+    folder they start from. Raises MediaError for anything else.
+    """
+    entries = metadata.get(key, [] if key == "loras" else None)
+    if not isinstance(entries, list):
+        raise _not_ours(clip)
+    found = []
+    for entry in entries:
+        if not isinstance(entry, dict):
+            raise _not_ours(clip)
+        option, strength = ("lora", entry.get("strength")) if key == "loras" else (entry.get("option"), "")
+        path, digest = entry.get("path"), entry.get("sha256")
+        if option not in (*INPUTS, "lora") or not isinstance(path, str) or not isinstance(digest, str):
+            raise _not_ours(clip)
+        if not isinstance(strength, str) or STRENGTH.fullmatch(strength) is None:
+            raise _not_ours(clip)
+        if not is_inside(path):
+            raise MediaError(
+                f"{shown(clip)} names {shown(path)} as its {option}, which lies outside its folder; if it is meant, give it "
+                f"with --{option.replace('_', '-')}"
+            )
+        found.append((InputFile(option, path, digest), strength))
+    return found
+
+
+def is_inside(path: str) -> bool:
+    """Whether a recorded path leads to something below the folder that it starts from, by its name alone."""
+    parts = Path(path).parts
+    return (
+        bool(parts) and not Path(path).is_absolute() and ".." not in parts and "\0" not in path and parts[0][:1] != "~"
+    )
+
+
+def check_model_name(model: str, clip: Path) -> None:
+    """Raises MediaError unless it is a short name, a hub id or a local folder as `Checkpoint.portable_name` writes it."""
+    if not is_inside(model) or len(model) > 300:
+        raise MediaError(f"{shown(clip)} names the model {shown(model)}, which is no name of one; give it with --model")
+
+
+def _not_ours(clip: Path) -> MediaError:
+    return MediaError(f"{shown(clip)} carries no settings of phonofilm generate, so it cannot be repeated")
 
 
 def _found(file: InputFile, clip: Path) -> Path:
-    """Where an input is now: from the current folder, or beside the clip."""
+    """Where an input is now: from the current folder, or beside the clip. A folder only counts if it is one of frames."""
     for place in (Path(file.path), clip.parent / file.path, clip.parent / Path(file.path).name):
-        if not place.exists():
+        fault = file_fault(place)
+        if fault is not None and not (fault == FOLDER_FAULT and (place / FOLDER_FILE).is_file()):
             continue
         if file_hash(place) != file.sha256:
             raise InputError(

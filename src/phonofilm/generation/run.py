@@ -19,11 +19,12 @@ from phonofilm.generation.placement.devices import Placement, choose_placement
 from phonofilm.generation.placement.offload import MemoryLimits, resolve_placement
 from phonofilm.generation.placement.ranks import is_shared, on_ranks
 from phonofilm.generation.provenance import Provenance, read_provenance
+from phonofilm.generation.rehearsal import rehearse_output
 from phonofilm.generation.report import Report, SilentReport
 from phonofilm.generation.session import Session
 from phonofilm.generation.summary import memory_warning, plan_line
 from phonofilm.media import read_metadata
-from phonofilm.models.hub import local_state
+from phonofilm.models.hub import is_on_this_machine, local_state
 from phonofilm.models.known import KNOWN_MODELS
 from phonofilm.parallel.parallel_session import ParallelConfig, ParallelSession
 from phonofilm.units import format_size
@@ -86,6 +87,7 @@ def run_on_this_rank(
         placement = resolve_placement(placement, options.limits, checkpoint, [planned], report)
         placement = resolve_attention(placement, checkpoint, [planned], report)
         check_computing(placement.computing, placement.offload, checkpoint)
+        rehearse_output(planned)
         report.say(plan_line(planned, checkpoint, placement))
         _warn(checkpoint, placement, report)
         return Session(checkpoint, placement, report, options.remove_video_dit, team).make(planned, options.overwrite)
@@ -152,7 +154,12 @@ def _checkpoint(model: str | None, provenance: Provenance | None, report: Report
         raise InputError(
             f"{provenance.clip} was made with the local checkpoint {provenance.model}; give it with --model"
         )
-    _announce_download(provenance.model, report)
+    if not is_on_this_machine(provenance.model):
+        raise InputError(
+            f"{provenance.clip} was made with {provenance.model}, which is not on this machine, and a clip may not start a "
+            f"download: name the model yourself with --model {provenance.model}, or run phonofilm models download "
+            f"{provenance.model}"
+        )
     checkpoint = open_checkpoint(provenance.model)
     provenance.check_model(checkpoint.fingerprint)
     return checkpoint

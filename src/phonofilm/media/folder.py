@@ -66,7 +66,7 @@ def check_replaceable(folder: Path) -> None:
 def read_folder(folder: Path, window: Window) -> tuple[DecodedFrames, Path | None, dict[str, Any]]:
     """The frames of a window, the sound file if there is one, and the settings."""
     about = read_folder_file(folder)
-    files = sorted(entry for entry in folder.iterdir() if entry.suffix.lower() in _FRAME_SUFFIXES)
+    files = frame_files(folder)
     if not files:
         raise MediaError(f"{folder} holds no frames (PNG, JPEG or WebP files)")
     stated = about.get("frame_rate")
@@ -102,6 +102,11 @@ def _frames(files: list[Path], chosen: list[int], rate: Fraction, window: Window
         budget.take(image.nbytes, times, times / rate)
         frames += [image] * times
     return frames
+
+
+def frame_files(folder: Path) -> list[Path]:
+    """The frames of a folder, in the order of their names."""
+    return sorted(entry for entry in folder.iterdir() if entry.suffix.lower() in _FRAME_SUFFIXES)
 
 
 def _frame_at(time: Fraction, source: Fraction, rate: Fraction) -> int:

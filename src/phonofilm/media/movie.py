@@ -19,6 +19,7 @@ from phonofilm.errors import InputError, MediaError
 from phonofilm.media.boxes import end_picture_at
 from phonofilm.media.clip import Clip, picture_samples
 from phonofilm.media.container import opened, picture_stream, sound_stream, url
+from phonofilm.media.folder import SOUND_FILE
 from phonofilm.media.formats import MP4, Format
 from phonofilm.media.keep import copy_picture, copy_sound
 from phonofilm.media.metadata import tags
@@ -88,6 +89,7 @@ def _clip_sound(clip: Clip, fmt: Format) -> _Sound | None:
 
 def _given_sound(clip: Clip, fmt: Format, given: Path, stack: ExitStack) -> _Sound:
     """The given file's own packets where the container can hold them, else its samples encoded as well as it can."""
+    given = given / SOUND_FILE if given.is_dir() else given
     source = stack.enter_context(opened(given))
     stream = sound_stream(source)
     if stream is None:
@@ -112,21 +114,35 @@ def _encoded_sound(wave: np.ndarray, rate: int, codec: str, sample_format: str) 
 
 
 def _kept_picture(clip: Clip, fmt: Format, given: Path, stack: ExitStack) -> Add | None:
-    """The given file's own packets, or None where the container cannot hold its codec."""
-    source = stack.enter_context(opened(given))
-    stream = picture_stream(source)
-    if stream is None:
-        raise InputError(f"{given} has no picture to keep")
-    codec = stream.codec_context.codec.canonical_name
-    if codec in fmt.keeps_video:
-        return partial(copy_picture, source, seconds=clip.seconds)
-    logger.warning("%s cannot hold %s video; the picture of %s is encoded anew", fmt.name, codec, given)
+    """The given file's own packets, or None where they cannot be taken over and the picture is encoded anew."""
+    reason = why_encoded(given, fmt, clip.frame_rate)
+    if reason is None:
+        return partial(copy_picture, stack.enter_context(opened(given)), seconds=clip.seconds)
+    logger.warning("%s; the picture of %s is encoded anew", reason, given)
     return None
+
+
+def why_encoded(given: Path, fmt: Format, rate: Fraction) -> str | None:
+    """Why the packets of a given picture cannot go into a file of `rate` frames per second, or None when they can."""
+    if given.is_dir():
+        return "a folder of frames has no packets to keep"
+    with opened(given) as source:
+        stream = picture_stream(source)
+        if stream is None:
+            raise InputError(f"{given} has no picture to keep")
+        codec = stream.codec_context.codec.canonical_name
+        if codec not in fmt.keeps_video:
+            return f"{fmt.name} cannot hold {codec} video"
+        times = sorted(
+            p.pts * p.time_base for p in source.demux(stream) if p.size and p.pts is not None and p.time_base
+        )
+    uneven = max((abs(time - times[0] - index / rate) for index, time in enumerate(times)), default=Fraction(0))
+    return f"its frames are unevenly timed, by up to {float(uneven):.2f} s" if uneven > 2 / rate else None
 
 
 def _encoded_picture(clip: Clip, fmt: Format, crf: int, given: Path | None) -> Add:
     frames = clip.frames
-    if given is not None:
+    if given is not None and not given.is_dir():
         frames = read_picture(given, Window(end=clip.seconds, frame_rate=clip.frame_rate)).frames
         crf = min(crf, fmt.kept_crf)
     _, height, width, _ = frames.shape

@@ -9,7 +9,7 @@ from phonofilm.errors import InputError
 from phonofilm.files import check_target, replacing
 from phonofilm.media.clip import Clip, fit_length, picture_samples
 from phonofilm.media.container import writing
-from phonofilm.media.folder import check_replaceable, write_folder
+from phonofilm.media.folder import SOUND_FILE, check_replaceable, write_folder
 from phonofilm.media.formats import CONTAINER_FORMATS, FOLDER, GIF, kind_of
 from phonofilm.media.gif import write_gif
 from phonofilm.media.movie import write_movie
@@ -75,7 +75,7 @@ def _save_folder(clip: Clip, target: Path, sound_from: Path | None) -> None:
     rate = clip.sampling_rate
     wave = None if rate is None else for_file(clip, rate)
     if sound_from is not None:
-        wave, rate = read_audio(sound_from)
+        wave, rate = read_audio(sound_from / SOUND_FILE if sound_from.is_dir() else sound_from)
         wave = fit_length(wave, picture_samples(clip.seconds, rate))
     with replacing(target) as temporary, writing(target):
         write_folder(clip, wave, rate, temporary)

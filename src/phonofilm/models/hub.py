@@ -23,6 +23,7 @@ from huggingface_hub.utils import tqdm
 from phonofilm.errors import CheckpointError, InputError
 from phonofilm.models.checkpoint_files import MODEL_INDEX, read_json, weight_files, weights_stem
 from phonofilm.models.known import KNOWN_MODELS, hub_id_of
+from phonofilm.untrusted import FOLDER_FAULT, file_fault
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +109,11 @@ def local_state(name: str, *, revision: str | None = None, cache_dir: str | Path
     except HFValidationError as error:
         raise InputError(f"{name!r} is no hub id: {error}") from error
     return LocalState("complete" if _has_all_weights(folder) else "partial", folder, nbytes)
+
+
+def is_on_this_machine(name: str) -> bool:
+    """Whether a model can be opened without fetching anything. Raises InputError for what is no model."""
+    return _outside_the_hub(name) is not None or local_state(name).state == "complete"
 
 
 def local_checkpoint(name: str) -> Path:
@@ -228,7 +234,7 @@ def _outside_the_hub(name: str) -> Path | None:
             )
         return PACKAGED_WEIGHTS
     path = Path(name).expanduser()
-    return path if path.is_dir() and all(model.name != name for model in KNOWN_MODELS) else None
+    return path if file_fault(path) == FOLDER_FAULT and all(model.name != name for model in KNOWN_MODELS) else None
 
 
 def _has_all_weights(folder: Path) -> bool:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from phonofilm.errors import InputError
+from phonofilm.untrusted import shown
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -35,6 +36,6 @@ def hub_id_of(name: str) -> str:
     if HUB_ID.fullmatch(name) is None:
         short = ", ".join(model.name for model in KNOWN_MODELS)
         raise InputError(
-            f"{name!r} is no model: expected a checkpoint folder, a hub id (owner/name), or one of {short}"
+            f"{shown(name)!r} is no model: expected a checkpoint folder, a hub id (owner/name), or one of {short}"
         )
     return name

@@ -16,6 +16,7 @@ from torch import Tensor
 from phonofilm.geometry import ClipGeometry
 from phonofilm.media.clip import Clip
 from phonofilm.pipeline.conditions import denormalize
+from phonofilm.pipeline.finite import require_finite
 from phonofilm.pipeline.types import Decoded
 
 
@@ -27,6 +28,7 @@ def decode_video(vae: Any, latents: Tensor) -> Tensor:
     frames = []
     for clip in denormalize(vae, latents).split(1):
         pixels = vae.decode(clip.to(vae.dtype)).sample
+        require_finite("the decoded picture", pixels)
         frames.append((pixels.float() * 0.5 + 0.5).clamp(0, 1).permute(0, 2, 1, 3, 4).cpu())
     return torch.cat(frames)
 
@@ -34,6 +36,7 @@ def decode_video(vae: Any, latents: Tensor) -> Tensor:
 def decode_audio(vae: Any, latents: Tensor, geometry: ClipGeometry) -> Tensor:
     """Latents [b,c,t] -> waveform float32 [b,1,samples] on the host, cut to the picture's length."""
     waves = [vae.decode(clip.to(vae.dtype)).float().cpu() for clip in latents.split(1)]
+    require_finite("the decoded sound", *waves)
     return torch.cat(waves)[..., : geometry.num_samples]
 
 

@@ -26,6 +26,7 @@ from phonofilm.pipeline import conditions, decode, edit_tasks, pretrained, reque
 from phonofilm.pipeline.decode import MovaPipelineOutput
 from phonofilm.pipeline.denoising import Engine, Experts, ExpertVelocity, Resident, model_text
 from phonofilm.pipeline.edit_tasks import EditTask
+from phonofilm.pipeline.finite import require_finite, require_finite_weights
 from phonofilm.pipeline.guidance import EVERY_STEP, guidance_per_step
 from phonofilm.pipeline.loras import LoraMethods
 from phonofilm.pipeline.request import Defaults, Picture
@@ -81,6 +82,7 @@ class MovaPipeline(LoraMethods, DiffusionPipeline):
         # Who runs the forwards; None: this pipeline's own modules, where they are. A streamer takes this place.
         self.engine: Engine | None = None
         self._interrupt = False
+        self._vaes_are_finite = False
 
     @classmethod
     def from_pretrained(
@@ -237,6 +239,10 @@ class MovaPipeline(LoraMethods, DiffusionPipeline):
         pictures = request.first_frames(image, task, image_fit, prompts)
         last = None if last_image is None else request.frame_tensor(last_image, task.geometry, image_fit)
         generators = request.clip_generators(generator, clips)
+        if not self._vaes_are_finite:
+            for name in ("video_vae", "audio_vae"):
+                require_finite_weights(name, getattr(self, name))
+            self._vaes_are_finite = True
         device = self._execution_device
         channels = (self.video_vae.config.z_dim, self.audio_dit.config.in_dim)
         noise = request.start_noise(task.geometry, channels, generators, latents, audio_latents, device)
@@ -272,6 +278,8 @@ class MovaPipeline(LoraMethods, DiffusionPipeline):
 
             def on_step(step: Step, now: Latents) -> tuple[Latents, bool]:
                 bar.update()
+                if step.index == 0:
+                    require_finite("the clip after its first step", now.video, now.audio)
                 if callback_on_step_end is not None:
                     tensors = {"latents": now.video, "audio_latents": now.audio}
                     tensors |= callback_on_step_end(self, step.index, step.video.timestep, tensors) or {}
@@ -289,6 +297,7 @@ class MovaPipeline(LoraMethods, DiffusionPipeline):
                 phases=phases,
                 on_step=on_step,
             )
+        require_finite("the sampled clip", clean.video, clean.audio)
         out = self._finish(task, clean, output_type)
         out.forwards, out.steps_skipped = velocity.forwards, 0 if cached is None else cached.skipped
         self.maybe_free_model_hooks()

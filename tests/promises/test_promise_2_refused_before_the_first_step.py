@@ -1,0 +1,126 @@
+"""Promise 2: what can be refused before the first step is refused before it; the output stage is rehearsed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.integration.cli import CHECKPOINT, IMAGE, TINY, generate, made
+from tests.media_makers import flash_and_beep
+from tests.promises import hostile_media as hostile
+
+from phonofilm.media import read_clip, save_clip
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def refused(*arguments: str | Path, message: str) -> None:
+    """Refused in one line with exit code 2 or 1, with no step made and nothing written."""
+    before = sorted(path.name for path in Path().iterdir())
+    done = generate(*arguments)
+    errors = done.stderr.splitlines()
+    assert done.exit_code in (1, 2), done.output
+    assert message in errors[-1]
+    assert errors[-1].startswith("error: ")
+    assert "Traceback" not in done.stderr
+    assert "step 1/" not in done.stderr
+    assert sorted(path.name for path in Path().iterdir()) == before
+
+
+@pytest.mark.parametrize("sheet", ["a.mp4", "./a.mp4", "b.mp4", "b", "b.jpg"])
+def test_a_contact_sheet_is_a_png_of_its_own(sheet: str) -> None:
+    refused(*TINY, "-o", "a.mp4", "--contact-sheet", sheet, message="contact sheet")
+
+
+def test_a_folder_of_other_files_is_not_replaced() -> None:
+    Path("mine").mkdir()
+    Path("mine/diary.txt").write_text("dear diary")
+    refused(*TINY, "-o", "mine", "--overwrite", message="diary.txt")
+    refused(*TINY, "-o", "mine", "--output-type", "frames", "--overwrite", message="diary.txt")
+
+
+@pytest.mark.parametrize("name", ["a\udcff.mp4", "x" * 5000 + ".mp4", "x" * 250 + ".mp4", "\udce9/a.mp4"])
+def test_a_name_that_cannot_be_given(name: str) -> None:
+    refused(*TINY, "-o", name, message="the name")
+
+
+@pytest.mark.parametrize(
+    "option", ["--image", "--last-image", "--video", "--audio", "--continue-from", "--like", "--lora"]
+)
+def test_inputs_that_are_no_files(option: str) -> None:
+    hostile.fifo(Path("pipe"))
+    arguments = ("a", "--size", "32x32", "-o", "a.mp4")
+    for name in ("pipe", "/dev/zero", "not there", "x" * 5000):
+        refused(*arguments, option, name, message=" at ")
+
+
+@pytest.mark.parametrize("channels", [7, 8, 9, 32])
+def test_a_sound_that_the_file_cannot_hold(channels: int) -> None:
+    sound = hostile.wav(Path("a.wav"), np.full((channels, 9600), 0.1, np.float32))
+    refused(*TINY, "--audio", sound, "-o", "a.mp4", message="channels")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_sound_of_no_numbers(value: float) -> None:
+    sound = hostile.wav(Path("a.wav"), np.full((1, 9600), value, np.float32))
+    refused(*TINY, "--audio", sound, "-o", "a.mp4", message="not numbers")
+
+
+def test_eight_channels_go_into_a_folder_of_frames() -> None:
+    sound = hostile.wav(Path("a.wav"), np.full((8, 9600), 0.1, np.float32))
+    made(*TINY, "--audio", sound, "-o", "frames")
+    clip = read_clip("frames")
+    assert clip.audio is not None
+    assert len(clip.audio) == 8
+
+
+@pytest.mark.parametrize("output", ["b.mp4", "b.webm", "b.gif", "b"])
+def test_a_folder_of_frames_is_a_video_for_every_kind_of_output(output: str) -> None:
+    clip = flash_and_beep(num_frames=9, at=(4,), side=32)
+    save_clip(clip, "frames")
+    made("a man speaks", "--steps", "1", "--video", "frames", "-o", output)
+    if output != "b.gif":  # which stores frames that repeat as one
+        assert np.abs(read_clip(output).frames.astype(int) - clip.frames).mean() < 8
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+def test_a_video_of_variable_rate_is_written_or_refused_before_the_first_step(suffix: str) -> None:
+    times = [i / 24 for i in (0, 1, 5, 6, 20, 21, 22, 50, 51)]
+    clip = hostile.picture_at(Path("v.mkv"), times, side=32)
+    done = generate("a man speaks", "--steps", "1", "--video", clip, "-o", f"a{suffix}")
+    if done.exit_code:
+        assert "not written" in done.stderr
+        assert "step 1/" not in done.stderr
+    else:
+        assert read_clip(f"a{suffix}").num_frames == read_clip(clip).num_frames
+
+
+def test_two_lines_do_not_write_one_file() -> None:
+    lines = [{"prompt": "a", "output": "x.mp4"}, {"prompt": "b", "output": "./x.mp4"}, {"prompt": "c"}]
+    Path("p.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    done = generate("--prompts", "p.jsonl", "--size", "32x32", "--num-frames", "5", "--steps", "1", "--overwrite")
+    assert done.exit_code == 1
+    assert "is what p.jsonl line 1 writes as well" in done.stderr
+    assert sorted(path.name for path in Path("p").iterdir()) == ["0003.mp4", "x.mp4"]
+
+
+def test_odd_pictures_are_refused_by_their_size_alone() -> None:
+    refused(*TINY, "-i", hostile.png_of_size(Path("a.png"), 13_000, 13_000), "-o", "a.mp4", message="megapixels")
+    Image.new("RGB", (32, 32)).save("a.dds")
+    refused(*TINY, "-i", "a.dds", "-o", "a.mp4", message="cannot be read as an image")
+
+
+def test_a_model_of_a_million_layers_is_refused(tmp_path: Path) -> None:
+    shutil.copytree(CHECKPOINT, "model")
+    path = Path("model/video_dit/config.json")
+    path.write_text(path.read_text().replace('"num_layers": 4', '"num_layers": 1000000'))
+    done = generate(*TINY, "-i", IMAGE, "-m", "model", "-o", "a.mp4", model=False)
+    assert done.exit_code == 1
+    assert "num_layers is 1000000" in done.stderr.splitlines()[-1]
