@@ -17,6 +17,7 @@ from torch import Tensor
 
 from phonofilm.errors import CheckpointError, InputError
 from phonofilm.lora.adapter import Adapter, LoraFile, most_common
+from phonofilm.lora.fillers import FILLERS_KEY, missing_wan_layers
 from phonofilm.lora.keys import KOHYA_PREFIX, VIDEOX_COMPONENTS, to_diffusers
 from phonofilm.lora.ours import ALPHAS_KEY, COMPONENT_KEY, folded, said_by, tensors_of
 from phonofilm.lora.sources import ORIGINAL_CONFIG, ORIGINAL_WEIGHTS, PEFT_CONFIG, PEFT_WEIGHTS
@@ -51,8 +52,14 @@ def export_low_resource(lora: LoraFile, file: str | Path) -> Path:
     if target.suffix != ".pt":
         raise InputError(f"{target} should end in .pt")
     tensors, config = _for_one_alpha(lora, str(file), ".lora_A", ".lora_B")
-    content = {"lora_state_dict": tensors, "dropout": 0.0, **config}
+    content = {"lora_state_dict": tensors, "dropout": 0.0, **config, "target_modules": layer_endings(lora)}
     return write_checked(lora, target, lambda temporary: torch.save(content, temporary))
+
+
+def layer_endings(lora: LoraFile) -> list[str]:
+    """The ends of the adapted layers' names (q, ffn.0), by which the low-resource trainer's injector finds its layers."""
+    paths = {path for _, path, _ in lora.items()}
+    return sorted({".".join(path.split(".")[-2 if path.rpartition(".")[2].isdigit() else -1 :]) for path in paths})
 
 
 def _for_one_alpha(lora: LoraFile, target: str, down: str, up: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -116,7 +123,8 @@ class PartFiles:
     """A layout of one safetensors per part of the model.
 
     name: a part's file, without suffix. layer: a layer's name in the keys. down, up: what follows it. alpha: of each layer,
-    "key" in a tensor of its own, "header" as diffusers has it, or "folded" where the layout has none.
+    "key" in a tensor of its own, "header" as diffusers has it, or "folded" where the layout has none. fill: adds layers
+    without effect that the layout's readers expect; they are named in the header and left out when the file is read here.
     """
 
     name: Callable[[LoraFile, str], str]
@@ -124,6 +132,7 @@ class PartFiles:
     down: str = A
     up: str = B
     alpha: str = "key"
+    fill: Callable[[str, Mapping[str, Adapter]], Mapping[str, Adapter]] = lambda component, adapters: {}
 
     def export(self, lora: LoraFile, folder: str | Path) -> Path:
         """Write a folder of this layout."""
@@ -131,8 +140,11 @@ class PartFiles:
         def write(temporary: Path) -> None:
             temporary.mkdir()
             for component, adapters in lora.adapters.items():
-                renamed = {self.layer(path): adapter for path, adapter in adapters.items()}
+                added = self.fill(component, adapters)
+                renamed = {self.layer(path): adapter for path, adapter in {**adapters, **added}.items()}
                 tensors, header = self._part(component, renamed, adapters)
+                if added:
+                    header = {**header, FILLERS_KEY: json.dumps([self.layer(path) for path in added])}
                 file = temporary / f"{self.name(lora, component)}.safetensors"
                 save_lora_tensors(tensors, file, {COMPONENT_KEY: component, **header, **said_by(lora)})
 
@@ -172,7 +184,9 @@ def _videox_name(lora: LoraFile, component: str) -> str:
 
 
 export_comfyui = PartFiles(_file_name, lambda path: f"diffusion_model.{path}", DOWN, UP).export
-export_kohya = PartFiles(_file_name, lambda path: KOHYA_PREFIX + path.replace(".", "_"), DOWN, UP).export
+export_kohya = PartFiles(
+    _file_name, lambda path: KOHYA_PREFIX + path.replace(".", "_"), DOWN, UP, fill=missing_wan_layers
+).export
 export_diffusers = PartFiles(_file_name, lambda path: f"transformer.{to_diffusers(path)}", alpha="header").export
 export_diffsynth = PartFiles(
     _file_name, lambda path: path, ".lora_A.default.weight", ".lora_B.default.weight", "folded"

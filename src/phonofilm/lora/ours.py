@@ -117,6 +117,20 @@ def _object(source: LoraSource, key: str, text: str) -> dict[str, Any]:
     return content
 
 
+def json_list(source: LoraSource, key: str) -> frozenset[str]:
+    """The names that the header lists under `key`; none when it has no such entry."""
+    text = source.header.get(key)
+    if text is None:
+        return frozenset()
+    try:
+        content = parse_json(text)
+    except ValueError as error:
+        raise CheckpointError(f"{source.path} has metadata {key!r} that is no JSON: {error}") from error
+    if not isinstance(content, list):
+        raise CheckpointError(f"{source.path} has metadata {key!r} that is no JSON list")
+    return frozenset(str(name) for name in content)
+
+
 def tensors_of(adapters: Mapping[str, Adapter], prefix: str, down: str, up: str) -> dict[str, Any]:
     """Tensors by key: prefix, path, then the names `down` and `up` of the two halves."""
     tensors = {f"{prefix}{path}{down}": adapter.down for path, adapter in adapters.items()}

@@ -20,6 +20,7 @@ from phonofilm.lora.adapter import (
     check_shapes,
     component_named,
 )
+from phonofilm.lora.fillers import without_fillers
 from phonofilm.lora.keys import (
     Parts,
     component_in_name,
@@ -102,6 +103,7 @@ def _read_source(source: LoraSource, options: _ReadOptions) -> LoraFile:
         raise CheckpointError(
             _unused(source, strange, "are no part of a LoRA (expected lora_A/lora_B, lora_down/lora_up)")
         )
+    parts = without_fillers(source, parts)
     layout = _layout(source, parts)
     if layout is Layout.PHONOFILM:
         check_version(source)

@@ -48,6 +48,7 @@ from phonofilm.training.task.context_parallel import check_sharing
 from phonofilm.training.task.finetune_task import FinetuneTask, checkpoint_objective
 from phonofilm.training.task.interface import Hook, RunEnd
 from phonofilm.training.task.joint_task import JointModel
+from phonofilm.training.task.trigger_word import has_trigger, triggered
 from phonofilm.training.task.weight_placement import (
     FullyShardedWeights,
     ResidentWeights,
@@ -173,6 +174,12 @@ def cached_clips(config: FinetuneConfig, layout: CheckpointLayout, output: Path)
     clips = CachedClips(folder, config.seed)
     if not config.data.sets and clips.index.autoencoders != autoencoder_hash(layout):
         raise InputError(f"{folder} was made with other autoencoders than those of {config.model}; make it again")
+    word = config.trigger_word
+    if word is not None and any(not has_trigger(entry.caption, word) for entry in clips.index.entries):
+        raise InputError(
+            f"trigger_word is {word!r}, and {folder} holds captions without it; name the clips with --data, so that their "
+            "captions are encoded with it, or leave trigger_word out"
+        )
     return clips
 
 
@@ -209,6 +216,8 @@ def _update(folder: Path, config: FinetuneConfig, layout: CheckpointLayout, devi
     plan = Plan(buckets, parse_frame_rate(data.frame_rate), data.windows, data.count, data.seed)
     sources = [Source(told.path, told.weight) for told in data.sets]
     entries = gather(sources, plan, refuse_silent=data.silent == "refuse")
+    if config.trigger_word is not None:
+        entries = triggered(entries, config.trigger_word)
     built = update_cache(folder, entries, config.model, Encoders(layout, device))
     logger.log(NOTICE, "cache %s: %d windows encoded, %d kept", folder, built.latents_made, built.latents_kept)
     gc.collect()

@@ -101,7 +101,7 @@ class FinetuneConfig(LoopConfig):
         context_parallel: processes that share one clip, for clips that are too long for one device.
         ulysses_degree: how many of them deal attention's heads among themselves; the others pass keys and values round in a
             ring. By default as many as the heads allow.
-        trigger_word: written into the LoRA file.
+        trigger_word: put at the beginning of every caption that does not say it, and written into the LoRA file.
         samples, validation: what is looked at while it trains.
     """
 

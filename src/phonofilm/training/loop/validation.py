@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 
 import torch
 from torch import Tensor, nn
@@ -138,13 +139,12 @@ def latent_batches(dataset: LatentDataset, clips: int = 32, size: int = 8) -> Ba
 
 
 def cached_batches(clips: CachedClips, count: int = 32, size: int = 8) -> Batches:
-    """The first `count` of a cache's clips, `size` of one bucket at a time."""
+    """`count` of a cache's clips, the first ones of every bucket in turn, `size` of one bucket at a time."""
+    in_turn = [entry for row in zip_longest(*clips.buckets.values()) for entry in row if entry is not None][:count]
 
     def batches(device: torch.device) -> Iterator[Batch]:
-        left = count
-        for bucket, entries in clips.buckets.items():
-            chosen = entries[:left]
-            left -= len(chosen)
+        for bucket in clips.buckets:
+            chosen = [entry for entry in in_turn if entry.bucket == bucket]
             for first in range(0, len(chosen), size):
                 yield clips.batch_of(bucket, chosen[first : first + size], device)
 
