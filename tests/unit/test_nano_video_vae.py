@@ -10,7 +10,6 @@ import torch
 from diffusers import AutoencoderKLWan
 
 from phonofilm.nano.world import make_clip
-from recipes.nano.video_vae.muon import Muon, orthogonalise
 from recipes.nano.video_vae.one_pass import OnePass, channels_last
 from recipes.nano.video_vae.reconstruction import held_out_clips, measure, named_colour, to_pixels
 from recipes.nano.video_vae.train_loop import busy_pixels
@@ -76,27 +75,6 @@ def test_it_starts_as_a_picture_vae_with_little_noise() -> None:
         mean, logvar = OnePass(vae).encode(picture.expand(-1, -1, 9, -1, -1))
     assert logvar.max() < -5
     torch.testing.assert_close(mean[:, :, 2], mean[:, :, 0])  # a still clip has still latents
-
-
-def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
-    for shape in ((6, 40), (40, 6)):
-        update = orthogonalise(torch.randn(shape, generator=torch.Generator().manual_seed(0)))
-        assert update.shape == shape
-        values = torch.linalg.svdvals(update)
-        assert values.min() > 0.5
-        assert values.max() < 1.3
-    assert not orthogonalise(torch.zeros(3, 5)).any()
-
-
-def test_muon_descends() -> None:
-    weight = torch.nn.Parameter(torch.randn(4, 3, generator=torch.Generator().manual_seed(0)))
-    optimizer = Muon([weight], lr=0.05)
-    before = (weight.detach() - 1).square().sum()
-    for _ in range(100):
-        optimizer.zero_grad()
-        (weight - 1).square().sum().backward()
-        optimizer.step()
-    assert (weight - 1).square().sum() < 0.1 * before
 
 
 def test_busy_pixels_are_edges_and_movement() -> None:

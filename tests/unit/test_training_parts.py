@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import nn
 from phonofilm.errors import InputError
 from phonofilm.training.config.training_config import OptimizerConfig
 from phonofilm.training.loop.ema import WeightAverage, swapped_weights
-from phonofilm.training.loop.muon import BatchedMuon
+from phonofilm.training.loop.muon import BatchedMuon, orthogonalise
 from phonofilm.training.loop.optimizers import build_optimizers, is_block_matrix, joint_part_of, set_rate
 from phonofilm.training.loop.precision import bfloat16_products, resolve_precision
 from phonofilm.training.task.joint_task import JointInputs, clone_expert, hidden_prompts
@@ -23,7 +24,7 @@ CPU = torch.device("cpu")
 
 
 def test_batched_muon_takes_the_steps_of_torch_muon() -> None:
-    def train(optimizer_class: type[torch.optim.Muon]) -> list[torch.Tensor]:
+    def train(optimizer_class: Callable[..., torch.optim.Optimizer]) -> list[torch.Tensor]:
         g = torch.Generator().manual_seed(0)
         shapes = [(16, 16), (8, 24), (24, 8), (16, 16)]
         parameters = [nn.Parameter(torch.randn(shape, generator=g)) for shape in shapes]
@@ -252,3 +253,35 @@ def test_auto_precision_never_picks_bfloat16_on_a_cpu_without_it(
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     assert resolve_precision("auto", torch.device(device)) == expected
     assert resolve_precision("bf16-products", torch.device(device)) == "bf16-products"
+
+
+def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
+    for shape in ((6, 40), (40, 6)):
+        update = orthogonalise(torch.randn(1, *shape, generator=torch.Generator().manual_seed(0)))[0]
+        assert update.shape == shape
+        values = torch.linalg.svdvals(update)
+        assert values.min() > 0.5
+        assert values.max() < 1.3
+    assert not orthogonalise(torch.zeros(1, 3, 5)).any()
+
+
+def test_muon_descends() -> None:
+    weight = torch.nn.Parameter(torch.randn(4, 3, generator=torch.Generator().manual_seed(0)))
+    optimizer = BatchedMuon([weight], lr=0.05, weight_decay=0.0)
+    before = (weight.detach() - 1).square().sum()
+    for _ in range(100):
+        optimizer.zero_grad()
+        (weight - 1).square().sum().backward()
+        optimizer.step()
+    assert (weight - 1).square().sum() < 0.1 * before
+
+
+def test_muon_takes_a_convolution_as_a_matrix_of_its_taps() -> None:
+    generator = torch.Generator().manual_seed(0)
+    start, gradient = torch.randn(6, 3, 2, 2, generator=generator), torch.randn(6, 3, 2, 2, generator=generator)
+    weights = [torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.flatten(1).clone())]
+    for weight in weights:
+        weight.grad = gradient.view(weight.shape)
+        BatchedMuon([weight], lr=0.1).step()
+    assert torch.equal(weights[0].flatten(1), weights[1])
+    assert not torch.equal(weights[0], start)

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from phonofilm.files import replacing
+from phonofilm.training.loop.muon import BatchedMuon
 from phonofilm.training.loop.precision import has_fast_bfloat16
 from recipes.nano.video_vae.config import Phase, VideoVaeConfig, build_video_vae
-from recipes.nano.video_vae.muon import Muon, split_parameters
 from recipes.nano.video_vae.one_pass import OnePass, channels_last
+from recipes.nano.video_vae.parameter_groups import split_parameters
 from recipes.nano.video_vae.reconstruction import held_out_clips, measure, save_sheet, to_pixels
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class VideoVaeTrainer:
         channels_last(self.vae)
         self.net = OnePass(self.vae, compile=config.compile)
         matrices, rest = split_parameters(self.vae, ("encoder.conv_in", "decoder.conv_out"))
-        self.muon = Muon(matrices, config.muon_rate)
+        self.muon = BatchedMuon(matrices, config.muon_rate, weight_decay=0.0)
         self.adamw = torch.optim.AdamW(rest, config.adamw_rate, betas=(0.9, 0.99), weight_decay=0.0)
         self.random = np.random.default_rng(config.seed)
         self.noise = torch.Generator(device).manual_seed(config.seed)
