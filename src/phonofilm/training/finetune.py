@@ -214,7 +214,7 @@ def _update(folder: Path, config: FinetuneConfig, layout: CheckpointLayout, devi
     data = config.data
     buckets = tuple(map(parse_bucket, data.buckets)) or (_default_bucket(layout),)
     plan = Plan(buckets, parse_frame_rate(data.frame_rate), data.windows, data.count, data.seed)
-    sources = [Source(told.path, told.weight) for told in data.sets]
+    sources = [Source(part.path, part.weight) for part in data.sets]
     entries = gather(sources, plan, refuse_silent=data.silent == "refuse")
     if config.trigger_word is not None:
         entries = triggered(entries, config.trigger_word)
@@ -226,6 +226,6 @@ def _update(folder: Path, config: FinetuneConfig, layout: CheckpointLayout, devi
 
 
 def _default_bucket(layout: CheckpointLayout) -> Bucket:
-    """The size that the checkpoint makes when it is told none."""
+    """The size that the checkpoint makes when no size is given."""
     usual = Defaults(**(layout.scalars.defaults or {}))
     return Bucket(usual.height, usual.width, usual.num_frames)

@@ -88,9 +88,9 @@ def _switching(task: FinetuneTask) -> ExpertSwitch | None:
 
 
 def _validation(task: FinetuneTask, layout: CheckpointLayout, output: Path) -> ValidationLoss:
-    told, clips = task.config.validation, task.clips
-    if told.sets:
-        sets = tuple(SetConfig(path=path) for path in told.sets)
+    section, clips = task.config.validation, task.clips
+    if section.sets:
+        sets = tuple(SetConfig(path=path) for path in section.sets)
         data = task.config.data.model_copy(update={"sets": sets, "cache": output / "cache-validation"})
         clips = cached_clips(task.config.model_copy(update={"data": data}), layout, output)
     else:
@@ -100,21 +100,21 @@ def _validation(task: FinetuneTask, layout: CheckpointLayout, output: Path) -> V
         )
     return ValidationLoss(
         task.model,
-        cached_batches(clips, told.clips, task.config.batch_size),
+        cached_batches(clips, section.clips, task.config.batch_size),
         task.objective.timesteps.boundary_ratio,
-        every=told.every,
+        every=section.every,
         activate=task.placement.activate,
     )
 
 
 def _samples(task: FinetuneTask, layout: CheckpointLayout) -> SampleHook:
-    told = task.config.samples
+    section = task.config.samples
     previews = tuple(_previews(task))
     defaults = layout.scalars.defaults or {}
     given = {
-        "num_inference_steps": told.steps,
-        "guidance_scale": told.guidance_scale,
-        "modality_scale": told.modality_scale,
+        "num_inference_steps": section.steps,
+        "guidance_scale": section.guidance_scale,
+        "modality_scale": section.modality_scale,
     }
     texts = _texts(layout, [*(preview.prompt for preview in previews), Defaults(**defaults).negative_prompt])
     # On a CPU float32 is the fast one; on a GPU the video autoencoder stays in the dtype of its files.
@@ -131,7 +131,7 @@ def _samples(task: FinetuneTask, layout: CheckpointLayout) -> SampleHook:
         task.model,
         studio,
         previews,
-        every=told.every,
+        every=section.every,
         settings={**_sizes(task), **{name: value for name, value in given.items() if value is not None}},
         activate=task.placement.activate,
     )
@@ -139,8 +139,8 @@ def _samples(task: FinetuneTask, layout: CheckpointLayout) -> SampleHook:
 
 def _previews(task: FinetuneTask) -> Iterator[Preview]:
     given = task.config.samples.prompts
-    for number, told in enumerate(given):
-        yield Preview(f"{number:02d}", told.prompt, told.image, told.seed)
+    for number, preview in enumerate(given):
+        yield Preview(f"{number:02d}", preview.prompt, preview.image, preview.seed)
     if not given:
         captions = list(dict.fromkeys(entry.caption for entry in task.clips.index.entries))
         for number, caption in enumerate(captions[:USUAL_PREVIEWS]):

@@ -57,9 +57,9 @@ def export_checkpoint(layout: CheckpointLayout, trained: Mapping[str, TrainedNet
             copy_function=_link_or_copy,
             ignore=lambda where, names: _trained(layout, trained, where),
         )
-        for name, told in trained.items():
+        for name, part in trained.items():
             dtype = next(iter(layout.components[name].entries.values())).dtype
-            save_component(fresh / name, told.network, parse_size(EXPORT_SHARD, "the shard size"), told.weights, dtype)
+            save_component(fresh / name, part.network, parse_size(EXPORT_SHARD, "the shard size"), part.weights, dtype)
         read_layout(fresh)
     return folder
 

@@ -21,27 +21,27 @@ def read_config(name_or_path: str, overrides: Sequence[str] = (), data: Sequence
 
     Raises InputError that names every wrong key: unknown, of a wrong kind, or without effect.
     """
-    told = _yaml(_text(name_or_path), name_or_path)
-    if not isinstance(told, dict):
+    content = _yaml(_text(name_or_path), name_or_path)
+    if not isinstance(content, dict):
         raise InputError(f"{name_or_path} holds no keys; expected a YAML file such as the ready ones")
     for override in overrides:
-        _set(told, override)
+        _set(content, override)
     if data:
-        section = told.setdefault("data", {})
+        section = content.setdefault("data", {})
         section["sets"] = [{"path": str(path)} for path in data]
-    return parse_config(told, name_or_path)
+    return parse_config(content, name_or_path)
 
 
-def parse_config(told: Mapping[str, Any], origin: str) -> FinetuneConfig:
+def parse_config(content: Mapping[str, Any], origin: str) -> FinetuneConfig:
     """The checked config. Raises InputError."""
     try:
-        return FinetuneConfig.model_validate(told)
+        return FinetuneConfig.model_validate(content)
     except ValidationError as error:
         raise InputError(f"config {origin}: " + "; ".join(map(_sentence, error.errors()))) from None
 
 
-def write_config(config_as_told: Mapping[str, Any], path: Path) -> None:
-    path.write_text(yaml.safe_dump(dict(config_as_told), sort_keys=False, allow_unicode=True), encoding="utf-8")
+def write_config(content: Mapping[str, Any], path: Path) -> None:
+    path.write_text(yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
 def _text(name_or_path: str) -> str:
@@ -60,12 +60,12 @@ def _yaml(text: str, origin: str) -> Any:
         raise InputError(f"{origin} is not YAML: {' '.join(str(error).split())}") from error
 
 
-def _set(told: dict[str, Any], override: str) -> None:
+def _set(content: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not key:
         raise InputError(f"{override!r} is no setting; expected KEY.SUB=VALUE, such as optimizer.lr=1e-4")
     *parents, last = key.split(".")
-    section = told
+    section = content
     for parent in parents:
         inner = section.get(parent)
         if inner is None:

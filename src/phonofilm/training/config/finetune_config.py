@@ -1,4 +1,4 @@
-"""What a fine-tuning can be told: the whole of its YAML. Unknown keys, and keys that would be ignored, are errors."""
+"""The config of a fine-tuning: the whole of its YAML. Unknown keys, and keys that would be ignored, are errors."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class FinetuneConfig(LoopConfig):
     def parts(self) -> dict[Part, AdapterConfig | WholeConfig]:
         """The parts that are trained, with their settings."""
         section = self.lora if self.lora is not None else self.full
-        return {part: told for part in FINETUNE_PARTS if (told := getattr(section, part)) is not None}
+        return {part: settings for part in FINETUNE_PARTS if (settings := getattr(section, part)) is not None}
 
     @model_validator(mode="after")
     def _one_way_to_train(self) -> Self:

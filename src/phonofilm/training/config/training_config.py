@@ -1,4 +1,4 @@
-"""What a training can be told. Every key is checked and an unknown one is an error; nothing here computes."""
+"""The config of a training run. Every key is checked and an unknown one is an error; nothing here computes."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def estimate_run(
 
 @dataclass(frozen=True)
 class _Stopwatch:
-    """Seconds by a clock, once the device has done what it was told."""
+    """Seconds by a clock, once the device has finished its queue."""
 
     device: torch.device
     clock: Callable[[], float]
@@ -217,9 +217,9 @@ def _timed(hook: SampleHook, watch: _Stopwatch) -> tuple[SampleHook, list[float]
     timed = copy.copy(hook)
     calls: list[float] = []
 
-    def forwards(*told: Any) -> list[JointOutput]:
+    def forwards(*arguments: Any) -> list[JointOutput]:
         outputs: list[JointOutput] = []
-        calls.append(watch(lambda: outputs.extend(hook.forwards(*told)), repeats=1))
+        calls.append(watch(lambda: outputs.extend(hook.forwards(*arguments)), repeats=1))
         return outputs
 
     timed.forwards = forwards  # type: ignore[method-assign,assignment]

@@ -42,11 +42,11 @@ def peak_of(device: torch.device) -> Iterator[Peak]:
         peak.nbytes = torch.cuda.max_memory_allocated(device) - before
         return
     before = bytes_in_use(device)
-    told = _forget_peak()
+    has_record = _forget_peak()
     counter = LiveBytes(device)
     with counter:
         yield peak
-    grown = _peak_since() - before if told else 0
+    grown = _peak_since() - before if has_record else 0
     peak.nbytes = max(counter.peak, grown)
 
 

@@ -14,7 +14,7 @@ from phonofilm.training.loop.boards import Board
 METRICS_HEADER = ("step", "seconds", "name", "value")
 SumAndCount = tuple[float, float]
 LossReport = Callable[[], Mapping[str, SumAndCount]]
-# What can be told about a moment of a run: numbers, and clips to look at and listen to.
+# What a hook returns: numbers, and clips to look at and listen to.
 HookResult = Mapping[str, float | Clip]
 
 
@@ -59,16 +59,16 @@ class MetricsLog:
         with replacing(self._path) as fresh, fresh.open("w", newline="") as file:
             csv.writer(file).writerows([METRICS_HEADER, *kept])
 
-    def write(self, step: int, seconds: float, told: HookResult) -> None:
+    def write(self, step: int, seconds: float, result: HookResult) -> None:
         """Numbers go everywhere, clips to the boards."""
-        numbers = {name: value for name, value in told.items() if not isinstance(value, Clip)}
+        numbers = {name: value for name, value in result.items() if not isinstance(value, Clip)}
         with self._path.open("a", newline="") as file:
             csv.writer(file).writerows(
                 (step, f"{seconds:.2f}", name, as_written(value)) for name, value in numbers.items()
             )
         for board in self._boards:
             board.numbers(step, numbers)
-            for name, value in told.items():
+            for name, value in result.items():
                 if isinstance(value, Clip):
                     board.clip(step, name, value)
 

@@ -86,12 +86,12 @@ class SampleHook:
 
     def __call__(self, moment: HookContext) -> HookResult:
         folder = moment.folder / "samples" / f"step-{moment.step:06d}"
-        told: dict[str, float | Clip] = {}
+        samples: dict[str, float | Clip] = {}
         for preview in self.previews:
             clip = self.make(preview, {"step": moment.step})
             self.write(clip, preview, folder)
-            told[f"sample/{preview.name}"] = clip
-        return told
+            samples[f"sample/{preview.name}"] = clip
+        return samples
 
     @property
     def steps(self) -> int:
@@ -111,7 +111,7 @@ class SampleHook:
             pipe = self._pipeline(device)
             generator = torch.Generator().manual_seed(preview.seed)
             texts = self.studio.texts
-            told = (
+            prompt = (
                 {"prompt": preview.prompt}
                 if texts is None
                 else {
@@ -119,7 +119,7 @@ class SampleHook:
                     "negative_prompt_embeds": texts[pipe.defaults.negative_prompt],
                 }
             )
-            made = pipe(image=preview.image, generator=generator, **told, **{**self.settings, **settings})
+            made = pipe(image=preview.image, generator=generator, **prompt, **{**self.settings, **settings})
         return made.clips([{"prompt": preview.prompt, "seed": preview.seed, **about}])[0]
 
     def _pipeline(self, device: torch.device) -> MovaPipeline:

@@ -28,7 +28,7 @@ class StopRequests:
 
 
 def on_cpu(config: LoopConfig) -> bool:
-    """Whether to tell accelerate that this is CPU training. Unless it is told, processes on a CPU do not find each other."""
+    """Whether accelerate must be given cpu=True. Otherwise processes on a CPU do not find each other."""
     return config.device == "cpu" or not torch.accelerator.is_available()
 
 
@@ -50,7 +50,7 @@ def agree_on_requests(accelerator: Accelerator, folder: Path, elapsed: float, st
 
 
 def clear_requests(accelerator: Accelerator, folder: Path) -> None:
-    """Take the files away whose one was met, so that they can be put there again."""
+    """Remove the files whose request was met, so that they can be made again."""
     if accelerator.is_main_process:
         for name in (SAVE, STOP):
             (folder / name).unlink(missing_ok=True)

@@ -64,16 +64,16 @@ def add_adapters(model: JointModel, config: LoraConfig, seed: int) -> tuple[Adap
     generator = torch.Generator().manual_seed(seed)
     added = []
     for part in PART_PREFIXES:
-        told: AdapterConfig | None = getattr(config, part)
-        if told is None:
+        adapter: AdapterConfig | None = getattr(config, part)
+        if adapter is None:
             continue
         if part not in networks:
             raise InputError(f"lora.{part} is set, but the model has one expert; set lora.{part}=null")
-        targets = (*ATTENTION_TARGETS, *(FFN_TARGETS if told.ffn else ()))
+        targets = (*ATTENTION_TARGETS, *(FFN_TARGETS if adapter.ffn else ()))
         component = SHORT_NAMES[part]
         layers = adapted_layers({component: networks[part]}, targets)[component]
-        parameters = _inject(networks[part], layers, told, config.dropout, generator)
-        added.append(AdaptedPart(part, layers, told, parameters))
+        parameters = _inject(networks[part], layers, adapter, config.dropout, generator)
+        added.append(AdaptedPart(part, layers, adapter, parameters))
     return tuple(added)
 
 
@@ -85,15 +85,15 @@ def lora_file(weights: Mapping[str, Tensor], config: LoraConfig, metadata: Mappi
             continue
         part, up = part_of(name), weights[name.removesuffix(DOWN) + UP]
         path = name.removeprefix(f"{PART_PREFIXES[part]}.").removesuffix(DOWN)
-        told: AdapterConfig = getattr(config, part)
+        adapter: AdapterConfig = getattr(config, part)
         halves = [tensor.detach().cpu().contiguous() for tensor in (down, up)]
-        adapters.setdefault(SHORT_NAMES[part], {})[path] = Adapter(halves[0], halves[1], told.alpha)
+        adapters.setdefault(SHORT_NAMES[part], {})[path] = Adapter(halves[0], halves[1], adapter.alpha)
     trained = {c: layers for c, layers in adapters.items() if any(bool(a.up.any()) for a in layers.values())}
     return LoraFile(Layout.PHONOFILM, trained, metadata)
 
 
 def _inject(
-    network: nn.Module, layers: tuple[str, ...], told: AdapterConfig, dropout: float, generator: torch.Generator
+    network: nn.Module, layers: tuple[str, ...], adapter: AdapterConfig, dropout: float, generator: torch.Generator
 ) -> int:
     try:
         from peft import LoraConfig as PeftConfig
@@ -105,7 +105,7 @@ def _inject(
     class QuantizedWithLora(Linear):
         """peft's adapter of a linear layer, which asks its base for in_features, out_features and a product only."""
 
-    peft = PeftConfig(r=told.rank, lora_alpha=told.alpha, lora_dropout=dropout, target_modules=list(layers))
+    peft = PeftConfig(r=adapter.rank, lora_alpha=adapter.alpha, lora_dropout=dropout, target_modules=list(layers))
     peft._register_custom_module({QuantizedLinear: QuantizedWithLora})
     with torch.random.fork_rng([]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Unsupported layer type")

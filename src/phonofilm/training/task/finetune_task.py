@@ -66,7 +66,7 @@ class FinetuneTask:
 
     def rate_scales(self) -> dict[str, float]:
         parts, full = self.config.parts, self.config.optimizer.lr
-        rates = {part: told.lr or full for part, told in parts.items()}
+        rates = {part: section.lr or full for part, section in parts.items()}
         trained = [name for name, parameter in self.model.named_parameters() if parameter.requires_grad]
         return {name: rates[part_of(name)] / full for name in trained}
 
@@ -132,9 +132,9 @@ class FinetuneTask:
     def untrained(self, weights: Mapping[str, Tensor]) -> list[Part]:
         """The parts whose every lora_B is still zero: the file would change nothing in them."""
         return [
-            told.part
-            for told in self.adapted
-            if not any(bool(weights[f"{PART_PREFIXES[told.part]}.{layer}{UP}"].any()) for layer in told.layers)
+            adapted.part
+            for adapted in self.adapted
+            if not any(bool(weights[f"{PART_PREFIXES[adapted.part]}.{layer}{UP}"].any()) for layer in adapted.layers)
         ]
 
     def save_adapters(self, weights: Mapping[str, Tensor], step: int, path: Path) -> Path:
@@ -170,8 +170,8 @@ class FinetuneTask:
 
     def metadata(self, step: int) -> dict[str, str]:
         """What the LoRA file says about how it was made."""
-        told = {"base_model": self.config.model, "steps": str(step), "config_hash": digest(as_plain(self.config))}
-        return told if self.config.trigger_word is None else told | {"trigger_word": self.config.trigger_word}
+        about = {"base_model": self.config.model, "steps": str(step), "config_hash": digest(as_plain(self.config))}
+        return about if self.config.trigger_word is None else about | {"trigger_word": self.config.trigger_word}
 
     def _check(self) -> None:
         two = self.model.low is not None
