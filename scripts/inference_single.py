@@ -11,18 +11,14 @@ from pathlib import Path
 
 import torch
 
-from phonofilm.cli.progress import report_to
+from phonofilm.cli.progress import open_display
+from phonofilm.cli.wording import in_flags
 from phonofilm.errors import InputError, PhonofilmError
-from phonofilm.generation.checkpoint import open_checkpoint
-from phonofilm.generation.clip_plan import plan
-from phonofilm.generation.inputs import read_inputs
 from phonofilm.generation.options import ClipOptions
-from phonofilm.generation.placement.devices import choose_placement
-from phonofilm.generation.placement.ranks import is_shared, on_ranks
-from phonofilm.generation.report import Report, SilentReport
-from phonofilm.generation.session import Session
-from phonofilm.generation.summary import plan_line
-from phonofilm.parallel.parallel_session import ParallelConfig, ParallelSession
+from phonofilm.generation.placement.hardware import HardwareOptions
+from phonofilm.generation.run import RunOptions
+from phonofilm.generation.run import run as run_generation
+from phonofilm.parallel.ranks import launcher_rank
 from phonofilm.pipeline.request import NEGATIVE_PROMPT
 
 # The original's names of attention kernels, and ours. What has no counterpart is refused.
@@ -79,24 +75,13 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> Path | None:
     """The file that was written, if it was by this process: alone, or as the first of the ranks that share the work."""
-    several = ParallelConfig(gpus=args.cp_size)
-    if not is_shared(several):
-        return generate(None, args)
-    if args.remove_video_dit:
-        raise InputError("--remove_video_dit is for one GPU; leave it out with --cp_size")
-    return on_ranks(several, "cuda" if torch.cuda.is_available() else "cpu", generate, args)
-
-
-def generate(team: ParallelSession | None, args: argparse.Namespace) -> Path | None:
-    with report_to() if team is None or team.is_first else SilentReport() as report:
-        return make(team, args, report)
-
-
-def make(team: ParallelSession | None, args: argparse.Namespace, report: Report) -> Path | None:
     attention = None if args.attn_type is None else ATTENTION[args.attn_type]
     if args.attn_type is not None and attention is None:
         raise InputError(f"--attn_type {args.attn_type} is not available here; use torch, fa, fa3 or a sage kernel")
-    options = ClipOptions(
+    several = args.cp_size > 1 or launcher_rank() is not None
+    if several and args.remove_video_dit:
+        raise InputError("--remove_video_dit is for one GPU; leave it out with --cp_size")
+    clip = ClipOptions(
         prompt=args.prompt,
         negative_prompt=args.negative_prompt,
         image=args.ref_path,
@@ -110,20 +95,15 @@ def make(team: ParallelSession | None, args: argparse.Namespace, report: Report)
         seed=args.seed,
         output=args.output_path,
     )
-    inputs = read_inputs(options, overwrite=True)
-    placement = choose_placement(
-        "auto" if team is None else str(team.device),
+    hardware = HardwareOptions(
+        device=("cuda" if torch.cuda.is_available() else "cpu") if several else "auto",
         offload=args.offload,
-        attention=attention,
-        disk=args.offload_to_disk_path,
+        offload_to_disk=args.offload_to_disk_path,
+        gpus=args.cp_size,
+        attn_backend=attention,
     )
-    if args.offload == "cpu" and not placement.offloads:
-        report.say("--offload cpu: there is no GPU, so the weights are in host memory already")
-    checkpoint = open_checkpoint(args.ckpt_path)
-    planned = plan(inputs, checkpoint)
-    report.say(plan_line(planned, checkpoint, placement))
-    session = Session(checkpoint, placement, report, remove_video_dit=args.remove_video_dit, team=team)
-    return next(iter(session.make(planned, overwrite=True)), None)
+    options = RunOptions(clip, hardware, model=args.ckpt_path, overwrite=True, remove_video_dit=args.remove_video_dit)
+    return next(iter(run_generation(options, open_display)), None)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -134,7 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
         if written is not None:
             print(f"Saved to {written}")
     except PhonofilmError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {in_flags(str(error))}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from phonofilm.errors import PhonofilmError
+    from phonofilm.generation.session import Session, load
     from phonofilm.geometry import ClipGeometry
     from phonofilm.media import Clip, read_clip, save_clip
     from phonofilm.pipeline.decode import MovaPipelineOutput
@@ -20,6 +21,8 @@ _HOMES = {
     "MovaPipeline": "phonofilm.pipeline.mova",
     "MovaPipelineOutput": "phonofilm.pipeline.decode",
     "PhonofilmError": "phonofilm.errors",
+    "Session": "phonofilm.generation.session",
+    "load": "phonofilm.generation.session",
     "read_clip": "phonofilm.media",
     "save_clip": "phonofilm.media",
 }
@@ -30,7 +33,9 @@ __all__ = [
     "MovaPipeline",
     "MovaPipelineOutput",
     "PhonofilmError",
+    "Session",
     "__version__",
+    "load",
     "read_clip",
     "save_clip",
 ]

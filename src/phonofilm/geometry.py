@@ -79,7 +79,7 @@ class ClipGeometry:
                 )
             if side % multiple:
                 raise InputError(
-                    f"{name} {side} is not a multiple of {multiple}; use {nearest_multiple(side, multiple)}, or --size auto"
+                    f"{name} {side} is not a multiple of {multiple}; use {nearest_multiple(side, multiple)}, or size=auto"
                 )
         if self.num_frames <= 0 or self.num_frames > MAX_FRAMES:
             raise InputError(f"num_frames {self.num_frames} is outside 1 to {MAX_FRAMES}")

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from phonofilm.generation.report import SilentReport
+from phonofilm.generation import clip_maker
+from phonofilm.generation.report import OnProgress, silent
 from phonofilm.generation.run import RunOptions, run_on_this_rank
-from phonofilm.generation.session import Session
 from phonofilm.parallel.parallel_session import ParallelSession
+
+
+def quiet() -> AbstractContextManager[OnProgress]:
+    return nullcontext(silent)
 
 
 def die_in_the_first_step(team: ParallelSession, options: RunOptions) -> list[Path]:
@@ -22,8 +27,8 @@ def die_in_the_first_step(team: ParallelSession, options: RunOptions) -> list[Pa
         os.kill(os.getpid(), signal.SIGKILL)
 
     if not team.is_first:
-        Session._on_step = killed  # type: ignore[method-assign]
-    return run_on_this_rank(team, options, SilentReport)
+        clip_maker._on_step = killed
+    return run_on_this_rank(team, options, quiet)
 
 
 def run_out_of_memory_in_the_first_step(team: ParallelSession, options: RunOptions) -> list[Path]:
@@ -33,5 +38,5 @@ def run_out_of_memory_in_the_first_step(team: ParallelSession, options: RunOptio
         raise torch.OutOfMemoryError("tried to allocate 1 GB")
 
     if not team.is_first:
-        Session._on_step = full  # type: ignore[method-assign]
-    return run_on_this_rank(team, options, SilentReport)
+        clip_maker._on_step = full
+    return run_on_this_rank(team, options, quiet)

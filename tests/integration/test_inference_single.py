@@ -133,19 +133,13 @@ def test_offloading_without_a_gpu_says_that_there_is_nothing_to_do(
 
 
 def test_the_expert_that_is_done_is_given_back(script: ModuleType) -> None:
-    from phonofilm.cli.progress import Lines
     from phonofilm.generation.checkpoint import open_checkpoint
-    from phonofilm.generation.clip_plan import plan
-    from phonofilm.generation.inputs import read_inputs
-    from phonofilm.generation.options import ClipOptions
-    from phonofilm.generation.placement.devices import choose_placement
+    from phonofilm.generation.placement.hardware import HardwareOptions
     from phonofilm.generation.session import Session
 
-    checkpoint = open_checkpoint(str(CHECKPOINT))
-    planned = plan(read_inputs(ClipOptions(prompt="a", size="32x32", num_frames=1, steps=2), False), checkpoint)
-    studio = Session(checkpoint, choose_placement("cpu"), Lines(), remove_video_dit=True)
-    studio.make(planned, overwrite=False)
-    assert studio.pipeline().video_dit is None
+    session = Session(open_checkpoint(str(CHECKPOINT)), HardwareOptions(device="cpu"))
+    session.run(session.plan("a", size="32x32", num_frames=1, steps=2), remove_video_dit=True)
+    assert session.pipeline.video_dit is None
 
 
 @pytest.mark.parametrize(

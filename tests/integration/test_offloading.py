@@ -160,7 +160,7 @@ def test_a_forward_that_runs_out_of_memory_in_the_middle_says_what_helps_and_lea
     done = generate(*TINY, "-o", "clip.mp4", "--offload", offload)
     assert done.exit_code == 1
     assert "step 1/2" in done.stderr
-    assert "out of memory on cpu; try a smaller --size, fewer frames, --vae-tiling" in " ".join(done.output.split())
+    assert "out of memory on cpu; try a smaller size, fewer frames, --vae-tiling" in " ".join(done.output.split())
     assert not list(Path().iterdir())
 
 

@@ -21,6 +21,7 @@ from tests.unit.lora_helpers import tiny_components, tiny_lora
 from phonofilm import read_clip
 from phonofilm.errors import PhonofilmError
 from phonofilm.generation.options import ClipOptions
+from phonofilm.generation.placement.hardware import HardwareOptions
 from phonofilm.generation.placement.ranks import on_ranks
 from phonofilm.generation.run import RunOptions
 from phonofilm.lora.writing import save_lora
@@ -105,14 +106,14 @@ def test_two_devices_decode_the_picture_of_one(options: tuple[str, ...], tmp_pat
     ("fault", "complaint"),
     [
         (die_in_the_first_step, r"rank 1 was ended by signal 9"),
-        (run_out_of_memory_in_the_first_step, r"out of memory on cpu; try a smaller --size"),
+        (run_out_of_memory_in_the_first_step, r"out of memory on cpu; try a smaller size"),
     ],
 )
 def test_a_device_that_fails_in_the_middle_leaves_no_file(
     fault: Callable[[ParallelSession, RunOptions], list[Path]], complaint: str, tmp_path: Path
 ) -> None:
     clip = ClipOptions(prompt="a man speaks", size="32x32", num_frames=5, steps=2, seed=1, output=tmp_path / "clip.mp4")
-    options = RunOptions(clip, model=str(CHECKPOINT), device="cpu")
+    options = RunOptions(clip, HardwareOptions(device="cpu", gpus=2), model=str(CHECKPOINT))
     with pytest.raises(PhonofilmError, match=complaint):
         on_ranks(ParallelConfig(gpus=2), "cpu", fault, options)
     assert list(tmp_path.iterdir()) == []

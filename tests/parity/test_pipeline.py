@@ -54,10 +54,10 @@ def test_video_vae(pipe: MovaPipeline, golden: Golden) -> None:
 
 def test_first_frame_condition(pipe: MovaPipeline, golden: Golden) -> None:
     meta = golden.meta
-    from phonofilm.pipeline.request import Sizes, Tracks, plan_clip
+    from phonofilm.pipeline.request import ClipSizes, Tracks, choose_edit_task
 
-    sizes = Sizes(meta["height"], meta["width"], meta["num_frames"], meta["frame_rate"])
-    geometry = plan_clip(Tracks(), sizes, pipe.default_geometry).geometry
+    sizes = ClipSizes(meta["height"], meta["width"], meta["num_frames"], meta["frame_rate"])
+    geometry = choose_edit_task(Tracks(), sizes, pipe.default_geometry).geometry
     first = frame_tensor(golden.first_frame, geometry, "crop")
     with torch.no_grad():
         condition = conditions.frame_condition(pipe.video_vae, geometry, torch.device("cpu"), first)

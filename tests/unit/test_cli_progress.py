@@ -10,22 +10,22 @@ import pytest
 from rich.console import Console
 
 from phonofilm.cli.bars import Bars
-from phonofilm.cli.progress import Lines, report_to
-from phonofilm.generation.report import Report
+from phonofilm.cli.progress import Display, Lines, open_display
+from phonofilm.generation.report import Loading, Message, SamplingStarted, StageStarted, StepDone
 from phonofilm.units import format_duration, format_size
 
 EXPERTS = ("high",) * 12 + ("low",) * 28
 
 
-def play(report: Report) -> None:
-    with report:
-        report.say("the plan [b]")
-        report.loading("video_dit", 500, 1000)
-        report.loading("video_dit", 1000, 1000)
-        report.start_steps(EXPERTS)
-        for done in range(1, len(EXPERTS) + 1):
-            report.step(done)
-        report.stage("decode")
+def play(display: Display) -> None:
+    with display as show:
+        show(Message("the plan [b]"))
+        show(Loading("video_dit", 500, 1000))
+        show(Loading("video_dit", 1000, 1000))
+        show(SamplingStarted(EXPERTS))
+        for done, expert in enumerate(EXPERTS, start=1):
+            show(StepDone(done, len(EXPERTS), expert))
+        show(StageStarted("decode"))
         logging.getLogger("phonofilm.media").warning("the sound peaks at %.1f", 1.5)
 
 
@@ -52,12 +52,12 @@ def test_bars_show_every_part_on_a_terminal() -> None:
 
 def test_the_bars_of_a_clip_make_room_for_those_of_the_next() -> None:
     bars = Bars(Console(file=io.StringIO(), force_terminal=True))
-    with bars:
+    with bars as show:
         for _ in range(3):
-            bars.start_steps(EXPERTS)
-            bars.step(1)
-            bars.stage("decode")
-            bars.stage("write")
+            show(SamplingStarted(EXPERTS))
+            show(StepDone(1, len(EXPERTS), "high"))
+            show(StageStarted("decode"))
+            show(StageStarted("write"))
         assert len(bars._progress.tasks) == 3
 
 
@@ -70,8 +70,8 @@ def test_a_run_that_fails_leaves_no_listener_behind() -> None:
 
 
 def test_bars_are_for_terminals_only() -> None:
-    assert isinstance(report_to(stream_is_terminal=True), Bars)
-    assert isinstance(report_to(stream_is_terminal=False), Lines)
+    assert isinstance(open_display(stream_is_terminal=True), Bars)
+    assert isinstance(open_display(stream_is_terminal=False), Lines)
 
 
 def test_sizes_and_durations_read_well() -> None:

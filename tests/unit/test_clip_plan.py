@@ -13,14 +13,15 @@ from tests.conftest import GOLDENS
 
 from phonofilm.errors import InputError, MediaError
 from phonofilm.generation.checkpoint import Checkpoint, open_checkpoint
-from phonofilm.generation.clip_plan import ClipPlan, plan
+from phonofilm.generation.clip_plan import ClipPlan, plan_clip
 from phonofilm.generation.inputs import read_inputs
 from phonofilm.generation.options import ClipOptions
-from phonofilm.generation.placement.devices import Placement
+from phonofilm.generation.placement.devices import DevicePlacement
+from phonofilm.generation.preflight import choose_outputs_of
 from phonofilm.generation.summary import memory_warning, plan_line
 from phonofilm.pipeline.request import NEGATIVE_PROMPT
 
-CPU = Placement(torch.device("cpu"), torch.float32)
+CPU = DevicePlacement(torch.device("cpu"), torch.float32)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,9 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def planned(checkpoint: Checkpoint, **options: Any) -> ClipPlan:
-    return plan(read_inputs(ClipOptions(**{"prompt": "a man"} | options), overwrite=False), checkpoint)
+    asked = ClipOptions(**{"prompt": "a man"} | options)
+    choose_outputs_of(asked, overwrite=False)
+    return plan_clip(read_inputs(asked), checkpoint)
 
 
 def test_what_is_not_asked_for_comes_from_the_checkpoint(checkpoint: Checkpoint) -> None:
@@ -72,7 +75,7 @@ def test_what_is_not_asked_for_comes_from_the_checkpoint(checkpoint: Checkpoint)
 def test_sizes_are_named_spelled_out_or_taken_from_the_image(
     checkpoint: Checkpoint, size: str, image: Path | None, expected: tuple[int, int]
 ) -> None:
-    geometry = planned(checkpoint, size=size, image=image).task.geometry
+    geometry = planned(checkpoint, size=size, image=image).sampling.task.geometry
     assert (geometry.height, geometry.width) == expected
 
 
@@ -80,7 +83,7 @@ def test_sizes_are_named_spelled_out_or_taken_from_the_image(
     ("seconds", "fps", "frames"), [(2.0, "24", 49), (2.0, "23.976", 49), (0.01, "24", 1), (8, "25", 201)]
 )
 def test_seconds_become_the_nearest_frame_count(checkpoint: Checkpoint, seconds: float, fps: str, frames: int) -> None:
-    assert planned(checkpoint, seconds=seconds, fps=fps).task.geometry.num_frames == frames
+    assert planned(checkpoint, seconds=seconds, fps=fps).sampling.task.geometry.num_frames == frames
 
 
 @pytest.mark.parametrize(
@@ -141,16 +144,16 @@ def test_a_broken_image_is_refused(checkpoint: Checkpoint) -> None:
 
 
 def test_clip_i_has_the_first_seed_plus_i(checkpoint: Checkpoint) -> None:
-    assert planned(checkpoint, seed=7, num_clips=3).inputs.seeds == (7, 8, 9)
-    drawn = planned(checkpoint, num_clips=2).inputs.seeds
-    assert drawn[1] == drawn[0] + 1
-    assert planned(checkpoint).inputs.seeds != planned(checkpoint).inputs.seeds
+    first = planned(checkpoint, seed=7, num_clips=3)
+    assert first.seed == 7
+    assert "3 clips, seeds 7 to 9" in plan_line(first, checkpoint, CPU, clips=3)
+    assert planned(checkpoint).seed != planned(checkpoint).seed
 
 
 def test_the_plan_knows_which_expert_runs_when(checkpoint: Checkpoint) -> None:
     # The released schedule: 18 steps of 50 for the high-noise expert.
-    assert planned(checkpoint, steps=50).experts == ("high",) * 18 + ("low",) * 32
-    assert set(planned(checkpoint, boundary_ratio=0.0).experts) == {"high"}
+    assert planned(checkpoint, steps=50).sampling.experts == ("high",) * 18 + ("low",) * 32
+    assert set(planned(checkpoint, boundary_ratio=0.0).sampling.experts) == {"high"}
 
 
 def test_the_plan_line_says_what_will_be_made(checkpoint: Checkpoint) -> None:
@@ -170,7 +173,7 @@ def test_the_plan_line_counts_one_forward_without_guidance(checkpoint: Checkpoin
 
 
 def test_the_metadata_tells_no_folder_of_this_machine(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    told = planned(checkpoint, image=tmp_path / "wide.png").metadata(0, checkpoint, CPU)
+    told = planned(checkpoint, image=tmp_path / "wide.png").metadata(checkpoint, CPU)
     assert str(tmp_path) not in str(told)
     assert str(GOLDENS) not in str(told)
     assert told["inputs"][0]["path"] == "wide.png"
@@ -199,4 +202,4 @@ def test_weights_too_large_for_the_memory_are_pointed_out(
     monkeypatch.setattr(psutil, "virtual_memory", lambda: tiny)
     warning = memory_warning(checkpoint, CPU)
     assert warning is not None
-    assert warning.startswith("the weights take 3.7 MB and host memory has 1.0 MB; --dtype bfloat16")
+    assert warning.startswith("the weights take 3.7 MB and host memory has 1.0 MB; dtype=bfloat16")

@@ -119,11 +119,11 @@ def test_items_are_what_the_pipeline_makes(data: Path, cache: Path, update: Upda
         assert torch.equal(item.video, encode_video(encoders.video_vae, pixels, torch.device("cpu"))[0].half())
         assert torch.equal(item.condition, encode_video(encoders.video_vae, grey, torch.device("cpu"))[0].half())
         assert torch.equal(item.audio, encoders.audio_vae.encode(torch.from_numpy(clip.audio)[None]).mode()[0].half())
-        ids, mask = tokenize(encoders.tokenizer, ["a lamp"])
-        text = encode_text(encoders.text_encoder, ids, mask, torch.device("cpu"))
+        tokens = tokenize(encoders.tokenizer, ["a lamp"])
+        text = encode_text(encoders.text_encoder, tokens, torch.device("cpu"))
     cached = read_text(cache, entry.text)
     assert torch.allclose(cached.embeds, text.embeds[0, : len(cached.tokens)].float(), atol=1e-5)
-    assert cached.tokens.tolist() == ids[0, : int(mask.sum())].tolist()
+    assert cached.tokens.tolist() == tokens.ids[0, : int(tokens.mask.sum())].tolist()
 
 
 def test_the_trainer_reads_the_cache_as_it_is(cache: Path, update: Update) -> None:

@@ -34,8 +34,8 @@ def test_nothing_is_fused_quantised_or_compiled_on_a_cpu_unless_asked() -> None:
     [
         ({"kernels": "fast"}, "kernels 'fast' are unknown; use one of auto, eager, triton"),
         ({"quantize": "fp4"}, "quantisation 'fp4' is unknown; use one of fp8, int8, nf4"),
-        ({"offload": "group", "quantize": "fp8"}, "use --offload layer"),
-        ({"offload": "group", "compiles": True}, "use --offload layer"),
+        ({"offload": "group", "quantize": "fp8"}, "use offload=layer"),
+        ({"offload": "group", "compiles": True}, "use offload=layer"),
     ],
 )
 def test_words_that_cannot_be_followed_are_refused(words: dict[str, str], complaint: str) -> None:
@@ -101,7 +101,7 @@ def test_a_checkpoint_is_quantised_and_opened_again(basic: Golden, tmp_path: Pat
     assert "audio_dit" in result.output
     exact, quantized = open_checkpoint(str(basic.checkpoint)), open_checkpoint(str(out))
     assert quantized.weight_bytes(4) < exact.weight_bytes(4)
-    with pytest.raises(InputError, match=r"is quantised already \(fp8\); leave --quantize out"):
+    with pytest.raises(InputError, match=r"is quantised already \(fp8\); leave out quantize="):
         check_computing(Computing(quantize="fp8"), "none", quantized)
     again = CliRunner().invoke(app, ["quantize", "--model", str(basic.checkpoint), "-o", str(out)])
     assert again.exit_code == 2

@@ -11,7 +11,7 @@ import torch
 from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.generation.placement.attention import attention_of
 from phonofilm.generation.placement.devices import (
-    Placement,
+    DevicePlacement,
     choose_device,
     choose_placement,
     explaining_memory,
@@ -61,9 +61,9 @@ def test_the_attention_backend_is_in_force_while_the_networks_run() -> None:
 
 
 def test_running_out_of_memory_says_what_helps() -> None:
-    placement = Placement(torch.device("cpu"), torch.float32)
+    placement = DevicePlacement(torch.device("cpu"), torch.float32)
     with (
-        pytest.raises(PhonofilmError, match="out of memory on cpu; try a smaller --size"),
+        pytest.raises(PhonofilmError, match="out of memory on cpu; try a smaller size"),
         explaining_memory(placement),
     ):
         torch.empty(2**60, dtype=torch.uint8)
@@ -74,17 +74,17 @@ def test_running_out_of_memory_says_what_helps() -> None:
 @pytest.mark.parametrize(
     ("used", "several", "advice"),
     [
-        ({}, False, "--vae-tiling (if it was the decoder), --offload layer, a lower --vram-limit"),
-        ({"vae_tiling": True, "offload": "model"}, False, "--offload layer, a lower --vram-limit"),
-        ({"vae_tiling": True, "offload": "layer", "resident": 4}, False, "a lower --vram-limit"),
-        ({"vae_tiling": True, "offload": "layer"}, False, "--slots 1"),
-        ({"vae_tiling": True}, True, "more --gpus, --shard-weights"),
+        ({}, False, "vae_tiling=True (if it was the decoder), offload=layer, a lower vram_limit"),
+        ({"vae_tiling": True, "offload": "model"}, False, "offload=layer, a lower vram_limit"),
+        ({"vae_tiling": True, "offload": "layer", "resident": 4}, False, "a lower vram_limit"),
+        ({"vae_tiling": True, "offload": "layer"}, False, "slots=1"),
+        ({"vae_tiling": True}, True, "more gpus, shard_weights=True"),
     ],
 )
 def test_a_gpu_that_is_full_is_told_only_what_would_change_something(
     used: dict[str, Any], several: bool, advice: str
 ) -> None:
-    placement = Placement(torch.device("cuda"), torch.bfloat16, **used)
+    placement = DevicePlacement(torch.device("cuda"), torch.bfloat16, **used)
     with pytest.raises(PhonofilmError) as error, explaining_memory(placement, several):
         raise torch.OutOfMemoryError("tried to allocate 1 GB")
-    assert str(error.value) == f"out of memory on cuda; try a smaller --size, fewer frames, {advice}"
+    assert str(error.value) == f"out of memory on cuda; try a smaller size, fewer frames, {advice}"

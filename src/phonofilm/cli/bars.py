@@ -7,6 +7,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from phonofilm.cli.progress import LogLines, Pace
+from phonofilm.cli.wording import in_flags
+from phonofilm.generation.report import Event, Loading, Message, OnProgress, SamplingStarted, StageStarted, StepDone
 from phonofilm.units import format_size
 
 
@@ -30,10 +32,10 @@ class Bars:
         self._pace = Pace(0)
         self._handler = LogLines(self.say)
 
-    def __enter__(self) -> Bars:
+    def __enter__(self) -> OnProgress:
         self._handler.attach()
         self._progress.start()
-        return self
+        return self.show
 
     def __exit__(self, *error: object) -> None:
         if error[0] is None:
@@ -44,27 +46,37 @@ class Bars:
     def say(self, text: str) -> None:
         self._progress.console.print(escape(text), highlight=False, soft_wrap=True)
 
-    def loading(self, component: str, done: int, total: int) -> None:
+    def show(self, event: Event) -> None:
+        match event:
+            case Message(text):
+                self.say(in_flags(text))
+            case Loading(component, done, total):
+                self._show_loading(component, done, total)
+            case SamplingStarted(experts):
+                self._start_steps(experts)
+            case StepDone(done):
+                self._show_step(done)
+            case StageStarted(name):
+                self._begin(name, total=None, about="")
+
+    def _show_loading(self, component: str, done: int, total: int) -> None:
         if component not in self._loading:
             self._loading[component] = self._progress.add_task(f"load {component}", total=total, about="")
         self._progress.update(
             self._loading[component], completed=done, about=f"{format_size(done)} of {format_size(total)}"
         )
 
-    def start_steps(self, experts: tuple[str, ...]) -> None:
+    def _start_steps(self, experts: tuple[str, ...]) -> None:
         for part in self._parts:
             self._progress.remove_task(part)
         self._parts, self._current = [], None
         self._experts, self._pace = experts, Pace(len(experts))
         self._begin("sample", total=len(experts), about=self._next_expert(0))
 
-    def step(self, done: int) -> None:
+    def _show_step(self, done: int) -> None:
         assert self._current is not None
         about = f"{self._next_expert(done)}{self._pace.after(done)}"
         self._progress.update(self._current, completed=done, about=f"{done}/{len(self._experts)} {about}")
-
-    def stage(self, name: str) -> None:
-        self._begin(name, total=None, about="")
 
     def _next_expert(self, done: int) -> str:
         return "" if done >= len(self._experts) else f"{self._experts[done]}-noise expert "

@@ -174,29 +174,29 @@ def generate(
     checked = check_request(options, model, like=like, prompts=prompts, overwrite=overwrite)
     typer.echo(checked.line, err=True)  # the next two seconds import PyTorch
 
-    from phonofilm.cli.progress import report_to
-    from phonofilm.generation.placement.offload import memory_limits
+    from phonofilm.cli.progress import open_display
+    from phonofilm.generation.placement.hardware import HardwareOptions
     from phonofilm.generation.run import RunOptions, run
-    from phonofilm.parallel.parallel_session import ParallelConfig
 
-    memory = memory_limits(vram_limit, ram_limit, slots, resident_layers, vae_tiling)
-    request = RunOptions(
-        options,
-        model,
-        device,
-        dtype,
-        offload,
-        attn_backend,
-        like,
-        prompts,
-        overwrite,
-        disk=offload_to_disk,
-        limits=memory,
-        remove_video_dit=remove_video_dit,
-        several=ParallelConfig(gpus, ulysses_degree, ring_degree, cfg_parallel, shard_weights),
+    machine = HardwareOptions(
+        device=device,
+        dtype=dtype,
+        offload=offload,
+        offload_to_disk=offload_to_disk,
+        vram_limit=vram_limit,
+        ram_limit=ram_limit,
+        slots=slots,
+        resident_layers=resident_layers,
+        vae_tiling=vae_tiling,
+        gpus=gpus,
+        ulysses_degree=ulysses_degree,
+        ring_degree=ring_degree,
+        cfg_parallel=cfg_parallel,
+        shard_weights=shard_weights,
+        attn_backend=attn_backend,
         kernels=kernels,
         quantize=quantize,
-        compiles=compile_layers,
+        compile=compile_layers,
     )
-    for path in run(request, report_to):
+    for path in run(RunOptions(options, machine, model, like, prompts, overwrite, remove_video_dit), open_display):
         typer.echo(path)

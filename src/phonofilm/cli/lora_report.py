@@ -28,33 +28,37 @@ def report(
     offload: Annotated[str, typer.Option(help="Where weights wait: none, model, layer or group.")] = "none",
 ) -> None:
     """Compare clips without a LoRA, with it, and with each of its parts alone: pictures, sounds, figures, verdicts."""
-    from phonofilm.cli.progress import report_to
+    from phonofilm.cli.progress import open_display
     from phonofilm.evaluation.lora_compare import Order, compare
     from phonofilm.evaluation.lora_page import verdicts, write_page
     from phonofilm.generation.checkpoint import open_checkpoint
     from phonofilm.generation.placement.attention import attention_of
-    from phonofilm.generation.placement.devices import choose_placement, explaining_memory
+    from phonofilm.generation.placement.devices import explaining_memory
+    from phonofilm.generation.placement.hardware import HardwareOptions
+    from phonofilm.generation.report import StageStarted, emit
     from phonofilm.generation.session import Session
 
     told = tuple(line for text in prompts for line in _prompts(text))
-    checkpoint, placement = open_checkpoint(model), choose_placement(device, dtype, offload)
+    checkpoint = open_checkpoint(model)
+    session = Session(checkpoint, HardwareOptions(device, dtype, offload))
     (use,) = checkpoint.loras.take([lora]) or (None,)
     if use is None:
         raise InputError("name a LoRA; none has nothing to report on")
     call = {"num_inference_steps": steps, "num_frames": num_frames}
     order = Order(told, tuple(range(seed, seed + seeds)), call)
-    with report_to() as progress, attention_of(placement), explaining_memory(placement):
-        pipe = Session(checkpoint, placement, progress).pipeline()
-        comparison = compare(
-            pipe, use.lora, order, use.strength, lambda name, at, of: progress.stage(f"clips {at + 1} of {of}: {name}")
-        )
+    with open_display() as show, attention_of(session.placement), explaining_memory(session.placement):
+
+        def on_progress(name: str, at: int, of: int) -> None:
+            emit(show, StageStarted(f"clips {at + 1} of {of}: {name}"))
+
+        comparison = compare(session.pipeline, use.lora, order, use.strength, on_progress)
     about = {
         "LoRA": use.metadata(),
         "layout": str(use.lora.layout),
         **use.lora.metadata,
         "model": checkpoint.portable_name,
         "fingerprint": checkpoint.fingerprint,
-        "dtype": placement.dtype_name,
+        "dtype": session.placement.dtype_name,
         "seeds": list(order.seeds),
         **{key: value for key, value in call.items() if value is not None},
     }

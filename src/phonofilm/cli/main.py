@@ -22,7 +22,9 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except PhonofilmError as error:
-            typer.echo(f"error: {printable(str(error))}", err=True)
+            from phonofilm.cli.wording import in_flags
+
+            typer.echo(f"error: {in_flags(printable(str(error)))}", err=True)
             raise typer.Exit(2 if isinstance(error, InputError) else 1) from error
         except KeyboardInterrupt as interrupt:
             interrupt_arrived()

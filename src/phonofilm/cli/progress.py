@@ -6,14 +6,23 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 import typer
 
-from phonofilm.generation.report import Report
+from phonofilm.cli.wording import in_flags
+from phonofilm.generation.report import Event, Loading, Message, OnProgress, SamplingStarted, StageStarted, StepDone
 from phonofilm.units import format_duration, format_size
 
 
-def report_to(stream_is_terminal: bool | None = None) -> Report:
+class Display(Protocol):
+    """What shows the progress of a run. Entered before its first event, and left however the run ends."""
+
+    def __enter__(self) -> OnProgress: ...
+    def __exit__(self, *error: object) -> None: ...
+
+
+def open_display(stream_is_terminal: bool | None = None) -> Display:
     """Bars when standard error is a terminal, else lines."""
     terminal = sys.stderr.isatty() if stream_is_terminal is None else stream_is_terminal
     if terminal:
@@ -43,13 +52,12 @@ class Lines:
     """Plain lines on standard error, a few per run, without control characters: for logs and pipes."""
 
     def __init__(self) -> None:
-        self._experts: tuple[str, ...] = ()
         self._pace = Pace(0)
         self._handler = LogLines(self.say)
 
-    def __enter__(self) -> Lines:
+    def __enter__(self) -> OnProgress:
         self._handler.attach()
-        return self
+        return self.show
 
     def __exit__(self, *error: object) -> None:
         self._handler.detach()
@@ -57,20 +65,21 @@ class Lines:
     def say(self, text: str) -> None:
         typer.echo(text, err=True)
 
-    def loading(self, component: str, done: int, total: int) -> None:
-        if done == total:
-            self.say(f"loaded {component} ({format_size(total)})")
-
-    def start_steps(self, experts: tuple[str, ...]) -> None:
-        self._experts, self._pace = experts, Pace(len(experts))
-
-    def step(self, done: int) -> None:
-        total, pace = len(self._experts), self._pace.after(done)
-        if done in (1, total) or done % max(1, total // 10) == 0:
-            self.say(f"step {done}/{total} ({self._experts[done - 1]}-noise expert): {pace}")
-
-    def stage(self, name: str) -> None:
-        self.say(name)
+    def show(self, event: Event) -> None:
+        match event:
+            case Message(text):
+                self.say(in_flags(text))
+            case StageStarted(name):
+                self.say(name)
+            case Loading(component, done, total):
+                if done == total:
+                    self.say(f"loaded {component} ({format_size(total)})")
+            case SamplingStarted(experts):
+                self._pace = Pace(len(experts))
+            case StepDone(done, total, expert):
+                pace = self._pace.after(done)
+                if done in (1, total) or done % max(1, total // 10) == 0:
+                    self.say(f"step {done}/{total} ({expert}-noise expert): {pace}")
 
 
 class LogLines(logging.Handler):

@@ -17,7 +17,7 @@ from torch import Tensor
 from phonofilm.data.reading import read_window
 from phonofilm.data.windows import Bucket, ClipWindow
 from phonofilm.geometry import ClipGeometry
-from phonofilm.models.building import empty_module
+from phonofilm.models.building import config_with_defaults
 from phonofilm.models.layout import CheckpointLayout
 from phonofilm.models.loading import load_component, load_tokenizer
 from phonofilm.pipeline.conditions import encode_text, encode_video, frame_condition, tokenize, white_frame
@@ -103,11 +103,11 @@ class Encoders:
     @torch.no_grad()
     def text(self, caption: str) -> CaptionText:
         """Tokens and embeddings of one caption. Raises InputError for one that is too long for the model."""
-        ids, mask = tokenize(self.tokenizer, [caption], "caption")
-        length = int(mask.sum())
-        embeds = encode_text(self.text_encoder, ids, mask, self.device).embeds[0, :length]
-        return CaptionText(ids[0, :length].contiguous(), embeds.float().cpu().contiguous())
+        tokens = tokenize(self.tokenizer, [caption], "caption")
+        length = int(tokens.mask.sum())
+        embeds = encode_text(self.text_encoder, tokens, self.device).embeds[0, :length]
+        return CaptionText(tokens.ids[0, :length].contiguous(), embeds.float().cpu().contiguous())
 
     def _config(self, name: str) -> Any:
         component = self.layout.components[name]
-        return empty_module(component.class_name, component.config, str(component.folder / "config.json")).config
+        return config_with_defaults(component.class_name, component.config)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from phonofilm.errors import InputError, PhonofilmError
-from phonofilm.generation.checkpoint import Checkpoint
-from phonofilm.generation.clip_plan import ClipPlan, plan, without_media
+from phonofilm.generation.clip_maker import ClipMaker
+from phonofilm.generation.clip_plan import ClipPlan, without_media
 from phonofilm.generation.finished import finished_metadata
-from phonofilm.generation.inputs import read_inputs
 from phonofilm.generation.options import ClipOptions, options_from_json
-from phonofilm.generation.outputs import SUFFIXES, check_writable
-from phonofilm.generation.placement.devices import Placement
+from phonofilm.generation.outputs import SUFFIXES, Output
+from phonofilm.generation.preflight import choose_outputs_of
 from phonofilm.generation.rehearsal import rehearse_output
-from phonofilm.generation.session import Session
-from phonofilm.generation.summary import plan_line
+from phonofilm.generation.report import Cancelled, Message, OnProgress, emit
+from phonofilm.generation.writing import make_clips
 from phonofilm.parallel.ranks import RankError
 from phonofilm.untrusted import file_fault, parse_json, shown
 
@@ -89,63 +88,63 @@ class BatchResult:
     failures: list[str]
 
 
-def make_lines(lines: list[Line], session: Session, overwrite: bool) -> BatchResult:
+def make_lines(lines: list[Line], maker: ClipMaker, overwrite: bool, on_progress: OnProgress) -> BatchResult:
     """Make the clips that are not there yet.
 
     Every line is checked before the first clip is made; one that is wrong does not keep the others from being made.
     """
-    checkpoint, placement, report = session.checkpoint, session.placement, session.report
     paths: list[Path] = []
     failures: list[str] = []
     waiting: list[Line] = []
+
+    def failed(line: Line, error: PhonofilmError) -> None:
+        failures.append(f"{line.where}: {error}")
+        emit(on_progress, Message(f"error: {failures[-1]}"))
+
     claimed: dict[Path, str] = {}
     for line in lines:
         try:
-            planned = _plan(line, checkpoint, overwrite=True)
-            _claim(planned, line, claimed)
-            if is_done(planned, line, checkpoint, placement):
-                report.say(f"{line.where}: {planned.inputs.outputs[0].path} is there already")
+            plan = maker.plan_options(line.options)
+            outputs = choose_outputs_of(line.options, overwrite=True)
+            _claim(outputs, line, claimed)
+            if is_done(plan, outputs, line, maker):
+                emit(on_progress, Message(f"{line.where}: {outputs[0].path} is there already"))
                 continue
-            for output in planned.inputs.outputs:
-                for file in (output.path, output.contact_sheet):
-                    if file is not None:
-                        check_writable(file, overwrite)
-            rehearse_output(planned)
+            rehearse_output(plan, choose_outputs_of(line.options, overwrite)[0])
         except PhonofilmError as error:
-            failures.append(f"{line.where}: {error}")
-            report.say(f"error: {failures[-1]}")
+            failed(line, error)
         else:
             waiting.append(line)
     for position, line in enumerate(waiting, start=1):
         try:
-            planned = _plan(line, checkpoint, overwrite)
-            report.say(f"clip {position} of {len(waiting)}, {line.where}: {plan_line(planned, checkpoint, placement)}")
-            written = session.make(planned, overwrite)
-            report.say(f"wrote {', '.join(map(str, written))}")
+            plan, outputs = maker.plan_options(line.options), choose_outputs_of(line.options, overwrite)
+            about = f"clip {position} of {len(waiting)}, {line.where}: {maker.line(plan, len(outputs))}"
+            emit(on_progress, Message(about))
+            written = make_clips(maker, plan, outputs, overwrite, on_progress)
+            emit(on_progress, Message(f"wrote {', '.join(map(str, written))}"))
             paths += written
-        except RankError:
+        except (RankError, Cancelled):
             raise  # the other ranks are in the middle of this clip and cannot skip to the next
         except PhonofilmError as error:
-            failures.append(f"{line.where}: {error}")
-            report.say(f"error: {failures[-1]}")
+            failed(line, error)
     return BatchResult(paths, failures)
 
 
-def plans_of(lines: list[Line], checkpoint: Checkpoint) -> list[ClipPlan]:
-    """The sizes of the lines that are right; what is wrong with the others is said when they come.
+def plans_of(lines: list[Line], maker: ClipMaker) -> list[ClipPlan]:
+    """The plans of the lines that are right; what is wrong with the others is reported when they come.
 
     Without pictures and tracks, which are read again when their line's turn comes: a hundred clips do not fit in memory.
     """
     planned = []
     for line in lines:
         with suppress(PhonofilmError):
-            planned.append(without_media(_plan(line, checkpoint, overwrite=True)))
+            planned.append(without_media(maker.plan_options(line.options)))
     return planned
 
 
-def _claim(planned: ClipPlan, line: Line, claimed: dict[Path, str]) -> None:
+def _claim(outputs: Sequence[Output], line: Line, claimed: dict[Path, str]) -> None:
     """Note the files that a line will write. Raises InputError when an earlier line writes one of them."""
-    for output in planned.inputs.outputs:
+    for output in outputs:
         for file in (output.path, output.contact_sheet):
             if file is None:
                 continue
@@ -155,20 +154,14 @@ def _claim(planned: ClipPlan, line: Line, claimed: dict[Path, str]) -> None:
             claimed[place] = line.where
 
 
-def _plan(line: Line, checkpoint: Checkpoint, overwrite: bool) -> ClipPlan:
-    return plan(read_inputs(line.options, overwrite), checkpoint)
-
-
-def is_done(planned: ClipPlan, line: Line, checkpoint: Checkpoint, placement: Placement) -> bool:
+def is_done(plan: ClipPlan, outputs: Sequence[Output], line: Line, maker: ClipMaker) -> bool:
     """Whether every clip of a plan is there, whole, and made with these options. A seed matters only where it was given."""
-    for index, output in enumerate(planned.inputs.outputs):
-        found = finished_metadata(output, planned.frames_in_all)
-        if found is None:
+    wanted = _comparable(plan.metadata(maker.checkpoint, maker.placement))
+    for index, output in enumerate(outputs):
+        found = finished_metadata(output, plan.frames_in_all)
+        if found is None or _comparable(found) != wanted:
             return False
-        wanted = _comparable(planned.metadata(index, checkpoint, placement))
-        if _comparable(found) != wanted:
-            return False
-        if line.options.seed is not None and found.get("seed") != planned.inputs.seeds[index]:
+        if line.options.seed is not None and found.get("seed") != plan.seed + index:
             return False
     return True
 

@@ -11,18 +11,20 @@ from typing import Any
 
 from phonofilm.generation.loras import LoraFiles
 from phonofilm.generation.provenance import portable_path
-from phonofilm.geometry import ClipGeometry, parse_frame_rate
-from phonofilm.models.building import empty_module
+from phonofilm.geometry import ClipGeometry
+from phonofilm.models.building import config_with_defaults
 from phonofilm.models.hub import resolve_model
 from phonofilm.models.known import KNOWN_MODELS
 from phonofilm.models.layout import MODEL_INDEX, CheckpointLayout, read_layout
 from phonofilm.models.loading import load_tokenizer
 from phonofilm.models.quantized import CONFIG_KEY
-from phonofilm.pipeline.request import Defaults
+from phonofilm.pipeline.plan import ModelFacts
+from phonofilm.pipeline.request import Defaults, default_geometry
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler
 
 # The sizes of the two releases, height and width; each is its own release's default.
 NAMED_SIZES = {"360p": (352, 640), "720p": (720, 1280)}
+DEFAULT_MODEL = "nano"
 SAMPLES, SAMPLE_BYTES = 64, 1024
 
 
@@ -49,10 +51,6 @@ class Checkpoint:
         return Defaults(**(stored or {}))
 
     @cached_property
-    def scheduler(self) -> FlowMatchPairScheduler:
-        return FlowMatchPairScheduler(**self.layout.scheduler_config)
-
-    @cached_property
     def tokenizer(self) -> Any:
         return load_tokenizer(self.layout)
 
@@ -60,32 +58,25 @@ class Checkpoint:
     def loras(self) -> LoraFiles:
         return LoraFiles(self.layout)
 
-    @property
-    def boundary_ratio(self) -> float:
-        return self.layout.scalars.boundary_ratio
-
-    @property
-    def train_timesteps(self) -> int:
-        return int(self.scheduler.config["num_train_timesteps"])
-
-    @property
+    @cached_property
     def experts(self) -> int:
         return sum(name in self.layout.components for name in ("video_dit", "video_dit_2"))
 
     @cached_property
     def geometry(self) -> ClipGeometry:
         """The sizes of a clip with no options set, in the checkpoint's own units."""
-        video_vae, audio_vae, expert = (self._config(name) for name in ("video_vae", "audio_vae", "video_dit"))
-        return ClipGeometry(
-            height=self.defaults.height,
-            width=self.defaults.width,
-            num_frames=self.defaults.num_frames,
-            frame_rate=parse_frame_rate(self.defaults.frame_rate),
-            spatial_factor=video_vae["scale_factor_spatial"],
-            temporal_factor=video_vae["scale_factor_temporal"],
-            sampling_rate=audio_vae["sample_rate"],
-            hop_length=math.prod(audio_vae["encoder_rates"]),
-            patch=expert["patch_size"][-1],
+        return default_geometry(self.defaults, *map(self._config, ("video_vae", "audio_vae", "video_dit")))
+
+    @cached_property
+    def facts(self) -> ModelFacts:
+        """What planning a clip needs to know."""
+        return ModelFacts(
+            self.geometry,
+            self.defaults,
+            FlowMatchPairScheduler(**self.layout.scheduler_config),
+            self.layout.scalars.boundary_ratio,
+            self.experts,
+            self.tokenizer,
         )
 
     def weight_bytes(self, bytes_per_value: int) -> int:
@@ -118,11 +109,9 @@ class Checkpoint:
                 _update_with_samples(digest, file)
         return digest.hexdigest()[:32]
 
-    def _config(self, name: str) -> Any:
-        """A network's config with its class's own defaults filled in, which older files leave out."""
+    def _config(self, name: str) -> dict[str, Any]:
         component = self.layout.components[name]
-        origin = str(component.folder / "config.json")
-        return empty_module(component.class_name, component.config, origin).config
+        return config_with_defaults(component.class_name, component.config)
 
 
 def open_checkpoint(name: str) -> Checkpoint:

@@ -1,30 +1,44 @@
-"""The first half of planning a clip, for which no checkpoint is needed: its files are found, read and can be written."""
+"""A clip's options with its files read: the first half of planning, for which no checkpoint is needed."""
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 from PIL import Image
 
 from phonofilm.errors import InputError
 from phonofilm.generation.options import ClipOptions, check_options, parse_retake
-from phonofilm.generation.outputs import Output, choose_outputs
 from phonofilm.generation.provenance import INPUTS, InputFile, input_file
-from phonofilm.media import load_image, read_audio, read_clip
+from phonofilm.geometry import parse_frame_rate
+from phonofilm.media import load_image
+from phonofilm.media.clip import Clip
 from phonofilm.media.images import Fit
-from phonofilm.pipeline import edit_tasks
-from phonofilm.pipeline.request import Tracks
+from phonofilm.pipeline import edit_tasks, given_media
+from phonofilm.pipeline.given_media import GivenClip, GivenSound, Picture
+from phonofilm.pipeline.request import Defaults, Tracks
 
-MAX_SEED = 2**63 - 1
+
+@dataclass(frozen=True)
+class MediaInMemory:
+    """Pictures, clips and sounds that are given as objects and not as files."""
+
+    image: Picture | None = None
+    last_image: Picture | None = None
+    video: GivenClip | None = None
+    audio: GivenSound | None = None
+    continue_from: GivenClip | None = None
 
 
 @dataclass(frozen=True)
 class ClipInputs:
-    """The options of a clip with their files read. One seed and one output per clip; `paths` and `files` by option."""
+    """The options of a clip with its media read. `paths` by option; `files` are what the clip's metadata holds of them."""
 
     options: ClipOptions
     prompt: str
@@ -32,50 +46,63 @@ class ClipInputs:
     last_image: Image.Image | None
     image_fit: Fit
     tracks: Tracks
-    seeds: tuple[int, ...]
-    outputs: tuple[Output, ...]
+    seed: int
     paths: dict[str, Path]
     files: tuple[InputFile, ...]
 
 
-def read_inputs(options: ClipOptions, overwrite: bool) -> ClipInputs:
+def read_inputs(options: ClipOptions, media: MediaInMemory | None = None) -> ClipInputs:
     """Raises InputError or MediaError for the first thing that is wrong."""
-    prompt, count = check_options(options)
-    outputs = choose_outputs(options.output, options.output_type, count, overwrite, options.contact_sheet)
-    paths = {name: getattr(options, name) for name in INPUTS if getattr(options, name) is not None}
-    files = tuple(input_file(name, path) for name, path in paths.items())
-    image, last_image = (None if path is None else load_image(path) for path in (options.image, options.last_image))
+    media = media or MediaInMemory()
+    given = {name: one for name in INPUTS if (one := _given(name, options, media)) is not None}
+    prompt, _ = check_options(options, in_memory=[name for name in given if getattr(options, name) is None])
+    rate = parse_frame_rate(Defaults.frame_rate if options.fps is None else options.fps)
+    files = [input_file(name, one) for name, one in given.items() if isinstance(one, Path)]
+    read = {name: _read(name, one, rate) for name, one in given.items()}
+    in_memory = [InputFile(name, None, _digest(read[name])) for name, one in given.items() if not isinstance(one, Path)]
     return ClipInputs(
         options=options,
         prompt=prompt,
-        image=image,
-        last_image=last_image,
+        image=read.get("image"),
+        last_image=read.get("last_image"),
         image_fit=_one_of("image_fit", options.image_fit or "crop", get_args(Fit)),
-        tracks=_tracks(options),
-        seeds=_seeds(options.seed, count),
-        outputs=outputs,
-        paths=paths,
-        files=files,
+        tracks=Tracks(
+            video=read.get("video"),
+            audio=read.get("audio"),
+            continue_from=read.get("continue_from"),
+            overlap_frames=edit_tasks.OVERLAP_FRAMES if options.overlap_frames is None else options.overlap_frames,
+            retake=None if options.retake is None else parse_retake(options.retake),
+            retake_tracks=_one_of("retake_tracks", options.retake_tracks or "both", get_args(edit_tasks.RetakeTracks)),
+        ),
+        seed=secrets.randbelow(2**31) if options.seed is None else options.seed,
+        paths={name: one for name, one in given.items() if isinstance(one, Path)},
+        files=(*files, *in_memory),
     )
 
 
-def _tracks(options: ClipOptions) -> Tracks:
-    return Tracks(
-        video=None if options.video is None else read_clip(options.video),
-        audio=None if options.audio is None else read_audio(options.audio),
-        continue_from=None if options.continue_from is None else read_clip(options.continue_from),
-        overlap_frames=edit_tasks.OVERLAP_FRAMES if options.overlap_frames is None else options.overlap_frames,
-        retake=None if options.retake is None else parse_retake(options.retake),
-        retake_tracks=_one_of("retake_tracks", options.retake_tracks or "both", get_args(edit_tasks.RetakeTracks)),
-    )
+def _given(name: str, options: ClipOptions, media: MediaInMemory) -> Any:
+    from_file, in_memory = getattr(options, name), getattr(media, name)
+    return from_file if in_memory is None else in_memory
 
 
-def _seeds(seed: int | None, count: int) -> tuple[int, ...]:
-    """Clip i has the first one's seed + i."""
-    first = secrets.randbelow(2**31) if seed is None else seed
-    if not 0 <= first <= MAX_SEED - count:
-        raise InputError(f"seed {first} is outside 0 to {MAX_SEED}")
-    return tuple(first + index for index in range(count))
+def _read(name: str, given: Any, rate: Fraction) -> Any:
+    if name in ("image", "last_image"):
+        return load_image(given) if isinstance(given, Path) else given_media.picture(given, name)
+    return given_media.sound(given, name) if name == "audio" else given_media.clip(given, name, rate)
+
+
+def _digest(read: Image.Image | Clip | tuple[np.ndarray, int]) -> str:
+    """SHA-256 of what is seen and heard."""
+    digest = hashlib.sha256()
+    if isinstance(read, Clip):
+        parts: list[Any] = [read.frames, read.frame_rate, read.audio, read.sampling_rate]
+    else:
+        parts = [np.asarray(read)] if isinstance(read, Image.Image) else list(read)
+    for part in parts:
+        array = isinstance(part, np.ndarray)
+        digest.update(f"{part.shape} {part.dtype}".encode() if array else repr(part).encode())
+        digest.update(np.ascontiguousarray(part).data if array else b"")
+    return digest.hexdigest()
 
 
 def _one_of(name: str, value: Any, known: Sequence[str]) -> Any:

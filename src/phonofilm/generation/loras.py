@@ -56,12 +56,10 @@ class LoraFiles:
     _read: dict[tuple[Path, str | None], tuple[str, LoraFile]] = field(default_factory=dict)
 
     def take(self, texts: Sequence[str] | None) -> tuple[LoraUse, ...]:
-        """The LoRAs that `--lora` options name. Raises InputError and CheckpointError as `read_lora`, and for one named twice."""
+        """The LoRAs that LoRA texts name. Raises InputError and CheckpointError as `read_lora`, and for one named twice."""
         choices = [parse_lora_option(text) for text in texts or () if text != NONE]
         if texts and NONE in texts and choices:
-            raise InputError(
-                f"--lora {NONE} takes all LoRAs away, and {choices[0].path} was given too; give one of them"
-            )
+            raise InputError(f"lora={NONE} takes all LoRAs away, and {choices[0].path} was given too; give one of them")
         paths = [choice.path for choice in choices]
         if twice := [path for path in paths if paths.count(path) > 1]:
             raise InputError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -11,6 +11,7 @@ from phonofilm.errors import InputError
 from phonofilm.untrusted import shown
 
 MAX_CLIPS = 10_000
+MAX_SEED = 2**63 - 1
 # Options that change nothing unless one of the others is given.
 NEEDS = {
     "retake": ("video",),
@@ -69,17 +70,23 @@ class ClipOptions:
         return replace(base, **(unset | given))
 
 
-def check_options(options: ClipOptions) -> tuple[str, int]:
-    """The prompt and the number of clips. Raises InputError for options that make no clip, or that would change nothing."""
+def check_options(options: ClipOptions, in_memory: Collection[str] = ()) -> tuple[str, int]:
+    """The prompt and the number of clips. Raises InputError for options that make no clip, or that would change nothing.
+
+    `in_memory`: the options that are given as objects instead of files.
+    """
     if options.prompt is None or not options.prompt.strip():
         raise InputError("the prompt is empty; say what should be seen and heard")
+    there = {field.name for field in fields(options) if getattr(options, field.name) is not None}.union(in_memory)
     for name, needed in NEEDS.items():
-        if getattr(options, name) is not None and all(getattr(options, other) is None for other in needed):
+        if name in there and there.isdisjoint(needed):
             raise InputError(f"{name} was given without {' or '.join(needed)}; it would change nothing")
     count = 1 if options.num_clips is None else options.num_clips
     if not 1 <= count <= MAX_CLIPS:
         raise InputError(f"num_clips {count} is outside 1 to {MAX_CLIPS}")
-    if sum(path is not None for path in (options.video, options.audio, options.continue_from)) > 1:
+    if options.seed is not None and not 0 <= options.seed <= MAX_SEED - count:
+        raise InputError(f"seed {options.seed} is outside 0 to {MAX_SEED}")
+    if sum(name in there for name in ("video", "audio", "continue_from")) > 1:
         raise InputError("give one of video, audio and continue_from: the other track is what is made")
     return options.prompt, count
 

@@ -35,15 +35,11 @@ FOLLOWS_VIDEO = ("num_frames", "fps")
 
 @dataclass(frozen=True)
 class InputFile:
-    """A file that went into a clip; `path` as `portable_path` writes it."""
+    """A file that went into a clip; `path` as `portable_path` writes it, or None for what was given in memory."""
 
     option: str
-    path: str
+    path: str | None
     sha256: str
-
-    @property
-    def flag(self) -> str:
-        return "--" + self.option.replace("_", "-")
 
 
 def portable_path(path: Path) -> str:
@@ -74,7 +70,7 @@ class Provenance:
         if fingerprint != self.fingerprint:
             raise CheckpointError(
                 f"{self.clip} was made with another checkpoint than the one that {self.model} is now (fingerprint "
-                f"{self.fingerprint}, found {fingerprint}); give the right one with --model, or this one to accept that "
+                f"{self.fingerprint}, found {fingerprint}); give the right one as model=, or this one to accept that "
                 "the clip will differ"
             )
 
@@ -122,14 +118,19 @@ def recorded_files(metadata: Mapping[str, Any], key: str, clip: Path) -> list[tu
             raise _not_ours(clip)
         option, strength = ("lora", entry.get("strength")) if key == "loras" else (entry.get("option"), "")
         path, digest = entry.get("path"), entry.get("sha256")
-        if option not in (*INPUTS, "lora") or not isinstance(path, str) or not isinstance(digest, str):
+        if option not in (*INPUTS, "lora") or not isinstance(digest, str):
+            raise _not_ours(clip)
+        if path is None and option in INPUTS:  # it was given in memory
+            found.append((InputFile(option, None, digest), ""))
+            continue
+        if not isinstance(path, str):
             raise _not_ours(clip)
         if not isinstance(strength, str) or STRENGTH.fullmatch(strength) is None:
             raise _not_ours(clip)
         if not is_inside(path):
             raise MediaError(
                 f"{shown(clip)} names {shown(path)} as its {option}, which lies outside its folder; if it is meant, give it "
-                f"with --{option.replace('_', '-')}"
+                f"as {option}="
             )
         found.append((InputFile(option, path, digest), strength))
     return found
@@ -146,7 +147,7 @@ def is_inside(path: str) -> bool:
 def check_model_name(model: str, clip: Path) -> None:
     """Raises MediaError unless it is a short name, a hub id or a local folder as `Checkpoint.portable_name` writes it."""
     if not is_inside(model) or len(model) > 300:
-        raise MediaError(f"{shown(clip)} names the model {shown(model)}, which is no name of one; give it with --model")
+        raise MediaError(f"{shown(clip)} names the model {shown(model)}, which is no name of one; give it as model=")
 
 
 def _not_ours(clip: Path) -> MediaError:
@@ -155,6 +156,8 @@ def _not_ours(clip: Path) -> MediaError:
 
 def _found(file: InputFile, clip: Path) -> Path:
     """Where an input is now: from the current folder, or beside the clip. A folder only counts if it is one of frames."""
+    if file.path is None:
+        raise InputError(f"{shown(clip)} was made with an object in memory as {file.option}; give it as {file.option}=")
     for place in (Path(file.path), clip.parent / file.path, clip.parent / Path(file.path).name):
         fault = file_fault(place)
         if fault is not None and not (fault == FOLDER_FAULT and (place / FOLDER_FILE).is_file()):
@@ -162,7 +165,7 @@ def _found(file: InputFile, clip: Path) -> Path:
         if file_hash(place) != file.sha256:
             raise InputError(
                 f"{place} is not the file {clip} was made with: its content has changed; give the right one with "
-                f"{file.flag}, or this one to make a different clip"
+                f"{file.option}=, or this one to make a different clip"
             )
         return place
-    raise InputError(f"{clip} was made with {file.path}, which is not here; give it with {file.flag}")
+    raise InputError(f"{clip} was made with {file.path}, which is not here; give it with {file.option}=")

@@ -13,7 +13,7 @@ import numpy as np
 
 from phonofilm.errors import InputError, MediaError
 from phonofilm.generation.clip_plan import ClipPlan
-from phonofilm.generation.outputs import CONTAINERS, FRAMES
+from phonofilm.generation.outputs import CONTAINERS, FRAMES, Output
 from phonofilm.media import Clip, save_clip
 from phonofilm.media.formats import CONTAINER_FORMATS
 from phonofilm.media.movie import why_encoded
@@ -21,14 +21,15 @@ from phonofilm.media.movie import why_encoded
 _SIDE = 16
 
 
-def rehearse_output(plan: ClipPlan) -> None:
-    """Raises InputError when the clip of `plan` could be made but not written."""
-    output = plan.inputs.outputs[0]
-    video, audio = plan.keeps_video_of, plan.keeps_audio_of
+def rehearse_output(plan: ClipPlan, output: Output) -> None:
+    """Raises InputError when the clip of `plan` could be made but not written to `output`."""
+    video, audio = plan.picture_file if output.kind in CONTAINERS else None, plan.sound_file
     if output.kind not in (*CONTAINERS, FRAMES) or (video is None and audio is None):
         return
     fmt = CONTAINER_FORMATS.get(output.path.suffix.lower())
-    if fmt is None or (video is not None and why_encoded(video, fmt, plan.task.geometry.frame_rate) is not None):
+    if fmt is None or (
+        video is not None and why_encoded(video, fmt, plan.sampling.task.geometry.frame_rate) is not None
+    ):
         video = None  # it will be encoded, which can be done with any picture
     suffix = "" if output.kind == FRAMES else output.path.suffix.lower()
     with TemporaryDirectory(prefix="phonofilm-") as folder:
@@ -46,7 +47,7 @@ def rehearse_output(plan: ClipPlan) -> None:
 def _silent_clip(plan: ClipPlan) -> Clip:
     """As many frames as the clip will have, of the smallest size, with silence in the sound's own channels."""
     frames = np.broadcast_to(np.zeros((), np.uint8), (plan.frames_in_all, _SIDE, _SIDE, 3))
-    rate, channels, sampling_rate = plan.task.geometry.frame_rate, 1, plan.task.geometry.sampling_rate
+    rate, channels, sampling_rate = plan.sampling.task.geometry.frame_rate, 1, plan.sampling.task.geometry.sampling_rate
     audio = plan.inputs.tracks.audio
     if isinstance(audio, tuple):
         (channels, samples), sampling_rate = audio[0].shape, audio[1]

@@ -1,51 +1,68 @@
-"""What a run reports while it works. Knows no screen: the command line turns reports into bars and lines."""
+"""Progress as events: what a run tells whoever listens. Knows no screen: the command line turns events into bars and lines.
+
+A listener stops the run by raising an exception or by returning False: within one step, with nothing half-written.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from phonofilm.errors import PhonofilmError
 
 
-class Report(Protocol):
-    """Where a run reports to. Entered before the first report, and left however the run ends."""
+@dataclass(frozen=True)
+class Message:
+    """A sentence worth keeping, such as the plan of the clip."""
 
-    def __enter__(self) -> Report: ...
-    def __exit__(self, *error: object) -> None: ...
-    def say(self, text: str) -> None:
-        """A line that stays."""
-
-    def loading(self, component: str, done: int, total: int) -> None:
-        """Bytes of a component's weights that have arrived."""
-
-    def start_steps(self, experts: tuple[str, ...]) -> None:
-        """Sampling begins; the expert ("high" or "low") of every step."""
-
-    def step(self, done: int) -> None:
-        """So many steps are done."""
-
-    def stage(self, name: str) -> None:
-        """Something of unknown length begins: decoding, writing. It ends what was shown before."""
+    text: str
 
 
-class SilentReport:
-    """The report of a rank that another one speaks for."""
+@dataclass(frozen=True)
+class Loading:
+    """Bytes of a component's weights that have arrived, of all it has."""
 
-    def __enter__(self) -> SilentReport:
-        return self
+    component: str
+    done: int
+    total: int
 
-    def __exit__(self, *error: object) -> None:
-        """Nothing was shown."""
 
-    def say(self, text: str) -> None:
-        """Said by the first rank."""
+@dataclass(frozen=True)
+class SamplingStarted:
+    """Sampling begins; the expert ("high" or "low") of every step."""
 
-    def loading(self, component: str, done: int, total: int) -> None:
-        """Shown by the first rank."""
+    experts: tuple[str, ...]
 
-    def start_steps(self, experts: tuple[str, ...]) -> None:
-        """Shown by the first rank."""
 
-    def step(self, done: int) -> None:
-        """Shown by the first rank."""
+@dataclass(frozen=True)
+class StepDone:
+    """So many steps of `total` are done; the last one was made by `expert`."""
 
-    def stage(self, name: str) -> None:
-        """Shown by the first rank."""
+    done: int
+    total: int
+    expert: str
+
+
+@dataclass(frozen=True)
+class StageStarted:
+    """Something of unknown length begins: decoding, writing. It ends what was shown before."""
+
+    name: str
+
+
+Event = Message | Loading | SamplingStarted | StepDone | StageStarted
+OnProgress = Callable[[Event], object]
+
+
+class Cancelled(PhonofilmError):
+    """The listener asked to stop; nothing was written."""
+
+
+def emit(on_progress: OnProgress, event: Event) -> None:
+    """Tell the listener. Raises Cancelled when it returns False."""
+    if on_progress(event) is False:
+        raise Cancelled("cancelled; nothing was written")
+
+
+def silent(event: Event) -> None:
+    """A listener that shows nothing."""

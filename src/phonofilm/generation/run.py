@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.generation.batch import make_lines, plans_of, read_lines
-from phonofilm.generation.checkpoint import Checkpoint, open_checkpoint
-from phonofilm.generation.clip_plan import plan
+from phonofilm.generation.checkpoint import DEFAULT_MODEL, Checkpoint, open_checkpoint
 from phonofilm.generation.inputs import read_inputs
 from phonofilm.generation.latent_files import is_latents, read_latent_metadata
 from phonofilm.generation.options import ClipOptions
-from phonofilm.generation.placement.attention import resolve_attention
-from phonofilm.generation.placement.computing import check_computing
-from phonofilm.generation.placement.devices import Placement, choose_placement
-from phonofilm.generation.placement.offload import MemoryLimits, resolve_placement
-from phonofilm.generation.placement.ranks import is_shared, on_ranks
+from phonofilm.generation.placement.hardware import HardwareOptions
+from phonofilm.generation.placement.ranks import is_shared, on_ranks, parallel_config
+from phonofilm.generation.preflight import choose_outputs_of
 from phonofilm.generation.provenance import Provenance, read_provenance
 from phonofilm.generation.rehearsal import rehearse_output
-from phonofilm.generation.report import Report, SilentReport
+from phonofilm.generation.report import Message, OnProgress, emit, silent
 from phonofilm.generation.session import Session
-from phonofilm.generation.summary import memory_warning, plan_line
+from phonofilm.generation.writing import make_clips
 from phonofilm.media import read_metadata
 from phonofilm.models.hub import is_on_this_machine, local_state
 from phonofilm.models.known import KNOWN_MODELS
-from phonofilm.parallel.parallel_session import ParallelConfig, ParallelSession
+from phonofilm.parallel.parallel_session import ParallelSession
 from phonofilm.units import format_size
 
-DEFAULT_MODEL = "nano"
+OpenDisplay = Callable[[], AbstractContextManager[OnProgress]]
+"""Opens what shows progress. Called in the process that speaks; with several devices it is pickled."""
 
 
 @dataclass(frozen=True)
@@ -37,106 +36,74 @@ class RunOptions:
     """The options of a clip (or of every clip of `prompts`), and how to run it."""
 
     clip: ClipOptions
+    hardware: HardwareOptions = field(default_factory=HardwareOptions)
     model: str | None = None
-    device: str = "auto"
-    dtype: str | None = None
-    offload: str = "auto"
-    attention: str | None = None
     like: Path | None = None
     prompts: Path | None = None
     overwrite: bool = False
-    disk: Path | None = None
-    limits: MemoryLimits = field(default_factory=MemoryLimits)
     remove_video_dit: bool = False
-    several: ParallelConfig = field(default_factory=ParallelConfig)
-    kernels: str = "auto"
-    quantize: str | None = None
-    compiles: bool = False
 
 
-def run(options: RunOptions, open_report: Callable[[], Report]) -> list[Path]:
-    """Make the requested clips; returns the files written. Raises PhonofilmError when one could not be made.
-
-    `open_report` makes the report of the process that speaks; with several devices it is pickled.
-    """
-    if is_shared(options.several):
+def run(options: RunOptions, open_display: OpenDisplay) -> list[Path]:
+    """Make the requested clips; returns the files written. Raises PhonofilmError when one could not be made."""
+    config = parallel_config(options.hardware)
+    if is_shared(config):
         if options.remove_video_dit:
-            raise InputError("--remove-video-dit is for one device; with several, --shard-weights saves more")
-        return on_ranks(options.several, options.device, run_on_this_rank, options, open_report)
-    return run_on_this_rank(None, options, open_report)
+            raise InputError("remove_video_dit is for one device; with several, shard_weights saves more")
+        return on_ranks(config, options.hardware.device, run_on_this_rank, options, open_display)
+    return run_on_this_rank(None, options, open_display)
 
 
-def run_on_this_rank(
-    team: ParallelSession | None, options: RunOptions, open_report: Callable[[], Report]
-) -> list[Path]:
+def run_on_this_rank(ranks: ParallelSession | None, options: RunOptions, open_display: OpenDisplay) -> list[Path]:
     """In this process: alone, or as one of the ranks that all do so."""
-    if team is not None:
-        options = replace(options, device=str(team.device), offload=team.offload(options.offload))
-    with open_report() if team is None or team.is_first else SilentReport() as report:
+    display = open_display() if ranks is None or ranks.is_first else nullcontext(silent)
+    with display as on_progress:
         provenance = None if options.like is None else _provenance_of(options.like, options.clip)
         clip = options.clip if provenance is None else options.clip.over(provenance.options)
-        dtype = options.dtype or (provenance.dtype if provenance is not None else "auto")
+        if options.hardware.dtype is None and provenance is not None:
+            options = replace(options, hardware=replace(options.hardware, dtype=provenance.dtype))
         if options.prompts is not None:
-            return _batch(options, replace(clip, prompt=options.clip.prompt), provenance, dtype, report, team)
-        inputs = read_inputs(clip, options.overwrite)
-        if options.remove_video_dit and len(inputs.outputs) > 1:
-            raise InputError("--remove-video-dit leaves nothing to begin a second clip with; ask for one clip")
-        placement = _placement(options, dtype)
-        checkpoint = _checkpoint(options.model, provenance, report)
-        planned = plan(inputs, checkpoint)
-        placement = resolve_placement(placement, options.limits, checkpoint, [planned], report)
-        placement = resolve_attention(placement, checkpoint, [planned], report)
-        check_computing(placement.computing, placement.offload, checkpoint)
-        rehearse_output(planned)
-        report.say(plan_line(planned, checkpoint, placement))
-        _warn(checkpoint, placement, report)
-        return Session(checkpoint, placement, report, options.remove_video_dit, team).make(planned, options.overwrite)
+            return _batch(options, replace(clip, prompt=options.clip.prompt), provenance, on_progress, ranks)
+        inputs = read_inputs(clip)
+        outputs = choose_outputs_of(clip, options.overwrite)
+        if options.remove_video_dit and len(outputs) > 1:
+            raise InputError("remove_video_dit leaves nothing to begin a second clip with; ask for one clip")
+        with _session(options, provenance, on_progress, ranks) as session:
+            plan = session.plan_inputs(inputs)
+            rehearse_output(plan, outputs[0])
+            session.resolve([plan], on_progress)
+            emit(on_progress, Message(session.line(plan, len(outputs))))
+            return make_clips(session, plan, outputs, options.overwrite, on_progress, options.remove_video_dit)
 
 
 def _batch(
     options: RunOptions,
     common: ClipOptions,
     provenance: Provenance | None,
-    dtype: str,
-    report: Report,
-    team: ParallelSession | None,
+    on_progress: OnProgress,
+    ranks: ParallelSession | None,
 ) -> list[Path]:
     assert options.prompts is not None
     if common.prompt is not None:
-        raise InputError("a prompt and --prompts were both given; give one")
+        raise InputError("a prompt and prompts= were both given; give one")
     if common.contact_sheet is not None:
-        raise InputError("with --prompts, ask for contact sheets line by line: contact_sheet in a JSONL file")
+        raise InputError("with prompts=, ask for contact sheets line by line: contact_sheet in a JSONL file")
     if options.remove_video_dit:
-        raise InputError("--remove-video-dit leaves nothing to begin a second clip with; leave it out with --prompts")
+        raise InputError("remove_video_dit leaves nothing to begin a second clip with; leave it out with prompts=")
     lines = read_lines(options.prompts, common)
-    placement = _placement(options, dtype)
-    checkpoint = _checkpoint(options.model, provenance, report)
-    plans = plans_of(lines, checkpoint)
-    placement = resolve_placement(placement, options.limits, checkpoint, plans, report)
-    placement = resolve_attention(placement, checkpoint, plans, report)
-    check_computing(placement.computing, placement.offload, checkpoint)
-    _warn(checkpoint, placement, report)
-    done = make_lines(lines, Session(checkpoint, placement, report, team=team), options.overwrite)
+    with _session(options, provenance, on_progress, ranks) as session:
+        session.resolve(plans_of(lines, session), on_progress)
+        done = make_lines(lines, session, options.overwrite, on_progress)
     if done.failures:
         failures = "\n  ".join(done.failures)
         raise PhonofilmError(f"{len(done.failures)} of {len(lines)} lines failed; run it again to go on:\n  {failures}")
     return done.paths
 
 
-def _placement(options: RunOptions, dtype: str) -> Placement:
-    for option, given in (("--quantize", options.quantize is not None), ("--compile", options.compiles)):
-        if given and options.several.shard_weights:
-            raise InputError(f"{option} and --shard-weights do not work together; leave one out")
-    return choose_placement(
-        options.device,
-        dtype,
-        options.offload,
-        options.attention,
-        options.disk,
-        kernels=options.kernels,
-        quantize=options.quantize,
-        compiles=options.compiles,
-    )
+def _session(
+    options: RunOptions, provenance: Provenance | None, on_progress: OnProgress, ranks: ParallelSession | None
+) -> Session:
+    return Session(_checkpoint(options.model, provenance, on_progress), options.hardware, ranks=ranks)
 
 
 def _provenance_of(clip: Path, again: ClipOptions) -> Provenance:
@@ -144,20 +111,18 @@ def _provenance_of(clip: Path, again: ClipOptions) -> Provenance:
     return read_provenance(metadata, clip, again)
 
 
-def _checkpoint(model: str | None, provenance: Provenance | None, report: Report) -> Checkpoint:
+def _checkpoint(model: str | None, provenance: Provenance | None, on_progress: OnProgress) -> Checkpoint:
     """The checkpoint that was named, else the clip's that is repeated (and it must be that very one), else the default."""
     if model is not None or provenance is None:
         name = model or DEFAULT_MODEL
-        _announce_download(name, report)
+        _announce_download(name, on_progress)
         return open_checkpoint(name)
     if provenance.model.endswith("/") and not Path(provenance.model).is_dir():
-        raise InputError(
-            f"{provenance.clip} was made with the local checkpoint {provenance.model}; give it with --model"
-        )
+        raise InputError(f"{provenance.clip} was made with the local checkpoint {provenance.model}; give it as model=")
     if not is_on_this_machine(provenance.model):
         raise InputError(
             f"{provenance.clip} was made with {provenance.model}, which is not on this machine, and a clip may not start a "
-            f"download: name the model yourself with --model {provenance.model}, or run phonofilm models download "
+            f"download: name the model yourself with model={provenance.model}, or run phonofilm models download "
             f"{provenance.model}"
         )
     checkpoint = open_checkpoint(provenance.model)
@@ -165,17 +130,8 @@ def _checkpoint(model: str | None, provenance: Provenance | None, report: Report
     return checkpoint
 
 
-def _announce_download(name: str, report: Report) -> None:
+def _announce_download(name: str, on_progress: OnProgress) -> None:
     for known in KNOWN_MODELS:
         if known.hub_id is not None and name in (known.name, known.hub_id) and local_state(name).state != "complete":
-            report.say(f"{known.hub_id} is not on this machine yet: downloading {format_size(known.nbytes)}, once")
-
-
-def _warn(checkpoint: Checkpoint, placement: Placement, report: Report) -> None:
-    warning = memory_warning(checkpoint, placement)
-    if warning is not None:
-        report.say(f"warning: {warning}")
-    if placement.by_component and not placement.offloads:
-        report.say(
-            f"offload {placement.offload}: the weights are in host memory already, nothing needs to wait elsewhere"
-        )
+            size = format_size(known.nbytes)
+            emit(on_progress, Message(f"{known.hub_id} is not on this machine yet: downloading {size}, once"))

@@ -1,212 +1,225 @@
-"""Making planned clips: the pipeline, loaded when the first clip needs it, its calls, and the files they become."""
+"""The door from Python: `load` opens a checkpoint on this machine, and the session makes clips of it, one after the other."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from phonofilm.errors import InputError, PhonofilmError
-from phonofilm.files import replacing
-from phonofilm.generation.checkpoint import Checkpoint
+from phonofilm.errors import InputError
+from phonofilm.generation.checkpoint import DEFAULT_MODEL, open_checkpoint
+from phonofilm.generation.clip_maker import ClipMaker
 from phonofilm.generation.clip_plan import ClipPlan
-from phonofilm.generation.latent_files import save_latents
-from phonofilm.generation.loras import LoraUse, use_loras
-from phonofilm.generation.outputs import LATENT, Output
-from phonofilm.generation.placement.attention import attention_of
-from phonofilm.generation.placement.computing import StepTimes, prepare_computing
-from phonofilm.generation.placement.devices import Placement, explaining_memory, place
-from phonofilm.generation.placement.layer_streaming import load_streamed
-from phonofilm.generation.report import Report
-from phonofilm.media import save_clip
-from phonofilm.media.sheet import contact_sheet
-from phonofilm.parallel.parallel_session import ParallelSession
-from phonofilm.parallel.ranks import RankError
-from phonofilm.pipeline.decode import MovaPipelineOutput
-from phonofilm.pipeline.mova import MovaPipeline
-from phonofilm.pipeline.stepcache import NO_CACHE
-
-# Weights of fewer bytes (the embedded model's) run on one thread: steps of a few milliseconds gain little from a second
-# one, and lose a hundredfold when other work holds its core.
-SMALL = 10**8
+from phonofilm.generation.inputs import MediaInMemory
+from phonofilm.generation.options import options_from_json
+from phonofilm.generation.placement.hardware import HardwareOptions
+from phonofilm.generation.placement.ranks import is_shared, parallel_config
+from phonofilm.generation.report import OnProgress, silent
+from phonofilm.media.clip import Clip
+from phonofilm.pipeline.given_media import URL_PREFIXES, GivenClip, GivenSound, Picture
 
 
-@dataclass
-class Session:
-    """A checkpoint on a machine, loaded once and kept.
+def load(
+    model: str | Path = DEFAULT_MODEL,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    offload: str = "auto",
+    offload_to_disk: str | Path | None = None,
+    vram_limit: str | None = None,
+    ram_limit: str | None = None,
+    slots: int | None = None,
+    resident_layers: int | None = None,
+    vae_tiling: bool | None = None,
+    gpus: int = 1,
+    attn_backend: str | None = None,
+    kernels: str = "auto",
+    quantize: str | None = None,
+    compile: bool = False,
+    loras: Sequence[str] = (),
+) -> Session:
+    """Open a checkpoint (a folder, a hub id, or nano, 360p, 720p) on this machine; what is not here yet is downloaded.
 
-    `remove_video_dit`: give the high-noise expert's memory back once it is done.
-    `team`: the ranks this process shares the work with; only the first of them writes.
+    The arguments are the options of `phonofilm generate`, in the same words (docs/memory.md, docs/speed.md). Weights are
+    read when the first clip needs them, and kept until `close`. `loras`: files as `--lora` takes them, "file:0.8".
+
+    Raises InputError for a word that is unknown or a device that is not here, CheckpointError for a broken checkpoint.
     """
-
-    checkpoint: Checkpoint
-    placement: Placement
-    report: Report
-    remove_video_dit: bool = False
-    team: ParallelSession | None = None
-    _times: StepTimes = field(default_factory=StepTimes, init=False)
-    _loras_in_use: tuple[LoraUse, ...] = field(default=(), init=False)
-    _pipe: MovaPipeline | None = field(default=None, init=False)
-    _layers_on_disk: TemporaryDirectory[str] | None = field(default=None, init=False)
-
-    def make(self, plan: ClipPlan, overwrite: bool) -> list[Path]:
-        """Make and write the clips of a plan one by one; each is written before the next begins."""
-        written = []
-        for index, output in enumerate(plan.inputs.outputs):
-            out = self._run(plan, index)
-            metadata = plan.metadata(index, self.checkpoint, self.placement) | self._counted(plan, out)
-            if not self._finishes:
-                continue
-            self.report.stage(f"write {output.path}")
-            if output.kind == LATENT:
-                save_latents(out.frames, out.audio, metadata, output.path)
-            else:
-                self._save(plan, out, metadata, output, overwrite)
-            written.append(output.path)
-        return written
-
-    def _run(self, plan: ClipPlan, index: int) -> MovaPipelineOutput:
-        try:
-            with explaining_memory(self.placement, self.team is not None):
-                return self._call(plan, index)
-        except PhonofilmError as error:
-            if self.team is None:
-                raise
-            raise RankError(str(error)) from error
-
-    @property
-    def _finishes(self) -> bool:
-        """Whether this process puts together and writes what is made."""
-        return self.team is None or self.team.is_first
-
-    def _counted(self, plan: ClipPlan, out: MovaPipelineOutput) -> dict[str, int]:
-        """What the clip took, said aloud where a cache decided it."""
-        if plan.sampling.cache == NO_CACHE:
-            return {"forwards": out.forwards}
-        skipped = f"{out.steps_skipped} of {len(plan.steps)} steps skipped"
-        self.report.say(f"cache {plan.sampling.cache}: {skipped}, {out.forwards} of {plan.forwards} forwards")
-        return {"forwards": out.forwards, "steps_skipped": out.steps_skipped}
-
-    def _call(self, plan: ClipPlan, index: int) -> MovaPipelineOutput:
-        pipe, inputs, sampling = self.pipeline(plan.loras), plan.inputs, plan.sampling
-        tracks, sizes = inputs.tracks, plan.sizes
-        seed, kind = inputs.seeds[index], inputs.outputs[index].kind
-        if self.team is not None:
-            seed = self.team.agree(seed)
-        self.report.start_steps(plan.experts)
-        self._times = StepTimes()
-        with attention_of(self.placement):
-            out = pipe(
-                inputs.prompt,
-                plan.negative_prompt,
-                image=inputs.image,
-                last_image=inputs.last_image,
-                video=tracks.video,
-                audio=tracks.audio,
-                continue_from=tracks.continue_from,
-                overlap_frames=tracks.overlap_frames,
-                retake=tracks.retake,
-                retake_tracks=tracks.retake_tracks,
-                image_fit=inputs.image_fit,
-                height=plan.task.geometry.height,
-                width=plan.task.geometry.width,
-                num_frames=sizes.num_frames,
-                frame_rate=sizes.frame_rate,
-                num_inference_steps=sampling.num_inference_steps,
-                guidance_scale=sampling.guidance_scale,
-                audio_guidance_scale=sampling.audio_guidance_scale,
-                modality_scale=sampling.modality_scale,
-                video_shift=sampling.video_shift,
-                audio_shift=sampling.audio_shift,
-                boundary_ratio=sampling.boundary_ratio,
-                guidance_interval=sampling.guidance_interval,
-                solver=sampling.solver,
-                cache=sampling.cache,
-                generator=torch.Generator().manual_seed(seed),
-                output_type=LATENT if kind == LATENT or not self._finishes else "pil",
-                callback_on_step_end=partial(self._on_step, len(plan.steps)),
-                remove_video_dit=self.remove_video_dit,
-            )
-        assert isinstance(out, MovaPipelineOutput)
-        if self.team is not None and not self._finishes and kind != LATENT:
-            with torch.no_grad():
-                self.team.assist(pipe, out.frames)
-        if self.placement.computing.compiles:
-            self.report.say(self._times.summary)
-        return out
-
-    def _on_step(
-        self, total: int, pipe: MovaPipeline, index: int, timestep: float, tensors: dict[str, Tensor]
-    ) -> dict[str, Tensor]:
-        self._times.step()
-        self.report.step(index + 1)
-        if index + 1 == total:
-            self.report.stage("decode picture and sound")
-        return tensors
-
-    def pipeline(self, loras: Sequence[LoraUse] = ()) -> MovaPipeline:
-        """The pipeline with exactly these LoRAs, loaded when it is first needed."""
-        if self._pipe is None:
-            self._pipe = self._set_up(loras) if self.team is None else self._set_up_in(self.team, loras)
-        elif self.team is None or not self.team.asked.shard_weights:
-            use_loras(self._pipe, loras)
-        elif tuple(loras) != self._loras_in_use:
-            raise InputError(
-                "weights in parts cannot change their LoRAs; leave --shard-weights out, or make one run for each"
-            )
-        return self._pipe
-
-    def _set_up(self, loras: Sequence[LoraUse]) -> MovaPipeline:
-        pipe = self._load()
-        if self.placement.vae_tiling:
-            pipe.video_vae.enable_tiling()
-        pipe.set_progress_bar_config(disable=True)
-        if sum(part.nbytes for part in self.checkpoint.layout.components.values()) < SMALL:
-            torch.set_num_threads(1)
-        use_loras(pipe, loras)  # before weights are moved or changed in kind
-        self._loras_in_use = tuple(loras)
-        resident = None if self.placement.offloads else self.placement.device
-        prepare_computing(pipe, self.placement.computing, resident, self.report)
-        self._layers_on_disk = place(pipe, self.placement)
-        return pipe
-
-    def _set_up_in(self, team: ParallelSession, loras: Sequence[LoraUse]) -> MovaPipeline:
-        heads = self.checkpoint.layout.components["video_dit"].config["num_heads"]
-        self.report.say(team.meet(heads, self.placement.attention))
-        with team.loading():
-            pipe = self._set_up(loras)
-            team.share(pipe)
-        return pipe
-
-    def _load(self) -> MovaPipeline:
-        if self.placement.offload == "layer":
-            return load_streamed(self.checkpoint, self.placement, self.report)
-        waits = self.placement.offloads or self.placement.computing.quantize is not None
-        parts = self.team is not None and self.team.asked.shard_weights
-        return MovaPipeline.from_pretrained(
-            self.checkpoint.layout.folder,
-            torch_dtype=self.placement.dtype,
-            device="cpu" if waits or parts else self.placement.device,
-            progress=self.report.loading,
+    hardware = HardwareOptions(
+        device=device,
+        dtype=dtype,
+        offload=offload,
+        offload_to_disk=None if offload_to_disk is None else Path(offload_to_disk),
+        vram_limit=vram_limit,
+        ram_limit=ram_limit,
+        slots=slots,
+        resident_layers=resident_layers,
+        vae_tiling=vae_tiling,
+        gpus=gpus,
+        attn_backend=attn_backend,
+        kernels=kernels,
+        quantize=quantize,
+        compile=compile,
+    )
+    if is_shared(parallel_config(hardware)):
+        raise InputError(
+            f"gpus={gpus}: a session is one process, and several GPUs need one each. Make these clips with the command "
+            f"`phonofilm generate --gpus {gpus}` (or --prompts FILE for many), or use gpus=1 here"
         )
+    return Session(open_checkpoint(str(model)), hardware, loras)
 
-    def _save(
-        self, plan: ClipPlan, out: MovaPipelineOutput, metadata: dict[str, Any], output: Output, overwrite: bool
-    ) -> None:
-        (clip,) = out.clips([metadata])
-        save_clip(
-            clip,
-            output.path,
-            overwrite=overwrite,
-            copy_audio_from=plan.keeps_audio_of,
-            copy_video_from=plan.keeps_video_of,
+
+class Session(ClipMaker):
+    """A checkpoint on this machine, loaded once and kept: `with load("nano") as session: clip = session.generate("...")`."""
+
+    def generate(
+        self,
+        prompt: str | None = None,
+        *,
+        on_progress: OnProgress = silent,
+        image: Picture | None = None,
+        last_image: Picture | None = None,
+        image_fit: str | None = None,
+        video: GivenClip | None = None,
+        audio: GivenSound | None = None,
+        continue_from: GivenClip | None = None,
+        overlap_frames: int | None = None,
+        retake: tuple[float, float] | str | None = None,
+        retake_tracks: str | None = None,
+        size: str | None = None,
+        seconds: float | None = None,
+        num_frames: int | None = None,
+        fps: float | str | Fraction | None = None,
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+        audio_guidance_scale: float | None = None,
+        modality_scale: float | Sequence[float] | str | None = None,
+        guidance_interval: tuple[float, float] | str | None = None,
+        solver: str | None = None,
+        cache: str | None = None,
+        negative_prompt: str | None = None,
+        video_shift: float | None = None,
+        audio_shift: float | None = None,
+        boundary_ratio: float | None = None,
+        loras: Sequence[str] | None = None,
+        seed: int | None = None,
+    ) -> Clip:
+        """Make a clip. The arguments are the options of `phonofilm generate`, in the same words (docs/generate.md).
+
+        Pictures, clips and sounds may be paths or objects: PIL pictures, arrays, a Clip, (waveform, rate). `on_progress` is
+        called with the events of generation/report.py. What made the clip is in its `metadata`.
+
+        Raises InputError for a request that cannot be met, before anything long runs; Cancelled when `on_progress` says so.
+        """
+        plan = self.plan(
+            prompt,
+            image=image,
+            last_image=last_image,
+            image_fit=image_fit,
+            video=video,
+            audio=audio,
+            continue_from=continue_from,
+            overlap_frames=overlap_frames,
+            retake=retake,
+            retake_tracks=retake_tracks,
+            size=size,
+            seconds=seconds,
+            num_frames=num_frames,
+            fps=fps,
+            steps=steps,
+            guidance_scale=guidance_scale,
+            audio_guidance_scale=audio_guidance_scale,
+            modality_scale=modality_scale,
+            guidance_interval=guidance_interval,
+            solver=solver,
+            cache=cache,
+            negative_prompt=negative_prompt,
+            video_shift=video_shift,
+            audio_shift=audio_shift,
+            boundary_ratio=boundary_ratio,
+            loras=loras,
+            seed=seed,
         )
-        if output.contact_sheet is not None:
-            with replacing(output.contact_sheet) as temporary:
-                contact_sheet(clip).save(temporary, format="PNG")
+        self.resolve([plan], on_progress)
+        out = self.run(plan, on_progress)
+        return out.clips([self.metadata(plan, out)])[0]
+
+    def plan(
+        self,
+        prompt: str | None = None,
+        *,
+        image: Picture | None = None,
+        last_image: Picture | None = None,
+        image_fit: str | None = None,
+        video: GivenClip | None = None,
+        audio: GivenSound | None = None,
+        continue_from: GivenClip | None = None,
+        overlap_frames: int | None = None,
+        retake: tuple[float, float] | str | None = None,
+        retake_tracks: str | None = None,
+        size: str | None = None,
+        seconds: float | None = None,
+        num_frames: int | None = None,
+        fps: float | str | Fraction | None = None,
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+        audio_guidance_scale: float | None = None,
+        modality_scale: float | Sequence[float] | str | None = None,
+        guidance_interval: tuple[float, float] | str | None = None,
+        solver: str | None = None,
+        cache: str | None = None,
+        negative_prompt: str | None = None,
+        video_shift: float | None = None,
+        audio_shift: float | None = None,
+        boundary_ratio: float | None = None,
+        loras: Sequence[str] | None = None,
+        seed: int | None = None,
+    ) -> ClipPlan:
+        """The plan of a clip, checked; `str(plan)` is the line that `phonofilm generate` prints. Loads no weights."""
+        media = {
+            "image": image,
+            "last_image": last_image,
+            "video": video,
+            "audio": audio,
+            "continue_from": continue_from,
+        }
+        files = {name: str(one) for name, one in media.items() if isinstance(one, str | Path) and not _is_url(one)}
+        words: dict[str, Any] = {
+            **files,
+            "prompt": prompt,
+            "image_fit": image_fit,
+            "overlap_frames": overlap_frames,
+            "retake": _listed(retake),
+            "retake_tracks": retake_tracks,
+            "size": size,
+            "seconds": seconds,
+            "num_frames": num_frames,
+            "fps": str(fps) if isinstance(fps, Fraction) else fps,
+            "steps": steps,
+            "guidance_scale": guidance_scale,
+            "audio_guidance_scale": audio_guidance_scale,
+            "modality_scale": _listed(modality_scale),
+            "guidance_interval": _listed(guidance_interval),
+            "solver": solver,
+            "cache": cache,
+            "negative_prompt": negative_prompt,
+            "video_shift": video_shift,
+            "audio_shift": audio_shift,
+            "boundary_ratio": boundary_ratio,
+            "lora": None if loras is None else list(loras),
+            "seed": seed,
+        }
+        in_memory: dict[str, Any] = {name: one for name, one in media.items() if name not in files}
+        plan = self.plan_options(options_from_json(words, "generate"), MediaInMemory(**in_memory))
+        return replace(plan, line=self.line(plan))
+
+
+def _listed(value: Any) -> Any:
+    """Several values as a list, which is how a JSON line has them."""
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+
+
+def _is_url(given: str | Path) -> bool:
+    return isinstance(given, str) and given.startswith(URL_PREFIXES)

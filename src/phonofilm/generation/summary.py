@@ -9,39 +9,38 @@ import torch
 
 from phonofilm.generation.checkpoint import Checkpoint
 from phonofilm.generation.clip_plan import ClipPlan
-from phonofilm.generation.placement.devices import Placement
+from phonofilm.generation.placement.devices import DevicePlacement
 from phonofilm.pipeline.guidance import EVERY_STEP
 from phonofilm.pipeline.solvers import DEFAULT_SOLVER
 from phonofilm.pipeline.stepcache import NO_CACHE
 from phonofilm.units import format_size
 
 
-def plan_line(plan: ClipPlan, checkpoint: Checkpoint, placement: Placement) -> str:
+def plan_line(plan: ClipPlan, checkpoint: Checkpoint, placement: DevicePlacement, clips: int = 1) -> str:
     """Model, size, length, steps, guidance, device, precision, seeds, and the memory that the weights take."""
-    geometry, inputs = plan.task.geometry, plan.inputs
+    geometry = plan.sampling.task.geometry
     seconds = float(plan.frames_in_all / geometry.frame_rate)
-    experts = Counter(plan.experts)
-    forwards = sorted({len(scales.evaluations) for scales in plan.guidance})
-    seeds = inputs.seeds
+    experts = Counter(plan.sampling.experts)
+    forwards = sorted({len(scales.evaluations) for scales in plan.sampling.guidance})
     parts = [
         checkpoint.portable_name,
         f"{geometry.width}x{geometry.height}",
         f"{plan.frames_in_all} frames, {seconds:.3f} s at {float(geometry.frame_rate):g} fps",
         _task(plan),
-        f"{len(plan.steps)} steps ({' + '.join(f'{experts[name]} {name}-noise' for name in experts)})",
+        f"{len(plan.sampling.steps)} steps ({' + '.join(f'{experts[name]} {name}-noise' for name in experts)})",
         f"{'-'.join(map(str, forwards))} forward{'s' if forwards[-1] > 1 else ''} a step, {_in_all(plan)}, {_guidance(plan)}",
         *(f"LoRA {use.summary}" for use in plan.loras),
         f"{placement.device} {placement.dtype_name}"
         + (f", offload {placement.offload}" if placement.offload != "none" else "")
         + (f", attention {placement.attention}" if placement.attention != "native" else "")
         + (f", {placement.computing.summary}" if placement.computing.summary else ""),
-        f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} clips, seeds {seeds[0]} to {seeds[-1]}",
+        f"seed {plan.seed}" if clips == 1 else f"{clips} clips, seeds {plan.seed} to {plan.seed + clips - 1}",
         f"weights {format_size(checkpoint.weight_bytes(placement.dtype.itemsize))}",
     ]
     return " · ".join(parts)
 
 
-def memory_warning(checkpoint: Checkpoint, placement: Placement) -> str | None:
+def memory_warning(checkpoint: Checkpoint, placement: DevicePlacement) -> str | None:
     """What to say when the weights will not fit where they go, or None."""
     needed = checkpoint.weight_bytes(placement.dtype.itemsize)
     on_host = placement.device.type != "cuda" or placement.offloads
@@ -50,9 +49,9 @@ def memory_warning(checkpoint: Checkpoint, placement: Placement) -> str | None:
     )
     if needed <= there or placement.disk is not None:
         return None
-    advice = "--dtype bfloat16 halves them" if placement.dtype == torch.float32 else "use a machine with more memory"
+    advice = "dtype=bfloat16 halves them" if placement.dtype == torch.float32 else "use a machine with more memory"
     if not on_host:
-        advice = "--offload cpu or --offload group keeps them in host memory"
+        advice = "offload=cpu or offload=group keeps them in host memory"
     where = "host memory" if on_host else str(placement.device)
     return f"the weights take {format_size(needed)} and {where} has {format_size(there)}; {advice}"
 
@@ -68,21 +67,21 @@ def _task(plan: ClipPlan) -> str:
     if tracks.audio is not None:
         return "picture for a given sound"
     if tracks.continue_from is not None:
-        return f"{plan.task.geometry.num_frames - tracks.overlap_frames} frames onto a given clip"
+        return f"{plan.sampling.task.geometry.num_frames - tracks.overlap_frames} frames onto a given clip"
     frames = [name for name, image in (("first", inputs.image), ("last", inputs.last_image)) if image is not None]
     return f"{' and '.join(frames)} frame given" if frames else "text only (no first frame)"
 
 
 def _in_all(plan: ClipPlan) -> str:
-    sampling = plan.sampling
+    sampling = plan.sampling.sampling
     cached = sampling.cache != NO_CACHE
-    text = f"{'at most ' if cached else ''}{plan.forwards} in all"
+    text = f"{'at most ' if cached else ''}{plan.sampling.forwards} in all"
     text += "" if sampling.solver == DEFAULT_SOLVER else f", solver {sampling.solver}"
     return f"{text}, cache {sampling.cache}" if cached else text
 
 
 def _guidance(plan: ClipPlan) -> str:
-    sampling = plan.sampling
+    sampling = plan.sampling.sampling
     text = f"guidance {sampling.guidance_scale:g}"
     if sampling.audio_guidance_scale != sampling.guidance_scale:
         text += f", audio {sampling.audio_guidance_scale:g}"

@@ -60,6 +60,17 @@ class Clip:
         """Length of the picture."""
         return self.num_frames / self.frame_rate
 
+    def _repr_html_(self) -> str:
+        """How a notebook shows the clip: it plays there."""
+        from phonofilm.media.notebook import clip_html
+
+        return clip_html(self)
+
+    def __repr__(self) -> str:
+        sound = "no sound" if self.audio is None else f"{self.audio.shape[0]} channels at {self.sampling_rate} Hz"
+        rate = f"{float(self.frame_rate):g} fps"
+        return f"Clip({self.num_frames} frames of {self.width}x{self.height} at {rate}, {float(self.seconds):.3f} s, {sound})"
+
     def trimmed_to_picture(self) -> Clip:
         """The same clip with exactly floor(sampling_rate * seconds) samples: cut, or padded with silence at the end."""
         if self.audio is None or self.sampling_rate is None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from phonofilm.errors import InputError
 from phonofilm.files import check_target, replacing
@@ -20,8 +22,15 @@ from phonofilm.media.waveform import for_file
 logger = logging.getLogger(__name__)
 
 
+class HoldsClips(Protocol):
+    """What a pipeline returns: it can be turned into clips."""
+
+    def clips(self) -> Sequence[Clip]:
+        """The clips, in order."""
+
+
 def save_clip(
-    clip: Clip,
+    clip: Clip | HoldsClips,
     path: str | Path,
     *,
     overwrite: bool = True,
@@ -29,8 +38,9 @@ def save_clip(
     copy_audio_from: str | Path | None = None,
     copy_video_from: str | Path | None = None,
 ) -> Path:
-    """Write a clip and return its path; the name appears only once the whole file is written, checked and on disk.
+    """Write a clip, or what a pipeline returned for one, and return its path.
 
+    The name appears only once the whole file is written, checked and on disk.
     The suffix decides: .mp4 (H.264, AAC), .webm (VP9, Opus), .gif (no sound), no suffix or an existing folder (PNG
     frames, audio.wav, metadata.json). `crf` is the picture's quality (0 is best; default 18 for mp4, of 51, and 24 for
     webm, of 63; 12 and 16 up to 256x256 pixels). The same clip gives the same file, byte for byte, on one machine.
@@ -43,6 +53,7 @@ def save_clip(
 
     Raises InputError for a request that cannot be met, MediaError when something cannot be written (nothing is left).
     """
+    clip = _one_clip(clip)
     target = Path(path)
     kind = kind_of(target, str(path))
     check_target(target, overwrite)
@@ -79,6 +90,17 @@ def _save_folder(clip: Clip, target: Path, sound_from: Path | None) -> None:
         wave = fit_length(wave, picture_samples(clip.seconds, rate))
     with replacing(target) as temporary, writing(target):
         write_folder(clip, wave, rate, temporary)
+
+
+def _one_clip(given: Clip | HoldsClips) -> Clip:
+    if isinstance(given, Clip):
+        return given
+    if not callable(getattr(given, "clips", None)):
+        raise InputError(f"clip is a {type(given).__name__}; expected a Clip, or what a pipeline returned")
+    clips = given.clips()
+    if len(clips) != 1:
+        raise InputError(f"{len(clips)} clips were given, and one path; save each of .clips() under its own name")
+    return clips[0]
 
 
 def _given(path: str | Path | None) -> Path | None:

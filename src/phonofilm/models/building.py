@@ -90,6 +90,12 @@ def empty_module(class_name: str, config: Mapping[str, Any], origin: str) -> nn.
     return module
 
 
+def config_with_defaults(class_name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """A network's config with its class's own defaults filled in, which older files leave out. Builds nothing."""
+    parameters = inspect.signature(DIFFUSERS_CLASSES[class_name].__init__).parameters
+    return {name: config.get(name, parameter.default) for name, parameter in parameters.items() if name != "self"}
+
+
 def _text_encoder_config(config: Mapping[str, Any]) -> UMT5Config:
     """The sizes alone. No key of a checkpoint may choose an implementation, an attention backend or code to load."""
     sizes = {key: config[key] for key in TEXT_ENCODER_KEYS if key in config}

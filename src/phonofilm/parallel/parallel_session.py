@@ -54,15 +54,15 @@ class ParallelSession:
         return self.rank.is_first
 
     def offload(self, asked: str) -> str:
-        """Where weights wait, for a word of --offload. Raises InputError for one that does not go with several devices."""
+        """Where weights wait, for a word of `offload`. Raises InputError for one that does not go with several devices."""
         chosen = "none" if asked == "auto" else asked
         if chosen not in SHARED_OFFLOADS:
             raise InputError(
-                f"--offload {asked} is for one device; with several use --offload {', '.join(SHARED_OFFLOADS)}, "
-                "or --shard-weights"
+                f"offload={asked} is for one device; with several use offload={', '.join(SHARED_OFFLOADS)}, "
+                "or shard_weights=True"
             )
         if self.asked.shard_weights and chosen != "none":
-            raise InputError(f"--shard-weights keeps weights on the devices, and --offload {asked} off them; give one")
+            raise InputError(f"shard_weights keeps weights on the devices, and offload={asked} off them; give one")
         return chosen
 
     def meet(self, heads: int, attention: str) -> str:
@@ -79,7 +79,7 @@ class ParallelSession:
         )
         if degrees.ring > 1 and attention != "native":
             raise InputError(
-                f"attention {attention} cannot be merged over a ring; use --ring-degree 1, or leave --attn-backend out"
+                f"attention {attention} cannot be merged over a ring; use ring_degree=1, or leave attn_backend out"
             )
         self._mesh = make_mesh(degrees, self.device)
         parts = ", weights in parts" if self.asked.shard_weights else ""

@@ -72,7 +72,7 @@ def device_of(rank: Rank, name: str) -> torch.device:
     if rank.local >= here:
         raise InputError(
             f"{rank.world} devices were asked for, and PyTorch sees {here} CUDA devices here; "
-            + ("use fewer" if here else "--device cpu tries it on the host")
+            + ("use fewer" if here else "device=cpu tries it on the host")
         )
     return torch.device("cuda", rank.local)
 

@@ -22,7 +22,7 @@ from phonofilm.geometry import ClipGeometry
 from phonofilm.models.joint import TEXT_LENGTH
 from phonofilm.pipeline.edit_tasks import EditTask
 from phonofilm.pipeline.guidance import Evaluation, Guidance
-from phonofilm.pipeline.types import KnownLatents, Text
+from phonofilm.pipeline.types import KnownLatents, Text, Tokens
 
 
 def clean_prompt(prompt: str) -> str:
@@ -30,48 +30,51 @@ def clean_prompt(prompt: str) -> str:
     return re.sub(r"\s+", " ", html.unescape(html.unescape(ftfy.fix_text(prompt)))).strip()
 
 
-def tokenize(tokenizer: Any, prompts: Sequence[str], what: str = "prompt") -> tuple[Tensor, Tensor]:
-    """Token ids and mask, both int64 [b, 512]. Raises InputError for a prompt longer than that."""
+def tokenize(tokenizer: Any, prompts: Sequence[str], what: str = "prompt") -> Tokens:
+    """The tokens of each prompt, padded to 512. Raises InputError for a prompt longer than that."""
     cleaned = [clean_prompt(p) for p in prompts]
-    for length in (len(ids) for ids in tokenizer(cleaned, add_special_tokens=True).input_ids):
-        if length > TEXT_LENGTH:
-            raise InputError(f"the {what} has {length} tokens and the model reads {TEXT_LENGTH}; shorten it")
-    batch = tokenizer(
-        cleaned, padding="max_length", max_length=TEXT_LENGTH, add_special_tokens=True, return_tensors="pt"
-    )
-    return batch.input_ids, batch.attention_mask
+    rows = tokenizer(cleaned, add_special_tokens=True).input_ids
+    ids = torch.full((len(rows), TEXT_LENGTH), tokenizer.pad_token_id)
+    mask = torch.zeros_like(ids)
+    for index, row in enumerate(rows):
+        if len(row) > TEXT_LENGTH:
+            raise InputError(f"the {what} has {len(row)} tokens and the model reads {TEXT_LENGTH}; shorten it")
+        ids[index, : len(row)] = torch.tensor(row)
+        mask[index, : len(row)] = 1
+    return Tokens(ids, mask)
 
 
-def encode_text(text_encoder: Any, ids: Tensor, mask: Tensor, device: torch.device) -> Text:
-    """Run the text encoder over ids, mask [b,512]; what lies past a prompt's end becomes zero, as in training.
+def encode_text(text_encoder: Any, tokens: Tokens, device: torch.device) -> Text:
+    """Run the text encoder over the tokens; what lies past a prompt's end becomes zero, as in training.
 
     Only as many positions as the longest prompt are run: the encoder masks the rest, so they change nothing.
     """
-    lengths = mask.sum(dim=1)
+    lengths = tokens.mask.sum(dim=1)
     used = int(lengths.max())
-    hidden = text_encoder(ids[:, :used].to(device), mask[:, :used].to(device)).last_hidden_state
-    hidden = hidden * mask[:, :used, None].to(hidden)
+    mask = tokens.mask[:, :used]
+    hidden = text_encoder(tokens.ids[:, :used].to(device), mask.to(device)).last_hidden_state
+    hidden = hidden * mask[:, :, None].to(hidden)
     return Text(torch.nn.functional.pad(hidden, (0, 0, 0, TEXT_LENGTH - used)), lengths)
 
 
 def texts_needed(
-    encode: Callable[[Sequence[str], str], Text],
-    prompt: str | Sequence[str] | Text,
-    negative: str | Text,
+    encode: Callable[[Tokens], Text],
+    prompt: Tokens | Text,
+    negative: Tokens | Text | None,
     guidance: Sequence[Guidance],
     clips: int,
 ) -> dict[Evaluation, Text]:
-    """The text of every evaluation that some step needs, one row per clip. `encode` turns prompts, named, into embeddings."""
+    """The text of every evaluation that some step needs, one row per clip. `encode` turns tokens into embeddings."""
 
-    def rows(text_or_prompts: str | Sequence[str] | Text, what: str) -> Text:
-        prompts = [text_or_prompts] if isinstance(text_or_prompts, str) else text_or_prompts
-        text = prompts if isinstance(prompts, Text) else encode(prompts, what)
+    def rows(tokens_or_text: Tokens | Text) -> Text:
+        text = encode(tokens_or_text) if isinstance(tokens_or_text, Tokens) else tokens_or_text
         return text.repeated(clips // text.embeds.shape[0])
 
     needed = {evaluation for scales in guidance for evaluation in scales.evaluations}
-    texts = {Evaluation.PROMPT: rows(prompt, "prompt")} if Evaluation.PROMPT in needed else {}
+    texts = {Evaluation.PROMPT: rows(prompt)} if Evaluation.PROMPT in needed else {}
     if away := needed - {Evaluation.PROMPT}:
-        texts |= dict.fromkeys(away, rows(negative, "negative prompt"))
+        assert negative is not None
+        texts |= dict.fromkeys(away, rows(negative))
     return texts
 
 

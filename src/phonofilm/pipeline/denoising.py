@@ -28,6 +28,14 @@ from phonofilm.pipeline.types import Latents, Text
 ExpertName = Literal["high", "low"]
 
 
+def expert_for(noise: float, boundary: float, experts: int = 2) -> ExpertName:
+    """The expert for a noise level of the picture: the high-noise one from `boundary` up, or where there is no other.
+
+    Both are timesteps (0..1000), or both sigmas (0..1).
+    """
+    return "high" if noise >= boundary or experts == 1 else "low"
+
+
 class Engine(Protocol):
     """Who runs the forwards of one step: whatever holds the weights where they are needed.
 
@@ -47,19 +55,14 @@ class Engine(Protocol):
 class Experts:
     """The high- and the low-noise expert around one audio tower and bridge. Without a low one, the high one does it all.
 
-    `boundary`: video timesteps from here up (0..1000) belong to the high-noise expert. `release_high`: called once when
-    the low-noise expert takes over, for whoever wants the other's memory back.
+    `release_high`: called once when the low-noise expert takes over, for whoever wants the other's memory back.
     """
 
     high: WanModel | None
     low: WanModel | None
     audio: WanAudioModel
     bridge: DualTowerConditionalBridge
-    boundary: float
     release_high: Callable[[], None] | None = None
-
-    def name_at(self, video_timestep: float) -> ExpertName:
-        return "high" if video_timestep >= self.boundary or self.low is None else "low"
 
     def denoiser(self, name: ExpertName) -> JointDenoiser:
         """The expert with what it shares. Raises InputError if it was given up."""
@@ -98,13 +101,13 @@ class Resident:
 class ExpertVelocity:
     """What the sampler calls. condition [b,4+c,f,h,w]; text per evaluation, embeddings on `device`.
 
-    `bridge_scale` multiplies the bridge in the evaluations that have it. `steps` are the sampler's, to know which expert
-    comes next. `forwards` counts those that were run.
+    `names`: the expert of every step. `bridge_scale` multiplies the bridge in the evaluations that have it. `forwards`
+    counts those that were run.
     """
 
     experts: Experts
     engine: Engine
-    steps: Sequence[Step]
+    names: Sequence[ExpertName]
     geometry: ClipGeometry
     condition: Tensor
     text: dict[Evaluation, tuple[Tensor, Tensor | None]]
@@ -114,7 +117,7 @@ class ExpertVelocity:
 
     def __call__(self, step: Step, latents: Latents, evaluations: Sequence[Evaluation]) -> list[Latents]:
         self.forwards += len(evaluations)
-        name = self.experts.name_at(step.video.timestep)
+        name = self.names[step.index]
         denoiser = self.experts.denoiser(name)
         inputs = StepInputs(
             torch.cat([latents.video, self.condition], dim=1),
@@ -133,7 +136,7 @@ class ExpertVelocity:
 
     def _following(self, step: Step) -> ExpertName:
         """After the last step comes the next clip's first, unless its expert was given up."""
-        following = self.experts.name_at(self.steps[(step.index + 1) % len(self.steps)].video.timestep)
+        following = self.names[(step.index + 1) % len(self.names)]
         return "low" if self.experts.high is None else following
 
     def _where(self, denoiser: JointDenoiser, latents: Latents) -> Positions:

@@ -45,6 +45,10 @@ class KnownTrack:
     data: np.ndarray
     where: np.ndarray
 
+    @property
+    def whole(self) -> bool:
+        return bool(self.where.all())
+
 
 @dataclass(frozen=True)
 class EditTask:

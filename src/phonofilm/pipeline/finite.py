@@ -13,7 +13,7 @@ def require_finite(what: str, *tensors: Tensor) -> None:
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
         raise PhonofilmError(
             f"{what} holds NaN or infinity, so nothing can be made of it: the weights are damaged (phonofilm models verify "
-            "--deep finds where), a LoRA is far too strong, or the precision is too small (--dtype bfloat16 or float32)"
+            "--deep finds where), a LoRA is far too strong, or the precision is too small (use bfloat16 or float32)"
         )
 
 

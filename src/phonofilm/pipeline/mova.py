@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers.configuration_utils import register_to_config
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
@@ -16,30 +13,30 @@ from torch import Tensor
 
 from phonofilm.errors import InputError
 from phonofilm.geometry import ClipGeometry, parse_frame_rate
-from phonofilm.media.clip import Clip
 from phonofilm.media.images import Fit
 from phonofilm.models.audio import WanAudioModel
 from phonofilm.models.bridge import DualTowerConditionalBridge
-from phonofilm.models.loading import Dtypes, LoadProgress
 from phonofilm.models.video import WanModel
-from phonofilm.pipeline import conditions, decode, edit_tasks, pretrained, request
+from phonofilm.pipeline import conditions, edit_tasks, given_media, request
 from phonofilm.pipeline.decode import MovaPipelineOutput
-from phonofilm.pipeline.denoising import Engine, Experts, ExpertVelocity, Resident, model_text
-from phonofilm.pipeline.edit_tasks import EditTask
-from phonofilm.pipeline.finite import require_finite, require_finite_weights
-from phonofilm.pipeline.guidance import EVERY_STEP, guidance_per_step
+from phonofilm.pipeline.denoising import Engine
+from phonofilm.pipeline.finite import require_finite_weights
+from phonofilm.pipeline.given_media import GivenClip, GivenSound, Picture
+from phonofilm.pipeline.guidance import EVERY_STEP
 from phonofilm.pipeline.loras import LoraMethods
-from phonofilm.pipeline.request import Defaults, Picture
-from phonofilm.pipeline.sampling import clean_where_known, sample
-from phonofilm.pipeline.schedule import FlowMatchPairScheduler, Step
-from phonofilm.pipeline.solvers import DEFAULT_SOLVER, PairSolver
-from phonofilm.pipeline.stepcache import NO_CACHE, StepCache, parse_cache
-from phonofilm.pipeline.types import Decoded, Latents, Text
+from phonofilm.pipeline.plan import CallRequest, ModelFacts, SamplingOptions, SamplingPlan, make_plan
+from phonofilm.pipeline.pretrained import PretrainedMethods
+from phonofilm.pipeline.request import Defaults
+from phonofilm.pipeline.run_plan import StepCallback, run_plan
+from phonofilm.pipeline.schedule import FlowMatchPairScheduler
+from phonofilm.pipeline.solvers import DEFAULT_SOLVER
+from phonofilm.pipeline.stepcache import NO_CACHE
+from phonofilm.pipeline.types import Text, Tokens
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 
 
-class MovaPipeline(LoraMethods, DiffusionPipeline):
+class MovaPipeline(PretrainedMethods, LoraMethods, DiffusionPipeline):
     """MOVA: picture and sound of a clip, generated together.
 
     `video_dit` is the high-noise expert and `video_dit_2` the low-noise one (None for a single-expert checkpoint).
@@ -67,6 +64,7 @@ class MovaPipeline(LoraMethods, DiffusionPipeline):
         defaults: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        _check_scheduler(scheduler)
         self.register_modules(
             video_vae=video_vae,
             audio_vae=audio_vae,
@@ -84,42 +82,6 @@ class MovaPipeline(LoraMethods, DiffusionPipeline):
         self._interrupt = False
         self._vaes_are_finite = False
 
-    @classmethod
-    def from_pretrained(
-        cls,
-        pretrained_model_name_or_path: str | Path,
-        torch_dtype: Dtypes = None,
-        *,
-        device: torch.device | str = "cpu",
-        skip: Collection[str] = (),
-        progress: LoadProgress | None = None,
-        **hub: Any,
-    ) -> MovaPipeline:
-        """Load a checkpoint in the released layout. Nothing in it is imported or executed.
-
-        Args:
-            pretrained_model_name_or_path: a folder, a hub id, or a short name: nano, 360p, 720p.
-            torch_dtype: for all components (the audio VAE stays float32, as the original runs it), or per component, with
-                "default" for the rest. None keeps what the files have.
-            device: where the weights go.
-            skip: components to leave out, for example text_encoder when prompt_embeds are given.
-            progress: called as (component, bytes done, bytes in all) while weights arrive.
-            hub: what `phonofilm.models.hub.resolve_model` takes: revision, cache_dir, local_files_only, token.
-
-        Raises:
-            CheckpointError: naming what is missing, unknown, misshapen, truncated or unsafe, before weights are read.
-        """
-        arguments = pretrained.pipeline_arguments(
-            pretrained_model_name_or_path, torch_dtype, device=device, skip=skip, progress=progress, **hub
-        )
-        return cls(**arguments)
-
-    def save_pretrained(
-        self, save_directory: str | Path, *, max_shard_size: int | str = "5GB", overwrite: bool = False
-    ) -> None:
-        """Write a checkpoint in the original's layout and names, which other MOVA tools open. Whole, or not at all."""
-        pretrained.save_pipeline(self, save_directory, max_shard_size, overwrite)
-
     @property
     def interrupt(self) -> bool:
         """Set `_interrupt` from a step callback to stop; what is made so far is decoded."""
@@ -129,19 +91,21 @@ class MovaPipeline(LoraMethods, DiffusionPipeline):
     def default_geometry(self) -> ClipGeometry:
         """The sizes of a clip with no size set, in this checkpoint's units."""
         expert = self.video_dit if self.video_dit is not None else self.video_dit_2
-        return ClipGeometry(
-            height=self.defaults.height,
-            width=self.defaults.width,
-            num_frames=self.defaults.num_frames,
-            frame_rate=parse_frame_rate(self.defaults.frame_rate),
-            spatial_factor=self.video_vae.config.scale_factor_spatial,
-            temporal_factor=self.video_vae.config.scale_factor_temporal,
-            sampling_rate=self.audio_vae.config.sample_rate,
-            hop_length=math.prod(self.audio_vae.config.encoder_rates),
-            patch=expert.config.patch_size[-1],
+        return request.default_geometry(self.defaults, self.video_vae.config, self.audio_vae.config, expert.config)
+
+    @property
+    def facts(self) -> ModelFacts:
+        """What planning a call needs to know of this pipeline."""
+        _check_scheduler(self.scheduler)
+        return ModelFacts(
+            self.default_geometry,
+            self.defaults,
+            self.scheduler,
+            self.config.boundary_ratio,
+            1 if self.video_dit_2 is None else 2,
+            self.tokenizer,
         )
 
-    @torch.no_grad()
     def __call__(
         self,
         prompt: str | Sequence[str] | None = None,
@@ -149,9 +113,9 @@ class MovaPipeline(LoraMethods, DiffusionPipeline):
         *,
         image: Picture | Sequence[Picture] | None = None,
         last_image: Picture | None = None,
-        video: Clip | None = None,
-        audio: Clip | tuple[np.ndarray, int] | None = None,
-        continue_from: Clip | None = None,
+        video: GivenClip | None = None,
+        audio: GivenSound | None = None,
+        continue_from: GivenClip | None = None,
         overlap_frames: int = edit_tasks.OVERLAP_FRAMES,
         retake: tuple[float, float] | None = None,
         retake_tracks: edit_tasks.RetakeTracks = "both",
@@ -179,7 +143,7 @@ class MovaPipeline(LoraMethods, DiffusionPipeline):
         negative_prompt_embeds: Text | None = None,
         output_type: str = "pil",
         return_dict: bool = True,
-        callback_on_step_end: Callable[[MovaPipeline, int, float, dict[str, Tensor]], dict[str, Tensor]] | None = None,
+        callback_on_step_end: StepCallback | None = None,
         remove_video_dit: bool = False,
     ) -> MovaPipelineOutput:
         """Make clips.
@@ -188,10 +152,12 @@ class MovaPipeline(LoraMethods, DiffusionPipeline):
             prompt: one prompt or several; up to 512 tokens each. `prompt_embeds` may stand in for it.
             negative_prompt: what guidance leads away from; the release's own by default.
             image: the first frame, fitted to the size by `image_fit` ("crop" or "letterbox"); one for all prompts or one
-                each. Without any, a white frame stands for "no picture given", as the model's authors do.
+                each: a path, an http(s) URL, a PIL picture, an array or a tensor. Without any, a white frame stands for
+                "no picture given", as the model's authors do.
             last_image: the last frame.
-            video: a clip that wants sound. Its frames are kept; size, rate and length follow it.
-            audio: a sound that wants a picture, as a Clip or (float [channels, samples], samples per second); kept as it is.
+            video: a clip that wants sound: a path, a Clip, frames [f,h,w,3] or PIL pictures. Its frames are kept; size,
+                rate and length follow it.
+            audio: a sound that wants a picture: a path, a Clip or (float [channels, samples], samples per second).
             continue_from: a clip to go on from, holding its last `overlap_frames`; the result is the longer clip.
             retake: (start, end) seconds of `video` to make anew, in the `retake_tracks` "both", "video" or "audio".
             height, width: pixels, multiples of 16. num_frames: 1 + a multiple of 4. frame_rate: per second, 1 to 240.
@@ -212,125 +178,118 @@ class MovaPipeline(LoraMethods, DiffusionPipeline):
         Returns MovaPipelineOutput, or (frames, audio) with return_dict=False.
         Raises InputError, before anything long runs, when the request cannot be met.
         """
-        self._interrupt = False
-        if output_type not in OUTPUT_TYPES:
-            raise InputError(f"output_type {output_type!r} is unknown; use one of {', '.join(OUTPUT_TYPES)}")
-        rate = None if frame_rate is None else parse_frame_rate(frame_rate)
-        task = request.plan_clip(
-            request.Tracks(video, audio, continue_from, overlap_frames, retake, retake_tracks),
-            request.Sizes(height, width, num_frames, rate),
-            self.default_geometry,
+        facts = self.facts
+        if prompt is not None and prompt_embeds is not None:
+            raise InputError("prompt and prompt_embeds were both given; give one")
+        rate = parse_frame_rate(facts.defaults.frame_rate if frame_rate is None else frame_rate)
+        tracks = request.Tracks(
+            None if video is None else given_media.clip(video, "video", rate),
+            None if audio is None else given_media.sound(audio),
+            None if continue_from is None else given_media.clip(continue_from, "continue_from", rate),
+            overlap_frames,
+            retake,
+            retake_tracks,
         )
-        steps = self.scheduler.steps(
-            self.defaults.num_inference_steps if num_inference_steps is None else num_inference_steps,
+        sampling = SamplingOptions(
+            num_inference_steps,
+            guidance_scale,
+            audio_guidance_scale,
+            modality_scale,
+            guidance_interval,
+            solver,
+            cache,
+            bridge_scale,
             video_shift,
             audio_shift,
+            boundary_ratio,
         )
-        guidance = guidance_per_step(
-            len(steps),
-            self.defaults.guidance_scale if guidance_scale is None else guidance_scale,
-            audio_guidance_scale,
-            self.defaults.modality_scale if modality_scale is None else modality_scale,
-            guidance_interval,
+        plan = make_plan(
+            CallRequest(
+                prompt if prompt_embeds is None else prompt_embeds,
+                negative_prompt if negative_prompt_embeds is None else negative_prompt_embeds,
+                image,
+                last_image,
+                image_fit,
+                tracks,
+                request.ClipSizes(height, width, num_frames, None if frame_rate is None else rate),
+                sampling,
+                num_videos_per_prompt,
+            ),
+            facts,
         )
-        integrator, threshold = PairSolver(solver), parse_cache(cache)
-        prompts = request.count_prompts(prompt, prompt_embeds)
-        clips = prompts * request.positive(num_videos_per_prompt, "num_videos_per_prompt")
-        pictures = request.first_frames(image, task, image_fit, prompts)
-        last = None if last_image is None else request.frame_tensor(last_image, task.geometry, image_fit)
-        generators = request.clip_generators(generator, clips)
+        out = self.run(
+            plan,
+            generator=generator,
+            latents=latents,
+            audio_latents=audio_latents,
+            output_type=output_type,
+            callback_on_step_end=callback_on_step_end,
+            remove_video_dit=remove_video_dit,
+        )
+        return out if return_dict else (out.frames, out.audio)  # type: ignore[return-value] # diffusers' convention
+
+    def run(
+        self,
+        plan: SamplingPlan,
+        *,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        latents: Tensor | None = None,
+        audio_latents: Tensor | None = None,
+        output_type: str = "pil",
+        callback_on_step_end: StepCallback | None = None,
+        remove_video_dit: bool = False,
+    ) -> MovaPipelineOutput:
+        """Make the clips of a ready plan. The arguments are those of the call."""
+        if output_type not in OUTPUT_TYPES:
+            raise InputError(f"output_type {output_type!r} is unknown; use one of {', '.join(OUTPUT_TYPES)}")
+        self._interrupt = False
+        noise = request.start_noise(
+            plan.task.geometry,
+            (self.video_vae.config.z_dim, self.audio_dit.config.in_dim),
+            request.clip_generators(generator, plan.clips),
+            latents,
+            audio_latents,
+            self._execution_device,
+        )
         if not self._vaes_are_finite:
             for name in ("video_vae", "audio_vae"):
                 require_finite_weights(name, getattr(self, name))
             self._vaes_are_finite = True
-        device = self._execution_device
-        channels = (self.video_vae.config.z_dim, self.audio_dit.config.in_dim)
-        noise = request.start_noise(task.geometry, channels, generators, latents, audio_latents, device)
+        try:
+            with torch.no_grad():
+                return run_plan(self, plan, noise, output_type, callback_on_step_end, remove_video_dit)
+        finally:
+            self.maybe_free_model_hooks()
 
-        negative = self.defaults.negative_prompt if negative_prompt is None else negative_prompt
-        text = conditions.texts_needed(
-            self.encode_prompt,
-            (prompt or "") if prompt_embeds is None else prompt_embeds,
-            negative if negative_prompt_embeds is None else negative_prompt_embeds,
-            guidance,
-            clips,
+    def encode_prompt(self, prompts: str | Sequence[str], what: str = "prompt") -> Text:
+        """Embeddings of the prompts. Raises InputError for one of more than 512 tokens."""
+        if self.tokenizer is None:
+            raise InputError("this pipeline was loaded without its tokenizer; give prompt_embeds instead of a prompt")
+        return self.encode_tokens(
+            conditions.tokenize(self.tokenizer, [prompts] if isinstance(prompts, str) else prompts, what)
         )
-        condition = torch.cat(
-            [conditions.frame_condition(self.video_vae, task.geometry, device, first, last) for first in pictures]
-        )
-        condition = condition.repeat_interleave(clips // len(pictures), 0)
-        known_video = conditions.known_video(self.video_vae, task, clips, device)
-        known_audio = conditions.known_audio(self.audio_vae, task, clips, device)
-        steps = clean_where_known(steps, known_video, known_audio)
-        experts = self._experts(boundary_ratio, remove_video_dit)
-        phases = [experts.name_at(step.video.timestep) for step in steps]
-        velocity = ExpertVelocity(
-            experts,
-            self.engine or Resident(experts),
-            steps,
-            task.geometry,
-            condition,
-            {evaluation: model_text(embeds, device) for evaluation, embeds in text.items()},
-            bridge_scale,
-        )
-        cached = None if threshold is None else StepCache(velocity, threshold, phases)
-        with self.progress_bar(total=len(steps)) as bar:
 
-            def on_step(step: Step, now: Latents) -> tuple[Latents, bool]:
-                bar.update()
-                if step.index == 0:
-                    require_finite("the clip after its first step", now.video, now.audio)
-                if callback_on_step_end is not None:
-                    tensors = {"latents": now.video, "audio_latents": now.audio}
-                    tensors |= callback_on_step_end(self, step.index, step.video.timestep, tensors) or {}
-                    now = Latents(tensors["latents"], tensors["audio_latents"])
-                return now, self._interrupt
-
-            clean = sample(
-                velocity if cached is None else cached,
-                noise,
-                steps,
-                guidance,
-                known_video=known_video,
-                known_audio=known_audio,
-                solver=integrator,
-                phases=phases,
-                on_step=on_step,
-            )
-        require_finite("the sampled clip", clean.video, clean.audio)
-        out = self._finish(task, clean, output_type)
-        out.forwards, out.steps_skipped = velocity.forwards, 0 if cached is None else cached.skipped
-        self.maybe_free_model_hooks()
-        return out if return_dict else (out.frames, out.audio)  # type: ignore[return-value] # diffusers' convention
-
-    def encode_prompt(self, prompts: Sequence[str], what: str = "prompt") -> Text:
-        """Embeddings of the prompts. Raises InputError for an empty prompt or one of more than 512 tokens."""
-        if self.text_encoder is None or self.tokenizer is None:
+    def encode_tokens(self, tokens: Tokens) -> Text:
+        """Embeddings of prompts that are tokens already."""
+        if self.text_encoder is None:
             raise InputError(
                 "this pipeline was loaded without its text encoder; give prompt_embeds instead of a prompt"
             )
-        ids, mask = conditions.tokenize(self.tokenizer, prompts, what)
-        return conditions.encode_text(self.text_encoder, ids, mask, self._execution_device)
+        return conditions.encode_text(self.text_encoder, tokens, self._execution_device)
 
-    def _experts(self, boundary_ratio: float | None, remove_video_dit: bool) -> Experts:
-        ratio = self.config.boundary_ratio if boundary_ratio is None else boundary_ratio
-        boundary = ratio * self.scheduler.config.num_train_timesteps
+    def __repr__(self) -> str:
+        """One line: the networks' size, precision and device, instead of diffusers' table of components."""
+        networks = [one for one in self.components.values() if isinstance(one, torch.nn.Module)]
+        weights = [weight for network in networks for weight in network.parameters()]
+        size = sum(weight.numel() * weight.element_size() for weight in weights)
+        experts = "one expert" if self.video_dit_2 is None else "two experts"
+        dtype = str(self.video_vae.dtype).removeprefix("torch.")
+        return f"MovaPipeline({experts}, {size / 1e9:.3g} GB, {dtype} on {self.device})"
 
-        def release() -> None:
-            self.video_dit = None
-            self.forget_component("video_dit")
-            if self.engine is not None:
-                self.engine.release("high")
 
-        high, low = self.video_dit, self.video_dit_2
-        removes = release if remove_video_dit and low is not None else None
-        return Experts(high, low, self.audio_dit, self.dual_tower_bridge, boundary, removes)
-
-    def _finish(self, task: EditTask, clean: Latents, output_type: str) -> MovaPipelineOutput:
-        geometry = task.geometry
-        if output_type == "latent":
-            return MovaPipelineOutput(clean.video, clean.audio, geometry.sampling_rate, geometry.frame_rate)
-        frames = decode.decode_video(self.video_vae, clean.video)
-        sound = decode.decode_audio(self.audio_vae, clean.audio, geometry)
-        made = [task.join(Decoded(f, s, geometry.sampling_rate)) for f, s in zip(frames, sound, strict=True)]
-        return MovaPipelineOutput(*decode.to_output_type(made, output_type), made[0].sampling_rate, geometry.frame_rate)
+def _check_scheduler(scheduler: object) -> None:
+    if not isinstance(scheduler, FlowMatchPairScheduler):
+        raise InputError(
+            f"scheduler is a {type(scheduler).__name__}; MOVA needs its FlowMatchPairScheduler, whose steps have a timestep "
+            'for each track. For another way to integrate, pass solver="unipc" to the call'
+        )

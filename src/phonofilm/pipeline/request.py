@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from phonofilm.errors import InputError
-from phonofilm.geometry import ClipGeometry, nearest_multiple
+from phonofilm.geometry import ClipGeometry, nearest_multiple, parse_frame_rate
 from phonofilm.media.clip import Clip
-from phonofilm.media.images import Fit, fit_image, load_image
+from phonofilm.media.images import Fit, fit_image
 from phonofilm.pipeline import edit_tasks
 from phonofilm.pipeline.conditions import image_tensor, white_frame
 from phonofilm.pipeline.edit_tasks import EditTask
+from phonofilm.pipeline.given_media import Picture, picture, pictures
 from phonofilm.pipeline.types import Decoded, Latents, Text
 
 NEGATIVE_PROMPT = (
     "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，"
     "最差质量，低质量，JPEG压缩残留，丑陋的，残缺的，多余的手指"
 )
-Picture = Image.Image | str | Path
 
 
 @dataclass(frozen=True)
@@ -45,10 +44,10 @@ class Defaults:
 
 @dataclass(frozen=True)
 class Tracks:
-    """The tracks a call is given, as the pipeline's arguments of the same names say."""
+    """The tracks a call is given, read: `audio` is float32 [channels, samples] with its rate. See the pipeline's call."""
 
     video: Clip | None = None
-    audio: Clip | tuple[np.ndarray, int] | None = None
+    audio: tuple[np.ndarray, int] | None = None
     continue_from: Clip | None = None
     overlap_frames: int = edit_tasks.OVERLAP_FRAMES
     retake: tuple[float, float] | None = None
@@ -61,8 +60,8 @@ class Tracks:
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """Sizes as asked for; None means: follow the given clip, else the checkpoint's default."""
+class ClipSizes:
+    """ClipSizes as asked for; None means: follow the given clip, else the checkpoint's default."""
 
     height: int | None = None
     width: int | None = None
@@ -70,7 +69,24 @@ class Sizes:
     frame_rate: float | Fraction | None = None
 
 
-def plan_clip(tracks: Tracks, sizes: Sizes, default: ClipGeometry) -> EditTask:
+def default_geometry(
+    defaults: Defaults, video_vae: Mapping[str, Any], audio_vae: Mapping[str, Any], video_dit: Mapping[str, Any]
+) -> ClipGeometry:
+    """The sizes of a clip with no size set, from the configs of the networks, none of whose keys may be left out."""
+    return ClipGeometry(
+        height=defaults.height,
+        width=defaults.width,
+        num_frames=defaults.num_frames,
+        frame_rate=parse_frame_rate(defaults.frame_rate),
+        spatial_factor=video_vae["scale_factor_spatial"],
+        temporal_factor=video_vae["scale_factor_temporal"],
+        sampling_rate=audio_vae["sample_rate"],
+        hop_length=math.prod(audio_vae["encoder_rates"]),
+        patch=video_dit["patch_size"][-1],
+    )
+
+
+def choose_edit_task(tracks: Tracks, sizes: ClipSizes, default: ClipGeometry) -> EditTask:
     """Which window to make and what of it is known. `default` holds the checkpoint's factors and default sizes."""
     named = [name for name in ("video", "audio", "continue_from") if getattr(tracks, name) is not None]
     if len(named) > 1:
@@ -88,7 +104,7 @@ def plan_clip(tracks: Tracks, sizes: Sizes, default: ClipGeometry) -> EditTask:
             return edit_tasks.retake(tracks.video, geometry, tracks.retake, tracks.retake_tracks)
         return edit_tasks.sound_for_video(tracks.video, geometry)
     if tracks.audio is not None:
-        wave, rate = _sound(tracks.audio)
+        wave, rate = tracks.audio
         if sizes.num_frames is None:
             frames = max(1, -(-wave.shape[1] * geometry.frame_rate // rate))
             factor = geometry.temporal_factor
@@ -105,34 +121,27 @@ def first_frames(
         image = task.first_frame
     if image is None:
         return (white_frame(task.geometry),)
-    images = list(image) if isinstance(image, Sequence) and not isinstance(image, str) else [image]
+    images = pictures(image)
     if len(images) not in (1, prompts):
         raise InputError(f"{len(images)} images for {prompts} prompts; give one image, or one for each prompt")
-    return tuple(frame_tensor(picture, task.geometry, fit) for picture in images)
+    return tuple(frame_tensor(one, task.geometry, fit) for one in images)
 
 
-def frame_tensor(image: Picture, geometry: ClipGeometry, fit: Fit) -> Tensor:
+def frame_tensor(image: Picture, geometry: ClipGeometry, fit: Fit, name: str = "image") -> Tensor:
     """A picture fitted to the clip: float32 [1,3,h,w] in -1..1."""
-    return image_tensor(fit_image(load_image(image), geometry.height, geometry.width, fit))
+    return image_tensor(fit_image(picture(image, name), geometry.height, geometry.width, fit))
 
 
-def count_prompts(prompt: str | Sequence[str] | None, embeds: Text | None) -> int:
-    """How many prompts were given, as text or as embeddings. Raises InputError for none, both, or an empty one."""
-    if (prompt is None) == (embeds is None):
-        raise InputError("give a prompt, or prompt_embeds in its place")
-    if embeds is not None:
-        return embeds.embeds.shape[0]
+def count_prompts(prompt: str | Sequence[str] | Text | None) -> int:
+    """How many prompts were given, as text or as embeddings. Raises InputError for none, or an empty one."""
+    if isinstance(prompt, Text):
+        return prompt.embeds.shape[0]
     prompts = [prompt] if isinstance(prompt, str) else list(prompt or ())
+    if wrong := [one for one in prompts if not isinstance(one, str)]:
+        raise InputError(f"the prompt is {wrong[0]!r}, a {type(wrong[0]).__name__}; expected text, or a list of texts")
     if not prompts or not all(p.strip() for p in prompts):
         raise InputError("the prompt is empty; say what should be seen and heard")
     return len(prompts)
-
-
-def positive(value: int, name: str) -> int:
-    """`value`, which must be 1 or more."""
-    if value < 1:
-        raise InputError(f"{name} {value} is not positive; use 1 or more")
-    return value
 
 
 def clip_generators(generator: torch.Generator | Sequence[torch.Generator] | None, clips: int) -> list[torch.Generator]:
@@ -144,6 +153,10 @@ def clip_generators(generator: torch.Generator | Sequence[torch.Generator] | Non
     if isinstance(generator, torch.Generator):
         seed = generator.initial_seed()
         return [generator, *(torch.Generator().manual_seed(seed + i) for i in range(1, clips))]
+    if not isinstance(generator, Sequence) or not all(isinstance(one, torch.Generator) for one in generator):
+        raise InputError(
+            f"generator is {generator!r}; expected a torch.Generator, such as torch.Generator().manual_seed(7)"
+        )
     if len(generator) != clips:
         raise InputError(f"{len(generator)} generators for {clips} clips; give one, or one for each clip")
     return list(generator)
@@ -173,7 +186,7 @@ def _instead(own: Tensor | None, drawn: Tensor, name: str) -> Tensor:
     return own.to(drawn)
 
 
-def _geometry(sizes: Sizes, clip: Clip | None, default: ClipGeometry) -> ClipGeometry:
+def _geometry(sizes: ClipSizes, clip: Clip | None, default: ClipGeometry) -> ClipGeometry:
     multiple = default.spatial_factor * default.patch
     height, width, rate = default.height, default.width, default.frame_rate
     if clip is not None:
@@ -186,18 +199,6 @@ def _geometry(sizes: Sizes, clip: Clip | None, default: ClipGeometry) -> ClipGeo
         "frame_rate": rate if sizes.frame_rate is None else sizes.frame_rate,
     }
     return replace(default, **changes)
-
-
-def _sound(audio: Clip | tuple[np.ndarray, int]) -> tuple[np.ndarray, int]:
-    if isinstance(audio, Clip):
-        if audio.audio is None or audio.sampling_rate is None:
-            raise InputError("the clip given as audio has no sound")
-        return audio.audio, audio.sampling_rate
-    wave, rate = audio
-    wave = np.atleast_2d(np.asarray(wave, dtype=np.float32))
-    if wave.ndim != 2 or wave.shape[1] == 0 or rate <= 0:
-        raise InputError(f"audio has shape {wave.shape} at {rate} Hz; expected [channels, samples] and a positive rate")
-    return wave, int(rate)
 
 
 def _as_made(made: Decoded) -> Decoded:

@@ -16,7 +16,7 @@ from torch import Tensor
 from phonofilm.pipeline.guidance import Evaluation, Guidance, guided
 from phonofilm.pipeline.schedule import Step, TrackStep
 from phonofilm.pipeline.solvers import PairSolver
-from phonofilm.pipeline.types import KnownLatents, Latents
+from phonofilm.pipeline.types import Known, KnownLatents, Latents
 
 Velocity = Callable[[Step, Latents, Sequence[Evaluation]], Sequence[Latents]]
 OnStep = Callable[[Step, Latents], tuple[Latents, bool]]
@@ -74,7 +74,7 @@ def sample(
     )
 
 
-def clean_where_known(steps: Sequence[Step], video: KnownLatents | None, audio: KnownLatents | None) -> list[Step]:
+def clean_where_known(steps: Sequence[Step], video: Known | None, audio: Known | None) -> list[Step]:
     """The steps, with a track that is held whole clean at all of them."""
     whole = {"video": video is not None and video.whole, "audio": audio is not None and audio.whole}
     return [

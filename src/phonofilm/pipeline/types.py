@@ -6,11 +6,20 @@ Shapes: b clips, l text positions, d width, c latent channels, f/h/w latent fram
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from phonofilm.models.joint import fold_text_padding
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Prompts as the text encoder reads them: token ids and their mask, both int64 [b,l]."""
+
+    ids: Tensor
+    mask: Tensor
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,14 @@ class Latents:
 
     video: Tensor
     audio: Tensor
+
+
+class Known(Protocol):
+    """What is known of a track, as data or as latents."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of the track is known."""
 
 
 @dataclass(frozen=True)

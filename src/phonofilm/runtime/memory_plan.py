@@ -237,7 +237,7 @@ def _what_would_fit(
         return f"What fits: offload {' or '.join(plan.offload for plan in fitting)}"
     if budget.host is not None and streamed.host_bytes > budget.host:
         return f"What would fit: {format_gigabytes(streamed.host_bytes)} of free host memory, with offload layer" + (
-            "" if streamed.on_disk else "; or --offload-to-disk, with a folder on a fast disk"
+            "" if streamed.on_disk else "; or offload_to_disk, with a folder on a fast disk"
         )
     room = budget.device - _least_streaming(model, streamed.slots) - _resident_bytes(model, streamed.resident)
     tokens = room // model.working(1, work.evaluations)

@@ -73,7 +73,7 @@ def load_for_streaming(
 
     Raises CheckpointError as loading does; InputError or MediaError when the store cannot be written.
     """
-    arguments = pipeline_arguments(layout.folder, dtype, device="cpu", skip=DENOISER, progress=progress)
+    arguments = pipeline_arguments(layout, dtype, device="cpu", skip=DENOISER, progress=progress)
     started = time.monotonic()
     networks = {
         name: empty_module(layout.components[name].class_name, layout.components[name].config, name)

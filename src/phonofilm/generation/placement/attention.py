@@ -10,14 +10,15 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from phonofilm.errors import InputError
+from phonofilm.generation.report import Message, emit
 
 if TYPE_CHECKING:
     import torch
 
     from phonofilm.generation.checkpoint import Checkpoint
     from phonofilm.generation.clip_plan import ClipPlan
-    from phonofilm.generation.placement.devices import Placement
-    from phonofilm.generation.report import Report
+    from phonofilm.generation.placement.devices import DevicePlacement
+    from phonofilm.generation.report import OnProgress
 
 AUTO = "auto"
 NATIVE = "native"
@@ -27,19 +28,19 @@ NOT_TRIED = ("sage", "math", "flex")
 
 
 def resolve_attention(
-    placement: Placement, checkpoint: Checkpoint, clips: Sequence[ClipPlan], report: Report
-) -> Placement:
+    placement: DevicePlacement, checkpoint: Checkpoint, clips: Sequence[ClipPlan], on_progress: OnProgress
+) -> DevicePlacement:
     """The placement with its attention backend decided. Without CUDA, auto is PyTorch's own; nothing is measured there."""
     if placement.attention != AUTO:
         return placement
     if placement.device.type != "cuda" or not clips:
         return replace(placement, attention=NATIVE)
     config = checkpoint.layout.components["video_dit"].config
-    tokens = max(clip.task.geometry.video_tokens for clip in clips)
+    tokens = max(clip.sampling.task.geometry.video_tokens for clip in clips)
     heads = config["num_heads"]
     seconds = _measured(tokens, heads, config["dim"] // heads, placement.dtype, placement.device)
     times = ", ".join(f"{name} {1e3 * time:.3g} ms" for name, time in sorted(seconds.items(), key=lambda one: one[1]))
-    report.say(f"attention over {tokens} tokens: {times}")
+    emit(on_progress, Message(f"attention over {tokens} tokens: {times}"))
     return replace(placement, attention=attention_backend_name(fastest(seconds), placement.device, placement.dtype))
 
 
@@ -125,7 +126,7 @@ def attention_backend_name(name: str, device: torch.device, dtype: torch.dtype) 
 
 
 @contextmanager
-def attention_of(placement: Placement) -> Iterator[None]:
+def attention_of(placement: DevicePlacement) -> Iterator[None]:
     """The attention backend in force while the networks run."""
     from diffusers.models.attention_dispatch import attention_backend
 

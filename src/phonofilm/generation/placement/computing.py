@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from phonofilm.errors import InputError
+from phonofilm.generation.report import Message, emit
 
 if TYPE_CHECKING:
     import torch
 
     from phonofilm.generation.checkpoint import Checkpoint
-    from phonofilm.generation.report import Report
+    from phonofilm.generation.report import OnProgress
     from phonofilm.kernels.choice import Kernels
     from phonofilm.pipeline.mova import MovaPipeline
 
@@ -45,9 +46,7 @@ def choose_computing(
     chosen = choose_kernels(kernels, device)
     if offload == "group":  # its hooks bring a weight when its own module is called; a fused kernel reads it without
         if kernels == "triton" or compiles or quantize:
-            raise InputError(
-                "--offload group works with none of --kernels triton, --quantize, --compile; use --offload layer"
-            )
+            raise InputError("offload=group works with none of kernels=triton, quantize and compile; use offload=layer")
         chosen = "eager"
     if quantize is not None:
         check_quantization(quantize)
@@ -64,15 +63,19 @@ def check_computing(computing: Computing, offload: str, checkpoint: Checkpoint) 
         return
     stored = checkpoint.layout.components["video_dit"].config.get(CONFIG_KEY)
     if stored is not None:
-        raise InputError(f"{checkpoint.portable_name} is quantised already ({stored['format']}); leave --quantize out")
+        raise InputError(
+            f"{checkpoint.portable_name} is quantised already ({stored['format']}); leave out quantize={computing.quantize}"
+        )
     if offload == "layer":
         raise InputError(
             "layers that are streamed are quantised beforehand: "
-            f"phonofilm quantize --model {checkpoint.name} --to {computing.quantize} -o FOLDER, then --model FOLDER"
+            f"phonofilm quantize --model {checkpoint.name} --to {computing.quantize} -o FOLDER, then model=FOLDER"
         )
 
 
-def prepare_computing(pipe: MovaPipeline, computing: Computing, device: torch.device | None, report: Report) -> None:
+def prepare_computing(
+    pipe: MovaPipeline, computing: Computing, device: torch.device | None, on_progress: OnProgress
+) -> None:
     """Quantise, choose kernels, compile. `device`: where a pipeline goes once quantised, if it was loaded on the host."""
     from phonofilm.kernels.choice import use_kernels
     from phonofilm.models.compiling import compile_layers
@@ -85,10 +88,11 @@ def prepare_computing(pipe: MovaPipeline, computing: Computing, device: torch.de
         before, after = (
             sum(getattr(one, name) for one in reports.values()) for name in ("bytes_before", "bytes_after")
         )
-        report.say(
+        text = (
             f"{computing.quantize}: weights of towers and bridge from {before / 1e6:,.0f} to {after / 1e6:,.0f} MB, "
             f"relative error of a network's weights at most {worst.error:.4f}"
         )
+        emit(on_progress, Message(text))
         if device is not None:
             pipe.to(device)
     networks = [one for name in QUANTIZED_COMPONENTS if (one := getattr(pipe, name)) is not None]

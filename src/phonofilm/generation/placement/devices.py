@@ -24,7 +24,7 @@ OFFLOADS = ("auto", "none", "model", "layer", "cpu", "group")
 
 
 @dataclass(frozen=True)
-class Placement:
+class DevicePlacement:
     """The device a run uses and how. `attention` is a backend by diffusers' name; `disk` a folder for layers that wait in files.
 
     offload: "auto" until offload.resolve_placement has decided; "cpu" is another word for "model", and "group" is diffusers' own.
@@ -66,7 +66,7 @@ def choose_placement(
     kernels: str = "auto",
     quantize: str | None = None,
     compiles: bool = False,
-) -> Placement:
+) -> DevicePlacement:
     """The placement for these words. Raises InputError for a word that is unknown, or a device or backend that is not here."""
     import torch
 
@@ -87,7 +87,7 @@ def choose_placement(
         str(attention), chosen, precision
     )
     computing = choose_computing(kernels, quantize, compiles, chosen, offload)
-    return Placement(chosen, precision, offload, backend, disk, computing=computing)
+    return DevicePlacement(chosen, precision, offload, backend, disk, computing=computing)
 
 
 def choose_device(name: str) -> torch.device:
@@ -105,16 +105,16 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda":
         here = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= here:
-            raise InputError(f"device {name} is not here: PyTorch sees {here} CUDA devices; use --device cpu or auto")
+            raise InputError(f"device {name} is not here: PyTorch sees {here} CUDA devices; use device=cpu or auto")
     elif device.type == "mps" and not torch.backends.mps.is_available():
-        raise InputError("device mps is not here; use --device cpu or auto")
+        raise InputError("device mps is not here; use device=cpu or auto")
     elif device.type not in ("cpu", "cuda", "mps"):
         raise InputError(f"device {name!r} is not supported; use auto, cpu, cuda, cuda:N or mps")
     return device
 
 
 @contextmanager
-def explaining_memory(placement: Placement, several: bool = False) -> Iterator[None]:
+def explaining_memory(placement: DevicePlacement, several: bool = False) -> Iterator[None]:
     """Running out of memory becomes an error that says what helps. several: whether other devices share the work."""
     import torch
 
@@ -124,27 +124,27 @@ def explaining_memory(placement: Placement, several: bool = False) -> Iterator[N
         # PyTorch has a class for a GPU that is full and only a message for the host.
         if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
-        advice = ["a smaller --size", "fewer frames", *_what_saves_memory(placement, several)]
+        advice = ["a smaller size", "fewer frames", *_what_saves_memory(placement, several)]
         raise PhonofilmError(f"out of memory on {placement.device}; try {', '.join(advice)}") from error
 
 
-def _what_saves_memory(placement: Placement, several: bool) -> Iterator[str]:
+def _what_saves_memory(placement: DevicePlacement, several: bool) -> Iterator[str]:
     """Options that were not used, and would work here."""
     if not placement.vae_tiling:
-        yield "--vae-tiling (if it was the decoder)"
+        yield "vae_tiling=True (if it was the decoder)"
     if placement.device.type != "cuda":
         return
     if several:
-        yield from ("more --gpus", "--shard-weights")
+        yield from ("more gpus", "shard_weights=True")
     elif placement.offload != "layer":
-        yield from ("--offload layer", "a lower --vram-limit")
+        yield from ("offload=layer", "a lower vram_limit")
     elif placement.resident:
-        yield "a lower --vram-limit"
+        yield "a lower vram_limit"
     elif placement.slots > 1:
-        yield "--slots 1"
+        yield "slots=1"
 
 
-def place(pipe: MovaPipeline, placement: Placement) -> TemporaryDirectory[str] | None:
+def place(pipe: MovaPipeline, placement: DevicePlacement) -> TemporaryDirectory[str] | None:
     """Set up offloading by component or diffusers' by group; without any, the weights were loaded where they run.
 
     Returns the folder in which offloaded layers lie, if any: it must live as long as the pipeline.
@@ -156,7 +156,7 @@ def place(pipe: MovaPipeline, placement: Placement) -> TemporaryDirectory[str] |
     return None
 
 
-def _offload_by_layer(pipe: MovaPipeline, placement: Placement) -> TemporaryDirectory[str] | None:
+def _offload_by_layer(pipe: MovaPipeline, placement: DevicePlacement) -> TemporaryDirectory[str] | None:
     import torch
     from diffusers.hooks import apply_group_offloading
 

@@ -13,8 +13,8 @@ from transformers import UMT5EncoderModel
 from phonofilm.errors import InputError
 from phonofilm.generation.clip_plan import ClipPlan
 from phonofilm.generation.placement.cards import known_peak
-from phonofilm.generation.placement.devices import Placement
-from phonofilm.generation.report import Report
+from phonofilm.generation.placement.devices import DevicePlacement
+from phonofilm.generation.report import Message, OnProgress, emit
 from phonofilm.models.audio import WanAudioModel
 from phonofilm.models.bridge import DualTowerConditionalBridge
 from phonofilm.models.building import empty_module
@@ -53,8 +53,8 @@ def memory_limits(
 ) -> MemoryLimits:
     """The options' text as limits. Raises InputError for one that is no amount of memory."""
     return MemoryLimits(
-        None if vram is None else parse_size(vram, "--vram-limit", bare=GIGA),
-        None if ram is None else parse_size(ram, "--ram-limit", bare=GIGA),
+        None if vram is None else parse_size(vram, "vram_limit", bare=GIGA),
+        None if ram is None else parse_size(ram, "ram_limit", bare=GIGA),
         slots,
         resident,
         vae_tiling,
@@ -62,13 +62,17 @@ def memory_limits(
 
 
 def resolve_placement(
-    placement: Placement, limits: MemoryLimits, checkpoint: Checkpoint, clips: Sequence[ClipPlan], report: Report
-) -> Placement:
+    placement: DevicePlacement,
+    limits: MemoryLimits,
+    checkpoint: Checkpoint,
+    clips: Sequence[ClipPlan],
+    on_progress: OnProgress,
+) -> DevicePlacement:
     """The placement with its offloading decided for these clips; reports the plan in one line.
 
     A limit on layers (slots, resident ones, a folder for them) makes "auto" layer.
     On a CPU the weights are where they compute: there, auto is none, and layer streams from host memory to host memory,
-    unless --vram-limit asks to plan as for a device of that size. Raises InputError when nothing fits, saying what would.
+    unless `vram_limit` asks to plan as for a device of that size. Raises InputError when nothing fits, saying what would.
     """
     about_layers = (placement.disk, limits.slots, limits.resident)
     if placement.offload == "auto" and any(limit is not None for limit in about_layers):
@@ -79,7 +83,7 @@ def resolve_placement(
     has_card = placement.device.type == "cuda" or limits.vram is not None
     if clips and has_card and (placement.offload in ("auto", "layer") or limited):
         plan, budget = _choose(placement, limits, checkpoint, clips)
-        report.say(plan.line(budget))
+        emit(on_progress, Message(plan.line(budget)))
         return replace(
             placement,
             offload=placement.offload if placement.offload != "auto" else plan.offload,
@@ -97,24 +101,22 @@ def resolve_placement(
     )
 
 
-def _refuse_what_changes_nothing(placement: Placement, limits: MemoryLimits) -> None:
-    streaming = {"--slots": limits.slots, "--resident-layers": limits.resident}
-    memory = {"--vram-limit": limits.vram, "--ram-limit": limits.ram}
+def _refuse_what_changes_nothing(placement: DevicePlacement, limits: MemoryLimits) -> None:
+    streaming = {"slots": limits.slots, "resident_layers": limits.resident}
+    memory = {"vram_limit": limits.vram, "ram_limit": limits.ram}
     useless = {} if placement.offload == "layer" else streaming
     if placement.offload == "group":
         useless = streaming | memory
     if unused := [name for name, value in useless.items() if value is not None]:
         raise InputError(
-            f"{' and '.join(unused)} would change nothing with --offload {placement.offload}; use --offload auto or layer"
+            f"{' and '.join(unused)} would change nothing with offload={placement.offload}; use offload=auto or layer"
         )
     if limits.ram is not None and limits.vram is None and placement.device.type != "cuda":
-        raise InputError(
-            f"--ram-limit needs a device to plan for, and this is {placement.device}; give --vram-limit too"
-        )
+        raise InputError(f"ram_limit needs a device to plan for, and this is {placement.device}; give vram_limit too")
 
 
 def _choose(
-    placement: Placement, limits: MemoryLimits, checkpoint: Checkpoint, clips: Sequence[ClipPlan]
+    placement: DevicePlacement, limits: MemoryLimits, checkpoint: Checkpoint, clips: Sequence[ClipPlan]
 ) -> tuple[MemoryPlan, Budget]:
     from phonofilm.evaluation.flops import forward_flops
 
@@ -123,7 +125,7 @@ def _choose(
     decoders = sizes["video_vae"] + sizes["audio_vae"]
     blocks = _text_blocks(checkpoint, itemsize)
     model = Footprint.of(denoiser, checkpoint.experts, sizes["text_encoder"], decoders, itemsize, blocks)
-    geometry = max((clip.task.geometry for clip in clips), key=lambda one: one.video_tokens)
+    geometry = max((clip.sampling.task.geometry for clip in clips), key=lambda one: one.video_tokens)
     flops = forward_flops(denoiser, geometry.video_tokens, geometry.audio_latents, TEXT_LENGTH).total
     whole, tiled = (
         sizes["video_vae"]
@@ -133,8 +135,8 @@ def _choose(
     work = ClipCost(
         geometry.video_tokens,
         flops,
-        evaluations=max(len(scales.evaluations) for clip in clips for scales in clip.guidance),
-        steps=max(len(clip.steps) for clip in clips),
+        evaluations=max(len(scales.evaluations) for clip in clips for scales in clip.sampling.guidance),
+        steps=max(len(clip.sampling.steps) for clip in clips),
         decoding=tiled if limits.vae_tiling else whole,
         decoding_tiled=0 if limits.vae_tiling is False else tiled,
     )
@@ -150,7 +152,7 @@ def _choose(
     return choose_offload(budget, model, work, cast("Offload | None", kind), streaming), budget
 
 
-def _budget(placement: Placement, limits: MemoryLimits) -> Budget:
+def _budget(placement: DevicePlacement, limits: MemoryLimits) -> Budget:
     host = psutil.virtual_memory().available if limits.ram is None else limits.ram
     if placement.device.type != "cuda":
         assert limits.vram is not None

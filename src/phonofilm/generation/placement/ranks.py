@@ -8,26 +8,35 @@ from typing import Any, TypeVar
 import torch
 
 from phonofilm.errors import InputError
+from phonofilm.generation.placement.hardware import HardwareOptions
+from phonofilm.generation.placement.threads import threads
 from phonofilm.parallel.parallel_session import ParallelConfig, ParallelSession
 from phonofilm.parallel.ranks import Rank, device_of, launch, launcher_rank, process_group
 
 Result = TypeVar("Result")
 
 
+def parallel_config(hardware: HardwareOptions) -> ParallelConfig:
+    """How several devices share a clip, as the options say."""
+    return ParallelConfig(
+        hardware.gpus, hardware.ulysses_degree, hardware.ring_degree, hardware.cfg_parallel, hardware.shard_weights
+    )
+
+
 def is_shared(several: ParallelConfig) -> bool:
     """Whether more than one rank works. Raises InputError for options that would change nothing."""
     if several.gpus < 1:
-        raise InputError(f"--gpus {several.gpus} is less than 1")
+        raise InputError(f"gpus={several.gpus} is less than 1")
     if several.gpus > 1 or launcher_rank() is not None:
         return True
     options = {
-        "--ulysses-degree": several.ulysses_degree not in (None, 1),
-        "--ring-degree": several.ring_degree not in (None, 1),
-        "--cfg-parallel": several.cfg_parallel,
-        "--shard-weights": several.shard_weights,
+        "ulysses_degree": several.ulysses_degree not in (None, 1),
+        "ring_degree": several.ring_degree not in (None, 1),
+        "cfg_parallel": several.cfg_parallel,
+        "shard_weights": several.shard_weights,
     }
     if useless := [name for name, given in options.items() if given]:
-        raise InputError(f"{' and '.join(useless)} would change nothing on one device; use --gpus N")
+        raise InputError(f"{' and '.join(useless)} would change nothing on one device; use gpus=N")
     return False
 
 
@@ -42,15 +51,12 @@ def on_ranks(several: ParallelConfig, device: str, work: Callable[..., Result], 
         device_of(Rank(several.gpus - 1, several.gpus, several.gpus - 1, ""), device)
         return launch(several.gpus, _as_rank, several, device, work, *arguments)
     if several.gpus not in (1, rank.world):
-        raise InputError(
-            f"{several.gpus} devices were asked for, and {rank.world} ranks were started; leave --gpus out"
-        )
+        raise InputError(f"{several.gpus} devices were asked for, and {rank.world} ranks were started; leave gpus out")
     return _as_rank(rank, several, device, work, *arguments)
 
 
 def _as_rank(rank: Rank, several: ParallelConfig, device: str, work: Callable[..., Result], *arguments: Any) -> Result:
     here = device_of(rank, device)
-    if here.type == "cpu":
-        torch.set_num_threads(max(1, torch.get_num_threads() // rank.world))
-    with process_group(rank, here):
+    share = max(1, torch.get_num_threads() // rank.world) if here.type == "cpu" else torch.get_num_threads()
+    with threads(share), process_group(rank, here):
         return work(ParallelSession(rank, here, several), *arguments)

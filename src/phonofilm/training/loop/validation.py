@@ -11,6 +11,7 @@ from itertools import zip_longest
 import torch
 from torch import Tensor, nn
 
+from phonofilm.pipeline.denoising import expert_for
 from phonofilm.training.task.cached_clips import CachedClips
 from phonofilm.training.task.interface import HookContext
 from phonofilm.training.task.joint_task import Batch, JointInputs, JointModel
@@ -90,7 +91,7 @@ class ValidationLoss:
     def _expert(self, sigma: float) -> Expert:
         if self.model.low is None:
             return "both"
-        return "high" if sigma >= self.boundary_ratio else "low"
+        return expert_for(sigma, self.boundary_ratio)
 
     def _batch_errors(
         self, batch: Batch, numbers: Sequence[int], sigma: float, bridge: float, expert: Expert

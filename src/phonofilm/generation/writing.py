@@ -1,0 +1,57 @@
+"""Clips of a plan, made one by one and written to their files; each is written before the next begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from phonofilm.files import replacing
+from phonofilm.generation.clip_maker import ClipMaker
+from phonofilm.generation.clip_plan import ClipPlan
+from phonofilm.generation.latent_files import save_latents
+from phonofilm.generation.outputs import CONTAINERS, LATENT, Output
+from phonofilm.generation.report import OnProgress, StageStarted, emit
+from phonofilm.media import save_clip
+from phonofilm.media.sheet import contact_sheet
+from phonofilm.pipeline.decode import MovaPipelineOutput
+
+
+def make_clips(
+    maker: ClipMaker,
+    plan: ClipPlan,
+    outputs: Sequence[Output],
+    overwrite: bool,
+    on_progress: OnProgress,
+    remove_video_dit: bool = False,
+) -> list[Path]:
+    """One clip for each output, with consecutive seeds from the plan's. Returns the files that this process wrote."""
+    written = []
+    for index, output in enumerate(outputs):
+        one = replace(plan, seed=plan.seed + index)
+        kind = "latent" if output.kind == LATENT else "pil"
+        out = maker.run(one, on_progress, output_type=kind, remove_video_dit=remove_video_dit)
+        if not maker.finishes:
+            continue
+        emit(on_progress, StageStarted(f"write {output.path}"))
+        _write(one, out, maker.metadata(one, out), output, overwrite)
+        written.append(output.path)
+    return written
+
+
+def _write(plan: ClipPlan, out: MovaPipelineOutput, metadata: dict[str, Any], output: Output, overwrite: bool) -> None:
+    if output.kind == LATENT:
+        save_latents(out.frames, out.audio, metadata, output.path)
+        return
+    (clip,) = out.clips([metadata])
+    save_clip(
+        clip,
+        output.path,
+        overwrite=overwrite,
+        copy_audio_from=plan.sound_file,
+        copy_video_from=plan.picture_file if output.kind in CONTAINERS else None,
+    )
+    if output.contact_sheet is not None:
+        with replacing(output.contact_sheet) as temporary:
+            contact_sheet(clip).save(temporary, format="PNG")

@@ -1,0 +1,231 @@
+"""A call, planned: every setting resolved and checked, the prompts tokenised, before any network runs or is even loaded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from phonofilm.errors import InputError
+from phonofilm.geometry import ClipGeometry
+from phonofilm.media.images import Fit
+from phonofilm.pipeline.conditions import tokenize
+from phonofilm.pipeline.denoising import ExpertName, expert_for
+from phonofilm.pipeline.edit_tasks import EditTask
+from phonofilm.pipeline.given_media import Picture
+from phonofilm.pipeline.guidance import EVERY_STEP, Evaluation, Guidance, guidance_per_step
+from phonofilm.pipeline.request import (
+    ClipSizes,
+    Defaults,
+    Tracks,
+    choose_edit_task,
+    count_prompts,
+    first_frames,
+    frame_tensor,
+)
+from phonofilm.pipeline.sampling import clean_where_known
+from phonofilm.pipeline.schedule import FlowMatchPairScheduler, Step
+from phonofilm.pipeline.solvers import DEFAULT_SOLVER, check_solver
+from phonofilm.pipeline.stepcache import NO_CACHE, cache_name, parse_cache
+from phonofilm.pipeline.types import Text, Tokens
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What planning needs to know of a checkpoint, whose weights may not be loaded yet.
+
+    `geometry`: a clip with no size set, in the checkpoint's own units. `experts`: one or two.
+    """
+
+    geometry: ClipGeometry
+    defaults: Defaults
+    scheduler: FlowMatchPairScheduler
+    boundary_ratio: float
+    experts: int
+    tokenizer: Any | None
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """How to sample, as arguments of the pipeline's call; None: the checkpoint's default."""
+
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    audio_guidance_scale: float | None = None
+    modality_scale: float | Sequence[float] | None = None
+    guidance_interval: tuple[float, float] = EVERY_STEP
+    solver: str = DEFAULT_SOLVER
+    cache: str = NO_CACHE
+    bridge_scale: float = 1.0
+    video_shift: float | None = None
+    audio_shift: float | None = None
+    boundary_ratio: float | None = None
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """The same with none of them left open."""
+
+    num_inference_steps: int
+    guidance_scale: float
+    audio_guidance_scale: float
+    modality_scale: float | tuple[float, ...]
+    guidance_interval: tuple[float, float]
+    solver: str
+    cache: str
+    bridge_scale: float
+    video_shift: float
+    audio_shift: float
+    boundary_ratio: float
+
+
+@dataclass(frozen=True)
+class CallRequest:
+    """What a call asks for. Prompts are text, or embeddings in their place; `image` is the first frame."""
+
+    prompt: str | Sequence[str] | Text | None
+    negative_prompt: str | Text | None = None
+    image: Picture | Sequence[Picture] | None = None
+    last_image: Picture | None = None
+    image_fit: Fit = "crop"
+    tracks: Tracks = field(default_factory=Tracks)
+    sizes: ClipSizes = field(default_factory=ClipSizes)
+    sampling: SamplingOptions = field(default_factory=SamplingOptions)
+    clips_per_prompt: int = 1
+
+
+@dataclass(frozen=True)
+class SamplingPlan:
+    """A call with nothing left to decide but its noise. One entry per step in `steps`, `experts` and `guidance`.
+
+    `first_frames`, `last_frame`: float32 [1,3,h,w] in -1..1; one first frame for all prompts, or one for each.
+    `negative_prompt` is None where no step needs it.
+    """
+
+    clips: int
+    prompt: Tokens | Text
+    negative_prompt: Tokens | Text | None
+    first_frames: tuple[Tensor, ...]
+    last_frame: Tensor | None
+    task: EditTask
+    sampling: Sampling
+    steps: tuple[Step, ...]
+    experts: tuple[ExpertName, ...]
+    guidance: tuple[Guidance, ...]
+
+    @property
+    def forwards(self) -> int:
+        """How often the model is run for a clip; a step cache may run it less."""
+        return sum(len(scales.evaluations) for scales in self.guidance)
+
+
+def make_plan(request: CallRequest, model: ModelFacts) -> SamplingPlan:
+    """Resolve and check everything that needs no weights. Raises InputError for the first thing that is wrong."""
+    prompts = count_prompts(request.prompt)
+    clips = prompts * positive(request.clips_per_prompt, "num_videos_per_prompt")
+    sampling = _resolved(request.sampling, model)
+    guidance = guidance_per_step(
+        sampling.num_inference_steps,
+        sampling.guidance_scale,
+        sampling.audio_guidance_scale,
+        sampling.modality_scale,
+        sampling.guidance_interval,
+    )
+    task = choose_edit_task(request.tracks, request.sizes, model.geometry)
+    if request.last_image is not None and task.geometry.num_frames < 2:
+        raise InputError("a last frame was given for a clip of one frame; use num_frames 5 or more")
+    steps = clean_where_known(
+        model.scheduler.steps(sampling.num_inference_steps, sampling.video_shift, sampling.audio_shift),
+        task.video,
+        task.audio,
+    )
+    boundary = sampling.boundary_ratio * model.scheduler.config["num_train_timesteps"]
+    return SamplingPlan(
+        clips=clips,
+        prompt=_tokens(model, request.prompt or "", "prompt"),
+        negative_prompt=_negative(request, model, guidance),
+        first_frames=first_frames(request.image, task, request.image_fit, prompts),
+        last_frame=None
+        if request.last_image is None
+        else frame_tensor(request.last_image, task.geometry, request.image_fit, "last_image"),
+        task=task,
+        sampling=sampling,
+        steps=tuple(steps),
+        experts=tuple(expert_for(step.video.timestep, boundary, model.experts) for step in steps),
+        guidance=tuple(guidance),
+    )
+
+
+def positive(value: int, name: str) -> int:
+    """`value`, which must be 1 or more."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f"{name} {value!r} is not positive; use 1 or more")
+    return value
+
+
+def number(value: Any, name: str, example: float) -> float:
+    """`value`, which must be a number and not text."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise InputError(f"{name} is {value!r}, a {type(value).__name__}; expected a number, for example {example:g}")
+    return float(value)
+
+
+def _shift(given: float | None, default: float, name: str) -> float:
+    value = number(default if given is None else given, name, 5)
+    if not math.isfinite(value):
+        raise InputError(f"{name} {value} is not a finite number; use for example 5")
+    return value
+
+
+def _resolved(options: SamplingOptions, model: ModelFacts) -> Sampling:
+    defaults, shift = model.defaults, model.scheduler.config["shift"]
+    steps = defaults.num_inference_steps if options.num_inference_steps is None else options.num_inference_steps
+    most = model.scheduler.config["num_train_timesteps"]
+    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= most:
+        raise InputError(f"num_inference_steps {steps!r} is outside 1 to {most}; use for example 50")
+    guidance = defaults.guidance_scale if options.guidance_scale is None else options.guidance_scale
+    guidance = number(guidance, "guidance_scale", 5)
+    audio = guidance if options.audio_guidance_scale is None else options.audio_guidance_scale
+    boundary = model.boundary_ratio if options.boundary_ratio is None else options.boundary_ratio
+    if not 0 <= number(boundary, "boundary_ratio", 0.9) <= 1:
+        raise InputError(f"boundary_ratio {boundary} is outside 0 to 1; the released models have 0.9")
+    return Sampling(
+        num_inference_steps=steps,
+        guidance_scale=guidance,
+        audio_guidance_scale=number(audio, "audio_guidance_scale", 5),
+        modality_scale=_scales(defaults.modality_scale if options.modality_scale is None else options.modality_scale),
+        guidance_interval=options.guidance_interval,
+        solver=check_solver(options.solver),
+        cache=cache_name(parse_cache(options.cache)),
+        bridge_scale=number(options.bridge_scale, "bridge_scale", 1),
+        video_shift=_shift(options.video_shift, shift, "video_shift"),
+        audio_shift=_shift(options.audio_shift, shift, "audio_shift"),
+        boundary_ratio=boundary,
+    )
+
+
+def _scales(given: float | Sequence[float]) -> float | tuple[float, ...]:
+    if isinstance(given, Sequence | np.ndarray) and not isinstance(given, str):
+        return tuple(number(scale, "modality_scale", 2) for scale in given)
+    return number(given, "modality_scale", 2)
+
+
+def _tokens(model: ModelFacts, prompts: str | Sequence[str] | Text, what: str) -> Tokens | Text:
+    if isinstance(prompts, Text):
+        return prompts
+    if model.tokenizer is None:
+        raise InputError("this pipeline was loaded without its tokenizer; give prompt_embeds instead of a prompt")
+    return tokenize(model.tokenizer, [prompts] if isinstance(prompts, str) else prompts, what)
+
+
+def _negative(request: CallRequest, model: ModelFacts, guidance: Sequence[Guidance]) -> Tokens | Text | None:
+    needed = any(set(scales.evaluations) - {Evaluation.PROMPT} for scales in guidance)
+    if not needed and model.tokenizer is None:
+        return None
+    negative = model.defaults.negative_prompt if request.negative_prompt is None else request.negative_prompt
+    tokens = _tokens(model, negative, "negative prompt")  # checked in any case
+    return tokens if needed else None

@@ -1,0 +1,114 @@
+"""Runs a ready plan: conditions, sampling, decoding. What the plan says is decided in plan.py; nothing is checked again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from phonofilm.pipeline import conditions, decode
+from phonofilm.pipeline.decode import MovaPipelineOutput
+from phonofilm.pipeline.denoising import Experts, ExpertVelocity, Resident, model_text
+from phonofilm.pipeline.edit_tasks import EditTask
+from phonofilm.pipeline.finite import require_finite
+from phonofilm.pipeline.plan import SamplingPlan
+from phonofilm.pipeline.sampling import sample
+from phonofilm.pipeline.schedule import Step
+from phonofilm.pipeline.solvers import PairSolver
+from phonofilm.pipeline.stepcache import StepCache, parse_cache
+from phonofilm.pipeline.types import Decoded, Latents
+
+if TYPE_CHECKING:
+    from phonofilm.pipeline.mova import MovaPipeline
+
+StepCallback = Callable[["MovaPipeline", int, float, dict[str, Tensor]], dict[str, Tensor]]
+
+
+def run_plan(
+    pipe: MovaPipeline,
+    plan: SamplingPlan,
+    noise: Latents,
+    output_type: str,
+    callback: StepCallback | None,
+    remove_video_dit: bool,
+) -> MovaPipelineOutput:
+    """The clips of `plan` from `noise`. The arguments are those of the pipeline's call."""
+    device = noise.video.device
+    text = conditions.texts_needed(pipe.encode_tokens, plan.prompt, plan.negative_prompt, plan.guidance, plan.clips)
+    condition = _condition(pipe, plan, device)
+    known_video = conditions.known_video(pipe.video_vae, plan.task, plan.clips, device)
+    known_audio = conditions.known_audio(pipe.audio_vae, plan.task, plan.clips, device)
+    experts = _experts(pipe, remove_video_dit)
+    velocity = ExpertVelocity(
+        experts,
+        pipe.engine or Resident(experts),
+        plan.experts,
+        plan.task.geometry,
+        condition,
+        {evaluation: model_text(embeds, device) for evaluation, embeds in text.items()},
+        plan.sampling.bridge_scale,
+    )
+    threshold = parse_cache(plan.sampling.cache)
+    cached = None if threshold is None else StepCache(velocity, threshold, plan.experts)
+    with pipe.progress_bar(total=len(plan.steps)) as bar:
+        clean = sample(
+            velocity if cached is None else cached,
+            noise,
+            plan.steps,
+            plan.guidance,
+            known_video=known_video,
+            known_audio=known_audio,
+            solver=PairSolver(plan.sampling.solver),
+            phases=plan.experts,
+            on_step=partial(_on_step, pipe, bar, callback),
+        )
+    require_finite("the sampled clip", clean.video, clean.audio)
+    out = _decoded(pipe, plan.task, clean, output_type)
+    out.forwards, out.steps_skipped = velocity.forwards, 0 if cached is None else cached.skipped
+    return out
+
+
+def _condition(pipe: MovaPipeline, plan: SamplingPlan, device: torch.device) -> Tensor:
+    """The given first and last frames as the towers read them: one row per clip."""
+    frames = [
+        conditions.frame_condition(pipe.video_vae, plan.task.geometry, device, first, plan.last_frame)
+        for first in plan.first_frames
+    ]
+    return torch.cat(frames).repeat_interleave(plan.clips // len(frames), 0)
+
+
+def _experts(pipe: MovaPipeline, remove_video_dit: bool) -> Experts:
+    def release() -> None:
+        pipe.video_dit = None
+        pipe.forget_component("video_dit")
+        if pipe.engine is not None:
+            pipe.engine.release("high")
+
+    removes = release if remove_video_dit and pipe.video_dit_2 is not None else None
+    return Experts(pipe.video_dit, pipe.video_dit_2, pipe.audio_dit, pipe.dual_tower_bridge, removes)
+
+
+def _on_step(
+    pipe: MovaPipeline, bar: Any, callback: StepCallback | None, step: Step, now: Latents
+) -> tuple[Latents, bool]:
+    bar.update()
+    if step.index == 0:
+        require_finite("the clip after its first step", now.video, now.audio)
+    if callback is not None:
+        tensors = {"latents": now.video, "audio_latents": now.audio}
+        tensors |= callback(pipe, step.index, step.video.timestep, tensors) or {}
+        now = Latents(tensors["latents"], tensors["audio_latents"])
+    return now, pipe.interrupt
+
+
+def _decoded(pipe: MovaPipeline, task: EditTask, clean: Latents, output_type: str) -> MovaPipelineOutput:
+    geometry = task.geometry
+    if output_type == "latent":
+        return MovaPipelineOutput(clean.video, clean.audio, geometry.sampling_rate, geometry.frame_rate)
+    frames = decode.decode_video(pipe.video_vae, clean.video)
+    sound = decode.decode_audio(pipe.audio_vae, clean.audio, geometry)
+    made = [task.join(Decoded(f, s, geometry.sampling_rate)) for f, s in zip(frames, sound, strict=True)]
+    return MovaPipelineOutput(*decode.to_output_type(made, output_type), made[0].sampling_rate, geometry.frame_rate)

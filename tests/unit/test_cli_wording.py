@@ -1,0 +1,23 @@
+"""The library's messages in the words of the command line."""
+
+from __future__ import annotations
+
+import pytest
+
+from phonofilm.cli.wording import in_flags
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ('use offload="layer" or offload=auto', "use --offload layer or --offload auto"),
+        ("try vae_tiling=True (if it was the decoder)", "try --vae-tiling (if it was the decoder)"),
+        ("a lower vram_limit, slots=1", "a lower --vram-limit, --slots 1"),
+        ("give it with image=, or not", "give it with --image, or not"),
+        ("then model=FOLDER", "then --model FOLDER"),
+        ("num_frames 10 is not 1 + a multiple of 4; use 9", "num_frames 10 is not 1 + a multiple of 4; use 9"),
+        ("clips/vram_limit_test.mp4 is there", "clips/vram_limit_test.mp4 is there"),
+    ],
+)
+def test_parameters_become_options(message: str, shown: str) -> None:
+    assert in_flags(message) == shown
