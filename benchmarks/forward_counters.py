@@ -1,4 +1,4 @@
-"""Counts one joint forward and one video block at the true 14B shapes, on the meta device: no GPU, no weights, seconds.
+"""Counts a joint forward, a video block and a bridge layer at the true 14B shapes, on the meta device: no GPU, no weights.
 
     python -m benchmarks.forward_counters [--json FILE]
 
@@ -35,14 +35,22 @@ from phonofilm.evaluation.counters import Counts, count
 from phonofilm.evaluation.flops import forward_flops
 from phonofilm.geometry import ClipGeometry
 from phonofilm.kernels.choice import Kernels, use_kernels
+from phonofilm.models.bridge import BridgeScale
 from phonofilm.models.joint import JointDenoiser
 from phonofilm.models.layers import Block
+from phonofilm.models.quantized import empty_quantized
 
 RESULTS = Path(__file__).parent / "results"
 ELEMENTWISE_GOAL = 24e9
 PEAK_GOAL = 4e9
 FUSED_ELEMENTWISE_GOAL = 10.8e9
 FUSED_PEAK_GOAL = 2.8e9
+FUSED_BRIDGE_GOAL = 4e9
+FUSED_FORWARD_GOAL = 450e9
+FP8_BLOCK_GOAL = 10e9
+# The original's own modules under this counter, run by hand; its code is not here.
+ORIGINAL_BRIDGE_BYTES = 6.04e9
+ORIGINAL_FORWARD_BYTES = 1429e9
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,11 @@ def count_block(block_class: type[Block], rope_dtype: torch.dtype, tokens: int, 
     """One video block of the released sizes in bfloat16 over `tokens` tokens, with these kernels."""
     with META:
         block = block_class(5120, 40, 13824, 1e-6).to(torch.bfloat16)
+    return count_this_block(block, rope_dtype, tokens, kernels)
+
+
+def count_this_block(block: Block, rope_dtype: torch.dtype, tokens: int, kernels: Kernels) -> Counts:
+    """A video block of a released network, quantised or not, over `tokens` tokens."""
     given = block_inputs(tokens, 5120, 128, rope_dtype, torch.bfloat16)
     use_kernels(block, kernels)
     return count(
@@ -69,10 +82,36 @@ def count_block(block_class: type[Block], rope_dtype: torch.dtype, tokens: int, 
     )
 
 
+def count_bridge(denoiser: JointDenoiser, clip: ClipGeometry, kernels: Kernels = "eager") -> Counts:
+    """Both directions of one bridge layer over a clip's tokens."""
+    grid = (clip.latent_frames, clip.latent_height // 2, clip.latent_width // 2)
+    clock = denoiser.positions(grid, clip.audio_latents, float(clip.frame_rate), META).clock
+    video = torch.empty(1, clip.video_tokens, 5120, dtype=torch.bfloat16, device=META)
+    audio = torch.empty(1, clip.audio_latents, 1536, dtype=torch.bfloat16, device=META)
+    bridge = denoiser.bridge
+    use_kernels(bridge, kernels)
+    return count(
+        lambda: bridge(0, video, audio, clock, grid, BridgeScale()),
+        inputs=[video, audio],
+        weights=bridge.parameters(),
+    )
+
+
 def count_forward(denoiser: JointDenoiser, clip: ClipGeometry, kernels: Kernels = "eager") -> Counts:
     given = forward_inputs(clip)
     use_kernels(denoiser, kernels)
     return count(given.forward(denoiser), inputs=given.on_device, weights=denoiser.parameters())
+
+
+def fp8_denoiser() -> JointDenoiser:
+    """The released sizes with weights in fp8. On the meta device its layers multiply in fp8, as on a GPU that can."""
+    denoiser = released_denoiser()
+    for network in (denoiser.video, denoiser.audio, denoiser.bridge):
+        empty_quantized(network, "fp8")
+    for name, parameter in denoiser.named_parameters():
+        if name.endswith(".bias"):  # of layers made anew: a float32 one would be converted at every product
+            parameter.data = parameter.data.to(torch.bfloat16)
+    return denoiser.eval()
 
 
 def analytic_flops(denoiser: JointDenoiser, clip: ClipGeometry) -> int:
@@ -81,53 +120,20 @@ def analytic_flops(denoiser: JointDenoiser, clip: ClipGeometry) -> int:
 
 def measure() -> tuple[list[Row], dict[str, Any]]:
     """The table's rows, and the details behind them."""
-    tokens = CLIP_360P.video_tokens
-    ours = count_block(Block, torch.complex64, tokens)
-    fused = count_block(Block, torch.complex64, tokens, "triton")
-    original = count_block(OriginalBlock, torch.complex128, tokens)
-    denoiser = released_denoiser()
-    small, large = count_forward(denoiser, CLIP_360P), count_forward(denoiser, CLIP_720P)
-    small_fused = count_forward(denoiser, CLIP_360P, "triton")
-    small_formula, large_formula = analytic_flops(denoiser, CLIP_360P), analytic_flops(denoiser, CLIP_720P)
-    rows = [
-        Row("FLOPs per forward, 352x640 (original: the formula)", "PF", small_formula, small_formula, small.flops),
-        Row("FLOPs per forward, 720x1280 (original: the formula)", "PF", large_formula, large_formula, large.flops),
-        Row("float64 tensors per video block", "", original.float64_tensors, 0, ours.float64_tensors),
-        Row("float64 tensors per forward", "", None, 0, small.float64_tensors),
-        Row(
-            "elementwise bytes per video block",
-            "GB",
-            original.elementwise_bytes,
-            ELEMENTWISE_GOAL,
-            ours.elementwise_bytes,
-        ),
-        Row("peak live bytes in a video block", "GB", original.peak_live_bytes, PEAK_GOAL, ours.peak_live_bytes),
-        Row(
-            "elementwise bytes per video block, fused kernels",
-            "GB",
-            original.elementwise_bytes,
-            FUSED_ELEMENTWISE_GOAL,
-            fused.elementwise_bytes,
-        ),
-        Row(
-            "peak live bytes in a video block, fused kernels",
-            "GB",
-            original.peak_live_bytes,
-            FUSED_PEAK_GOAL,
-            fused.peak_live_bytes,
-        ),
-        Row("elementwise bytes per forward, 352x640", "GB", None, None, small.elementwise_bytes),
-        Row("the same with fused kernels", "GB", None, None, small_fused.elementwise_bytes),
-        Row("peak live bytes in a forward, 352x640", "GB", None, None, small.peak_live_bytes),
-        Row("peak live bytes in a forward, 720x1280", "GB", None, None, large.peak_live_bytes),
-    ]
-    details = {
-        "block_ours": asdict(ours),
-        "block_fused": asdict(fused),
-        "block_original": asdict(original),
-        "forward_352x640": asdict(small),
-        "forward_352x640_fused": asdict(small_fused),
-        "forward_720x1280": asdict(large),
+    denoiser, tokens = released_denoiser(), CLIP_360P.video_tokens
+    counts = {
+        "block_ours": count_block(Block, torch.complex64, tokens),
+        "block_fused": count_block(Block, torch.complex64, tokens, "triton"),
+        "block_original": count_block(OriginalBlock, torch.complex128, tokens),
+        "bridge_ours": count_bridge(denoiser, CLIP_360P),
+        "bridge_fused": count_bridge(denoiser, CLIP_360P, "triton"),
+        "forward_352x640": count_forward(denoiser, CLIP_360P),
+        "forward_352x640_fused": count_forward(denoiser, CLIP_360P, "triton"),
+        "forward_720x1280": count_forward(denoiser, CLIP_720P),
+        "forward_720x1280_fused": count_forward(denoiser, CLIP_720P, "triton"),
+    }
+    formulas = {name: analytic_flops(denoiser, clip) for name, clip in (("360p", CLIP_360P), ("720p", CLIP_720P))}
+    details: dict[str, Any] = {
         "formula_352x640": asdict(
             forward_flops(denoiser, CLIP_360P.video_tokens, CLIP_360P.audio_latents, TEXT_TOKENS)
         ),
@@ -135,7 +141,52 @@ def measure() -> tuple[list[Row], dict[str, Any]]:
             name: sum(p.numel() for p in getattr(denoiser, name).parameters()) for name in ("video", "audio", "bridge")
         },
     }
-    return rows, details
+    denoiser = fp8_denoiser()
+    for kernels, name in (("eager", "ours"), ("triton", "fused")):
+        block = denoiser.video.blocks[0]
+        assert isinstance(block, Block)
+        counts[f"block_fp8_{name}"] = count_this_block(block, torch.complex64, tokens, kernels)  # type: ignore[arg-type]
+    counts["forward_352x640_fp8_fused"] = count_forward(denoiser, CLIP_360P, "triton")
+    return _rows(counts, formulas), {name: asdict(one) for name, one in counts.items()} | details
+
+
+def _rows(counts: dict[str, Counts], formulas: dict[str, int]) -> list[Row]:
+    original = counts["block_original"]
+
+    def moved(what: str, name: str, original: float | None = None, goal: float | None = None) -> Row:
+        return Row(f"elementwise bytes per {what}", "GB", original, goal, counts[name].elementwise_bytes)
+
+    def peak(what: str, name: str, original: float | None = None, goal: float | None = None) -> Row:
+        return Row(f"peak live bytes in a {what}", "GB", original, goal, counts[name].peak_live_bytes)
+
+    def flops(size: str, formula: int) -> Row:
+        counted = counts[f"forward_{size}"].flops
+        return Row(f"FLOPs per forward, {size} (original: the formula)", "PF", formula, formula, counted)
+
+    block, block_peak = original.elementwise_bytes, original.peak_live_bytes
+    return [
+        flops("352x640", formulas["360p"]),
+        flops("720x1280", formulas["720p"]),
+        Row("float64 tensors per video block", "", original.float64_tensors, 0, counts["block_ours"].float64_tensors),
+        Row("float64 tensors per forward", "", None, 0, counts["forward_352x640"].float64_tensors),
+        moved("video block", "block_ours", block, ELEMENTWISE_GOAL),
+        peak("video block", "block_ours", block_peak, PEAK_GOAL),
+        moved("video block, fused kernels", "block_fused", block, FUSED_ELEMENTWISE_GOAL),
+        peak("video block, fused kernels", "block_fused", block_peak, FUSED_PEAK_GOAL),
+        moved("video block, fp8", "block_fp8_ours"),
+        moved("video block, fp8, fused kernels", "block_fp8_fused", None, FP8_BLOCK_GOAL),
+        moved("bridge layer", "bridge_ours", ORIGINAL_BRIDGE_BYTES),
+        peak("bridge layer", "bridge_ours"),
+        moved("bridge layer, fused kernels", "bridge_fused", ORIGINAL_BRIDGE_BYTES, FUSED_BRIDGE_GOAL),
+        peak("bridge layer, fused kernels", "bridge_fused"),
+        moved("forward, 352x640", "forward_352x640", ORIGINAL_FORWARD_BYTES),
+        moved("forward, 352x640, fused kernels", "forward_352x640_fused", ORIGINAL_FORWARD_BYTES, FUSED_FORWARD_GOAL),
+        moved("forward, 352x640, fp8, fused kernels", "forward_352x640_fp8_fused"),
+        peak("forward, 352x640", "forward_352x640"),
+        peak("forward, 352x640, fused kernels", "forward_352x640_fused"),
+        peak("forward, 720x1280", "forward_720x1280"),
+        peak("forward, 720x1280, fused kernels", "forward_720x1280_fused"),
+    ]
 
 
 def show(value: float | None, unit: str) -> str:

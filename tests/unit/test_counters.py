@@ -9,7 +9,14 @@ import torch.nn.functional as F
 from tests.conftest import relative_error
 from torch import nn
 
-from benchmarks.forward_counters import ELEMENTWISE_GOAL, PEAK_GOAL, analytic_flops, count_block, count_forward
+from benchmarks.forward_counters import (
+    ELEMENTWISE_GOAL,
+    ORIGINAL_FORWARD_BYTES,
+    PEAK_GOAL,
+    analytic_flops,
+    count_block,
+    count_forward,
+)
 from benchmarks.original_block import OriginalBlock
 from benchmarks.released import CLIP_360P, CLIP_720P, released_denoiser
 from phonofilm.evaluation.counters import count
@@ -125,6 +132,8 @@ def test_forward_flops_equal_the_formula_and_nothing_is_float64(
     assert counts.flops == analytic_flops(denoiser, clip)
     assert counts.flops / 1e15 == pytest.approx(petaflops, abs=5e-4)
     assert counts.float64_tensors == 0
+    if clip is CLIP_360P:
+        assert counts.elementwise_bytes < ORIGINAL_FORWARD_BYTES
 
 
 def test_video_block_meets_its_goals() -> None:

@@ -26,8 +26,8 @@ def launch_rotate_pairs(
             k_out,
             tokens,
             width,
-            table.shape[-1],
             eps,
+            HEAD=2 * table.shape[-1],
             BLOCK=triton.next_power_of_2(width),
             num_warps=warps(width),
         )
@@ -58,14 +58,13 @@ def launch_rotate_halves(x: Tensor, weight: Tensor, cos: Tensor, sin: Tensor, ep
 
 @triton.jit
 def rotate_pairs_row(
-    q, k, q_weight, k_weight, table, q_out, k_out, tokens, width, pairs_per_head, eps, BLOCK: tl.constexpr
+    q, k, q_weight, k_weight, table, q_out, k_out, tokens, width, eps, HEAD: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
-    pair = tl.arange(0, BLOCK // 2)
-    inside = pair < width // 2
-    turn = (row % tokens) * pairs_per_head * 2 + (pair % pairs_per_head) * 2
-    cosine = tl.load(table + turn, mask=inside, other=0.0)
-    sine = tl.load(table + turn + 1, mask=inside, other=0.0)
+    channel = tl.arange(0, BLOCK)
+    # Loaded as one contiguous row and taken apart in registers: two loads with stride 2 would each touch every line.
+    turn = tl.load(table + (row % tokens) * HEAD + channel % HEAD, mask=channel < width, other=0.0)
+    cosine, sine = tl.split(tl.reshape(turn, (BLOCK // 2, 2)))
     norm_and_rotate_pairs(q + row * width, q_weight, q_out + row * width, cosine, sine, width, eps, BLOCK)
     norm_and_rotate_pairs(k + row * width, k_weight, k_out + row * width, cosine, sine, width, eps, BLOCK)
 
@@ -77,7 +76,6 @@ def norm_and_rotate_pairs(x, weight, out, cosine, sine, width, eps, BLOCK: tl.co
     value = tl.load(x + channel, mask=inside, other=0.0).to(tl.float32)
     inverse = 1.0 / tl.sqrt(tl.sum(value * value, axis=0) / width + eps)
     value = value * inverse * tl.load(weight + channel, mask=inside, other=0.0).to(tl.float32)
-    # Loaded as one contiguous row and taken apart in registers: two loads with stride 2 would each touch every line.
     even, odd = tl.split(tl.reshape(value, (BLOCK // 2, 2)))
     turned = tl.join(even * cosine - odd * sine, even * sine + odd * cosine)
     tl.store(out + channel, tl.reshape(turned, (BLOCK,)).to(out.dtype.element_ty), mask=inside)
