@@ -9,8 +9,9 @@ import pytest
 import torch
 from diffusers import AutoencoderKLWan
 
+from phonofilm.models.convolutions import channels_last
 from phonofilm.nano.world import make_clip
-from recipes.nano.video_vae.one_pass import OnePass, channels_last
+from recipes.nano.video_vae.one_pass import OnePass
 from recipes.nano.video_vae.reconstruction import held_out_clips, measure, named_colour, to_pixels
 from recipes.nano.video_vae.train_loop import busy_pixels
 from recipes.nano.video_vae.train_video_vae import Phase, VideoVaeConfig, build_video_vae, train_video_vae

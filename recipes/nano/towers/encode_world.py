@@ -16,11 +16,12 @@ from transformers import PreTrainedTokenizerFast
 
 from phonofilm.files import replacing
 from phonofilm.models.audio_vae import DAC
+from phonofilm.models.convolutions import channels_last
 from phonofilm.nano.world import WorldClip, make_clip
 from phonofilm.pipeline.conditions import clean_prompt, normalize
 from phonofilm.training.loop.precision import has_fast_bfloat16
 from phonofilm.training.task.latent_dataset import LatentMeta, LatentWriter
-from recipes.nano.video_vae.one_pass import OnePass, channels_last
+from recipes.nano.video_vae.one_pass import OnePass
 from recipes.nano.video_vae.reconstruction import to_pixels
 
 logger = logging.getLogger(__name__)

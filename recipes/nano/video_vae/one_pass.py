@@ -69,15 +69,6 @@ class OnePass:
         return _down(layer, x)
 
 
-def channels_last(vae: AutoencoderKLWan) -> None:
-    """Store the convolution weights channels-last: the activations follow, and CPUs and GPUs convolve faster."""
-    for module in vae.modules():
-        if isinstance(module, nn.Conv3d):
-            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last_3d)
-        elif isinstance(module, nn.Conv2d):
-            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
-
-
 def _patchify(x: Tensor, patch: int | None) -> Tensor:
     x = wan.patchify(x, patch) if patch else x
     return x.contiguous(memory_format=torch.channels_last_3d)

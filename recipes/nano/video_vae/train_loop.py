@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from phonofilm.files import replacing
+from phonofilm.models.convolutions import channels_last
 from phonofilm.training.loop.muon import BatchedMuon
 from phonofilm.training.loop.precision import has_fast_bfloat16
 from recipes.nano.video_vae.config import Phase, VideoVaeConfig, build_video_vae
-from recipes.nano.video_vae.one_pass import OnePass, channels_last
+from recipes.nano.video_vae.one_pass import OnePass
 from recipes.nano.video_vae.parameter_groups import split_parameters
 from recipes.nano.video_vae.reconstruction import held_out_clips, measure, save_sheet, to_pixels
 

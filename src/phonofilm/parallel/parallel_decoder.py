@@ -18,6 +18,7 @@ from diffusers import AutoencoderKLWan
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanAttentionBlock, WanCausalConv3d
 from torch import Tensor, nn
 
+from phonofilm.models.convolutions import channels_last_on_gpu
 from phonofilm.parallel.mesh import MeshAxis
 from phonofilm.parallel.shard_ranges import ShardRanges
 from phonofilm.pipeline.conditions import denormalize
@@ -117,5 +118,6 @@ class ParallelDecoder:
 
 def assist_decoding(vae: AutoencoderKLWan, latents: Tensor) -> None:
     """A rank's part in decoding normalised latents [b,c,f,h,w] that another rank wants: `decode_video` without its result."""
+    channels_last_on_gpu(vae, latents.device)  # as decode_video does, so that all ranks compute alike
     for clip in denormalize(vae, latents).split(1):
         vae.decode(clip.to(vae.dtype))

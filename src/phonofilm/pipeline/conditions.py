@@ -19,6 +19,7 @@ from torch import Tensor
 
 from phonofilm.errors import InputError
 from phonofilm.geometry import ClipGeometry
+from phonofilm.models.convolutions import channels_last_on_gpu
 from phonofilm.models.joint import TEXT_LENGTH
 from phonofilm.pipeline.edit_tasks import EditTask
 from phonofilm.pipeline.guidance import Evaluation, Guidance
@@ -104,6 +105,7 @@ def denormalize(vae: Any, latents: Tensor) -> Tensor:
 def encode_video(vae: Any, pixels: Tensor, device: torch.device) -> Tensor:
     """pixels [b,3,F,H,W] in -1..1 -> normalised latents float32 [b,c,f,h,w]: the posterior's mode. `device` is where the
     VAE runs; an offloaded one does not know it."""
+    channels_last_on_gpu(vae, device)
     posterior = vae.encode(pixels.to(device=device, dtype=vae.dtype)).latent_dist
     return normalize(vae, posterior.mode().float())
 

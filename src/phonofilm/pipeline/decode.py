@@ -15,6 +15,7 @@ from torch import Tensor
 
 from phonofilm.geometry import ClipGeometry
 from phonofilm.media.clip import Clip
+from phonofilm.models.convolutions import channels_last_on_gpu
 from phonofilm.pipeline.conditions import denormalize
 from phonofilm.pipeline.finite import require_finite
 from phonofilm.pipeline.types import Decoded
@@ -25,6 +26,7 @@ def decode_video(vae: Any, latents: Tensor) -> Tensor:
 
     Clips are decoded one by one: a VAE's activations are far larger than its latents.
     """
+    channels_last_on_gpu(vae, latents.device)
     frames = []
     for clip in denormalize(vae, latents).split(1):
         pixels = vae.decode(clip.to(vae.dtype)).sample

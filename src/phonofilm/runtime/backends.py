@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from enum import Enum
 from typing import Any, Protocol
 
@@ -9,6 +10,8 @@ import torch
 from torch import Tensor
 
 from phonofilm.errors import PhonofilmError
+
+logger = logging.getLogger(__name__)
 
 
 class Queue(Enum):
@@ -120,6 +123,7 @@ class CudaBackend:
     def pin(self, host: Tensor) -> None:
         code = torch.cuda.cudart().cudaHostRegister(host.data_ptr(), host.numel(), 0)
         if int(code) != 0:
+            self._clear_last_error()
             raise PhonofilmError(
                 f"the CUDA driver refused to pin {host.numel() / 1e6:.0f} MB of host memory (error {int(code)}); "
                 "raise the limit of locked memory (ulimit -l), free some memory, or do not stream"
@@ -133,6 +137,17 @@ class CudaBackend:
 
     def synchronize(self) -> None:
         torch.cuda.synchronize(self.device)
+
+    def _clear_last_error(self) -> None:
+        """CUDA keeps a refusal as its last error, and PyTorch raises that at the next kernel: in the middle of `close()`."""
+        cudart = torch.cuda.cudart()
+        if hasattr(cudart, "cudaGetLastError"):
+            cudart.cudaGetLastError()
+            return
+        try:
+            torch.zeros(1, device=self.device)  # what checks its launch reads the last error, and so clears it
+        except RuntimeError as error:
+            logger.debug("cleared CUDA's last error: %s", error)
 
     def _stream(self, queue: Queue) -> torch.cuda.Stream:
         return self._copies if queue is Queue.COPY else torch.cuda.current_stream(self.device)

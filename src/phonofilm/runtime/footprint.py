@@ -17,6 +17,8 @@ WORKING_WIDTHS = 9.6
 """Peak live bytes of one forward, in units of one state (video tokens x width): counted, see docs/performance.md."""
 
 
+FRAGMENTATION = 0.05
+"""Of what comes and goes, how much more the allocator holds: an assumption. Weights and slots are whole blocks of their own."""
 DECODER_VALUES = 5065
 TILE_PIXELS = 256 * 256
 DECODED_BYTES = 30
@@ -145,6 +147,11 @@ class Footprint:
     def working(self, video_tokens: int, evaluations: int) -> int:
         """Peak bytes of one step beside the weights. Evaluations that go layer by layer keep a state each."""
         return int(video_tokens * self.state_bytes_per_token * (WORKING_WIDTHS + evaluations - 1))
+
+
+def reserved_for(working: int) -> int:
+    """Bytes that the allocator reserves for tensors of at most `working` bytes that come and go: it leaves gaps."""
+    return int(working * (1 + FRAGMENTATION))
 
 
 def _nbytes(module: nn.Module, itemsize: int) -> int:

@@ -1,6 +1,7 @@
 """The memory planner: where the weights should wait, from sizes alone. Loads nothing, asks no device.
 
-Bytes are exact for weights and counted for the forward; what a driver and the libraries take is RESERVE, an assumption.
+Bytes are exact for weights and counted for the forward. Assumptions: what a driver and the libraries take (RESERVE), and how
+much more than it needs a forward occupies because of fragmentation (footprint.py).
 Seconds are lower bounds: all FLOPs at the device's peak.
 """
 
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from phonofilm.errors import InputError
-from phonofilm.runtime.footprint import Footprint
+from phonofilm.runtime.footprint import Footprint, reserved_for
 from phonofilm.runtime.ring import SLOTS
 from phonofilm.runtime.schedule_sim import simulate
 from phonofilm.runtime.staging import PIECES
@@ -148,7 +149,7 @@ def _plan(
     if offload == "layer":
         return _layer(budget, model, work, streaming)
     layers, seconds = len(model.layers), _compute_seconds(budget, work)
-    working = model.working(work.video_tokens, 1) + RESERVE
+    working = reserved_for(model.working(work.video_tokens, 1)) + RESERVE
     if offload == "none":
         staying, sampling, host = model.total + RESERVE, model.total + working, 0
     else:
@@ -160,7 +161,7 @@ def _plan(
 
 def _layer(budget: Budget, model: Footprint, work: ClipCost, streaming: StreamingOptions) -> MemoryPlan:
     layers, slots = len(model.layers), streaming.slots
-    working = model.working(work.video_tokens, work.evaluations)
+    working = reserved_for(model.working(work.video_tokens, work.evaluations))
 
     def device(kept: int, text: bool) -> tuple[int, bool]:
         staying = _least_streaming(model, slots) + _resident_bytes(model, kept)
@@ -193,10 +194,10 @@ def _layer(budget: Budget, model: Footprint, work: ClipCost, streaming: Streamin
 
 def _with_decoding(sampling: int, staying: int, budget: Budget, work: ClipCost) -> tuple[int, bool]:
     """Peak bytes of sampling and of decoding beside what stays, and whether decoding is in tiles to fit."""
-    whole = max(sampling, staying + work.decoding)
+    whole = max(sampling, staying + reserved_for(work.decoding))
     if whole <= budget.device or not work.decoding_tiled:
         return whole, False
-    in_tiles = max(sampling, staying + work.decoding_tiled)
+    in_tiles = max(sampling, staying + reserved_for(work.decoding_tiled))
     return (in_tiles, True) if in_tiles < whole else (whole, False)
 
 
@@ -240,7 +241,7 @@ def _what_would_fit(
             "" if streamed.on_disk else "; or offload_to_disk, with a folder on a fast disk"
         )
     room = budget.device - _least_streaming(model, streamed.slots) - _resident_bytes(model, streamed.resident)
-    tokens = room // model.working(1, work.evaluations)
+    tokens = room // reserved_for(model.working(1, work.evaluations))
     if not 1 <= tokens < work.video_tokens:
         return f"What would fit: {format_gigabytes(streamed.device_bytes)} of free device memory, with offload layer"
     return (

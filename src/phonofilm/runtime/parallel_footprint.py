@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from phonofilm.runtime.footprint import Footprint
+from phonofilm.runtime.footprint import Footprint, reserved_for
 from phonofilm.runtime.memory_plan import RESERVE, ClipCost
 
 EXCHANGE_WIDTHS = 6
@@ -25,7 +25,7 @@ def per_device(model: Footprint, work: ClipCost, devices: int) -> PerDevice:
     """For `devices` devices that share the video's tokens (cfg 1). An upper bound, for what is exchanged."""
     tokens = -(-work.video_tokens // devices)
     exchanged = tokens * model.state_bytes_per_token * EXCHANGE_WIDTHS
-    working = RESERVE + max(model.working(tokens, work.evaluations) + exchanged, work.decoding)
+    working = RESERVE + reserved_for(max(model.working(tokens, work.evaluations) + exchanged, work.decoding))
     outside = model.around + model.text_encoder + model.decoders
     gathered = GATHERED_LAYERS * max(model.layers)
     return PerDevice(model.total + working, outside + -(-(model.total - outside) // devices) + gathered + working)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import mmap
 from collections.abc import Iterable, Sequence
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from phonofilm.errors import InputError
 
+logger = logging.getLogger(__name__)
 ALIGNMENT = 256
 """Bytes; what vectorised loads, copies and matrix kernels like best."""
 
@@ -101,10 +103,17 @@ class HostSlab:
 def host_memory(nbytes: int) -> Tensor:
     """uint8 [nbytes], zeros, page-aligned: an anonymous map of the exact size.
 
-    PyTorch's pinned allocator would round the size up to a power of two.
+    PyTorch's pinned allocator would round the size up to a power of two. Asks for huge pages, of which there are 512 times
+    fewer to fault in and to register with a driver.
     """
     private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-    return torch.frombuffer(mmap.mmap(-1, max(1, nbytes), flags=private), dtype=torch.uint8)
+    memory = mmap.mmap(-1, max(1, nbytes), flags=private)
+    if hasattr(mmap, "MADV_HUGEPAGE"):  # Linux
+        try:
+            memory.madvise(mmap.MADV_HUGEPAGE)
+        except OSError as error:  # a kernel built without them; the pages are small then, and nothing else differs
+            logger.debug("no huge pages for %d bytes of host memory: %s", nbytes, error)
+    return torch.frombuffer(memory, dtype=torch.uint8)
 
 
 def aligned(nbytes: int, alignment: int = ALIGNMENT) -> int:
