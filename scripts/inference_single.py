@@ -52,7 +52,12 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--num_inference_steps", type=int, default=50)
     parser.add_argument("--cfg_scale", type=float, default=5.0)
-    parser.add_argument("--sigma_shift", type=float, default=5.0, help="shift of both schedules, picture and sound")
+    parser.add_argument(
+        "--sigma_shift",
+        type=float,
+        default=None,
+        help="shift of both schedules, picture and sound; by default the checkpoint's",
+    )
     parser.add_argument("--cp_size", type=int, default=1, help="GPUs that share the clip")
     parser.add_argument(
         "--attn_type",

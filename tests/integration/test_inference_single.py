@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -90,6 +92,16 @@ def test_each_flag_changes_the_clip(changed: dict[str, str], script: ModuleType,
     Image.new("RGB", (40, 40), "red").save("other.png")
     before, after = read_clip(usual), read_clip(run(script, **changed))
     assert before.frame_rate != after.frame_rate or not np.array_equal(before.frames, after.frames)
+
+
+def test_without_the_flag_the_shift_is_the_checkpoints(script: ModuleType, tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(CHECKPOINT, folder)
+    config = folder / "scheduler" / "scheduler_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"shift": 3.0}))
+    without = run(script, ckpt_path=str(folder), output_path="without.mp4")
+    assert same(without, run(script, ckpt_path=str(folder), sigma_shift="3", output_path="three.mp4"))
+    assert not same(without, run(script, ckpt_path=str(folder), sigma_shift="5", output_path="five.mp4"))
 
 
 def test_the_shift_is_that_of_both_schedules(script: ModuleType) -> None:

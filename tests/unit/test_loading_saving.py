@@ -115,3 +115,39 @@ def test_a_save_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot write"):
         save_again(GOLDEN, tmp_path / "file" / "saved")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_tokenizers_files_are_copied_byte_for_byte(tmp_path: Path) -> None:
+    source = copy_golden(tmp_path)
+    # As the released checkpoints have it, written by transformers 4.
+    old = {"additional_special_tokens": ["<extra_id_0>"], "added_tokens_decoder": {}, "tokenizer_class": "T5Tokenizer"}
+    (source / "tokenizer" / "tokenizer_config.json").write_text(json.dumps(old, indent=7))
+    (source / "tokenizer" / "special_tokens_map.json").write_text('{"pad_token": "<pad>"}')
+    (source / "tokenizer" / "spiece.model").write_bytes(b"\x00sentencepiece")
+    saved = save_again(source, tmp_path / "saved")
+    names = sorted(path.name for path in (source / "tokenizer").iterdir())
+    assert sorted(path.name for path in (saved / "tokenizer").iterdir()) == names
+    for name in names:
+        assert (saved / "tokenizer" / name).read_bytes() == (source / "tokenizer" / name).read_bytes()
+
+
+def test_transformers_4_finds_no_list_where_it_wants_a_mapping(tmp_path: Path) -> None:
+    layout = read_layout(GOLDEN)
+    tokenizer, networks = load_tokenizer(layout), load_components(layout)
+    saved = save_again(GOLDEN, tmp_path / "as-read")
+    tokenizer.add_tokens(["xylophone"])
+    changed = save_checkpoint(tmp_path / "changed", networks, tokenizer, layout.scheduler_config, layout.scalars)
+    for folder in (saved, changed):
+        assert "extra_special_tokens" not in json.loads((folder / "tokenizer" / "tokenizer_config.json").read_text())
+    assert load_tokenizer(read_layout(changed)).encode("xylophone") == tokenizer.encode("xylophone")
+
+
+def test_an_embedding_stored_once_is_tied_whatever_the_config_says(tmp_path: Path) -> None:
+    folder = copy_golden(tmp_path)  # as the released text encoders are, which transformers 5.0 refuses
+    path = folder / "text_encoder" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"tie_word_embeddings": False}))
+    assert list(weights_of(folder, "text_encoder")).count("encoder.embed_tokens.weight") == 0
+    encoder = load_component(read_layout(folder), "text_encoder")
+    assert encoder.encoder.embed_tokens.weight is encoder.shared.weight
+    again = load_component(read_layout(save_again(folder, tmp_path / "saved")), "text_encoder")
+    assert torch.equal(again.encoder.embed_tokens.weight, weights_of(GOLDEN, "text_encoder")["shared.weight"])

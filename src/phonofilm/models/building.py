@@ -87,6 +87,9 @@ def empty_module(class_name: str, config: Mapping[str, Any], origin: str) -> nn.
         raise CheckpointError(f"{origin} describes no {class_name} that can be built: {shown(reason)}") from error
     if isinstance(module, UMT5EncoderModel):
         module.tie_weights()  # building on meta takes tied parameters apart
+        # transformers 5.0 and 5.1 leave it at that where tie_word_embeddings is false, as in the released text encoders,
+        # which store one embedding nevertheless.
+        module.encoder.embed_tokens.weight = module.shared.weight
     return module
 
 

@@ -37,6 +37,10 @@ from phonofilm.units import format_size, parse_size
 READABLE = 0o644
 # How the tokenizer was opened, which transformers would write down as if it were part of it.
 OPENING_KEYS = ("is_local", "local_files_only", "name_or_path")
+TOKENIZER_CONFIG = "tokenizer_config.json"
+TOKENIZER_FILES = (
+    *("tokenizer.json", TOKENIZER_CONFIG, "special_tokens_map.json", "added_tokens.json", "spiece.model"),
+)
 
 
 def save_checkpoint(
@@ -149,15 +153,41 @@ def _save_shard(file: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _save_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerFast, tokenizer_class: str) -> None:
+    """The files it was read from, byte for byte, unless it was changed since: transformers 5 would write other ones."""
+    source = Path(tokenizer.name_or_path)
+    if _is_as_read(tokenizer, source):
+        folder.mkdir()
+        for name in TOKENIZER_FILES:
+            if (source / name).is_file():
+                shutil.copyfile(source / name, folder / name)
+        if isinstance(read_json(folder / TOKENIZER_CONFIG).get("extra_special_tokens"), list):
+            _write_json(folder / TOKENIZER_CONFIG, _for_transformers_4(read_json(folder / TOKENIZER_CONFIG)))
+        return
     tokenizer.save_pretrained(folder)
-    config = {
-        key: value for key, value in read_json(folder / "tokenizer_config.json").items() if key not in OPENING_KEYS
-    }
-    _write_json(folder / "tokenizer_config.json", {**config, "tokenizer_class": tokenizer_class})
+    config = {key: value for key, value in read_json(folder / TOKENIZER_CONFIG).items() if key not in OPENING_KEYS}
+    _write_json(folder / TOKENIZER_CONFIG, {**_for_transformers_4(config), "tokenizer_class": tokenizer_class})
     backend = read_json(folder / "tokenizer.json")
     if backend.get("padding") or backend.get("truncation"):  # left over from the last call, not the tokenizer's own
         backend |= {"padding": None, "truncation": None}
         (folder / "tokenizer.json").write_text(json.dumps(backend, indent=2, ensure_ascii=False), encoding="utf-8")
+
+
+def _for_transformers_4(config: Mapping[str, Any]) -> dict[str, Any]:
+    """transformers 4, the original's requirement, fails on a list here, which 5 writes; both read the older name."""
+    special = config.get("extra_special_tokens")
+    others = {key: value for key, value in config.items() if key != "extra_special_tokens"}
+    return {**others, "additional_special_tokens": special} if special else others
+
+
+def _is_as_read(tokenizer: PreTrainedTokenizerFast, folder: Path) -> bool:
+    """Whether it does what the files in `folder` say. How the last call padded and cut does not count."""
+    if not (folder / "tokenizer.json").is_file():
+        return False
+    read = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    now, then = (
+        {**json.loads(one.backend_tokenizer.to_str()), "padding": None, "truncation": None} for one in (tokenizer, read)
+    )
+    return now == then
 
 
 def _model_index(components: Mapping[str, nn.Module], tokenizer_class: str, scalars: PipelineScalars) -> dict[str, Any]:
