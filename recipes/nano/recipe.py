@@ -32,7 +32,7 @@ from phonofilm.training.task.latent_dataset import LatentDataset
 from recipes.nano.audio_vae.train_audio_decoder import AUDIO_DECODER, train_audio_decoder
 from recipes.nano.audio_vae.train_audio_vae import AudioVaeConfig, train_audio_vae
 from recipes.nano.text_encoder import build_text_encoder, make_tokenizer
-from recipes.nano.towers.encode_world import Encoders, LatentConfig, write_latents
+from recipes.nano.towers.encode_world import LatentConfig, WorldEncoders, write_latents
 from recipes.nano.towers.held_out_previews import held_out_previews
 from recipes.nano.towers.train_towers import TowerConfig, package, scheduler_for, train_experts, train_towers
 from recipes.nano.video_vae.train_video_vae import VideoVaeConfig, train_video_vae
@@ -110,7 +110,7 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Run:
+class RecipeRun:
     """A recipe, the folder its stages write to, and the device of the autoencoders' training."""
 
     recipe: Recipe
@@ -154,7 +154,7 @@ class Run:
         return self.folder / "checkpoint"
 
 
-def run_recipe(run: Run, stages: Sequence[str] = ()) -> Path | None:
+def run_recipe(run: RecipeRun, stages: Sequence[str] = ()) -> Path | None:
     """Run the named stages (all, in order, when none is named); the checkpoint's folder, None if it is not there yet.
 
     Raises InputError for an unknown stage, or when a stage's predecessor has not finished.
@@ -168,7 +168,7 @@ def run_recipe(run: Run, stages: Sequence[str] = ()) -> Path | None:
     return run.checkpoint if run.checkpoint.exists() else None
 
 
-def stage_functions() -> dict[str, Callable[[Run], None]]:
+def stage_functions() -> dict[str, Callable[[RecipeRun], None]]:
     """The stages by name, in their order."""
     return {
         "video-vae": _video_vae,
@@ -182,22 +182,22 @@ def stage_functions() -> dict[str, Callable[[Run], None]]:
     }
 
 
-def _video_vae(run: Run) -> None:
+def _video_vae(run: RecipeRun) -> None:
     train_video_vae(run.recipe.video_vae, run.video_vae.parent, device=run.device)
 
 
-def _audio_vae(run: Run) -> None:
+def _audio_vae(run: RecipeRun) -> None:
     if not (run.audio_vae / "metrics.json").exists():
         train_audio_vae(run.recipe.audio_vae, run.audio_vae.parent, device=run.device)
 
 
-def _audio_decoder(run: Run) -> None:
+def _audio_decoder(run: RecipeRun) -> None:
     if not (run.audio_decoder / "metrics.json").exists():
         start = _finished(run.audio_vae, "audio-vae")
         train_audio_decoder(run.recipe.audio_decoder, start, run.audio_decoder.parent, device=run.device)
 
 
-def _text(run: Run) -> None:
+def _text(run: RecipeRun) -> None:
     config = run.recipe.text
     if (run.text / "text_encoder" / "config.json").exists():
         return
@@ -207,8 +207,8 @@ def _text(run: Run) -> None:
     encoder.save_pretrained(run.text / "text_encoder")
 
 
-def _latents(run: Run) -> None:
-    encoders = Encoders(
+def _latents(run: RecipeRun) -> None:
+    encoders = WorldEncoders(
         AutoencoderKLWan.from_pretrained(_finished(run.video_vae, "video-vae")).to(run.device),
         DAC.from_pretrained(_finished(run.audio_vae, "audio-vae")).to(run.device),
         PreTrainedTokenizerFast.from_pretrained(_finished(run.text / "tokenizer", "text")),
@@ -218,19 +218,19 @@ def _latents(run: Run) -> None:
     write_latents(held_out, encoders, run.held_out)
 
 
-def _joint(run: Run) -> None:
+def _joint(run: RecipeRun) -> None:
     text = _finished(run.text / "text_encoder", "text")
     latents = _finished(run.latents, "latents")
-    train_towers(run.recipe.towers, run.recipe.joint, latents, text, run.joint, partial(_lookers_on, run))
+    train_towers(run.recipe.towers, run.recipe.joint, latents, text, run.joint, partial(_validation_and_samples, run))
 
 
-def _experts(run: Run) -> None:
+def _experts(run: RecipeRun) -> None:
     networks = _finished(run.joint / "networks", "joint")
     latents = _finished(run.latents, "latents")
-    train_experts(run.recipe.experts, networks, latents, run.experts, partial(_lookers_on, run))
+    train_experts(run.recipe.experts, networks, latents, run.experts, partial(_validation_and_samples, run))
 
 
-def _lookers_on(run: Run, model: JointModel, config: JointConfig) -> tuple[Hook, ...]:
+def _validation_and_samples(run: RecipeRun, model: JointModel, config: JointConfig) -> tuple[Hook, ...]:
     """Validation losses and samples on held-out clips while the towers train."""
     timesteps, defaults = config.objective.timesteps, run.recipe.defaults
     held_out = latent_batches(LatentDataset(run.held_out))
@@ -248,7 +248,7 @@ def _lookers_on(run: Run, model: JointModel, config: JointConfig) -> tuple[Hook,
     return validation, samples
 
 
-def _package(run: Run) -> None:
+def _package(run: RecipeRun) -> None:
     networks = _finished(run.experts / "networks", "experts")
     parts: dict[str, torch.nn.Module] = {
         "video_vae": AutoencoderKLWan.from_pretrained(run.video_vae),

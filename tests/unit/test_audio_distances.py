@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from phonofilm.errors import InputError
-from phonofilm.evaluation.audio import mel_filters, signal_to_distortion, spectral_distance, stft_magnitude
+from phonofilm.evaluation.audio_distances import mel_filters, signal_to_distortion, spectral_distance, stft_magnitude
 
 RATE = 16000
 

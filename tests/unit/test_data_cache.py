@@ -15,18 +15,18 @@ from tests.conftest import Golden
 from tests.unit.test_data_doctor import noise, scene
 
 from phonofilm.data.cache import Built, read_index, read_latents, read_text, update_cache
-from phonofilm.data.encoders import Encoders, Latents
-from phonofilm.data.reading import read_window
+from phonofilm.data.encoders import EncodedWindow, Encoders
 from phonofilm.data.sets import Source, gather
 from phonofilm.data.show import decoded
-from phonofilm.data.windows import Bucket, ClipWindow, Plan
+from phonofilm.data.window_reading import read_window
+from phonofilm.data.windows import Bucket, ClipWindow, WindowPlan
 from phonofilm.errors import InputError, MediaError
 from phonofilm.media import Clip, save_clip
 from phonofilm.models.layout import read_layout
 from phonofilm.pipeline.conditions import encode_text, encode_video, tokenize
 from phonofilm.training.task.cached_clips import CachedClips
 
-PLAN = Plan((Bucket(16, 16, 5),))
+PLAN = WindowPlan((Bucket(16, 16, 5),))
 Update = Callable[..., Built]
 
 
@@ -55,7 +55,7 @@ def encoders(basic: Golden) -> Encoders:
 
 @pytest.fixture
 def update(data: Path, cache: Path, encoders: Encoders) -> Update:
-    def run(plan: Plan = PLAN, encoders: Encoders = encoders, weight: float = 1.0) -> Built:
+    def run(plan: WindowPlan = PLAN, encoders: Encoders = encoders, weight: float = 1.0) -> Built:
         return update_cache(cache, gather([Source(data, weight)], plan), "basic", encoders)
 
     return run
@@ -144,7 +144,7 @@ def test_latents_that_are_not_finite_are_refused_by_the_clips_name(
 ) -> None:
     made = encoders.latents
 
-    def broken(window: ClipWindow) -> Latents:
+    def broken(window: ClipWindow) -> EncodedWindow:
         latents = made(window)
         if window.item.file.name == "1.mp4":
             getattr(latents, track).view(-1)[3] = value
@@ -158,7 +158,7 @@ def test_latents_that_are_not_finite_are_refused_by_the_clips_name(
 
 def test_what_cannot_be_cached_is_told_before_anything_is_encoded(data: Path, cache: Path, update: Update) -> None:
     with pytest.raises(InputError, match="height 24 is not a multiple of 16"):
-        update(Plan((Bucket(24, 16, 5),)))
+        update(WindowPlan((Bucket(24, 16, 5),)))
     (data / "1.txt").write_text("")
     with pytest.raises(InputError, match=r"1 windows have no caption, the first of them in 1\.mp4"):
         update()

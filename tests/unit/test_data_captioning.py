@@ -13,11 +13,11 @@ from tests.unit.fake_endpoint import FakeEndpoint, serving
 from typer.testing import CliRunner, Result
 
 from phonofilm.cli.main import app
-from phonofilm.data.captions import caption_findings
+from phonofilm.data.caption_findings import caption_findings
 from phonofilm.data.describe import Captioner
 from phonofilm.data.endpoint import Endpoint, EndpointError, Hopeless
 from phonofilm.data.manifest import Item, read_manifest
-from phonofilm.data.pace import Pace, Stopped
+from phonofilm.data.request_pace import RequestPace, Stopped
 from phonofilm.errors import InputError
 from phonofilm.media import Clip, save_clip
 
@@ -174,7 +174,7 @@ def test_what_cannot_pass_is_not_tried_again(fake: FakeEndpoint, clips: Path) ->
 def test_one_refusal_for_too_many_requests_holds_everybody(fake: FakeEndpoint) -> None:
     fake.answers["merge"] = "fine"
     fake.failures = [(429, {"Retry-After": "0.3"})]
-    pace = Pace()
+    pace = RequestPace()
     asking, other = (Endpoint(fake.url, "eyes", pace=pace) for _ in range(2))
     began = time.monotonic()
     assert asking.chat("?") == "fine"
@@ -189,7 +189,7 @@ def test_one_refusal_for_too_many_requests_holds_everybody(fake: FakeEndpoint) -
 
 
 def test_requests_per_minute_and_stopping() -> None:
-    pace = Pace(per_minute=600)
+    pace = RequestPace(per_minute=600)
     began = time.monotonic()
     for _ in range(4):
         pace.wait()

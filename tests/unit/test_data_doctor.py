@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 from tests.media_makers import beeps, flash_and_beep, flashes, packets, write_frames_at
 
-from phonofilm.data.captions import caption_findings
+from phonofilm.data.caption_findings import caption_findings
 from phonofilm.data.cuts import cuts
-from phonofilm.data.doctor import examine
+from phonofilm.data.examination import examine
 from phonofilm.data.findings import Finding, as_json, is_fit
-from phonofilm.data.hearing import drift_trouble
 from phonofilm.data.manifest import Item, read_manifest
 from phonofilm.data.repair import repair
-from phonofilm.data.windows import Bucket, Plan
+from phonofilm.data.sound_faults import drift_trouble
+from phonofilm.data.windows import Bucket, WindowPlan
 from phonofilm.errors import InputError
 from phonofilm.media import Clip, check_container, read_clip, save_clip
 
-PLAN = Plan((Bucket(32, 32, 25),))
+PLAN = WindowPlan((Bucket(32, 32, 25),))
 RNG = np.random.default_rng(5)
 
 

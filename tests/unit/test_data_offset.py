@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 from tests.media_makers import beeps, write_frames_at
 
-from phonofilm.data.doctor import examine
+from phonofilm.data.examination import examine
 from phonofilm.data.findings import Finding, is_fit
 from phonofilm.data.manifest import Item, read_manifest
 from phonofilm.data.offset import Beginnings, begins_to_be_seen, estimate_offset
 from phonofilm.data.repair import repair
-from phonofilm.data.windows import Bucket, Plan
+from phonofilm.data.windows import Bucket, WindowPlan
 from phonofilm.media import Clip, read_clip, save_clip
 
-PLAN = Plan((Bucket(32, 32, 25),))
+PLAN = WindowPlan((Bucket(32, 32, 25),))
 AT = (0.4, 0.9, 1.7, 2.1, 3.2, 3.9, 5.0, 5.4)  # seconds; no rhythm
 LONG = 6
 RANDOM = np.random.default_rng(11)

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from phonofilm.cli.main import app
 from phonofilm.data import split as splitting
 from phonofilm.data.manifest import read_manifest
-from phonofilm.data.split import Settings, pieces
+from phonofilm.data.split import SplitSettings, pieces
 from phonofilm.errors import InputError
 from phonofilm.media import Clip, read_clip, save_clip
 
@@ -193,15 +193,15 @@ def test_edges_and_divisions_lie_in_pauses_on_request(film: Path, tmp_path: Path
 
 
 def test_how_scenes_are_divided() -> None:
-    to = Settings(Fraction(1), Fraction(4))
+    to = SplitSettings(Fraction(1), Fraction(4))
     assert pieces(Fraction(0), Fraction(10), [Fraction(1, 2)], (), to) == [
         (Fraction(1, 2) + Fraction(19, 6) * i, Fraction(1, 2) + Fraction(19, 6) * (i + 1)) for i in range(3)
     ]
     quiet = [(Fraction(3), Fraction(7, 2)), (Fraction(39, 10), Fraction(5)), (Fraction(9), Fraction(19, 2))]
-    pausing = Settings(Fraction(1), Fraction(4), at_pauses=True)
+    pausing = SplitSettings(Fraction(1), Fraction(4), at_pauses=True)
     parts = pieces(Fraction(0), Fraction(10), (), quiet, pausing)
     assert parts[0] == (0, 4)
     assert all(end - begin <= 4 for begin, end in parts)
     assert parts[-1][1] == Fraction(47, 5)
     with pytest.raises(InputError, match="at least twice as long"):
-        Settings(Fraction(3), Fraction(4))
+        SplitSettings(Fraction(3), Fraction(4))

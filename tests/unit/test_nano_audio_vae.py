@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from phonofilm.errors import InputError
-from phonofilm.evaluation.audio import spectral_distance
+from phonofilm.evaluation.audio_distances import spectral_distance
 from phonofilm.models.audio_vae import DAC
 from phonofilm.nano.world import make_clip
 from recipes.nano.audio_vae.finish import fold_standardisation, latent_statistics

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from phonofilm.cli.nano import app
 from phonofilm.errors import InputError
 from phonofilm.media import read_clip
-from phonofilm.nano.export import export_world
 from phonofilm.nano.world import make_clip
+from phonofilm.nano.world_files import export_world
 
 
 def test_clips_captions_and_manifest_agree(tmp_path: Path) -> None:

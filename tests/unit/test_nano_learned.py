@@ -22,11 +22,11 @@ from phonofilm.geometry import ClipGeometry
 from phonofilm.lora.writing import save_lora
 from phonofilm.models.layout import read_layout
 from phonofilm.models.loading import load_components
-from phonofilm.nano.export import export_world
 from phonofilm.nano.world import HELD_OUT_SEED, WorldClip, make_clip
-from phonofilm.nano.world.owl import BROWN, TABLE
+from phonofilm.nano.world.owl import BROWN, OWL_TABLE
 from phonofilm.nano.world.palette import backdrop
-from recipes.nano.measuring.generated_clips import GeneratedClip, Plan
+from phonofilm.nano.world_files import export_world
+from recipes.nano.measuring.generated_clips import GeneratedClip, MeasurePlan
 from recipes.nano.measuring.learned import (
     Concept,
     Learned,
@@ -35,10 +35,10 @@ from recipes.nano.measuring.learned import (
     read_concept,
     unseen_clips,
 )
-from recipes.nano.measuring.learned_report import learned_markdown, verdicts
+from recipes.nano.measuring.learned_report import learned_markdown, learned_verdicts
 from recipes.nano.measuring.novelty import TrainedOwl, loudness_curve
 from recipes.nano.measuring.owl_reader import read_calls, read_owl
-from recipes.nano.measuring.owl_verdict import IN_SYNC, agreement
+from recipes.nano.measuring.owl_verdict import IN_SYNC, sync_agreement
 
 Cheat = Callable[[list[WorldClip], list[WorldClip]], list[GeneratedClip]]
 
@@ -128,8 +128,8 @@ def still(prompts: list[WorldClip], training: list[WorldClip]) -> list[Generated
 def with_another_background(prompts: list[WorldClip], training: list[WorldClip]) -> list[GeneratedClip]:
     clips = []
     for clip in prompts:
-        wall = backdrop(clip.attributes["background"], 64, TABLE, BROWN)
-        other = backdrop("night" if clip.attributes["background"] != "night" else "sky", 64, TABLE, BROWN)
+        wall = backdrop(clip.attributes["background"], 64, OWL_TABLE, BROWN)
+        other = backdrop("night" if clip.attributes["background"] != "night" else "sky", 64, OWL_TABLE, BROWN)
         bare = np.abs(clip.frames - wall).max(-1, keepdims=True) < 4
         clips.append(GeneratedClip(np.where(bare, other, clip.frames).astype(np.uint8), clip.audio))
     return clips
@@ -183,7 +183,7 @@ def test_another_clips_sound_fails(prompts: list[WorldClip], trained: tuple[Trai
     assert read_concept(foreign, prompts, trained).all <= 0.1
     wings = [owl.owl.events for owl in trained]
     calls = [read_calls(clip.audio, clip.sampling_rate) for clip in prompts]
-    agree = [agreement(w, c, heard_until=1.8, tolerance=1 / 24) >= IN_SYNC for w in wings for c in calls]
+    agree = [sync_agreement(w, c, heard_until=1.8, tolerance=1 / 24) >= IN_SYNC for w in wings for c in calls]
     assert np.mean(agree) <= 0.05
 
 
@@ -221,13 +221,13 @@ def test_verdicts(before: float, after: float, old: float, answers: tuple[str, .
         for name, share, kept in (("text alone, base", before, 0.9), ("text alone, LoRA", after, old))
     )
     report = LearnedReport("owl", 8, (), rows, concept(1.0, sync, distance=0.3), 4)
-    assert tuple(line.split(": ")[1].split(" ")[0] for line in verdicts(report)) == answers
+    assert tuple(line.split(": ")[1].split(" ")[0] for line in learned_verdicts(report)) == answers
     assert "text alone, LoRA" in learned_markdown(report)
 
 
 def test_a_scene_that_was_trained_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="use one of owl"):
-        measure_learned(tiny_nano_pipeline(num_frames=5), lambda _: None, tmp_path, Plan(), (), scene="lamp")
+        measure_learned(tiny_nano_pipeline(num_frames=5), lambda _: None, tmp_path, MeasurePlan(), (), scene="lamp")
 
 
 def test_the_command_measures_both_and_writes_pictures(tmp_path: Path) -> None:

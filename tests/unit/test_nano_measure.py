@@ -17,13 +17,22 @@ from phonofilm.cli.main import app
 from phonofilm.errors import InputError
 from phonofilm.nano.world import HELD_OUT_SEED, SCENES, WorldClip, make_clip
 from phonofilm.pipeline.mova import MovaPipeline
-from recipes.nano.measuring.generated_clips import ClipMaker, GeneratedClip, Plan, Task, held_out_clips
-from recipes.nano.measuring.measure import BRIDGE_OFF, FROM_FRAME, FROM_TEXT, PICTURE, SOUND, VAES, Measured, measure
+from recipes.nano.measuring.generated_clips import ClipMaker, GeneratedClip, MeasurePlan, Task, held_out_clips
+from recipes.nano.measuring.measure import (
+    BRIDGE_OFF,
+    FROM_FRAME,
+    FROM_TEXT,
+    PICTURE_FOR_SOUND,
+    SOUND_FOR_CLIP,
+    VAES,
+    Measured,
+    measure,
+)
 from recipes.nano.measuring.measure_report import goals, markdown, write_report
 from recipes.nano.measuring.measure_rows import Reading, own_row, read, shuffled_row
 
 FRAMES = 17
-PLAN = Plan(clips=8, steps=1, sweep=(1.0, 2.0), sweep_clips=4, batch=4)
+PLAN = MeasurePlan(clips=8, steps=1, sweep=(1.0, 2.0), sweep_clips=4, batch=4)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +103,7 @@ def test_a_wrong_colour_counts_against_adherence(world: list[WorldClip]) -> None
 
 def test_every_row_is_there_and_ground_truth_is_in_sync(measured: Measured) -> None:
     names = [row.name for row in measured.report.rows]
-    for task in (VAES, FROM_FRAME, FROM_TEXT, BRIDGE_OFF, SOUND, PICTURE):
+    for task in (VAES, FROM_FRAME, FROM_TEXT, BRIDGE_OFF, SOUND_FOR_CLIP, PICTURE_FOR_SOUND):
         assert task.name in names
     for name in ("ground truth, shuffled", f"{FROM_FRAME.name}, shuffled", f"{FROM_TEXT.name}, shuffled"):
         assert name in names
@@ -105,7 +114,9 @@ def test_every_row_is_there_and_ground_truth_is_in_sync(measured: Measured) -> N
 
 
 def test_given_tracks_are_measured_as_given(measured: Measured) -> None:
-    truth, sound, picture = (measured.report.row(name).overall for name in ("ground truth", SOUND.name, PICTURE.name))
+    truth, sound, picture = (
+        measured.report.row(name).overall for name in ("ground truth", SOUND_FOR_CLIP.name, PICTURE_FOR_SOUND.name)
+    )
     assert sound.adherence["colour"] == truth.adherence["colour"]
     assert sound.sync.events == truth.sync.events
     assert picture.adherence["pitch"] == truth.adherence["pitch"]
@@ -151,17 +162,17 @@ def test_report_on_paper(measured: Measured, folder: Path) -> None:
 def test_kept_clips_are_made_again_only_when_what_decides_them_changes(pipeline: MovaPipeline, tmp_path: Path) -> None:
     truths = held_out_clips(pipeline, PLAN)[:3]
 
-    def made(plan: Plan, task: Task = FROM_FRAME) -> int:
+    def made(plan: MeasurePlan, task: Task = FROM_FRAME) -> int:
         calls: list[int] = []
         ClipMaker(pipeline, plan, tmp_path, lambda name, done, total: calls.append(done)).make(task, truths)
         return len(truths) - calls[0]
 
     assert made(PLAN) == 3
     assert made(PLAN) == 0
-    assert made(Plan(clips=100, steps=1, batch=1)) == 0
-    assert made(Plan(steps=2)) == 3
-    assert made(Plan(steps=1, noise_seed=1)) == 3
-    assert made(Plan(steps=1, guidance_scale=1.5)) == 3
+    assert made(MeasurePlan(clips=100, steps=1, batch=1)) == 0
+    assert made(MeasurePlan(steps=2)) == 3
+    assert made(MeasurePlan(steps=1, noise_seed=1)) == 3
+    assert made(MeasurePlan(steps=1, guidance_scale=1.5)) == 3
     assert made(PLAN, Task(FROM_FRAME.name, first_frame=True, modality_scale=1.0)) == 0
     assert made(PLAN, Task(FROM_FRAME.name, first_frame=True, modality_scale=2.0)) == 3
     next(iter((tmp_path / FROM_FRAME.name).iterdir())).unlink()
@@ -171,8 +182,8 @@ def test_kept_clips_are_made_again_only_when_what_decides_them_changes(pipeline:
 
 def test_a_clip_does_not_depend_on_its_batch(pipeline: MovaPipeline, tmp_path: Path) -> None:
     truths = held_out_clips(pipeline, PLAN)[:3]
-    together = ClipMaker(pipeline, Plan(steps=1, batch=3), tmp_path / "a").make(FROM_TEXT, truths)
-    alone = ClipMaker(pipeline, Plan(steps=1, batch=1), tmp_path / "b").make(FROM_TEXT, truths)
+    together = ClipMaker(pipeline, MeasurePlan(steps=1, batch=3), tmp_path / "a").make(FROM_TEXT, truths)
+    alone = ClipMaker(pipeline, MeasurePlan(steps=1, batch=1), tmp_path / "b").make(FROM_TEXT, truths)
     for one, other in zip(together, alone, strict=True):
         assert np.abs(one.frames.astype(int) - other.frames).max() <= 1
         np.testing.assert_allclose(one.audio, other.audio, atol=1e-4)
@@ -187,7 +198,7 @@ def test_held_out_clips_follow_the_checkpoint_and_no_training_saw_them(pipeline:
 
 def test_too_few_clips_are_refused(pipeline: MovaPipeline, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="use 8 or more"):
-        measure(pipeline, tmp_path, Plan(clips=7))
+        measure(pipeline, tmp_path, MeasurePlan(clips=7))
 
 
 @pytest.mark.usefixtures("measured")

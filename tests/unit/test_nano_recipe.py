@@ -15,7 +15,7 @@ from phonofilm.models.audio_vae import DAC
 from phonofilm.training.task.latent_dataset import LatentDataset
 from recipes.nano.audio_vae.train_audio_decoder import AUDIO_DECODER
 from recipes.nano.audio_vae.train_audio_vae import AudioVaeConfig
-from recipes.nano.recipe import EXPERTS, JOINT, Recipe, Run, TextConfig, run_recipe, stage_functions
+from recipes.nano.recipe import EXPERTS, JOINT, Recipe, RecipeRun, TextConfig, run_recipe, stage_functions
 from recipes.nano.towers.encode_world import LatentConfig
 from recipes.nano.towers.train_towers import TowerConfig
 from recipes.nano.video_vae.train_video_vae import Phase, VideoVaeConfig
@@ -64,14 +64,14 @@ assert np.isfinite(np.asarray(made.audio)).all()
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(tmp_path_factory: pytest.TempPathFactory) -> RecipeRun:
     torch.set_num_threads(1)
-    finished = Run(TINY, tmp_path_factory.mktemp("nano"))
+    finished = RecipeRun(TINY, tmp_path_factory.mktemp("nano"))
     assert run_recipe(finished) == finished.checkpoint
     return finished
 
 
-def test_every_stage_leaves_what_the_next_one_reads(run: Run) -> None:
+def test_every_stage_leaves_what_the_next_one_reads(run: RecipeRun) -> None:
     for folder in (
         run.video_vae,
         run.audio_vae,
@@ -90,31 +90,31 @@ def test_every_stage_leaves_what_the_next_one_reads(run: Run) -> None:
     assert '"video_dit_2"' in index
 
 
-def test_the_decoder_learns_on_while_the_latents_stay_as_they_are(run: Run) -> None:
+def test_the_decoder_learns_on_while_the_latents_stay_as_they_are(run: RecipeRun) -> None:
     before, after = (DAC.from_pretrained(folder).state_dict() for folder in (run.audio_vae, run.audio_decoder))
     changed = {name.split(".")[0] for name, weight in before.items() if not torch.equal(weight, after[name])}
     assert changed == {"decoder", "post_quant_conv"}
 
 
-def test_the_checkpoint_makes_a_clip_without_the_world(run: Run) -> None:
+def test_the_checkpoint_makes_a_clip_without_the_world(run: RecipeRun) -> None:
     subprocess.run([sys.executable, "-c", MAKE_A_CLIP, str(run.checkpoint)], check=True, timeout=300)
 
 
-def test_samples_and_validation_are_kept_while_the_towers_train(run: Run) -> None:
+def test_samples_and_validation_are_kept_while_the_towers_train(run: RecipeRun) -> None:
     for stage in (run.joint, run.experts):
         for name in ("step-000000/ball.mp4", "step-000003/ball.png", "step-000003/lamp.mp4"):
             assert (stage / "samples" / name).is_file()
         assert "val/audio/no_bridge" in (stage / "metrics.csv").read_text()
 
 
-def test_a_finished_stage_is_not_run_again(run: Run) -> None:
+def test_a_finished_stage_is_not_run_again(run: RecipeRun) -> None:
     watched = [run.video_vae, run.latents, run.joint / "networks", run.experts / "networks"]
     before = [folder.stat().st_mtime_ns for folder in watched]
     run_recipe(run, [name for name in stage_functions() if name != "package"])
     assert [folder.stat().st_mtime_ns for folder in watched] == before
 
 
-def test_the_experts_differ_after_their_training(run: Run) -> None:
+def test_the_experts_differ_after_their_training(run: RecipeRun) -> None:
     from phonofilm.models.video import WanModel
 
     high, low = (WanModel.from_pretrained(run.experts / "networks" / name) for name in ("video_dit", "video_dit_2"))
@@ -123,6 +123,6 @@ def test_the_experts_differ_after_their_training(run: Run) -> None:
 
 def test_stages_in_the_wrong_order_or_unknown_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="run the stage text first"):
-        run_recipe(Run(TINY, tmp_path), ["joint"])
+        run_recipe(RecipeRun(TINY, tmp_path), ["joint"])
     with pytest.raises(InputError, match="the stages are video-vae"):
-        run_recipe(Run(TINY, tmp_path), ["cooking"])
+        run_recipe(RecipeRun(TINY, tmp_path), ["cooking"])

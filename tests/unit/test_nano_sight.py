@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from phonofilm.nano.world import HELD_OUT_SEED, SCENES, WorldClip, make_clip
-from recipes.nano.measuring.audio_reader import AudioReading, read_audio
+from recipes.nano.measuring.audio_reader import AudioReading, read_voice_and_pitch
 from recipes.nano.measuring.frame_reader import FrameReading, colour_of, read_frames
 
 CLIPS = 16
@@ -38,7 +38,7 @@ def _read(clip: WorldClip, noise: np.random.Generator | None) -> Read:
         smeared = blurred(mixed_with_neighbours(frames))
         frames = np.clip(smeared + noise.normal(0, 4, frames.shape) + 0.5, 0, 255).astype(np.uint8)
         audio = audio + noise.normal(0, 0.01, audio.shape).astype(np.float32)
-    return Read(clip, read_frames(frames, clip.frame_rate), read_audio(audio, clip.sampling_rate))
+    return Read(clip, read_frames(frames, clip.frame_rate), read_voice_and_pitch(audio, clip.sampling_rate))
 
 
 def mixed_with_neighbours(frames: np.ndarray) -> np.ndarray:
@@ -127,11 +127,13 @@ def test_whatever_a_model_makes_is_read_without_complaint() -> None:
         for frames in (mixed, rolled, noise, np.roll(mixed, 20, axis=1), mixed[::-1]):
             sight = read_frames(np.clip(frames, 0, 255).astype(np.uint8), first.frame_rate)
             assert all(0 <= time <= 49 / 24 for time in sight.events)
-        read_audio((first.audio * rng.normal(0, 0.3, first.audio.shape)).astype(np.float32), first.sampling_rate)
+        read_voice_and_pitch(
+            (first.audio * rng.normal(0, 0.3, first.audio.shape)).astype(np.float32), first.sampling_rate
+        )
 
 
 def test_silence_is_nothing() -> None:
-    assert read_audio(np.zeros(32000, np.float32), 16000) == AudioReading("none", "none", "none")
+    assert read_voice_and_pitch(np.zeros(32000, np.float32), 16000) == AudioReading("none", "none", "none")
 
 
 def test_an_object_that_fades_loses_its_colour() -> None:

@@ -12,7 +12,7 @@ from diffusers import AutoencoderKLWan
 from phonofilm.models.convolutions import channels_last
 from phonofilm.nano.world import make_clip
 from recipes.nano.video_vae.one_pass import OnePass
-from recipes.nano.video_vae.reconstruction import held_out_clips, measure, named_colour, to_pixels
+from recipes.nano.video_vae.reconstruction import held_out_frames, measure_reconstruction, named_colour, to_pixels
 from recipes.nano.video_vae.train_loop import busy_pixels
 from recipes.nano.video_vae.train_video_vae import Phase, VideoVaeConfig, build_video_vae, train_video_vae
 
@@ -122,7 +122,7 @@ def test_the_finished_vae_normalises_its_own_latents(tmp_path: Path) -> None:
     torch.testing.assert_close(torch.tensor(vae.config.latents_std), stacked.std(1), rtol=1e-3, atol=1e-4)
     assert (tmp_path / "log.csv").exists()
     assert list(tmp_path.glob("sheet_*.png"))
-    result = measure(vae, held_out_clips(1, size=16, num_frames=9))
+    result = measure_reconstruction(vae, held_out_frames(1, size=16, num_frames=9))
     assert 0 < result.psnr < 60
 
 
@@ -130,4 +130,4 @@ def test_the_finished_vae_normalises_its_own_latents(tmp_path: Path) -> None:
 def test_a_minute_of_training_beats_a_flat_picture_by_far(tmp_path: Path) -> None:
     config = VideoVaeConfig(budget_seconds=60, bank_clips=200, statistics_clips=8, held_out=4, threads=2)
     vae = AutoencoderKLWan.from_pretrained(train_video_vae(config, tmp_path))
-    assert measure(vae, held_out_clips(4)).psnr > 18
+    assert measure_reconstruction(vae, held_out_frames(4)).psnr > 18

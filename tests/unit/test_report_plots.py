@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from phonofilm.errors import InputError
-from phonofilm.evaluation.report import Bar, markdown_table, plot_bars, plot_boxes, plot_curves, read_curves
+from phonofilm.evaluation.plots import Bar, markdown_table, plot_bars, plot_boxes, plot_curves, read_curves
 
 
 def write_csv(path: Path, rows: list[list[object]]) -> Path:

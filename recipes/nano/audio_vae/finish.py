@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from phonofilm.evaluation.audio import signal_to_distortion, spectral_distance
+from phonofilm.evaluation.audio_distances import signal_to_distortion, spectral_distance
 from phonofilm.models.audio_vae import DAC
 
 STATISTICS_CLIPS = 512
@@ -20,7 +20,7 @@ STATISTICS_CLIPS = 512
 
 @dataclass(frozen=True)
 class ReconstructionMetrics:
-    """Means over clips of what the latents' mode decodes to: log-mel distance (see evaluation.audio) and SDR, in dB."""
+    """Means over clips of what the latents' mode decodes to: log-mel distance (evaluation.audio_distances) and SDR, in dB."""
 
     spectral_distance_db: float
     spectral_distance_p90_db: float

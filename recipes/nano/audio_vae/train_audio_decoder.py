@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from phonofilm.evaluation.audio import FLOOR_DB, mel_power
+from phonofilm.evaluation.audio_distances import FLOOR_DB, mel_power
 from phonofilm.models.audio_vae import DAC
 from recipes.nano.audio_vae.finish import ReconstructionMetrics, reconstruction_metrics
 from recipes.nano.audio_vae.sound_bank import Sound, SoundBank
@@ -57,7 +57,7 @@ class AudioDecoderTrainer(AudioVaeTrainer):
 
 
 def audible_distance(reference: Tensor, estimate: Tensor, sampling_rate: int) -> Tensor:
-    """What `evaluation.audio.spectral_distance` measures, in dB, over a batch of crops [b, 1, t], with a gradient."""
+    """What `evaluation.audio_distances.spectral_distance` measures, in dB, over a batch of crops [b, 1, t], with a gradient."""
     cells = [10.0 * torch.log10(mel_power(wave[:, 0], sampling_rate)) for wave in (reference, estimate)]
     floor = cells[0].amax((-1, -2), keepdim=True) + FLOOR_DB
     theirs, ours = (torch.maximum(cell, floor) for cell in cells)

@@ -31,7 +31,7 @@ class AudioVaeConfig:
     `rates` are the encoder's strides (the decoder undoes them). The stage ends when `budget_seconds` of training time
     or `max_steps` are used up, whichever comes first; the learning rate follows one cosine over that time, down to the
     share `final_learning_rate`. `crop_hops` is a crop's length in latents; `even_share` of the crops are drawn
-    regardless of loudness. The loss's ear, `quiet`, sharpens from `first_quiet` to `last_quiet` (magnitudes) over the
+    regardless of loudness. The loss's threshold, `quiet`, falls from `first_quiet` to `last_quiet` (magnitudes) over the
     first `quiet_share` of the stage. `distance_weight` is of the decoder's stage alone. `compile` needs a C++ compiler
     and saves a third of the time.
     """
@@ -162,7 +162,7 @@ class AudioVaeTrainer:
     def quiet(self) -> float:
         """The magnitude below which the loss hears nothing yet, lowered over the first part of the stage.
 
-        Most of a clip is silence. An ear that hears it from the start rewards a silent decoder above all, and the
+        Most of a clip is silence. A loss that counts it from the start rewards a silent decoder above all, and the
         training stays there.
         """
         first, last = self.config.first_quiet, self.config.last_quiet

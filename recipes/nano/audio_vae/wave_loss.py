@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from phonofilm.evaluation.audio import mel_filters, stft_magnitude
+from phonofilm.evaluation.audio_distances import mel_filters, stft_magnitude
 
 # From 64 ms, which separates neighbouring pitches, to 4 ms, which places an onset.
 WINDOWS = (1024, 512, 256, 128, 64)
@@ -24,7 +24,7 @@ class WaveLoss:
 
 
 def wave_loss(reference: Tensor, estimate: Tensor, sampling_rate: int, quiet: float) -> WaveLoss:
-    """Distances of `estimate` from `reference`, both [b, 1, t]; logarithms are deaf to magnitudes far below `quiet`.
+    """Distances of `estimate` from `reference`, both [b, 1, t]; the logarithms ignore magnitudes far below `quiet`.
 
     `spectral`: over the windows, the mean of |log difference| plus the relative linear difference (spectral
     convergence). `mel`: the same |log difference| on mel bands, where noise is compared by its level, not bin by bin.

@@ -13,12 +13,12 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from phonofilm.nano.world import sound
+from phonofilm.nano.world import synthesis
 from phonofilm.nano.world.face import VOICES
 from phonofilm.nano.world.palette import PITCHES
 from phonofilm.nano.world.stage import Stage
+from recipes.nano.measuring.frame_reader import UNRECOGNISED
 
-NONE = "none"
 WINDOW, HOP = 0.064, 0.016
 SILENCE = 1e-3  # of full scale, root mean square: -60 dB
 LOUD = 0.25  # of the loudest frame's amplitude
@@ -39,11 +39,11 @@ class AudioReading:
     voice: str
 
 
-def read_audio(wave: NDArray[np.float32], sampling_rate: int) -> AudioReading:
+def read_voice_and_pitch(wave: NDArray[np.float32], sampling_rate: int) -> AudioReading:
     """Read [samples]. Scenes without a voice get a vowel and a voice too: the nearest ones."""
     spectra = _loud_spectra(wave, sampling_rate)
     if not len(spectra):
-        return AudioReading(NONE, NONE, NONE)
+        return AudioReading(UNRECOGNISED, UNRECOGNISED, UNRECOGNISED)
     return AudioReading(
         _nearest(_strongest_tone(spectra, sampling_rate), PITCHES),
         _vowel(spectra, sampling_rate),
@@ -92,10 +92,10 @@ def _vowel_templates(rate: int) -> tuple[tuple[str, ...], NDArray[np.float64]]:
     """The envelopes [n, bands] of the world's vowels, each sung at several pitches of each voice, and their names."""
     stage = Stage(size=1, num_frames=10, frame_rate=Fraction(24), sampling_rate=rate)
     names, envelopes = [], []
-    for vowel in sound.VOWELS:
+    for vowel in synthesis.VOWELS:
         for pitch in (voice * detune for voice in VOICES.values() for detune in (0.94, 0.97, 1.0, 1.03, 1.06)):
             hum = np.full(stage.num_samples, pitch, np.float32)
-            wave = sound.voice(stage, vowel, hum, np.ones(stage.num_samples, np.float32))
+            wave = synthesis.voice(stage, vowel, hum, np.ones(stage.num_samples, np.float32))
             names.append(vowel)
             envelopes.append(_envelope(_loud_spectra(wave, rate), rate))
     return tuple(names), np.stack(envelopes)

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phonofilm.nano.world import owl, palette
-from recipes.nano.measuring.frame_reader import NONE
+from recipes.nano.measuring.frame_reader import UNRECOGNISED
 
 # The two upper corners, which an owl does not reach, its ears and raised wings included.
 WIDTH, HEIGHT = 0.2, 0.28
-TOLERANCE = 12.0  # of 255, root mean square over the corners: two backgrounds are 20 apart, an autoencoder adds 2
+WALL_TOLERANCE = 12.0  # of 255, root mean square over the corners: two backgrounds are 20 apart, an autoencoder adds 2
 
 
 def read_backgrounds(pixels: NDArray[np.float32]) -> tuple[str, ...]:
@@ -24,11 +24,13 @@ def read_backgrounds(pixels: NDArray[np.float32]) -> tuple[str, ...]:
     # pixel by pixel: a mean over the corners would take noise for a wall of its mean colour
     error = np.sqrt(((corners[:, None] - walls[None, :, :rows, None]) ** 2).mean((2, 3, 4)))
     nearest = error.argmin(1).tolist()
-    return tuple(names[index] if error[frame, index] <= TOLERANCE else NONE for frame, index in enumerate(nearest))
+    return tuple(
+        names[index] if error[frame, index] <= WALL_TOLERANCE else UNRECOGNISED for frame, index in enumerate(nearest)
+    )
 
 
 @lru_cache(maxsize=4)
 def _walls(size: int) -> tuple[tuple[str, ...], NDArray[np.float32]]:
     """The names of the backgrounds, and one column of each [n, h, 3]."""
     names = tuple(palette.BACKGROUNDS)
-    return names, np.stack([palette.backdrop(name, size, owl.TABLE)[:, 0] for name in names])
+    return names, np.stack([palette.backdrop(name, size, owl.OWL_TABLE)[:, 0] for name in names])

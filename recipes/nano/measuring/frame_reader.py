@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phonofilm.nano.world import lamp, xylophone
-from phonofilm.nano.world.ball import RADIUS as BALL_RADIUS
+from phonofilm.nano.world.ball import BALL_RADIUS as BALL_RADIUS
 from phonofilm.nano.world.palette import COLOURS
 from recipes.nano.measuring import event_reader
 from recipes.nano.measuring.event_reader import Blob
 
-NONE = "none"
+UNRECOGNISED = "none"
 MIN_CHROMA, MIN_SATURATION = 45.0, 0.4  # of 255, and of 1: above every background and below every object, lit or not
 HUE_TOLERANCE = 14.0  # degrees; the brown of wood and mallets lies farther from every named colour
 SMALLEST_OBJECT = 0.008  # of the picture: a third of the smallest ball
@@ -44,12 +44,12 @@ def read_frames(frames: NDArray[np.uint8], frame_rate: Fraction) -> FrameReading
     pixels = softened(frames)
     named = named_pixels(pixels)
     colour = most_common_colour(named)
-    if colour == NONE:
-        return FrameReading(NONE, NONE, None, ())
+    if colour == UNRECOGNISED:
+        return FrameReading(UNRECOGNISED, UNRECOGNISED, None, ())
     blob = _blob(named == list(COLOURS).index(colour))
     scene = _scene(pixels, blob)
-    if scene == NONE:
-        return FrameReading(NONE, colour, None, ())
+    if scene == UNRECOGNISED:
+        return FrameReading(UNRECOGNISED, colour, None, ())
     times = event_reader.READERS[scene](pixels, blob, float(frame_rate))
     return FrameReading(scene, colour, _size(scene, blob), tuple(times))
 
@@ -90,7 +90,7 @@ def softened(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
 def most_common_colour(named: NDArray[np.int8]) -> str:
     """The name of most pixels that have one, from `named_pixels`; "none" if hardly any has."""
     counts = np.bincount(named[named >= 0].ravel(), minlength=len(COLOURS))
-    return list(COLOURS)[int(counts.argmax())] if counts.max() >= SMALLEST_OBJECT * named.size else NONE
+    return list(COLOURS)[int(counts.argmax())] if counts.max() >= SMALLEST_OBJECT * named.size else UNRECOGNISED
 
 
 def _blob(mask: NDArray[np.bool_]) -> Blob:
@@ -111,13 +111,13 @@ def _blob(mask: NDArray[np.bool_]) -> Blob:
 def _scene(pixels: NDArray[np.float32], blob: Blob) -> str:
     seen = np.isfinite(blob.y)
     if seen.mean() < 0.5:
-        return NONE
+        return UNRECOGNISED
     moved = float(np.std(blob.y[seen]))
     begins = ground_begins(pixels)
     if begins is None:
-        return "face" if moved < MOVED else NONE
+        return "face" if moved < MOVED else UNRECOGNISED
     if abs(begins - FLOOR_BEGINS) < abs(begins - TABLE_BEGINS):
-        return "ball" if moved > MOVED else NONE
+        return "ball" if moved > MOVED else UNRECOGNISED
     return "xylophone" if _bar_columns(blob) > 0.2 else "lamp"
 
 
@@ -148,7 +148,7 @@ def _size(scene: str, blob: Blob) -> str | None:
         columns = np.nonzero(blob.usual[round(0.74 * h) : round(0.82 * h)].mean(0) > 0.5)[0]
         return _nearest((columns[-1] - columns[0] + 1) / blob.mask.shape[2] / 4, xylophone.WIDTH)
     if scene == "lamp":
-        return _nearest(blob.usual_radius, lamp.RADIUS)
+        return _nearest(blob.usual_radius, lamp.LAMP_RADIUS)
     return _nearest(blob.radius, BALL_RADIUS)
 
 

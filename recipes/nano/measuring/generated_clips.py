@@ -28,11 +28,11 @@ from phonofilm.pipeline import conditions, decode
 from phonofilm.pipeline.decode import MovaPipelineOutput
 from phonofilm.pipeline.mova import MovaPipeline
 
-Progress = Callable[[str, int, int], None]
+MeasureProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Plan:
+class MeasurePlan:
     """What to measure and how to sample. None leaves a setting to the checkpoint.
 
     clips: held-out clips of most rows, scenes in turn, from `first_seed`. sweep: values of s_B, each over `sweep_clips`.
@@ -71,7 +71,7 @@ class GeneratedClip:
     seconds: float = 0.0
 
 
-def held_out_clips(pipeline: MovaPipeline, plan: Plan) -> list[WorldClip]:
+def held_out_clips(pipeline: MovaPipeline, plan: MeasurePlan) -> list[WorldClip]:
     """World clips no training saw, of the checkpoint's size and rates, the scenes in turn."""
     geometry = pipeline.default_geometry
     scenes = tuple(SCENES)
@@ -91,7 +91,9 @@ def held_out_clips(pipeline: MovaPipeline, plan: Plan) -> list[WorldClip]:
 class ClipMaker:
     """Makes and keeps clips. `folder` may hold clips of earlier runs; those whose settings are the same are read."""
 
-    def __init__(self, pipeline: MovaPipeline, plan: Plan, folder: Path, on_progress: Progress | None = None) -> None:
+    def __init__(
+        self, pipeline: MovaPipeline, plan: MeasurePlan, folder: Path, on_progress: MeasureProgress | None = None
+    ) -> None:
         self.pipeline = pipeline
         self.plan = plan
         self.folder = folder

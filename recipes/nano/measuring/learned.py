@@ -16,7 +16,14 @@ from phonofilm.evaluation.sync import LagSummary, summarise
 from phonofilm.geometry import ClipGeometry
 from phonofilm.nano.world import UNSEEN_SCENES, WorldClip, make_clip
 from phonofilm.pipeline.mova import MovaPipeline
-from recipes.nano.measuring.generated_clips import ClipMaker, GeneratedClip, Plan, Progress, Task, held_out_clips
+from recipes.nano.measuring.generated_clips import (
+    ClipMaker,
+    GeneratedClip,
+    MeasurePlan,
+    MeasureProgress,
+    Task,
+    held_out_clips,
+)
 from recipes.nano.measuring.measure import FROM_FRAME, FROM_TEXT
 from recipes.nano.measuring.measure_rows import own_row, read
 from recipes.nano.measuring.novelty import TrainedOwl
@@ -85,13 +92,13 @@ def measure_learned(
     pipeline: MovaPipeline,
     put_on_lora: Callable[[MovaPipeline], object],
     folder: Path,
-    plan: Plan,
+    plan: MeasurePlan,
     trained: Sequence[TrainedOwl],
     *,
     scene: str = "owl",
     clips: int = 24,
     first_frame: bool = False,
-    on_progress: Progress | None = None,
+    on_progress: MeasureProgress | None = None,
 ) -> LearnedReport:
     """Make `clips` held-out clips of the new scene and `plan.clips` of the old ones, before and after `put_on_lora`.
 
@@ -147,11 +154,11 @@ def unseen_clips(
 
 
 def _makers(
-    pipeline: MovaPipeline, plan: Plan, folder: Path, row: str, on_progress: Progress | None
+    pipeline: MovaPipeline, plan: MeasurePlan, folder: Path, row: str, on_progress: MeasureProgress | None
 ) -> tuple[ClipMaker, ClipMaker]:
     """For the new scene and for the old ones: their progress is reported under different names."""
 
-    def progress(scenes: str) -> Progress | None:
+    def progress(scenes: str) -> MeasureProgress | None:
         return on_progress and (lambda _, done, total: on_progress(f"{row}: {scenes}", done, total))
 
     return (

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from phonofilm.evaluation.report import markdown_table
+from phonofilm.evaluation.plots import markdown_table
 from phonofilm.files import replacing
 from phonofilm.media.clip import Clip
 from phonofilm.media.sheet import contact_sheet
@@ -21,8 +21,8 @@ from recipes.nano.measuring.owl_reader import read_calls, read_owl
 
 BEFORE_AT_MOST, AFTER_AT_LEAST, LOST_AT_MOST = 0.2, 0.8, 0.1
 NEAR = 0.5  # of the distance that held-out clips have
-COLUMNS = ("seen", "colour", "background", "moves", "calls", "in_sync", "new")
-HEADER = ("in its colour", "before its wall", "moves", "calls", "in sync", "new")
+VERDICTS = ("seen", "colour", "background", "moves", "calls", "in_sync", "new")
+LEARNED_HEADER = ("in its colour", "before its wall", "moves", "calls", "in sync", "new")
 OLD = tuple(name for name in ATTRIBUTES if name != "last_colour")
 
 
@@ -58,12 +58,12 @@ def write_learned(report: LearnedReport, folder: Path, samples: int = 3) -> list
 
 def learned_markdown(report: LearnedReport) -> str:
     """A table of both rows of every way of prompting, in per cent, and what they say."""
-    header = ["", f"{report.scene} seen", *HEADER, "all", "distance"]
+    header = ["", f"{report.scene} seen", *LEARNED_HEADER, "all", "distance"]
     judged = [("held-out clips", report.truth), *((row.name, row.concept) for row in report.rows)]
     rows = [
         [
             name,
-            *(_percent(getattr(concept, column)) for column in COLUMNS),
+            *(_percent(getattr(concept, column)) for column in VERDICTS),
             _percent(concept.all),
             f"{concept.distance:.2f}",
         ]
@@ -83,14 +83,14 @@ def learned_markdown(report: LearnedReport) -> str:
                 markdown_table(header, rows),
                 f"## The old scenes, over {report.old_clips} held-out prompts",
                 markdown_table(["", *OLD, "mean"], old),
-                "\n".join(f"* {line}" for line in verdicts(report)),
+                "\n".join(f"* {line}" for line in learned_verdicts(report)),
             ]
         )
         + "\n"
     )
 
 
-def verdicts(report: LearnedReport) -> list[str]:
+def learned_verdicts(report: LearnedReport) -> list[str]:
     """For text alone: was the new scene unknown, is it learnt, and are the old ones still there?"""
     base, tuned = report.pairs()[0]
     lost = base.old_mean - tuned.old_mean
@@ -105,7 +105,7 @@ def verdicts(report: LearnedReport) -> list[str]:
 
 
 def before_after(report: LearnedReport, index: int) -> Image.Image:
-    """One prompt's clip from text alone, without the LoRA above and with it below, with what was seen and heard."""
+    """One prompt's clip from text alone, without the LoRA above and with it below, with the events that were read."""
     sheets = []
     for row in report.rows[:2]:
         clip = _clip(report, row, index)

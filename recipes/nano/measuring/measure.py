@@ -16,25 +16,32 @@ import numpy as np
 import torch
 
 from phonofilm.errors import InputError
-from phonofilm.evaluation.audio import signal_to_distortion, spectral_distance
+from phonofilm.evaluation.audio_distances import signal_to_distortion, spectral_distance
 from phonofilm.nano.world import SCENES, WorldClip
 from phonofilm.pipeline.mova import MovaPipeline
-from recipes.nano.measuring.generated_clips import ClipMaker, GeneratedClip, Plan, Progress, Task, held_out_clips
-from recipes.nano.measuring.measure_rows import Reading, Row, own_row, read, shuffled_row
+from recipes.nano.measuring.generated_clips import (
+    ClipMaker,
+    GeneratedClip,
+    MeasurePlan,
+    MeasureProgress,
+    Task,
+    held_out_clips,
+)
+from recipes.nano.measuring.measure_rows import MeasureRow, Reading, own_row, read, shuffled_row
 from recipes.nano.video_vae.reconstruction import moving_mask, named_colour
 
 VAES = Task("through both VAEs", given="both")
 FROM_FRAME = Task("generated, first frame", first_frame=True)
 FROM_TEXT = Task("generated, text alone")
 BRIDGE_OFF = Task("generated, bridge off", first_frame=True, bridge_scale=0.0)
-SOUND = Task("sound for a world clip", given="video")
-PICTURE = Task("picture for a world sound", first_frame=True, given="audio")
+SOUND_FOR_CLIP = Task("sound for a world clip", given="video")
+PICTURE_FOR_SOUND = Task("picture for a world sound", first_frame=True, given="audio")
 SHUFFLED = {"ground truth", VAES.name, FROM_FRAME.name, FROM_TEXT.name}
 TIMED_CLIPS = 3
 
 
 @dataclass(frozen=True)
-class Reconstruction:
+class VaeQuality:
     """What the two VAEs lose, means over clips: dB of PSNR over all pixels and over those that move, the share of clips
     whose object keeps its colour to the last frame; log-mel distance and signal to distortion of the sound, in dB."""
 
@@ -61,16 +68,16 @@ class Speed:
 class MeasureReport:
     """Everything measured, and under which plan. `sampling`: steps and guidance as they were used."""
 
-    plan: Plan
+    plan: MeasurePlan
     model: str
     fingerprint: str
     sampling: dict[str, float]
-    rows: tuple[Row, ...]
-    sweep: tuple[Row, ...]
-    reconstruction: Reconstruction
+    rows: tuple[MeasureRow, ...]
+    sweep: tuple[MeasureRow, ...]
+    reconstruction: VaeQuality
     speed: Speed
 
-    def row(self, name: str) -> Row:
+    def row(self, name: str) -> MeasureRow:
         return next(row for row in self.rows if row.name == name)
 
 
@@ -87,16 +94,16 @@ class Measured:
 def measure(
     pipeline: MovaPipeline,
     folder: Path,
-    plan: Plan | None = None,
+    plan: MeasurePlan | None = None,
     *,
     model: str = "nano",
-    on_progress: Progress | None = None,
+    on_progress: MeasureProgress | None = None,
 ) -> Measured:
     """Make and read every clip of the plan. Clips are kept in `folder`, and a second call takes up what is there.
 
     Raises InputError for fewer clips than two of each scene: nothing could be shuffled.
     """
-    plan = plan or Plan()
+    plan = plan or MeasurePlan()
     if plan.clips < 2 * len(SCENES):
         raise InputError(
             f"{plan.clips} clips are too few to shuffle sounds within a scene; use {2 * len(SCENES)} or more"
@@ -106,7 +113,7 @@ def measure(
     speed = _speed(maker, truths)
 
     shown: dict[str, list[GeneratedClip]] = {"ground truth": [GeneratedClip(t.frames, t.audio) for t in truths]}
-    for task in (VAES, FROM_FRAME, FROM_TEXT, BRIDGE_OFF, SOUND, PICTURE):
+    for task in (VAES, FROM_FRAME, FROM_TEXT, BRIDGE_OFF, SOUND_FOR_CLIP, PICTURE_FOR_SOUND):
         shown[task.name] = maker.make(task, truths)
     readings = {name: [read(s, t) for s, t in zip(clips, truths, strict=True)] for name, clips in shown.items()}
     rows = []
@@ -127,7 +134,7 @@ def measure(
     return Measured(report, truths, shown, readings)
 
 
-def _sweep(maker: ClipMaker, truths: Sequence[WorldClip], scale: float) -> Row:
+def _sweep(maker: ClipMaker, truths: Sequence[WorldClip], scale: float) -> MeasureRow:
     task = Task(FROM_FRAME.name, first_frame=True, modality_scale=scale)
     clips = maker.make(task, truths)
     return own_row(
@@ -139,7 +146,7 @@ def _seconds(clips: Sequence[GeneratedClip]) -> float | None:
     return float(np.mean([clip.seconds for clip in clips])) or None
 
 
-def _sampling(pipeline: MovaPipeline, plan: Plan) -> dict[str, float]:
+def _sampling(pipeline: MovaPipeline, plan: MeasurePlan) -> dict[str, float]:
     defaults = pipeline.defaults
     guidance = defaults.guidance_scale if plan.guidance_scale is None else plan.guidance_scale
     return {
@@ -163,7 +170,7 @@ def _speed(maker: ClipMaker, truths: Sequence[WorldClip]) -> Speed:
     )
 
 
-def _reconstruction(truths: Sequence[WorldClip], shown: Sequence[GeneratedClip]) -> Reconstruction:
+def _reconstruction(truths: Sequence[WorldClip], shown: Sequence[GeneratedClip]) -> VaeQuality:
     whole, moving, kept, distances, ratios = [], [], [], [], []
     for truth, back in zip(truths, shown, strict=True):
         error = (back.frames.astype(np.float32) - truth.frames) ** 2
@@ -176,7 +183,7 @@ def _reconstruction(truths: Sequence[WorldClip], shown: Sequence[GeneratedClip])
         wave, decoded = torch.from_numpy(truth.audio), torch.from_numpy(back.audio)
         distances.append(spectral_distance(wave, decoded, truth.sampling_rate))
         ratios.append(signal_to_distortion(wave, decoded))
-    return Reconstruction(*(float(np.mean(values)) for values in (whole, moving, kept, distances, ratios)))
+    return VaeQuality(*(float(np.mean(values)) for values in (whole, moving, kept, distances, ratios)))
 
 
 def _decibels(squared_error: np.ndarray) -> float:

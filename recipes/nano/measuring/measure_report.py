@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from phonofilm.evaluation.report import Bar, markdown_table, plot_bars, plot_boxes
+from phonofilm.evaluation.plots import Bar, markdown_table, plot_bars, plot_boxes
 from phonofilm.media.clip import Clip
 from phonofilm.media.sheet import contact_sheet
 from phonofilm.media.write import save_clip
@@ -17,20 +17,19 @@ from recipes.nano.measuring.measure import (
     BRIDGE_OFF,
     FROM_FRAME,
     FROM_TEXT,
-    PICTURE,
-    SOUND,
+    PICTURE_FOR_SOUND,
+    SOUND_FOR_CLIP,
     VAES,
     Measured,
     MeasureReport,
 )
-from recipes.nano.measuring.measure_rows import Figures, Row
+from recipes.nano.measuring.measure_rows import ATTRIBUTES, Figures, MeasureRow
 
 HEADER = (
     "", "events", "within 1 frame", "median ms", "p90 ms", "misses", "extras",
     "scene", "colour", "last frame", "size", "pitch", "vowel", "voice", "s/clip",
 )  # fmt: skip
-ATTRIBUTES = ("scene", "colour", "last_colour", "size", "pitch", "vowel", "voice")
-SAMPLED = (FROM_FRAME, FROM_TEXT, VAES, SOUND, PICTURE)
+SAMPLED = (FROM_FRAME, FROM_TEXT, VAES, SOUND_FOR_CLIP, PICTURE_FOR_SOUND)
 GOALS = {"sync": 0.8, "scene": 0.9, "colour": 0.9, "vowel": 0.8, "pitch": 0.8}
 
 
@@ -73,7 +72,7 @@ def goals(report: MeasureReport) -> list[Goal]:
     ]
 
 
-def table(rows: tuple[Row, ...]) -> str:
+def rows_table(rows: tuple[MeasureRow, ...]) -> str:
     """The rows as Markdown. Shares in per cent; "-" where a figure does not exist."""
     return markdown_table(HEADER, [_cells(row) for row in rows])
 
@@ -88,7 +87,7 @@ def markdown(report: MeasureReport) -> str:
     parts = [
         f"# Measured: {report.model}",
         f"{report.plan.clips} held-out clips; {sampling}; weights {report.fingerprint}.",
-        table(report.rows),
+        rows_table(report.rows),
         *_sweep(report),
         "## Events within one frame, by scene",
         markdown_table(["", *scenes], by_scene),
@@ -144,7 +143,7 @@ def _sweep(report: MeasureReport) -> list[str]:
     if not report.sweep:
         return []
     clips = report.sweep[0].overall.sync.clips
-    return [f"## s_B, over {clips} clips from the first frame", table(report.sweep)]
+    return [f"## s_B, over {clips} clips from the first frame", rows_table(report.sweep)]
 
 
 def _bars(report: MeasureReport) -> dict[str, dict[str, Bar]]:
@@ -162,7 +161,7 @@ def _bars(report: MeasureReport) -> dict[str, dict[str, Bar]]:
     }
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: MeasureRow) -> list[str]:
     figures: Figures = row.overall
     sync = figures.sync
     return [

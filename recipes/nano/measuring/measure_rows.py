@@ -10,7 +10,7 @@ import numpy as np
 from phonofilm.evaluation.sync import LagSummary, Matching, match, shuffled_pairs, summarise
 from phonofilm.media.onsets import onset_times
 from phonofilm.nano.world import WorldClip
-from recipes.nano.measuring.audio_reader import AudioReading, read_audio
+from recipes.nano.measuring.audio_reader import AudioReading, read_voice_and_pitch
 from recipes.nano.measuring.frame_reader import FrameReading, colour_of, read_frames
 from recipes.nano.measuring.generated_clips import GeneratedClip
 
@@ -38,7 +38,7 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class Row:
+class MeasureRow:
     """One line of the report. scenes: the same figures by the prompt's scene. seconds_per_clip: to make, in batches."""
 
     name: str
@@ -53,17 +53,19 @@ def read(shown: GeneratedClip, truth: WorldClip) -> Reading:
     return Reading(
         read_frames(shown.frames, truth.frame_rate),
         colour_of(shown.frames[-1:]),
-        read_audio(shown.audio, truth.sampling_rate),
+        read_voice_and_pitch(shown.audio, truth.sampling_rate),
         tuple(float(t) for t in onsets),
     )
 
 
-def own_row(name: str, readings: Sequence[Reading], truths: Sequence[WorldClip], seconds: float | None = None) -> Row:
+def own_row(
+    name: str, readings: Sequence[Reading], truths: Sequence[WorldClip], seconds: float | None = None
+) -> MeasureRow:
     """Every picture with its own sound."""
     return _row(name, readings, truths, [(i, i) for i in range(len(readings))], adherence=True, seconds=seconds)
 
 
-def shuffled_row(name: str, readings: Sequence[Reading], truths: Sequence[WorldClip]) -> Row:
+def shuffled_row(name: str, readings: Sequence[Reading], truths: Sequence[WorldClip]) -> MeasureRow:
     """Every picture with the sounds of other clips of the same scene."""
     pairs = shuffled_pairs([_scene(truth) for truth in truths])
     return _row(name, readings, truths, pairs, adherence=False)
@@ -76,7 +78,7 @@ def _row(
     pairs: Sequence[tuple[int, int]],
     adherence: bool,
     seconds: float | None = None,
-) -> Row:
+) -> MeasureRow:
     matchings = [match(readings[picture].picture.events, readings[sound].onsets) for picture, sound in pairs]
 
     def figures(scene: str | None) -> Figures:
@@ -87,7 +89,7 @@ def _row(
         return Figures(summarise(chosen, float(1 / truths[0].frame_rate)), _adherence(own), lags)
 
     scenes = dict.fromkeys(_scene(truth) for truth in truths)
-    return Row(name, figures(None), {scene: figures(scene) for scene in scenes}, seconds)
+    return MeasureRow(name, figures(None), {scene: figures(scene) for scene in scenes}, seconds)
 
 
 def _adherence(clips: Sequence[tuple[Reading, WorldClip]]) -> dict[str, float]:

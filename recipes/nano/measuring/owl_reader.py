@@ -18,8 +18,8 @@ from phonofilm.nano.world import owl
 from recipes.nano.measuring.background_reader import read_backgrounds
 from recipes.nano.measuring.event_reader import between_frames, rises
 from recipes.nano.measuring.frame_reader import (
-    NONE,
     TABLE_BEGINS,
+    UNRECOGNISED,
     ground_begins,
     most_common_colour,
     named_pixels,
@@ -27,14 +27,16 @@ from recipes.nano.measuring.frame_reader import (
 )
 
 Mask = NDArray[np.bool_]
-ALIKE = 0.6  # intersection over union of what is coloured and an owl's silhouette; true owls 0.9, else on a table below 0.45
+OWL_OVERLAP = (
+    0.6  # intersection over union of what is coloured and an owl's silhouette; true owls 0.9, others below 0.45
+)
 PALER = 40.0  # of 255: how much the white of an eye is lighter than its pupil; true owls 180, else on a table below 20
 ALMOST_ALL = 0.9  # of the frames
 ON_TABLE = 0.03  # of the picture's height, around where the table begins
-REACH = 0.14  # how far from the middle an owl may sit
+PLACE_REACH = 0.14  # how far from the middle an owl may sit
 RAISED, LOWERED = 0.5, 0.2  # share of the raised wings' place that is coloured
 LOW, HIGH = 0.25, 0.45  # of the wings' way up
-TOLERANCE = 0.09  # of a note's frequency
+NOTE_TOLERANCE = 0.09  # of a note's frequency
 PURE = 0.5  # share of the sound's power that is the note's own
 FIRST_NOTE, SECOND_NOTE = (0.02, 0.08), (owl.NOTE_SECONDS + 0.02, owl.NOTE_SECONDS + 0.08)  # seconds after the onset
 
@@ -74,7 +76,7 @@ def read_owl(frames: NDArray[np.uint8], frame_rate: Fraction) -> OwlFrames:
     on_table = begins is not None and abs(begins - TABLE_BEGINS) < ON_TABLE
     owls = np.array([on_table and _is_owl(pixels[i], coloured[i], at) for i in range(len(frames))])
     if not owls.any():
-        return OwlFrames(0.0, NONE, NONE, x, np.zeros(len(frames)), ())
+        return OwlFrames(0.0, UNRECOGNISED, UNRECOGNISED, x, np.zeros(len(frames)), ())
     colours = [most_common_colour(named[i]) for i in np.flatnonzero(owls)]
     colour = max(sorted(set(colours)), key=colours.count)
     backgrounds = read_backgrounds(pixels)
@@ -93,13 +95,13 @@ def _is_owl(pixels: NDArray[np.float32], coloured: Mask, at: _Place) -> bool:
     """Whether one frame [h, w, 3] shows an owl there, its wings down, up, or on their way."""
     light = pixels.mean(-1)
     eyes = float(light[at.eyes].mean() - light[at.pupils].mean())
-    return eyes > PALER and max(_overlap(coloured, silhouette) for silhouette in at.silhouettes) > ALIKE
+    return eyes > PALER and max(_overlap(coloured, silhouette) for silhouette in at.silhouettes) > OWL_OVERLAP
 
 
 def _almost_always(names: Sequence[str]) -> str:
     """The name that almost all frames have; "none" where there is no such name."""
     most = max(sorted(set(names)), key=names.count)
-    return most if names.count(most) >= ALMOST_ALL * len(names) else NONE
+    return most if names.count(most) >= ALMOST_ALL * len(names) else UNRECOGNISED
 
 
 def _lift(pixels: NDArray[np.float32], coloured: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -118,7 +120,7 @@ def _lift(pixels: NDArray[np.float32], coloured: NDArray[np.float64]) -> NDArray
 
 def read_calls(wave: NDArray[np.float32], sampling_rate: int) -> tuple[float, ...]:
     """The seconds at which an owl's calls begin in [samples]: a high note, and a lower one right behind it."""
-    high, low = owl.NOTES
+    high, low = owl.OWL_NOTES
     return tuple(
         float(time)
         for time in onset_times(wave, sampling_rate)
@@ -141,7 +143,7 @@ class _Place:
 @lru_cache(maxsize=4)
 def _places(size: int) -> dict[float, _Place]:
     """An owl of every place in the middle of the picture, a pixel apart."""
-    steps = range(-round(REACH * size), round(REACH * size) + 1)
+    steps = range(-round(PLACE_REACH * size), round(PLACE_REACH * size) + 1)
     return {0.5 + step / size: _place(0.5 + step / size, size) for step in steps}
 
 
@@ -177,5 +179,5 @@ def _purity(
         return 0.0
     power = np.abs(np.fft.rfft(part * np.hanning(len(part)), 8192)) ** 2
     frequencies = np.linspace(0, rate / 2, len(power))
-    near = np.abs(frequencies / frequency - 1) < TOLERANCE
+    near = np.abs(frequencies / frequency - 1) < NOTE_TOLERANCE
     return float(power[near].sum() / max(power.sum(), 1e-12))

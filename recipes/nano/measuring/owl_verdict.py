@@ -53,14 +53,14 @@ def judge_owl(clip: GeneratedClip, truth: WorldClip, trained: Sequence[TrainedOw
         background=owl.background == truth.attributes["background"],
         moves=bool(owl.events),
         calls=bool(calls),
-        in_sync=agreement(owl.events, calls, seconds - CUT_OFF, frame) >= IN_SYNC,
+        in_sync=sync_agreement(owl.events, calls, seconds - CUT_OFF, frame) >= IN_SYNC,
         new=not nearest.replayed,
         nearest=nearest,
         matching=match(owl.events, calls),
     )
 
 
-def agreement(events: Sequence[float], calls: Sequence[float], heard_until: float, tolerance: float) -> float:
+def sync_agreement(events: Sequence[float], calls: Sequence[float], heard_until: float, tolerance: float) -> float:
     """The share of events and calls that have each other within `tolerance` seconds; 0 where there are none of one kind.
 
     An event after `heard_until`, whose call the clip's end cuts off, counts only where a call is found for it.

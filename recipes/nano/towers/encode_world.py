@@ -42,7 +42,7 @@ class LatentConfig:
 
 
 @dataclass(frozen=True)
-class Encoders:
+class WorldEncoders:
     """The two finished autoencoders and the tokenizer."""
 
     video: AutoencoderKLWan
@@ -50,7 +50,7 @@ class Encoders:
     tokenizer: PreTrainedTokenizerFast
 
 
-def write_latents(config: LatentConfig, encoders: Encoders, folder: Path) -> Path:
+def write_latents(config: LatentConfig, encoders: WorldEncoders, folder: Path) -> Path:
     """Encode the seeds' clips into `folder` (as a `LatentDataset`); nothing to do if it is there already."""
     if folder.exists():
         return folder
@@ -81,7 +81,7 @@ def prompt_ids(tokenizer: PreTrainedTokenizerFast, prompt: str) -> list[int]:
 class _Encode:
     """Clips to normalised latents, as the pipeline would encode them one by one."""
 
-    def __init__(self, config: LatentConfig, encoders: Encoders) -> None:
+    def __init__(self, config: LatentConfig, encoders: WorldEncoders) -> None:
         self.config, self.encoders = config, encoders
         channels_last(encoders.video)
         self.one_pass = OnePass(encoders.video)

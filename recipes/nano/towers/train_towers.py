@@ -27,7 +27,7 @@ from phonofilm.training.task.joint_task import JointModel, clone_expert, train_j
 from phonofilm.training.task.latent_dataset import LatentDataset
 
 SHARD = 10**9
-# What looks on while a model trains; made once the model exists.
+# The hooks of a training; made once the model exists.
 HooksFor = Callable[[JointModel, JointConfig], tuple[Hook, ...]]
 
 

@@ -28,7 +28,7 @@ class Reconstruction:
     colour_kept: float
 
 
-def held_out_clips(count: int, *, size: int = 64, num_frames: int = 49) -> list[WorldClip]:
+def held_out_frames(count: int, *, size: int = 64, num_frames: int = 49) -> list[WorldClip]:
     """World clips that no training sees."""
     return [make_clip(HELD_OUT_SEED + i, size=size, num_frames=num_frames) for i in range(count)]
 
@@ -53,7 +53,7 @@ def moving_mask(frames: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return np.concatenate((np.zeros_like(change[:1]), change))
 
 
-def measure(vae: AutoencoderKLWan, clips: list[WorldClip]) -> Reconstruction:
+def measure_reconstruction(vae: AutoencoderKLWan, clips: list[WorldClip]) -> Reconstruction:
     """Reconstruct the clips one by one and compare."""
     whole, moving, kept = [], [], []
     for clip in clips:

@@ -22,7 +22,7 @@ from phonofilm.training.loop.precision import has_fast_bfloat16
 from recipes.nano.video_vae.config import Phase, VideoVaeConfig, build_video_vae
 from recipes.nano.video_vae.one_pass import OnePass
 from recipes.nano.video_vae.parameter_groups import split_parameters
-from recipes.nano.video_vae.reconstruction import held_out_clips, measure, save_sheet, to_pixels
+from recipes.nano.video_vae.reconstruction import held_out_frames, measure_reconstruction, save_sheet, to_pixels
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class VideoVaeTrainer:
         self.steps, self.elapsed = 0, 0.0
         self.measured = self.saved = 0.0
         self.clock = time.monotonic()
-        self.clips = held_out_clips(config.held_out, size=config.size, num_frames=config.num_frames)
+        self.clips = held_out_frames(config.held_out, size=config.size, num_frames=config.num_frames)
 
     @property
     def progress(self) -> float:
@@ -105,7 +105,7 @@ class VideoVaeTrainer:
     def observe(self) -> None:
         """Measure on held-out clips and save the sheet."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-            result = measure(self.vae, self.clips)
+            result = measure_reconstruction(self.vae, self.clips)
             save_sheet(self.vae, self.clips[:6], self.run_dir / f"sheet_{round(self.elapsed):05d}.png")
         logger.info("video VAE %.0f s, step %d: %s", self.elapsed, self.steps, result)
         self._log("measures.csv", {**self._where(), **asdict(result)})

@@ -48,8 +48,8 @@ def caption(
     from phonofilm.data.captioning import caption_all, without_caption
     from phonofilm.data.describe import Captioner, parse_hearing
     from phonofilm.data.endpoint import Endpoint
-    from phonofilm.data.pace import Pace
     from phonofilm.data.prompts import Prompts, as_yaml, read_prompts
+    from phonofilm.data.request_pace import RequestPace
     from phonofilm.data.sets import read_items
     from phonofilm.errors import InputError
 
@@ -60,7 +60,12 @@ def caption(
     if data is None or not base_url or not model:
         raise InputError("name the clips, the endpoint that is to see and hear them (--base-url) and its --model")
     endpoint = Endpoint(
-        base_url, model, os.environ.get(key_from) or None, timeout=timeout, retries=retries, pace=Pace(per_minute)
+        base_url,
+        model,
+        os.environ.get(key_from) or None,
+        timeout=timeout,
+        retries=retries,
+        pace=RequestPace(per_minute),
     )
     captioner = Captioner(endpoint, texts, frames, parse_hearing(sound), speech_model, merge)
     items = read_items(data)

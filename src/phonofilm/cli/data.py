@@ -13,7 +13,7 @@ from phonofilm.cli import caption, split
 if TYPE_CHECKING:
     from phonofilm.data.encoders import Encoders
     from phonofilm.data.findings import Finding
-    from phonofilm.data.windows import Plan
+    from phonofilm.data.windows import WindowPlan
 
 app = typer.Typer(
     help="Clips for training: examine them, cache them as latents, look at what is cached.", no_args_is_help=True
@@ -62,7 +62,7 @@ def doctor(
     from rich.progress import Progress
 
     from phonofilm.cli.terminal import json_text
-    from phonofilm.data.doctor import examine
+    from phonofilm.data.examination import examine
     from phonofilm.data.findings import as_json as plain
     from phonofilm.data.findings import is_fit
     from phonofilm.data.repair import check_empty, repair
@@ -171,7 +171,7 @@ def _print_findings(findings: Sequence[Finding], clips: int) -> None:
     from rich.table import Column, Table
 
     from phonofilm.cli.terminal import cell
-    from phonofilm.data.lag import KIND
+    from phonofilm.data.offset_findings import KIND
 
     console = Console()
     table = Table("", Column("clip", overflow="fold"), "what", Column("", overflow="fold"), "fix")
@@ -195,9 +195,9 @@ def _print_findings(findings: Sequence[Finding], clips: int) -> None:
     console.print(f"{clips} clips, {errors} errors, {len(faults) - errors} warnings: {verdict}")
 
 
-def _plan(bucket: list[str] | None, windows: str, count: int, frame_rate: str, seed: int) -> Plan:
-    from phonofilm.data.windows import Plan, parse_bucket, parse_mode
+def _plan(bucket: list[str] | None, windows: str, count: int, frame_rate: str, seed: int) -> WindowPlan:
+    from phonofilm.data.windows import WindowPlan, parse_bucket, parse_mode
     from phonofilm.geometry import parse_frame_rate
 
     buckets = tuple(parse_bucket(text) for text in bucket or [DEFAULT_BUCKET])
-    return Plan(buckets, parse_frame_rate(frame_rate), parse_mode(windows), count, seed)
+    return WindowPlan(buckets, parse_frame_rate(frame_rate), parse_mode(windows), count, seed)

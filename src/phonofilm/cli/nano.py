@@ -35,7 +35,7 @@ def world(
     """Write clips of the procedural world: mp4, caption and, for measuring, the hidden state of each."""
     from rich.progress import track
 
-    from phonofilm.nano.export import export_world
+    from phonofilm.nano.world_files import export_world
 
     clips = export_world(output, count, first_seed=seed, scene=scene, size=size, num_frames=frames)
     for _ in track(clips, description="Rendering", total=count):
@@ -58,10 +58,10 @@ def train(
     _find_recipe()
     import logging
 
-    from recipes.nano.recipe import Recipe, Run, run_recipe
+    from recipes.nano.recipe import Recipe, RecipeRun, run_recipe
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    checkpoint = run_recipe(Run(Recipe(), run, device), stage or ())
+    checkpoint = run_recipe(RecipeRun(Recipe(), run, device), stage or ())
     typer.echo(f"checkpoint in {checkpoint}" if checkpoint else f"not finished; the same command goes on in {run}")
 
 
@@ -89,18 +89,18 @@ def measure(
     _find_recipe()
     from phonofilm.generation.placement.devices import choose_placement
     from phonofilm.pipeline.mova import MovaPipeline
-    from recipes.nano.measuring.generated_clips import Plan
+    from recipes.nano.measuring.generated_clips import MeasurePlan
     from recipes.nano.measuring.measure import measure as run_measure
     from recipes.nano.measuring.measure_report import markdown, write_report
 
-    plan = Plan(
+    plan = MeasurePlan(
         clips=16 if quick else clips,
         noise_seed=seed,
         steps=steps,
         guidance_scale=guidance_scale,
         audio_guidance_scale=audio_guidance_scale,
         modality_scale=modality_scale,
-        sweep=() if quick else tuple(sweep or Plan.sweep),
+        sweep=() if quick else tuple(sweep or MeasurePlan.sweep),
         sweep_clips=sweep_clips,
         batch=batch,
     )
@@ -142,7 +142,7 @@ def learned(
     from phonofilm.models.hub import resolve_model
     from phonofilm.models.layout import read_layout
     from phonofilm.pipeline.mova import MovaPipeline
-    from recipes.nano.measuring.generated_clips import Plan
+    from recipes.nano.measuring.generated_clips import MeasurePlan
     from recipes.nano.measuring.learned import measure_learned
     from recipes.nano.measuring.learned_report import learned_markdown, write_learned
     from recipes.nano.measuring.novelty import read_trained
@@ -157,7 +157,7 @@ def learned(
             pipeline,
             lambda pipe: use_loras(pipe, uses),
             output / "clips",
-            Plan(clips=old_clips, steps=steps, batch=batch),
+            MeasurePlan(clips=old_clips, steps=steps, batch=batch),
             trained,
             scene=scene,
             clips=clips,

@@ -34,9 +34,10 @@ def split(
 
     from phonofilm.cli.terminal import printable
     from phonofilm.data import split as scenes
+    from phonofilm.data.manifest import NEW_MANIFEST
     from phonofilm.data.sets import read_items
 
-    settings = scenes.Settings(
+    settings = scenes.SplitSettings(
         Fraction(str(shortest)), Fraction(str(longest)) if longest else None, threshold, at_pauses
     )
     items = read_items(data)
@@ -58,7 +59,7 @@ def split(
     failed = sum(entry.failure is not None for entry in done)
     lost = sum(bool(entry.item.caption) and not any("caption" in row for row in entry.rows) for entry in done)
     typer.echo(
-        f"{sum(len(entry.rows) for entry in done)} scenes of {len(items) - failed} clips in {output / scenes.MANIFEST}"
+        f"{sum(len(entry.rows) for entry in done)} scenes of {len(items) - failed} clips in {output / NEW_MANIFEST}"
     )
     if lost:
         typer.echo(f"{lost} captions spoke of a whole clip and are left out; caption the scenes", err=True)

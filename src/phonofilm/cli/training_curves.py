@@ -18,7 +18,7 @@ def check_plotting() -> None:
 
 def draw_curves(run: Path) -> Path | None:
     """Draw what there is of SHOWN; the picture's path, or None when the run logged nothing yet."""
-    from phonofilm.evaluation.report import plot_curves, read_curves
+    from phonofilm.evaluation.plots import plot_curves, read_curves
 
     log = run / "metrics.csv"
     known = read_curves(log)

@@ -15,8 +15,8 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from phonofilm.data.encoders import CaptionText, Encoders, Latents
-from phonofilm.data.keys import autoencoder_hash, latent_key, remembering_hashes, text_hash, text_key, white_key
+from phonofilm.data.cache_keys import autoencoder_hash, latent_key, remembering_hashes, text_hash, text_key, white_key
+from phonofilm.data.encoders import CaptionText, EncodedWindow, Encoders
 from phonofilm.data.sets import Weighted
 from phonofilm.data.windows import Bucket, ClipWindow, parse_bucket
 from phonofilm.errors import InputError, MediaError
@@ -27,7 +27,7 @@ from phonofilm.untrusted import read_json_file
 INDEX = "index.json"
 LATENTS, TEXT = "latents", "text"
 
-Progress = Callable[[int, int], None]
+CacheProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Built:
 
 
 def update_cache(
-    folder: Path, entries: Sequence[Weighted], model: str, encoders: Encoders, progress: Progress | None = None
+    folder: Path, entries: Sequence[Weighted], model: str, encoders: Encoders, progress: CacheProgress | None = None
 ) -> Built:
     """Bring the cache in `folder` to exactly these windows. Interrupted, it goes on from where it was.
 
@@ -104,7 +104,7 @@ def update_cache(
     return Built(made_latents, len(windows) - made_latents, made_text, len(captions) - made_text, removed)
 
 
-def _check_finite(latents: Latents, window: ClipWindow) -> None:
+def _check_finite(latents: EncodedWindow, window: ClipWindow) -> None:
     """Raises MediaError: training on such latents would fail much later, and not name the clip."""
     for track, tensor in vars(latents).items():
         bad = int((~tensor.isfinite()).sum())
@@ -127,8 +127,8 @@ def read_index(folder: Path) -> Index:
         raise InputError(f"{path} cannot be read ({error}); make the cache again") from error
 
 
-def read_latents(folder: Path, key: str) -> Latents:
-    return Latents(**_read(_path(folder, LATENTS, key)))
+def read_latents(folder: Path, key: str) -> EncodedWindow:
+    return EncodedWindow(**_read(_path(folder, LATENTS, key)))
 
 
 def read_white(folder: Path, key: str) -> Tensor:

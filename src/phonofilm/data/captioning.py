@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from phonofilm.data.describe import Captioner
 from phonofilm.data.endpoint import Hopeless
 from phonofilm.data.manifest import Item, sidecar
-from phonofilm.data.pace import Stopped
+from phonofilm.data.request_pace import Stopped
 from phonofilm.errors import PhonofilmError
 from phonofilm.files import replacing
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from phonofilm.media.container import opened, picture_stream
 
 SIDE = 24
-APART = 2  # frames either side: a flash is over by then, a cut is not
-ALIKE = 0.35  # correlation; the same scene keeps its structure when light or a ball moves
+FRAMES_APART = 2  # frames either side: a flash is over by then, a cut is not
+ALIKE_PICTURES = 0.35  # correlation; the same scene keeps its structure when light or a ball moves
 CHANGED = 12.0  # grey levels on average
-STANDS_OUT = 4.0
+CUT_STANDS_OUT = 4.0
 
 
 def thumbnails(path: Path) -> tuple[list[Fraction], NDArray[np.float32]]:
@@ -41,10 +41,10 @@ def cuts(frames: NDArray[np.float32]) -> list[int]:
 def _is_cut(frames: NDArray[np.float32], change: NDArray[np.float32], first: int) -> bool:
     """Whether frame `first` begins a scene: a step among calm changes, and nothing before it is like anything after."""
     around = np.concatenate([change[max(0, first - 7) : first - 1], change[first : first + 6]])
-    if len(around) and change[first - 1] < STANDS_OUT * np.median(around):
+    if len(around) and change[first - 1] < CUT_STANDS_OUT * np.median(around):
         return False
-    before, after = frames[max(0, first - APART) : first], frames[first : first + APART]
-    return all(np.abs(a - b).mean() > CHANGED and likeness(a, b) < ALIKE for a in before for b in after)
+    before, after = frames[max(0, first - FRAMES_APART) : first], frames[first : first + FRAMES_APART]
+    return all(np.abs(a - b).mean() > CHANGED and likeness(a, b) < ALIKE_PICTURES for a in before for b in after)
 
 
 def likeness(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:

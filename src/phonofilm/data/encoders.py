@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from phonofilm.data.reading import read_window
+from phonofilm.data.window_reading import read_window
 from phonofilm.data.windows import Bucket, ClipWindow
 from phonofilm.geometry import ClipGeometry
 from phonofilm.models.building import config_with_defaults
@@ -26,7 +26,7 @@ MASK_CHANNELS = 4
 
 
 @dataclass(frozen=True)
-class Latents:
+class EncodedWindow:
     """video, condition [c,f,h,w] (normalised; the condition is that of the first frame) and audio [c,n], float16."""
 
     video: Tensor
@@ -81,7 +81,7 @@ class Encoders:
         )
 
     @torch.no_grad()
-    def latents(self, window: ClipWindow) -> Latents:
+    def latents(self, window: ClipWindow) -> EncodedWindow:
         """A window's latents; those of silence where it has no sound."""
         geometry = self.geometry(window.bucket, window.frame_rate)
         clip = read_window(window, geometry.sampling_rate)
@@ -91,7 +91,7 @@ class Encoders:
         condition = frame_condition(self.video_vae, geometry, self.device, pixels[:, :, 0])
         audio = self.audio_vae.encode(wave[None].to(self.device)).mode()
         tensors = (video[0], condition[0, MASK_CHANNELS:], audio[0])
-        return Latents(*(tensor.to("cpu", torch.float16).contiguous() for tensor in tensors))
+        return EncodedWindow(*(tensor.to("cpu", torch.float16).contiguous() for tensor in tensors))
 
     @torch.no_grad()
     def white(self, bucket: Bucket, frame_rate: Fraction) -> Tensor:

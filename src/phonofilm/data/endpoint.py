@@ -16,7 +16,7 @@ from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
-from phonofilm.data.pace import Pace
+from phonofilm.data.request_pace import RequestPace
 from phonofilm.errors import InputError, PhonofilmError
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class Endpoint:
         *,
         timeout: float = 120.0,
         retries: int = 5,
-        pace: Pace | None = None,
+        pace: RequestPace | None = None,
         first_delay: float = 1.0,
     ) -> None:
         parts = urlsplit(base_url)
@@ -60,7 +60,7 @@ class Endpoint:
             raise InputError(f"{base_url!r} is no address of an endpoint; give for example http://localhost:8000/v1")
         self.base_url, self.model, self._key = base_url.rstrip("/"), model, key
         self.timeout, self.retries, self.first_delay = timeout, retries, first_delay
-        self.pace = pace or Pace()
+        self.pace = pace or RequestPace()
         self._opener = urllib.request.build_opener(_NoRedirects)
 
     def chat(self, content: str | Sequence[dict[str, Any]]) -> str:

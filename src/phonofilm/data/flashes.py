@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from phonofilm.data.cuts import ALIKE, CHANGED, likeness
+from phonofilm.data.cuts import ALIKE_PICTURES, CHANGED, likeness
 
 RETURNS = 0.3  # of a change: what is left of it once a flash is over; motion in a scene leaves that much too
 TOGETHER = 0.25  # seconds; two cuts this near are one
@@ -64,7 +64,11 @@ def _cuts_among_flashes(frames: NDArray[np.uint8], sudden: NDArray[np.intp], aro
 
 def _are_unlike(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> bool:
     """Whether no usual frame of one side is like a usual one of the other."""
-    return all(np.abs(a - b).mean() > CHANGED and likeness(a, b) < ALIKE for a in _usual(before) for b in _usual(after))
+    return all(
+        np.abs(a - b).mean() > CHANGED and likeness(a, b) < ALIKE_PICTURES
+        for a in _usual(before)
+        for b in _usual(after)
+    )
 
 
 def _least_difference(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> float:

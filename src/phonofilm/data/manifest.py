@@ -21,6 +21,7 @@ CLIP_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mp
 MANIFEST_NAMES = tuple(f"{stem}{suffix}" for stem in ("metadata", "manifest") for suffix in (".json", ".jsonl", ".csv"))
 # What other tools call our columns; the original's metadata.json says video_path.
 ALIASES = {"video_path": "file", "video": "file", "path": "file", "text": "caption", "audio_path": "audio"}
+NEW_MANIFEST = "manifest.jsonl"  # how manifests are called that we write
 MOST_REPEATS = 1000
 COLUMNS = ("file", "caption", "audio", "start", "end", "repeats")
 

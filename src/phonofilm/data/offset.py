@@ -13,15 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-REACH = 1.0  # seconds either way
+LARGEST_OFFSET = 1.0  # seconds either way
 SLACK = 0.015  # seconds a beginning may be heard or seen inexactly, beside half a frame
 FEWEST = 3  # pairs that an estimate rests on
 CONFIDENT = 0.99
 RIVAL = 0.7  # another lag with this share of the pairs leaves the question open
 CLUSTERED = 0.5  # share of the rarer kind of event that has to be matched
-STANDS_OUT = 0.25  # of the strongest beginning in the clip
+STRONG_EVENT = 0.25  # of the strongest beginning in the clip
 VISIBLE = 1.0  # grey levels on average
-APART = 0.06  # seconds
+EVENTS_APART = 0.06  # seconds
 
 
 MOST_LAGS = 400  # more of them are tried on a grid
@@ -47,7 +47,7 @@ class Beginnings:
     @property
     def reach(self) -> float:
         """The largest lag that is looked for."""
-        return min(REACH, self.seconds / 2)
+        return min(LARGEST_OFFSET, self.seconds / 2)
 
     def lags(self) -> NDArray[np.float64]:
         """Of every sound behind every event, within reach, ascending."""
@@ -92,12 +92,12 @@ def begins_to_be_seen(times: Sequence[float], frames: NDArray[np.float32]) -> ND
     leaving = np.maximum(np.diff(away), 0)
     before = np.stack([np.pad(leaving, (shift, 0))[: len(leaving)] for shift in (1, 2, 3)])
     rise = leaving - np.median(before, axis=0)
-    floor = max(VISIBLE, STANDS_OUT * float(rise.max(initial=0.0)))
+    floor = max(VISIBLE, STRONG_EVENT * float(rise.max(initial=0.0)))
     found: list[int] = []
     for i in np.argsort(-rise, kind="stable"):
         if rise[i] < floor:
             break
-        if all(abs(times[i + 1] - times[j + 1]) > APART for j in found):
+        if all(abs(times[i + 1] - times[j + 1]) > EVENTS_APART for j in found):
             found.append(int(i))
     return np.sort([(times[i] + times[i + 1]) / 2 for i in found])
 

@@ -15,13 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from phonofilm.data.findings import Finding
-from phonofilm.data.lag import KIND
-from phonofilm.data.manifest import Item
+from phonofilm.data.manifest import NEW_MANIFEST, Item
+from phonofilm.data.offset_findings import KIND
 from phonofilm.errors import InputError
 from phonofilm.files import replacing
 from phonofilm.media import Clip, read_audio, read_clip, save_clip
-
-MANIFEST = "manifest.jsonl"
 
 
 def repair(items: Sequence[Item], findings: Sequence[Sequence[Finding]], folder: Path) -> list[Path]:
@@ -42,7 +40,7 @@ def repair(items: Sequence[Item], findings: Sequence[Sequence[Finding]], folder:
         save_clip(_moved(item, Fraction(late)), copy, copy_video_from=item.file)
         copies[item.file, item.audio] = copy
     lines = [json.dumps(_row(item, copies.get((item.file, item.audio)), folder), ensure_ascii=False) for item in items]
-    with replacing(folder / MANIFEST) as temporary:
+    with replacing(folder / NEW_MANIFEST) as temporary:
         temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return list(copies.values())
 

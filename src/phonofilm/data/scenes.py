@@ -12,14 +12,14 @@ from phonofilm.data.cuts import SIDE
 from phonofilm.data.flashes import without_flashes
 from phonofilm.data.manifest import Item
 from phonofilm.data.probe import Facts
-from phonofilm.data.reading import separate_sound
+from phonofilm.data.window_reading import separate_sound
 from phonofilm.errors import MissingExtraError
 from phonofilm.media.container import opened, picture_stream
 from phonofilm.media.sound import read_sound
 
 Stretch = tuple[Fraction, Fraction]
 
-LONG_SIDE = 256  # pixels that the detector looks at
+DETECTOR_SIDE = 256  # pixels that the detector looks at
 REST = Fraction(1, 4)  # seconds after a cut before another counts
 SEEK_AHEAD = 2
 LEVEL_SECONDS = 0.02
@@ -52,7 +52,7 @@ def scene_starts(path: Path, facts: Facts, first: Fraction, last: Fraction, thre
     times: list[Fraction] = []
     found = []
     thumbnails = []
-    scale = min(1.0, LONG_SIDE / max(facts.height, facts.width))
+    scale = min(1.0, DETECTOR_SIDE / max(facts.height, facts.width))
     with opened(path) as container:
         stream = picture_stream(container)
         assert stream is not None

@@ -15,7 +15,7 @@ from typing import Any
 from phonofilm.data.manifest import Item, read_manifest
 from phonofilm.data.probe import probe
 from phonofilm.data.prompts import read_yaml
-from phonofilm.data.windows import ClipWindow, Plan, windows_of
+from phonofilm.data.windows import ClipWindow, WindowPlan, windows_of
 from phonofilm.errors import InputError
 from phonofilm.untrusted import shown
 
@@ -71,7 +71,7 @@ class Weighted:
     weight: float
 
 
-def gather(sources: Sequence[Source], plan: Plan, *, refuse_silent: bool = False) -> tuple[Weighted, ...]:
+def gather(sources: Sequence[Source], plan: WindowPlan, *, refuse_silent: bool = False) -> tuple[Weighted, ...]:
     """All windows of all sources, in order; those of a YAML have both weights multiplied.
 
     Clips without a sound track are kept with has_audio False, which masks them out of the audio loss; `refuse_silent`

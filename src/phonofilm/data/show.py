@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from phonofilm.data.cache import Entry, read_index, read_latents
+from phonofilm.data.cache_keys import autoencoder_hash
 from phonofilm.data.encoders import Encoders
-from phonofilm.data.keys import autoencoder_hash
 from phonofilm.data.windows import parse_bucket
 from phonofilm.errors import InputError
 from phonofilm.media import Clip, contact_sheet

@@ -17,25 +17,24 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from phonofilm.data.manifest import Item
+from phonofilm.data.manifest import NEW_MANIFEST, Item
 from phonofilm.data.probe import Facts, probe
-from phonofilm.data.reading import separate_sound
 from phonofilm.data.scenes import Stretch, pauses, scene_starts
+from phonofilm.data.window_reading import separate_sound
 from phonofilm.data.windows import stretch
 from phonofilm.errors import InputError, MediaError
 from phonofilm.files import replacing
 from phonofilm.media import read_clip, save_clip
 from phonofilm.untrusted import parse_fraction, read_json_file
 
-MANIFEST = "manifest.jsonl"
-FORMAT = 2  # to be raised whenever the same settings would give other scenes
+SPLIT_FORMAT = 2  # to be raised whenever the same settings would give other scenes
 INTO_PAUSE = Fraction(1, 10)  # seconds; a pause lasts at least twice as long
-REACH = Fraction(1)  # seconds that a scene's edge may move to a pause
+PAUSE_REACH = Fraction(1)  # seconds that a scene's edge may move to a pause
 CRF = 10
 
 
 @dataclass(frozen=True)
-class Settings:
+class SplitSettings:
     """shortest, longest: seconds of a scene; shorter ones are left out, longer ones divided (None: never). threshold: see
     `scene_starts`. at_pauses: edges move into pauses of the sound, inwards by at most a second, and divisions lie there.
     """
@@ -64,7 +63,7 @@ class Scenes:
     flashes: int = 0
 
 
-def split(items: Sequence[Item], settings: Settings, folder: Path, *, clips: bool = False) -> Iterator[Scenes]:
+def split(items: Sequence[Item], settings: SplitSettings, folder: Path, *, clips: bool = False) -> Iterator[Scenes]:
     """Find each item's scenes, yielding them as they are done; after the last one manifest.jsonl is written.
 
     A clip that cannot be read is yielded with its reason and is not in the manifest. With `clips` every scene is encoded
@@ -78,13 +77,13 @@ def split(items: Sequence[Item], settings: Settings, folder: Path, *, clips: boo
             done = Scenes(item, (), str(error))
         rows += done.rows
         yield done
-    with replacing(folder / MANIFEST) as temporary:
+    with replacing(folder / NEW_MANIFEST) as temporary:
         lines = (json.dumps(row, ensure_ascii=False) for row in rows)
         temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def pieces(
-    first: Fraction, last: Fraction, starts: Sequence[Fraction], quiet: Sequence[Stretch], to: Settings
+    first: Fraction, last: Fraction, starts: Sequence[Fraction], quiet: Sequence[Stretch], to: SplitSettings
 ) -> list[Stretch]:
     """The scenes between `first` and `last` that begin at `starts`, as long as asked for; `quiet` are the pauses."""
     edges = [first, *starts, last]
@@ -100,15 +99,15 @@ def pieces(
 def _later(edge: Fraction, quiet: Sequence[Stretch]) -> Fraction:
     """The first moment of quiet from `edge` on; the edge itself when none is in reach."""
     ahead = [edge if a <= edge else a + INTO_PAUSE for a, b in quiet if b > edge]
-    return min((time for time in ahead if time - edge <= REACH), default=edge)
+    return min((time for time in ahead if time - edge <= PAUSE_REACH), default=edge)
 
 
 def _earlier(edge: Fraction, quiet: Sequence[Stretch]) -> Fraction:
     behind = [edge if b >= edge else b - INTO_PAUSE for a, b in quiet if a < edge]
-    return max((time for time in behind if edge - time <= REACH), default=edge)
+    return max((time for time in behind if edge - time <= PAUSE_REACH), default=edge)
 
 
-def _divided(begin: Fraction, end: Fraction, quiet: Sequence[Stretch], to: Settings) -> Iterator[Stretch]:
+def _divided(begin: Fraction, end: Fraction, quiet: Sequence[Stretch], to: SplitSettings) -> Iterator[Stretch]:
     """The stretch in parts no longer than `longest`: equal ones, or each as long as a pause allows."""
     while to.longest is not None and end - begin > to.longest:
         parts = math.ceil((end - begin) / to.longest)
@@ -122,7 +121,7 @@ def _divided(begin: Fraction, end: Fraction, quiet: Sequence[Stretch], to: Setti
     yield begin, end
 
 
-def _scenes(item: Item, settings: Settings, folder: Path, clips: bool) -> Scenes:
+def _scenes(item: Item, settings: SplitSettings, folder: Path, clips: bool) -> Scenes:
     key = _key(item, settings)
     record = folder / "scenes" / f"{key}.json"
     facts = probe(item.file)
@@ -183,11 +182,11 @@ def _row(item: Item, folder: Path) -> dict[str, Any]:
     return row
 
 
-def _key(item: Item, settings: Settings) -> str:
+def _key(item: Item, settings: SplitSettings) -> str:
     """Hash of the clip (name, size, date), its stretch, its sound and the settings."""
     files = [path for path in (item.file, item.audio) if path is not None]
     about = [
-        FORMAT,
+        SPLIT_FORMAT,
         [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files],
         [item.start, item.end],
         asdict(settings),

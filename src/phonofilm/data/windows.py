@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,6 +18,7 @@ from typing import Literal
 from phonofilm.data.manifest import Item
 from phonofilm.data.probe import Facts
 from phonofilm.errors import InputError
+from phonofilm.untrusted import shown
 
 Mode = Literal["head", "random", "several"]
 MODES: tuple[Mode, ...] = ("head", "random", "several")
@@ -35,7 +37,7 @@ class Bucket:
 
 
 @dataclass(frozen=True)
-class Plan:
+class WindowPlan:
     """How windows are cut.
 
     mode: "head" takes the clip's beginning, "random" `count` windows anywhere, "several" up to `count` windows spread
@@ -82,10 +84,10 @@ class ClipWindow:
 
 def parse_bucket(text: str) -> Bucket:
     """ "352x640x193" -> Bucket: height x width x frames. Raises InputError for anything else."""
-    parts = text.lower().split("x")
-    if len(parts) != 3 or not all(part.isdecimal() for part in parts):
-        raise InputError(f"bucket {text!r} is not height x width x frames; write for example 352x640x193")
-    return Bucket(*map(int, parts))
+    match = re.fullmatch(r"(\d{1,9})x(\d{1,9})x(\d{1,9})", text.strip().lower(), re.ASCII)
+    if match is None:
+        raise InputError(f"bucket {shown(repr(text))} is not height x width x frames; write for example 352x640x193")
+    return Bucket(*map(int, match.groups()))
 
 
 def parse_mode(text: str) -> Mode:
@@ -96,7 +98,7 @@ def parse_mode(text: str) -> Mode:
     raise InputError(f"windows {text!r} is unknown; use one of {', '.join(MODES)}")
 
 
-def windows_of(item: Item, facts: Facts, plan: Plan) -> tuple[ClipWindow, ...]:
+def windows_of(item: Item, facts: Facts, plan: WindowPlan) -> tuple[ClipWindow, ...]:
     """The windows of one clip, in order. Raises InputError for one that is too short for every bucket."""
     first, last = stretch(item, facts)
     bucket = choose_bucket(last - first, facts, plan)
@@ -118,7 +120,7 @@ def stretch(item: Item, facts: Facts) -> tuple[Fraction, Fraction]:
     return item.start or Fraction(0), facts.seconds if item.end is None else min(item.end, facts.seconds)
 
 
-def choose_bucket(seconds: Fraction, facts: Facts, plan: Plan) -> Bucket | None:
+def choose_bucket(seconds: Fraction, facts: Facts, plan: WindowPlan) -> Bucket | None:
     """The most frames that fit into `seconds` (half a frame may lack: it is held), then the nearest aspect ratio."""
     available = seconds * plan.frame_rate + Fraction(1, 2)
     fitting = [bucket for bucket in plan.buckets if bucket.frames <= available]
@@ -132,7 +134,7 @@ def choose_bucket(seconds: Fraction, facts: Facts, plan: Plan) -> Bucket | None:
     )
 
 
-def _starts(item: Item, first: Fraction, last: Fraction, length: Fraction, plan: Plan) -> Sequence[Fraction]:
+def _starts(item: Item, first: Fraction, last: Fraction, length: Fraction, plan: WindowPlan) -> Sequence[Fraction]:
     room = max(Fraction(0), last - first - length)
     if plan.mode == "head":
         return [first]

@@ -16,7 +16,7 @@ import torch
 
 from phonofilm.data.offset import begins_to_be_seen
 from phonofilm.errors import InputError
-from phonofilm.evaluation.audio import spectral_distance
+from phonofilm.evaluation.audio_distances import spectral_distance
 from phonofilm.evaluation.sync import LagSummary, match, summarise
 from phonofilm.lora.adapter import LoraFile
 from phonofilm.lora.strength import Strength, strength_of
@@ -33,7 +33,7 @@ PICTURE_CHANGED = 30.0  # dB PSNR: below this the difference is plain to see
 SOUND_CHANGED = 2.0  # dB log-mel: above this it is plain to hear
 SYNC_MOVED = 0.1  # share of events
 
-Progress = Callable[[str, int, int], None]
+CompareProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,11 @@ class Comparison:
 
 
 def compare(
-    pipe: MovaPipeline, lora: LoraFile, order: Order, strength: Strength = 1.0, on_progress: Progress | None = None
+    pipe: MovaPipeline,
+    lora: LoraFile,
+    order: Order,
+    strength: Strength = 1.0,
+    on_progress: CompareProgress | None = None,
 ) -> Comparison:
     """Make and compare the clips; the pipeline is left without LoRAs.
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from phonofilm.evaluation.audio import FLOOR_DB, mel_power
+from phonofilm.evaluation.audio_distances import FLOOR_DB, mel_power
 from phonofilm.evaluation.lora_compare import (
     ALL,
     BASE,
@@ -25,16 +25,16 @@ from phonofilm.evaluation.lora_compare import (
     heard,
     seen,
 )
-from phonofilm.evaluation.report import markdown_table
+from phonofilm.evaluation.plots import markdown_table
 from phonofilm.files import replacing
 from phonofilm.media.clip import Clip
 from phonofilm.media.sheet import contact_sheet
 from phonofilm.media.write import save_clip
 
-COLUMNS = 8
+SHEET_COLUMNS = 8
 SPECTROGRAM_HEIGHT = 96
 SHEET_MARGIN = 20  # what contact_sheet leaves at either side
-COLOURS = np.array([(13, 8, 33), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], np.float32)
+TRACK_COLOURS = np.array([(13, 8, 33), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], np.float32)
 
 
 def write_page(comparison: Comparison, out: Path, title: str, about: dict[str, Any]) -> Path:
@@ -95,11 +95,11 @@ def side_by_side(comparison: Comparison, index: int) -> Image.Image:
     loudest = max(float(_mel(variant.clips[index]).max()) for variant in comparison.variants)
     for variant in comparison.variants:
         clip, far = variant.clips[index], variant.distances[index]
-        told = f"{variant.name}: " + (
+        title = f"{variant.name}: " + (
             "the base model" if variant.name == BASE else f"PSNR {_number(far.psnr)} dB, log-mel {_number(far.mel)} dB"
         )
         sheet = contact_sheet(
-            clip, columns=COLUMNS, rows=1, title=told, events={"seen": seen(clip), "heard": heard(clip)}
+            clip, columns=SHEET_COLUMNS, rows=1, title=title, events={"seen": seen(clip), "heard": heard(clip)}
         )
         rows += [sheet, _spectrogram(clip, loudest, sheet.width)]
     page = Image.new("RGB", (max(row.width for row in rows), sum(row.height for row in rows)), "#14161b")
@@ -114,8 +114,8 @@ def _spectrogram(clip: Clip, loudest: float, width: int) -> Image.Image:
     """Mel bands over time, low ones at the bottom; black is 60 dB under the loudest cell of all variants."""
     level = 10 * np.log10(np.maximum(_mel(clip), 1e-12) / max(loudest, 1e-12))
     share = np.clip(1 - level / FLOOR_DB, 0, 1)[::-1]
-    steps = np.linspace(0, 1, len(COLOURS))
-    pixels = np.stack([np.interp(share, steps, COLOURS[:, channel]) for channel in range(3)], -1)
+    steps = np.linspace(0, 1, len(TRACK_COLOURS))
+    pixels = np.stack([np.interp(share, steps, TRACK_COLOURS[:, channel]) for channel in range(3)], -1)
     size = (width - 2 * SHEET_MARGIN, SPECTROGRAM_HEIGHT)
     strip = Image.new("RGB", (width, SPECTROGRAM_HEIGHT + SHEET_MARGIN), "#14161b")
     strip.paste(Image.fromarray(pixels.astype(np.uint8)).resize(size, Image.Resampling.BILINEAR), (SHEET_MARGIN, 0))
@@ -159,7 +159,7 @@ def _explanation() -> str:
 def _sync_verdict(base: Variant, whole: Variant) -> str:
     before, after = base.sync.within, whole.sync.within
     if math.isnan(before) or math.isnan(after):
-        return "sync: cannot be told, nothing sudden is seen"
+        return "sync: unknown, nothing sudden is seen"
     moved = after - before
     word = "as before" if abs(moved) <= SYNC_MOVED else "better" if moved > 0 else "worse"
     return f"sync: {word} ({_share(after)} of {whole.sync.events} events, base {_share(before)} of {base.sync.events})"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-REACH = 0.25  # seconds: a sound farther from an event than this is not its sound
+MATCH_REACH = 0.25  # seconds: a sound farther from an event than this is not its sound
 SHIFTS = 4  # how many other clips lend their sound to each picture in the shuffled baseline
 RESAMPLES = 400
 
@@ -55,7 +55,7 @@ class LagSummary:
     extras: float
 
 
-def match(events: Sequence[float], onsets: Sequence[float], reach: float = REACH) -> Matching:
+def match(events: Sequence[float], onsets: Sequence[float], reach: float = MATCH_REACH) -> Matching:
     """Pair each event with at most one onset and the other way round, nearest pairs first, none farther than `reach`."""
     seen, heard = np.asarray(events, float), np.asarray(onsets, float)
     lag = heard[None, :] - seen[:, None]

@@ -15,10 +15,10 @@ from accelerate.utils import broadcast_object_list
 from torch import nn
 
 from phonofilm.data.cache import update_cache
+from phonofilm.data.cache_keys import autoencoder_hash
 from phonofilm.data.encoders import Encoders
-from phonofilm.data.keys import autoencoder_hash
 from phonofilm.data.sets import Source, gather
-from phonofilm.data.windows import Bucket, Plan, parse_bucket
+from phonofilm.data.windows import Bucket, WindowPlan, parse_bucket
 from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.geometry import parse_frame_rate
 from phonofilm.models.hub import resolve_model
@@ -213,7 +213,7 @@ def _quantize(name: str, network: nn.Module, kind: str) -> None:
 def _update(folder: Path, config: FinetuneConfig, layout: CheckpointLayout, device: torch.device) -> None:
     data = config.data
     buckets = tuple(map(parse_bucket, data.buckets)) or (_default_bucket(layout),)
-    plan = Plan(buckets, parse_frame_rate(data.frame_rate), data.windows, data.count, data.seed)
+    plan = WindowPlan(buckets, parse_frame_rate(data.frame_rate), data.windows, data.count, data.seed)
     sources = [Source(part.path, part.weight) for part in data.sets]
     entries = gather(sources, plan, refuse_silent=data.silent == "refuse")
     if config.trigger_word is not None:

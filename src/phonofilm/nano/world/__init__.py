@@ -14,20 +14,20 @@ import numpy as np
 
 from phonofilm.errors import InputError
 from phonofilm.nano.world import ball, face, lamp, owl, xylophone
-from phonofilm.nano.world.sound import limit
 from phonofilm.nano.world.stage import Event, Scene, Stage, WorldClip
+from phonofilm.nano.world.synthesis import limit
 
 __all__ = ["HELD_OUT_SEED", "SCENES", "UNSEEN_SCENES", "Event", "WorldClip", "make_clip"]
 
 HELD_OUT_SEED = 10_000_000
 Renderer = Callable[[np.random.Generator, Stage], Scene]
 SCENES: dict[str, Renderer] = {
-    "ball": ball.render,
-    "face": face.render,
-    "lamp": lamp.render,
-    "xylophone": xylophone.render,
+    "ball": ball.render_ball,
+    "face": face.render_face,
+    "lamp": lamp.render_lamp,
+    "xylophone": xylophone.render_xylophone,
 }
-UNSEEN_SCENES: dict[str, Renderer] = {"owl": owl.render}
+UNSEEN_SCENES: dict[str, Renderer] = {"owl": owl.render_owl}
 
 
 def make_clip(

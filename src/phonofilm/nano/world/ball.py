@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from phonofilm.nano.world import palette, sound
+from phonofilm.nano.world import palette, synthesis
 from phonofilm.nano.world.canvas import Canvas
 from phonofilm.nano.world.captions import describe
 from phonofilm.nano.world.stage import Event, Scene, Stage
@@ -12,16 +12,16 @@ from phonofilm.nano.world.stage import Event, Scene, Stage
 GRAVITY = 6.4  # picture heights per second squared
 FLOOR = 0.84
 AT_REST = 1e-4  # of the picture's height: a ball that bounces lower lies still, or it would bounce without end
-RADIUS = {"small": 0.085, "medium": 0.12, "large": 0.165}
+BALL_RADIUS = {"small": 0.085, "medium": 0.12, "large": 0.165}
 FLOORS = {"wood": (150, 98, 52), "metal": (112, 128, 146), "stone": (92, 86, 80)}
 
 
-def render(rng: np.random.Generator, stage: Stage) -> Scene:
+def render_ball(rng: np.random.Generator, stage: Stage) -> Scene:
     """Draw and sound one bouncing ball."""
     colour, size = palette.pick(rng, palette.COLOURS), palette.pick(rng, palette.SIZES)
     material, background = palette.pick(rng, FLOORS), palette.pick(rng, palette.BACKGROUNDS)
     pitch = palette.PITCH_OF_SIZE[size]
-    radius = RADIUS[size]
+    radius = BALL_RADIUS[size]
     top = FLOOR - 2 * radius - 0.05
     apex = float(rng.uniform(0.5, 1.0)) * top
     impacts, speeds, height = _bounce(
@@ -47,10 +47,10 @@ def render(rng: np.random.Generator, stage: Stage) -> Scene:
     picture.ellipse(x - 0.1 * rx, y - 0.1 * ry, 0.82 * rx, 0.82 * ry, tint)
     picture.glow(x - 0.35 * rx, y - 0.4 * ry, 0.5 * rx, 0.45 * ry, (255, 255, 255), 0.85)
 
-    audio = sound.silence(stage)
+    audio = synthesis.silence(stage)
     frequency = palette.PITCHES[pitch] * float(rng.uniform(0.97, 1.03))
     for time, speed in zip(impacts, speeds, strict=True):
-        sound.strike(audio, stage.sampling_rate, time, frequency, speed, sound.MATERIALS[material])
+        synthesis.strike(audio, stage.sampling_rate, time, frequency, speed, synthesis.MATERIALS[material])
     attributes = {
         "scene": "ball",
         "colour": colour,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from phonofilm.nano.world import palette, sound
+from phonofilm.nano.world import palette, synthesis
 from phonofilm.nano.world.canvas import Canvas
 from phonofilm.nano.world.captions import describe
 from phonofilm.nano.world.rhythm import beats
@@ -16,17 +16,17 @@ VOICES = {"low": 110.0, "high": 235.0}
 DARK = (30, 18, 24)
 
 
-def render(rng: np.random.Generator, stage: Stage) -> Scene:
+def render_face(rng: np.random.Generator, stage: Stage) -> Scene:
     """Draw and sound one speaking face."""
     colour, background = palette.pick(rng, palette.COLOURS), palette.pick(rng, palette.BACKGROUNDS)
-    vowel, voice = palette.pick(rng, sound.VOWELS), palette.pick(rng, VOICES)
+    vowel, voice = palette.pick(rng, synthesis.VOWELS), palette.pick(rng, VOICES)
     starts, _ = beats(rng, stage, shortest=0.36, longest=0.7)
     lengths = [float(rng.uniform(0.12, 0.24)) for _ in starts]
     levels = [float(rng.uniform(0.7, 1.0)) for _ in starts]
 
     def loudness(times: np.ndarray) -> np.ndarray:
         parts = [
-            level * sound.gates(times, [start], [length], 0.04, 0.07)
+            level * synthesis.gates(times, [start], [length], 0.04, 0.07)
             for start, length, level in zip(starts, lengths, levels, strict=True)
         ]
         return np.max(parts, axis=0)
@@ -60,7 +60,7 @@ def render(rng: np.random.Generator, stage: Stage) -> Scene:
 
     samples = stage.sample_times.astype(np.float32)
     hum = VOICES[voice] * float(rng.uniform(0.93, 1.07)) * (1 + 0.012 * np.sin(2 * np.pi * 5.0 * samples))
-    audio = sound.voice(stage, vowel, hum, loudness(samples))
+    audio = synthesis.voice(stage, vowel, hum, loudness(samples))
     attributes = {
         "scene": "face",
         "colour": colour,

@@ -7,38 +7,38 @@ from __future__ import annotations
 
 import numpy as np
 
-from phonofilm.nano.world import palette, sound
+from phonofilm.nano.world import palette, synthesis
 from phonofilm.nano.world.canvas import Canvas, Colour
 from phonofilm.nano.world.captions import describe
 from phonofilm.nano.world.rhythm import beats
 from phonofilm.nano.world.stage import Array, Event, Scene, Stage
 
-COLOURS = ("red", "green", "blue")
-TABLE = 0.84
+OWL_COLOURS = ("red", "green", "blue")
+OWL_TABLE = 0.84
 BROWN = (104, 76, 56)
-DARK = (30, 18, 24)
+PUPIL = (30, 18, 24)
 EYE_X, EYE_Y, EYE_SIZE = 0.11, 0.46, (0.09, 0.1)  # from the owl's middle; from the top; radii
-NOTES = (palette.PITCHES["high"], palette.PITCHES["mid"])
+OWL_NOTES = (palette.PITCHES["high"], palette.PITCHES["mid"])
 NOTE_SECONDS = 0.12
 
 
-def render(rng: np.random.Generator, stage: Stage) -> Scene:
+def render_owl(rng: np.random.Generator, stage: Stage) -> Scene:
     """Draw and sound one calling owl."""
-    colour, background = palette.pick(rng, COLOURS), palette.pick(rng, palette.BACKGROUNDS)
+    colour, background = palette.pick(rng, OWL_COLOURS), palette.pick(rng, palette.BACKGROUNDS)
     starts, _ = beats(rng, stage, shortest=0.42, longest=0.7)
     x = 0.5 + float(rng.uniform(-0.06, 0.06))
 
-    picture = Canvas(palette.backdrop(background, stage.size, TABLE, BROWN))
+    picture = Canvas(palette.backdrop(background, stage.size, OWL_TABLE, BROWN))
     picture.animate(stage.num_frames)
     lengths = [2 * NOTE_SECONDS - 0.04] * len(starts)
-    _draw(picture, x, palette.COLOURS[colour], sound.gates(stage.frame_times, starts, lengths, 0.008, 0.05))
+    _draw(picture, x, palette.COLOURS[colour], synthesis.gates(stage.frame_times, starts, lengths, 0.008, 0.05))
 
-    audio = sound.silence(stage)
+    audio = synthesis.silence(stage)
     times = stage.sample_times.astype(np.float32)
-    for order, frequency in enumerate(NOTES):
+    for order, frequency in enumerate(OWL_NOTES):
         begins = [start + order * NOTE_SECONDS for start in starts]
-        envelope = sound.gates(times, begins, [NOTE_SECONDS - 0.03] * len(starts), 0.008, 0.03)
-        audio += sound.tone(stage, frequency, envelope)
+        envelope = synthesis.gates(times, begins, [NOTE_SECONDS - 0.03] * len(starts), 0.008, 0.03)
+        audio += synthesis.tone(stage, frequency, envelope)
     attributes = {"scene": "owl", "colour": colour, "background": background}
     events = tuple(Event(start, "call") for start in starts)
     return Scene(picture.frames, audio, events, attributes, describe(rng, attributes))
@@ -61,5 +61,5 @@ def _draw(picture: Canvas, x: float, tint: Colour, lift: Array) -> None:
     picture.ellipse(x, 0.57, 0.23, 0.29, palette.shade(tint, 1.12))
     for side in (-1, 1):
         picture.ellipse(x + EYE_X * side, EYE_Y, *EYE_SIZE, (250, 250, 250))
-        picture.ellipse(x + EYE_X * side, EYE_Y, 0.045, 0.055, DARK)
+        picture.ellipse(x + EYE_X * side, EYE_Y, 0.045, 0.055, PUPIL)
     picture.ellipse(x, 0.63, 0.05, 0.03 + 0.05 * lift, (60, 8, 18))

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from phonofilm.nano.world import palette, sound
+from phonofilm.nano.world import palette, synthesis
 from phonofilm.nano.world.canvas import Canvas
 from phonofilm.nano.world.captions import describe
 from phonofilm.nano.world.rhythm import beats
 from phonofilm.nano.world.stage import Event, Scene, Stage
 
-NOTES = (1.0, 9 / 8, 5 / 4, 3 / 2)
-TABLE = 0.88
+XYLOPHONE_NOTES = (1.0, 9 / 8, 5 / 4, 3 / 2)
+XYLOPHONE_TABLE = 0.88
 WIDTH = {"small": 0.135, "medium": 0.18, "large": 0.225}
 HEIGHT = {"small": 0.27, "medium": 0.34, "large": 0.41}
 HEAD = 0.07
 
 
-def render(rng: np.random.Generator, stage: Stage) -> Scene:
+def render_xylophone(rng: np.random.Generator, stage: Stage) -> Scene:
     """Draw and sound one xylophone."""
     colour, size = palette.pick(rng, palette.COLOURS), palette.pick(rng, palette.SIZES)
     background = palette.pick(rng, palette.BACKGROUNDS)
@@ -29,9 +29,9 @@ def render(rng: np.random.Generator, stage: Stage) -> Scene:
     tint = palette.COLOURS[colour]
     width, height = WIDTH[size], HEIGHT[size]
     centres = 0.5 + (np.arange(4) - 1.5) * width
-    tops = TABLE - height * (1 - 0.13 * np.arange(4))
+    tops = XYLOPHONE_TABLE - height * (1 - 0.13 * np.arange(4))
 
-    picture = Canvas(palette.backdrop(background, stage.size, TABLE - 0.03, (104, 76, 56)))
+    picture = Canvas(palette.backdrop(background, stage.size, XYLOPHONE_TABLE - 0.03, (104, 76, 56)))
     picture.animate(stage.num_frames)
     for bar in range(4):
         struck = np.zeros_like(stage.frame_times)
@@ -41,12 +41,12 @@ def render(rng: np.random.Generator, stage: Stage) -> Scene:
                 struck = np.maximum(struck, np.where(age >= 0, np.exp(-age / 0.12), 0))
         base = np.asarray(palette.shade(tint, 1.0 if bar % 2 == 0 else 0.68), np.float32)
         glow = np.asarray(palette.shade(tint, 1.75), np.float32)
-        middle = (tops[bar] + TABLE) / 2
+        middle = (tops[bar] + XYLOPHONE_TABLE) / 2
         picture.box(
             centres[bar],
             middle,
             width * 0.45,
-            (TABLE - tops[bar]) / 2,
+            (XYLOPHONE_TABLE - tops[bar]) / 2,
             base + struck[:, None] * (glow - base),
             corner=0.02,
         )
@@ -55,10 +55,10 @@ def render(rng: np.random.Generator, stage: Stage) -> Scene:
     picture.ellipse(x, y, HEAD, HEAD, (124, 74, 42))
     picture.glow(x - 0.02, y - 0.025, 0.04, 0.035, (245, 225, 200), 0.8)
 
-    audio = sound.silence(stage)
+    audio = synthesis.silence(stage)
     root = palette.PITCHES[pitch] * 0.87  # so that the four notes lie around the pitch class, not above it
     for time, bar in zip(times, bars, strict=True):
-        sound.strike(audio, stage.sampling_rate, time, root * NOTES[bar], 0.9, sound.MATERIALS["bar"])
+        synthesis.strike(audio, stage.sampling_rate, time, root * XYLOPHONE_NOTES[bar], 0.9, synthesis.MATERIALS["bar"])
     attributes = {
         "scene": "xylophone",
         "colour": colour,

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from phonofilm.data.cache import Entry, read_index, read_latents, read_text, read_white
-from phonofilm.data.encoders import Latents
+from phonofilm.data.encoders import EncodedWindow
 from phonofilm.data.sets import WeightedOrder
 from phonofilm.errors import InputError
 from phonofilm.training.checkpointing.digest import digest
@@ -86,7 +86,7 @@ class CachedClips:
         name = list(self.buckets)[bucket]
         return self.batch_of(name, [self.buckets[name][row] for row in rows], device)
 
-    def _latents(self, entry: Entry) -> Latents:
+    def _latents(self, entry: Entry) -> EncodedWindow:
         """One clip's latents. Raises InputError, naming the clip, when they are not finite."""
         item = read_latents(self.cache, entry.latents)
         for track in ("video", "condition", "audio"):

@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from phonofilm.data.captions import caption_findings
+from phonofilm.data.caption_findings import caption_findings
 from phonofilm.data.cuts import cuts, thumbnails
 from phonofilm.data.findings import Finding
-from phonofilm.data.hearing import Trouble, drift_trouble, sound_troubles
-from phonofilm.data.lag import KIND, offset_findings, pooled_finding, read_beginnings
 from phonofilm.data.manifest import Item
 from phonofilm.data.offset import Beginnings, Offset, estimate_offset
+from phonofilm.data.offset_findings import KIND, offset_findings, pooled_finding, read_beginnings
 from phonofilm.data.probe import Facts, probe
-from phonofilm.data.windows import ClipWindow, Plan, windows_of
+from phonofilm.data.sound_faults import Trouble, drift_trouble, sound_troubles
+from phonofilm.data.windows import ClipWindow, WindowPlan, windows_of
 from phonofilm.errors import InputError, MediaError
 from phonofilm.media import ContainerReport, check_container
 from phonofilm.media.clip_checks import PictureReport
@@ -45,7 +45,7 @@ class _Examined:
 
 def examine(
     items: Sequence[Item],
-    plan: Plan,
+    plan: WindowPlan,
     *,
     refuse_silent: bool = False,
     progress: Callable[[int], None] = lambda done: None,
@@ -94,7 +94,7 @@ def _with_offset_of_source(clip: _Examined, source: Offset, clips: int) -> list[
     return None if pooled is None else [*(finding for finding in clip.findings if finding not in unknown), pooled]
 
 
-def _examined(item: Item, plan: Plan, refuse_silent: bool) -> _Examined:
+def _examined(item: Item, plan: WindowPlan, refuse_silent: bool) -> _Examined:
     offset: list[Finding] = []
     facts: Facts | None = None
     beginnings: Beginnings | None = None
@@ -151,7 +151,7 @@ def _lengths(picture: PictureReport, seconds: Fraction, gap: Fraction) -> list[T
 
 
 def _windows(
-    item: Item, facts: Facts, plan: Plan, times: Sequence[Fraction], frames: NDArray[np.float32]
+    item: Item, facts: Facts, plan: WindowPlan, times: Sequence[Fraction], frames: NDArray[np.float32]
 ) -> list[Trouble]:
     try:
         windows = windows_of(item, facts, plan)

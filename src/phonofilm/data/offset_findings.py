@@ -12,7 +12,7 @@ from phonofilm.data.findings import Finding
 from phonofilm.data.manifest import Item
 from phonofilm.data.offset import Beginnings, Offset, begins_to_be_seen
 from phonofilm.data.probe import Facts
-from phonofilm.data.reading import separate_sound
+from phonofilm.data.window_reading import separate_sound
 from phonofilm.media.onsets import onset_times
 from phonofilm.media.sound import read_sound
 

@@ -12,7 +12,7 @@ class Stopped(PhonofilmError):
     """The run was interrupted while this request waited."""
 
 
-class Pace:
+class RequestPace:
     """At most `per_minute` requests a minute, evenly spaced; None is no limit."""
 
     def __init__(self, per_minute: float | None = None) -> None:

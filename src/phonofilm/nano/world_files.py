@@ -12,7 +12,7 @@ from phonofilm.errors import InputError
 from phonofilm.media import Clip, save_clip
 from phonofilm.nano.world import WorldClip, make_clip
 
-MANIFEST = "metadata.json"
+WORLD_MANIFEST = "metadata.json"
 
 
 def as_clip(world: WorldClip) -> Clip:
@@ -48,7 +48,7 @@ def export_world(
     """
     if count < 1:
         raise InputError(f"{count} clips were asked for; ask for 1 or more")
-    manifest = folder / MANIFEST
+    manifest = folder / WORLD_MANIFEST
     if manifest.exists():
         raise InputError(f"{manifest} exists; choose another folder, or remove it first")
     folder.mkdir(parents=True, exist_ok=True)

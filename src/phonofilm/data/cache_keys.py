@@ -17,7 +17,7 @@ from phonofilm.files import file_hash
 from phonofilm.models.layout import CheckpointLayout
 
 # To be raised whenever the way from a window to its latents changes.
-FORMAT = 1
+CACHE_FORMAT = 1
 AUTOENCODERS = ("video_vae", "audio_vae")
 
 
@@ -41,7 +41,7 @@ def latent_key(window: ClipWindow, autoencoders: str, hash_of: Callable[[Path], 
     """The key of a window's latents. `hash_of` gives a file's hash, so that a clip of many windows is read once."""
     audio = window.item.audio
     facts = {
-        "format": FORMAT,
+        "format": CACHE_FORMAT,
         "file": hash_of(window.item.file),
         "audio": None if audio is None else hash_of(audio),
         "has_audio": window.has_audio,
@@ -56,12 +56,12 @@ def latent_key(window: ClipWindow, autoencoders: str, hash_of: Callable[[Path], 
 
 def white_key(bucket: Bucket, frame_rate: Fraction, autoencoders: str) -> str:
     """The key of a white first frame's condition."""
-    return _joined(str(FORMAT), "white", str(bucket), str(frame_rate), autoencoders)
+    return _joined(str(CACHE_FORMAT), "white", str(bucket), str(frame_rate), autoencoders)
 
 
 def text_key(caption: str, text: str) -> str:
     """The key of a caption's embeddings; `caption` is cleaned as the pipeline cleans it."""
-    return _joined(str(FORMAT), caption, text)
+    return _joined(str(CACHE_FORMAT), caption, text)
 
 
 def remembering_hashes() -> Callable[[Path], str]:
