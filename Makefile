@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint format gpu-bundle clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -26,6 +26,10 @@ lint: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# What a GPU machine without network needs beside the tree, and the line that runs the benchmark there: benchmarks/README.md.
+gpu-bundle: $(STAMP)
+	$(BIN)/python -m benchmarks.gpu.bundle
 
 clean:
 	rm -rf $(VENV) build dist outputs
