@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.gpu.context import Context
+from benchmarks.gpu.stages import SLOWER
 
 ROOT = Path(__file__).parents[2]
 MOST = 100
@@ -18,14 +19,15 @@ MOST = 100
 def run(context: Context) -> None:
     """A row with the outcome, one for every test that failed, and all of the output in pytest.log."""
     context.drop()
+    most = MOST * SLOWER.get(context.job.size, 1)
     log = context.job.out / "pytest.log"
     command = [sys.executable, "-m", "pytest", "-m", "gpu", "-rfE", "tests/gpu"]
     command += [] if context.on_gpu else ["--collect-only"]
     with log.open("w") as stream:
         try:
-            code = subprocess.run(command, cwd=ROOT, stdout=stream, stderr=stream, timeout=MOST, env=_environment())
+            code = subprocess.run(command, cwd=ROOT, stdout=stream, stderr=stream, timeout=most, env=_environment())
         except subprocess.TimeoutExpired:
-            raise RuntimeError(f"the tests took over {MOST} s: {_tail(log)}") from None
+            raise RuntimeError(f"the tests took over {most} s: {_tail(log)}") from None
     said = log.read_text(errors="replace")
     for line in re.findall(r"^(?:FAILED|ERROR) .*$", said, flags=re.MULTILINE):
         context.row("test", {"failed": line[:300]})

@@ -31,7 +31,8 @@ def compiled(context: Context) -> None:
     """Layers through torch.compile."""
     if not context.on_gpu and not context.job.named:
         raise Skipped("compiling takes a host minutes; it is done when the stage is named")
-    measure(context, Contestant("resident compiled", "", True, Ours(compiles=True)))
+    # Straight on the clip: after a short one its shapes would be compiled again, for any length.
+    measure(context, Contestant("resident compiled", "", True, Ours(compiles=True)), short_steps=None)
 
 
 @torch.no_grad()
@@ -52,14 +53,14 @@ def measure(
     contestant: Contestant,
     *,
     steps: int = 1,
-    short_steps: int = 0,
+    short_steps: int | None = 0,
     keep: str | None = None,
     same_as: str | None = None,
 ) -> None:
     """Rows of one contestant: setting up, steps of the short clip, then of the whole one, with errors and peaks.
 
-    steps, short_steps: timed ones, after one that is not. keep: the way of computing that the whole clip's first answer
-    stands for from now on. same_as: the way whose answer it must give to the last bit.
+    steps, short_steps: timed ones, after one that is not; None leaves the short clip out. keep: the way of computing that
+    the whole clip's first answer stands for from now on. same_as: the way whose answer it must give to the last bit.
     """
     work = context.workload(contestant.home(context.device))
     short = work.at(context.short)
@@ -69,8 +70,8 @@ def measure(
         synchronize(context.device)
         ready = {"seconds": time.perf_counter() - began, **peak_bytes(context.device)}
         context.row(f"{contestant.name}: ready", {**ready, "weight_bytes": work.weight_bytes})
-        # Compiles and warms up; the diffusers peer learns in it what to fetch ahead.
-        first = timed(lambda: running.step(short), context.device)
+        if short_steps is not None:  # kernels are compiled in it; the diffusers peer learns what to fetch ahead
+            first = timed(lambda: running.step(short), context.device)
         if short_steps:
             times = [timed(lambda: running.step(short), context.device) for _ in range(short_steps)]
             figures = {"first_s": first, **_step_figures(short, times), **peak_bytes(context.device)}

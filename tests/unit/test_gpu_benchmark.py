@@ -118,7 +118,7 @@ def test_stages_that_fail_die_or_hang_are_rows_and_the_next_ones_run(
     for name, value in {**environment(tmp_path), "HF_HUB_OFFLINE": "1", "TRITON_INTERPRET": "1"}.items():
         monkeypatch.setenv(name, value)
     names = ("fine", "fails", "dies", "hangs")
-    stages = [Stage(name, f"bad_stages:{name}", 1, 3) for name in names]
+    stages = [Stage(name, f"bad_stages:{name}", expected=1, limit=1) for name in names]
     assert run(Options(tmp_path / "out", "tiny", "cpu", 600, named=False), stages) == 1
     rows = read_rows(tmp_path / "out" / "results.jsonl")
     over = [row for row in rows if row.get("what") == "over"]
@@ -126,7 +126,7 @@ def test_stages_that_fail_die_or_hang_are_rows_and_the_next_ones_run(
     assert ["error" in row for row in over] == [False, True, True, True]
     assert "no kernel image" in over[1]["error"]
     assert "SIGKILL" in over[2]["error"]
-    assert over[3]["error"].startswith("ended at its limit of 3 s, in: ")
+    assert over[3]["error"].startswith("ended at its limit of 5 s, in: ")
     assert "in hangs" in over[3]["error"]
     assert [row["value"] for row in rows if "value" in row] == [1.5, 2, 3]
     assert rows[-1]["failed"] == ["fails", "dies", "hangs"]
