@@ -26,7 +26,8 @@ class OriginalBlock(Block):
         x = x + gate1 * heard
         del heard  # an argument there, not a name: gone once the gate has run
         x = x + _text_attention(self.cross_attn, self.norm3(x), text)
-        return x + gate2 * self.ffn(_compiled_modulate(self.norm2(x), shift2, scale2))
+        result: Tensor = x + gate2 * self.ffn(_compiled_modulate(self.norm2(x), shift2, scale2))
+        return result
 
 
 def _compiled_modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
@@ -39,13 +40,15 @@ def _self_attention(module: Attention, x: Tensor, rope: Tensor) -> Tensor:
     v = module.v(x)
     q = _rotate(q, rope)
     k = _rotate(k, rope)
-    return module.o(_attention(q, k, v, module.heads))
+    result: Tensor = module.o(_attention(q, k, v, module.heads))
+    return result
 
 
 def _text_attention(module: Attention, x: Tensor, text: Tensor) -> Tensor:
     q = module.norm_q(module.q(x))
     k = module.norm_k(module.k(text))
-    return module.o(_attention(q, k, module.v(text), module.heads))
+    result: Tensor = module.o(_attention(q, k, module.v(text), module.heads))
+    return result
 
 
 def _rotate(x: Tensor, rope: Tensor) -> Tensor:

@@ -91,7 +91,8 @@ def steps_like(runs: Sequence[Run], track: str, goal: float) -> float | None:
     for (few, worse), (many, better) in pairwise(points):
         if worse >= goal >= better:
             part = math.log(worse / goal) / math.log(worse / better)
-            return round(few * (many / few) ** part, 1)
+            result: float | None = round(few * (many / few) ** part, 1)
+            return result
     return None
 
 

@@ -80,4 +80,5 @@ def _audio_vae(context: Context) -> DAC:
             sample_rate=48000,
         )
     vae.eval().requires_grad_(False)
-    return vae
+    result: DAC = vae
+    return result

@@ -44,7 +44,8 @@ class AudioDecoderTrainer(AudioVaeTrainer):
         vae.requires_grad_(False)
         vae.decoder.requires_grad_(True)
         vae.post_quant_conv.requires_grad_(True)
-        return vae
+        result: DAC = vae
+        return result
 
     def losses(self, wave: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         with torch.no_grad():

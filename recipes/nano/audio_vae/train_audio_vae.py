@@ -98,7 +98,8 @@ def build_audio_vae(config: AudioVaeConfig) -> DAC:
         for block in vae.modules():
             if isinstance(block, nn.Sequential) and len(block) == 4 and isinstance(block[3], nn.Conv1d):
                 block[3].weight *= 0.3  # residual branches start small, so that depth does not blow up the signal
-    return vae
+    result: DAC = vae
+    return result
 
 
 class AudioVaeTrainer:
@@ -166,7 +167,7 @@ class AudioVaeTrainer:
         training stays there.
         """
         first, last = self.config.first_quiet, self.config.last_quiet
-        return first * (last / first) ** min(1.0, self.progress / self.config.quiet_share)
+        return float(first * (last / first) ** min(1.0, self.progress / self.config.quiet_share))
 
     @torch.no_grad()
     def update_average(self) -> None:

@@ -107,7 +107,8 @@ def _envelope(spectra: NDArray[np.float64], rate: int) -> NDArray[np.float64]:
     bands = np.array([power[(frequency >= a) & (frequency < b)].mean() for a, b in itertools.pairwise(BAND_EDGES)])
     decibels = np.maximum(10 * np.log10(bands / bands.max() + 1e-12), -50)
     decibels -= decibels.mean()
-    return decibels / np.linalg.norm(decibels)
+    result: NDArray[np.float64] = decibels / np.linalg.norm(decibels)
+    return result
 
 
 def _frequencies(spectra: NDArray[np.float64], rate: int) -> NDArray[np.float64]:

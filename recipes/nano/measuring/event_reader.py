@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +35,8 @@ class Blob:
     @cached_property
     def usual(self) -> NDArray[np.bool_]:
         """[h, w]: where the object is in at least a third of the frames."""
-        return self.mask.mean(0) > 1 / 3
+        result: NDArray[np.bool_] = self.mask.mean(0) > 1 / 3
+        return result
 
     @property
     def usual_radius(self) -> float:
@@ -163,7 +165,7 @@ def _meeting(y: Curve, k: int, frame_rate: float) -> float:
     return float(np.clip((end - start) / (before - after), -1.5, 1.5)) if before - after > 1e-6 else 0.0
 
 
-def _lit(paleness: Pixels, rise: NDArray, jump: int) -> float:
+def _lit(paleness: Pixels, rise: NDArray[Any], jump: int) -> float:
     """The frame, fractional, at which the columns that rise most are half as pale as they become. jump: see `strikes`."""
     columns = rise > 0.5 * rise.max()
     begin = max(0, jump - 2)
@@ -175,7 +177,7 @@ def _lit(paleness: Pixels, rise: NDArray, jump: int) -> float:
     return begin + (crossing[-1] if crossing else float(peak))
 
 
-def rises(curve: NDArray, low: float, high: float) -> list[float]:
+def rises(curve: NDArray[Any], low: float, high: float) -> list[float]:
     """Fractional frames at which the curve climbs past `high` after having been below `low`."""
     times, armed = [], bool(curve[0] < low)
     for k in range(1, len(curve)):

@@ -76,7 +76,8 @@ def named_pixels(pixels: NDArray[np.float32]) -> NDArray[np.int8]:
 def _hue(rgb: NDArray[np.float32]) -> NDArray[np.float32]:
     """[n, 3] -> degrees [n]."""
     r, g, b = rgb.T
-    return np.degrees(np.arctan2(np.sqrt(3) * (g - b), 2 * r - g - b)) % 360
+    result: NDArray[np.float32] = np.degrees(np.arctan2(np.sqrt(3) * (g - b), 2 * r - g - b)) % 360
+    return result
 
 
 def softened(frames: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -93,7 +93,8 @@ def loudness_curve(wave: NDArray[np.float32], sampling_rate: int) -> NDArray[np.
     """Root mean square of [samples] in every 25 ms."""
     hop = round(LOUDNESS_SECONDS * sampling_rate)
     whole = len(wave) // hop
-    return np.sqrt((wave[: whole * hop].astype(np.float64).reshape(whole, hop) ** 2).mean(1))
+    result: NDArray[np.float64] = np.sqrt((wave[: whole * hop].astype(np.float64).reshape(whole, hop) ** 2).mean(1))
+    return result
 
 
 def _same_look(owl: OwlFrames, other: OwlFrames) -> bool:

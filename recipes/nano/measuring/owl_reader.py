@@ -115,7 +115,8 @@ def _lift(pixels: NDArray[np.float32], coloured: NDArray[np.float64]) -> NDArray
     wall = np.median(pixels[down], axis=0)
     away = np.linalg.norm(pixels - wall, axis=-1).mean(1).astype(np.float64)
     rest = np.median(away[down])
-    return np.clip((away - rest) / (away.max() - rest), 0, 1)
+    result: NDArray[np.float64] = np.clip((away - rest) / (away.max() - rest), 0, 1)
+    return result
 
 
 def read_calls(wave: NDArray[np.float32], sampling_rate: int) -> tuple[float, ...]:
@@ -163,7 +164,8 @@ def _place(x: float, size: int) -> _Place:
 
 def _tinted(portrait: NDArray[np.float32]) -> Mask:
     """Where [h, w, 3], painted in red on white, is coloured."""
-    return named_pixels(portrait[None])[0] >= 0
+    result: Mask = named_pixels(portrait[None])[0] >= 0
+    return result
 
 
 def _overlap(a: Mask, b: Mask) -> float:

@@ -136,9 +136,10 @@ def package(
 
 def scheduler_for(timesteps: TimestepConfig) -> FlowMatchPairScheduler:
     """The schedule that sampling takes from a training's timesteps."""
-    return FlowMatchPairScheduler(
+    result: FlowMatchPairScheduler = FlowMatchPairScheduler(
         shift=timesteps.video_shift, sigma_min=timesteps.sigma_min, extra_one_step=timesteps.extra_one_step
     )
+    return result
 
 
 def _train(

@@ -21,7 +21,8 @@ def open_bank(path: Path, clips: int, *, size: int, num_frames: int, workers: in
             for seed, frames in enumerate(_render(range(clips), size, num_frames, workers)):
                 bank[seed] = frames
             bank.flush()
-    return np.load(path, mmap_mode="r")
+    result: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+    return result
 
 
 def _render(seeds: range, size: int, num_frames: int, workers: int) -> Iterator[NDArray[np.uint8]]:

@@ -110,7 +110,8 @@ def _attention(block: wan.WanAttentionBlock, x: Tensor) -> Tensor:
     q, k, v = F.linear(rows, weight, bias).chunk(3, dim=-1)
     rows = F.scaled_dot_product_attention(q, k, v)
     rows = F.linear(rows, block.proj.weight.flatten(1), block.proj.bias)
-    return x + rows.unflatten(1, (h, w)).movedim(-1, 1).unflatten(0, (b, t)).movedim(1, 2)
+    update: Tensor = rows.unflatten(1, (h, w)).movedim(-1, 1).unflatten(0, (b, t)).movedim(1, 2)
+    return x + update
 
 
 def _down(layer: wan.WanResample, x: Tensor) -> Tensor:
@@ -133,7 +134,8 @@ def _up(layer: wan.WanResample, x: Tensor) -> Tensor:
 def _spatial(resample: nn.Module, x: Tensor) -> Tensor:
     """Apply a picture layer to every frame."""
     b = x.shape[0]
-    return resample(_frames(x)).unflatten(0, (b, -1)).movedim(1, 2)
+    resampled: Tensor = resample(_frames(x)).unflatten(0, (b, -1)).movedim(1, 2)
+    return resampled
 
 
 def _frames(x: Tensor) -> Tensor:

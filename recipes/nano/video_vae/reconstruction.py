@@ -91,7 +91,8 @@ def save_sheet(vae: AutoencoderKLWan, clips: list[WorldClip], path: Path, column
 
 
 def _chroma(rgb: NDArray[np.float32]) -> NDArray[np.float32]:
-    return rgb - rgb.mean(-1, keepdims=True)
+    result: NDArray[np.float32] = rgb - rgb.mean(-1, keepdims=True)
+    return result
 
 
 def _psnr(squared_error: NDArray[np.float32]) -> float:

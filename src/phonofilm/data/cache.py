@@ -177,7 +177,8 @@ def _write(path: Path, tensors: dict[str, Tensor]) -> None:
 def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise InputError(f"{path} is missing; run phonofilm data cache again")
-    return load_file(path)
+    result: dict[str, Tensor] = load_file(path)
+    return result
 
 
 def _remove_all_but(folder: Path, latents: set[str], text: set[str]) -> int:

@@ -95,7 +95,7 @@ class Endpoint:
         answer = self._ask("audio/transcriptions", body, f"multipart/form-data; boundary={boundary}")
         if not isinstance(answer, dict) or not isinstance(answer.get("text"), str):
             raise EndpointError(f"the answer is no transcription: {json.dumps(answer)[:TOLD]}")
-        return answer["text"].strip()
+        return str(answer["text"].strip())
 
     def _ask(self, path: str, body: bytes, kind: str) -> Any:
         headers = {"Content-Type": kind, "Accept": "application/json"}

@@ -117,4 +117,5 @@ def _levels(item: Item, facts: Facts, start: Fraction, seconds: Fraction) -> np.
     size = round(rate * LEVEL_SECONDS)
     padded = np.zeros(count * size)
     padded[: wave.shape[1]] = wave[0, : count * size]
-    return 10 * np.log10(np.square(padded).reshape(count, size).mean(1) + 1e-9)
+    result: np.ndarray = 10 * np.log10(np.square(padded).reshape(count, size).mean(1) + 1e-9)
+    return result

@@ -91,7 +91,7 @@ class _OpCounter(TorchDispatchMode):
     """Sees every ATen operation below autograd."""
 
     def __init__(self, inputs: list[Tensor], weights: Iterable[Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.device = inputs[0].device
         self.flops = 0
         self.float64_tensors = 0

@@ -61,7 +61,7 @@ def _block_linears(tower: Tower, tokens: int, text_tokens: int) -> int:
     d, f = tower.config["dim"], tower.config["ffn_dim"]
     per_token = 4 * d * d + 2 * d * d + 2 * d * f  # self-attention q, k, v, o; text attention q, o; feed-forward
     per_text_token = 2 * d * d  # text attention k, v
-    return len(tower.blocks) * 2 * (tokens * per_token + text_tokens * per_text_token)
+    return int(len(tower.blocks) * 2 * (tokens * per_token + text_tokens * per_text_token))
 
 
 def _embeddings_and_head(tower: Tower, tokens: int, text_tokens: int) -> int:
@@ -70,4 +70,4 @@ def _embeddings_and_head(tower: Tower, tokens: int, text_tokens: int) -> int:
     patches = tokens * (config["in_dim"] * patch * d + d * config["out_dim"] * patch)
     text = text_tokens * (config["text_dim"] * d + d * d)
     time = config["freq_dim"] * d + d * d + d * 6 * d
-    return 2 * (patches + text + time)
+    return int(2 * (patches + text + time))

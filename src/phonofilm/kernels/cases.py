@@ -180,7 +180,8 @@ def _halves_rotated(x: Tensor, weight: Tensor, cos: Tensor, sin: Tensor) -> Tens
     heads = F.rms_norm(x, x.shape[-1:], weight, EPS).float().unflatten(-1, (-1, cos.shape[-1]))
     first, second = heads.chunk(2, dim=-1)
     turned = heads * cos[:, None, :] + torch.cat((-second, first), dim=-1) * sin[:, None, :]
-    return turned.flatten(-2).to(x.dtype)
+    result: Tensor = turned.flatten(-2).to(x.dtype)
+    return result
 
 
 def _in_fp8(x: Tensor) -> Results:

@@ -51,7 +51,7 @@ def launch_norm(
         )
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def norm_row(
     x, update, gate, factor, shift, y, out, out_scale,
     tokens, width, gate_stride, factor_stride, shift_stride, eps,

@@ -90,7 +90,8 @@ def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """
     if x.is_cuda:
         flat = torch._addmm_activation(bias, x.flatten(0, -2), weight.t(), use_gelu=True)
-        return flat.unflatten(0, x.shape[:-1])
+        result: Tensor = flat.unflatten(0, x.shape[:-1])
+        return result
     return F.gelu(F.linear(x, weight, bias), approximate="tanh")
 
 

@@ -28,7 +28,7 @@ def launch_quantize(x: Tensor, values: Tensor, scale: Tensor, *, gelu: bool = Fa
         )
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def quantize_row(x, values, scale, width, GELU: tl.constexpr, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     channel = tl.arange(0, BLOCK)

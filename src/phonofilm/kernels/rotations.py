@@ -56,7 +56,7 @@ def launch_rotate_halves(x: Tensor, weight: Tensor, cos: Tensor, sin: Tensor, ep
         )
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def rotate_pairs_row(
     q, k, q_weight, k_weight, table, q_out, k_out, tokens, width, eps, HEAD: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip
@@ -69,7 +69,7 @@ def rotate_pairs_row(
     norm_and_rotate_pairs(k + row * width, k_weight, k_out + row * width, cosine, sine, width, eps, BLOCK)
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def norm_and_rotate_pairs(x, weight, out, cosine, sine, width, eps, BLOCK: tl.constexpr):
     channel = tl.arange(0, BLOCK)
     inside = channel < width
@@ -81,7 +81,7 @@ def norm_and_rotate_pairs(x, weight, out, cosine, sine, width, eps, BLOCK: tl.co
     tl.store(out + channel, tl.reshape(turned, (BLOCK,)).to(out.dtype.element_ty), mask=inside)
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def rotate_halves_row(
     x, weight, cos, sin, out, tokens, width, eps, HALF: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip

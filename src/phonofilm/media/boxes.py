@@ -21,7 +21,7 @@ class _Field:
     wide: bool
 
     def read(self, data: bytearray) -> int:
-        return struct.unpack_from(">Q" if self.wide else ">I", data, self.offset)[0]
+        return int(struct.unpack_from(">Q" if self.wide else ">I", data, self.offset)[0])
 
     def write(self, data: bytearray, value: int) -> None:
         struct.pack_into(">Q" if self.wide else ">I", data, self.offset, value)

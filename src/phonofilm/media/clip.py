@@ -49,11 +49,11 @@ class Clip:
 
     @property
     def height(self) -> int:
-        return self.frames.shape[1]
+        return int(self.frames.shape[1])
 
     @property
     def width(self) -> int:
-        return self.frames.shape[2]
+        return int(self.frames.shape[2])
 
     @property
     def seconds(self) -> Fraction:

@@ -183,7 +183,8 @@ def _silence_ratio(wave: np.ndarray, rate: int) -> float:
 
     def is_silent(part: np.ndarray) -> np.ndarray:
         power = np.square(part, dtype=np.float64).mean(axis=1).max(axis=0)
-        return power < 10 ** (_SILENCE_DB / 10)
+        result: np.ndarray = power < 10 ** (_SILENCE_DB / 10)
+        return result
 
     return _share(windows, is_silent, max(1, _PART // size))
 

@@ -6,7 +6,7 @@ import math
 import struct
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from phonofilm.media.container import is_mp4_family, picture_stream, sound_stream, start_of
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from av.stream import Stream
 
 
-def copy_sound(source: InputContainer, output: OutputContainer, samples: int) -> Iterator[Packet]:
+def copy_sound(source: InputContainer, output: OutputContainer, samples: int) -> Iterator[Packet[Any]]:
     """The sound's packets from the source's time 0 on; the last one's duration ends it after exactly `samples`."""
     stream = sound_stream(source)
     assert stream is not None
@@ -26,7 +26,7 @@ def copy_sound(source: InputContainer, output: OutputContainer, samples: int) ->
     return _sound_packets(source, stream, target, origin, samples)
 
 
-def copy_picture(source: InputContainer, output: OutputContainer, seconds: Fraction) -> Iterator[Packet]:
+def copy_picture(source: InputContainer, output: OutputContainer, seconds: Fraction) -> Iterator[Packet[Any]]:
     """The picture's packets from its first frame up to `seconds`.
 
     Frames later than that which earlier ones are predicted from stay in; `end_picture_at` (mp4) hides them.
@@ -42,7 +42,7 @@ def copy_picture(source: InputContainer, output: OutputContainer, seconds: Fract
 
 def _sound_packets(
     source: InputContainer, stream: AudioStream, target: AudioStream, origin: Fraction, end: int
-) -> Iterator[Packet]:
+) -> Iterator[Packet[Any]]:
     """Packets timed in samples: one follows the other exactly, unless the source's timestamps show a real hole."""
     rate = stream.codec_context.sample_rate
     expected: int | None = None
@@ -71,14 +71,14 @@ def _sound_packets(
         yield packet
 
 
-def _skipped(packet: Packet) -> tuple[int, int]:
+def _skipped(packet: Packet[Any]) -> tuple[int, int]:
     """The samples that the encoder added at the start and at the end of a packet, which no player shall present."""
     if not packet.has_sidedata("skip_samples"):
         return 0, 0
     return struct.unpack_from("<II", bytes(packet.get_sidedata("skip_samples")))
 
 
-def _discard_at_end(packet: Packet, samples: int) -> None:
+def _discard_at_end(packet: Packet[Any], samples: int) -> None:
     """Mark a packet's last samples as not to be presented; Matroska ends a track with this, mp4 with the duration."""
     from av.packet import PacketSideData, packet_sidedata_type_from_literal
 
@@ -90,11 +90,11 @@ def _discard_at_end(packet: Packet, samples: int) -> None:
 
 def _picture_packets(
     source: InputContainer, stream: Stream, target: Stream, origin: Fraction, seconds: Fraction
-) -> Iterator[Packet]:
+) -> Iterator[Packet[Any]]:
     assert stream.time_base is not None
     shift = round(origin / stream.time_base)
     end = seconds / stream.time_base
-    waiting: list[Packet] = []
+    waiting: list[Packet[Any]] = []
     for packet in source.demux(stream):
         if packet.size == 0 or packet.pts is None or packet.dts is None:
             continue

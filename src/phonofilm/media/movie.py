@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 _MAX_TIMESCALE = 2**31 - 1
 
-Add = Callable[["OutputContainer"], Iterator["Packet"]]
+Add = Callable[["OutputContainer"], Iterator["Packet[Any]"]]
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def _options(clip: Clip, fmt: Format, sound: _Sound | None) -> dict[str, str]:
     return exact | {"movflags": "faststart", "movie_timescale": str(common if common <= _MAX_TIMESCALE else rate)}
 
 
-def _decode_time(packet: Packet) -> Fraction:
+def _decode_time(packet: Packet[Any]) -> Fraction:
     if packet.dts is None or packet.time_base is None:
         raise MediaError("an encoder made a packet without a timestamp")
     return packet.dts * packet.time_base

@@ -47,7 +47,8 @@ def onset_strength(mono: NDArray[np.float64], sampling_rate: int) -> NDArray[np.
     frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop]
     power = np.abs(np.fft.rfft(frames * np.hanning(window), 2 * window)) ** 2 @ band_matrix(sampling_rate, 2 * window)
     level = np.log1p(power / (KNEE * power.max()))
-    return np.maximum(level[LAG_FRAMES:] - level[:-LAG_FRAMES], 0).mean(1)
+    result: NDArray[np.float64] = np.maximum(level[LAG_FRAMES:] - level[:-LAG_FRAMES], 0).mean(1)
+    return result
 
 
 def band_matrix(sampling_rate: int, size: int) -> NDArray[np.float64]:
@@ -55,7 +56,8 @@ def band_matrix(sampling_rate: int, size: int) -> NDArray[np.float64]:
     frequency = np.fft.rfftfreq(size, 1 / sampling_rate)
     edges = np.geomspace(LOWEST_BAND, min(8000.0, sampling_rate / 2), BANDS + 1)
     band = np.searchsorted(edges, frequency, side="right") - 1
-    return (band[:, None] == np.arange(BANDS)).astype(np.float64)
+    result: NDArray[np.float64] = (band[:, None] == np.arange(BANDS)).astype(np.float64)
+    return result
 
 
 def pick_peaks(strength: NDArray[np.float64]) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from phonofilm.errors import InputError
 from phonofilm.geometry import parse_frame_rate
@@ -54,7 +55,7 @@ def read_clip(
 
 
 def _with_sound(
-    picture: DecodedFrames, file: Path | None, sampling_rate: int | None, mono: bool, metadata: dict
+    picture: DecodedFrames, file: Path | None, sampling_rate: int | None, mono: bool, metadata: dict[str, Any]
 ) -> Clip:
     seconds = len(picture.frames) / picture.frame_rate
     sound = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -27,7 +27,7 @@ _BLOCK = 1024
 
 def encode_picture(
     output: OutputContainer, frames: np.ndarray, frame_rate: Fraction, fmt: Format, crf: int
-) -> Iterator[Packet]:
+) -> Iterator[Packet[Any]]:
     """uint8 frames [f, h, w, 3] (even sides) as 4:2:0 BT.709 video, frame i at exactly i / frame_rate."""
     from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
@@ -46,7 +46,7 @@ def encode_picture(
 
 def encode_sound(
     output: OutputContainer, wave: np.ndarray, rate: int, codec: str, sample_format: str
-) -> Iterator[Packet]:
+) -> Iterator[Packet[Any]]:
     """A float waveform [channels, n] at a rate the codec accepts; the last packet's duration ends it exactly at n."""
     if len(wave) not in CHANNELS[codec]:
         accepted = ", ".join(map(str, CHANNELS[codec]))
@@ -62,7 +62,7 @@ def encode_sound(
     return _sound_packets(stream, wave, rate, sample_format)
 
 
-def _picture_packets(stream: VideoStream, frames: np.ndarray, frame_rate: Fraction) -> Iterator[Packet]:
+def _picture_packets(stream: VideoStream, frames: np.ndarray, frame_rate: Fraction) -> Iterator[Packet[Any]]:
     for index, pixels in enumerate(frames):
         for packet in stream.encode(_to_yuv(pixels, index, frame_rate)):
             yield _lasting(packet, 1 / frame_rate)
@@ -70,7 +70,7 @@ def _picture_packets(stream: VideoStream, frames: np.ndarray, frame_rate: Fracti
         yield _lasting(packet, 1 / frame_rate)
 
 
-def _sound_packets(stream: AudioStream, wave: np.ndarray, rate: int, sample_format: str) -> Iterator[Packet]:
+def _sound_packets(stream: AudioStream, wave: np.ndarray, rate: int, sample_format: str) -> Iterator[Packet[Any]]:
     for frame in audio_frames(wave, rate, sample_format.removesuffix("p"), _BLOCK):
         yield from stream.encode(frame)
     yield from stream.encode(None)
@@ -91,7 +91,7 @@ def _to_yuv(pixels: np.ndarray, index: int, frame_rate: Fraction) -> VideoFrame:
     return frame
 
 
-def _lasting(packet: Packet, seconds: Fraction) -> Packet:
+def _lasting(packet: Packet[Any], seconds: Fraction) -> Packet[Any]:
     assert packet.time_base is not None
     packet.duration = round(seconds / packet.time_base)
     return packet

@@ -23,7 +23,7 @@ OOBLECK_POSITION_SCALE = 4.0 / (44100 / 2048)
 class WanAudioModel(Tower):
     """The audio tower in the released layout. Constructor arguments are the keys of its config.json."""
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         dim: int,
@@ -64,7 +64,8 @@ class WanAudioModel(Tower):
 
     def embed(self, latents: Tensor) -> Tensor:
         """latents [b,in_dim,t] -> tokens [b,m,d], m = t / patch."""
-        return self.patch_embedding(latents.to(self.compute_dtype)).transpose(1, 2).contiguous()
+        result: Tensor = self.patch_embedding(latents.to(self.compute_dtype)).transpose(1, 2).contiguous()
+        return result
 
     def rope(self, tokens: int) -> Tensor:
         """Rotations of `tokens` positions: complex64 [m,e/2] on the host.
@@ -83,7 +84,8 @@ class WanAudioModel(Tower):
     def unembed(self, tokens: Tensor, time: Tensor) -> Tensor:
         """tokens [b,m,d], time [b,d] -> velocity [b,out_dim,t]. The head's channels are ordered (patch, c)."""
         patches = self.head(tokens, time).unflatten(-1, (self.patch_size, -1))
-        return patches.flatten(1, 2).transpose(1, 2)
+        result: Tensor = patches.flatten(1, 2).transpose(1, 2)
+        return result
 
     def forward(self, latents: Tensor, timestep: Tensor, text: Tensor) -> Tensor:
         """The tower alone, without picture. latents [b,in_dim,t], timestep [b], text [b,l,text_dim] -> [b,out_dim,t]."""

@@ -48,7 +48,8 @@ class ResidualUnit(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.block(x)
+        result: Tensor = x + self.block(x)
+        return result
 
 
 def residual_units(channels: int) -> list[nn.Module]:
@@ -65,7 +66,8 @@ class EncoderBlock(nn.Module):
         self.block = nn.Sequential(*residual_units(channels), Snake(channels), down)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.block(x)
+        result: Tensor = self.block(x)
+        return result
 
 
 class DecoderBlock(nn.Module):
@@ -80,7 +82,8 @@ class DecoderBlock(nn.Module):
         self.block = nn.Sequential(Snake(channels), up, *residual_units(channels // 2))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.block(x)
+        result: Tensor = self.block(x)
+        return result
 
 
 class Encoder(nn.Module):
@@ -98,7 +101,8 @@ class Encoder(nn.Module):
         )
 
     def forward(self, wave: Tensor) -> Tensor:
-        return self.block(wave)
+        result: Tensor = self.block(wave)
+        return result
 
 
 class Decoder(nn.Module):
@@ -117,7 +121,8 @@ class Decoder(nn.Module):
         )
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.model(z)
+        result: Tensor = self.model(z)
+        return result
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,8 @@ class AudioPosterior:
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         noise = randn_tensor(self.mean.shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype)
-        return self.mean + torch.exp(0.5 * self.logvar) * noise
+        result: Tensor = self.mean + torch.exp(0.5 * self.logvar) * noise
+        return result
 
     def kl(self) -> Tensor:
         """Divergence from the unit Gaussian, averaged over channels and time: [b], in nats per latent number."""
@@ -155,7 +161,7 @@ class DAC(ModelMixin, ConfigMixin):
     how the checkpoint's weights are stored; here they are always plain (`fuse_weight_norm`), and our config says so.
     """
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         encoder_dim: int = 64,
@@ -195,7 +201,7 @@ class DAC(ModelMixin, ConfigMixin):
         """[..., t] -> [..., n * hop_length]: zeros on the right up to the next whole latent."""
         return nn.functional.pad(wave, (0, -wave.shape[-1] % self.hop_length))
 
-    @apply_forward_hook
+    @apply_forward_hook  # type: ignore[untyped-decorator]
     def encode(self, wave: Tensor) -> AudioPosterior:
         """[b, 1, t] -> the posterior over [b, c, ceil(t / hop_length)]. Raises InputError on any other shape."""
         if wave.ndim != 3 or wave.shape[1] != 1 or wave.shape[2] == 0:
@@ -204,12 +210,13 @@ class DAC(ModelMixin, ConfigMixin):
         mean, logvar = moments.chunk(2, dim=1)
         return AudioPosterior(mean, logvar.clamp(-30.0, 20.0))
 
-    @apply_forward_hook
+    @apply_forward_hook  # type: ignore[untyped-decorator]
     def decode(self, z: Tensor) -> Tensor:
         """[b, c, n] -> [b, 1, n * hop_length] in (-1, 1). Raises InputError on any other shape."""
         if z.ndim != 3 or z.shape[1] != self.latent_dim:
             raise InputError(f"audio latents have shape {tuple(z.shape)}; expected [batch, {self.latent_dim}, latents]")
-        return self.decoder(self.post_quant_conv(z))
+        result: Tensor = self.decoder(self.post_quant_conv(z))
+        return result
 
     def forward(self, wave: Tensor, generator: torch.Generator | None = None) -> AudioReconstruction:
         """One training pass: encode, sample the posterior, decode, cut to the input's length."""

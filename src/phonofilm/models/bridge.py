@@ -80,14 +80,17 @@ class CrossAttention(Attention):
         y = quantized_once(y, self.k, self.v)
         q = self._normed_and_rotated(self.q(x), self.norm_q, x_turn)
         k = self._normed_and_rotated(self.k(y), self.norm_k, y_turn)
-        return self.o(self.attend(q, k, self.v(y), self.heads))
+        result: Tensor = self.o(self.attend(q, k, self.v(y), self.heads))
+        return result
 
     def _normed_and_rotated(self, projected: Tensor, norm: nn.RMSNorm, turn: _Turn | None) -> Tensor:
+        if turn is not None and self.fused:
+            rotated: Tensor = ops.norm_rotate_halves(projected, norm.weight, *turn, self.eps)
+            return rotated
+        normed: Tensor = norm(projected)
         if turn is None:
-            return norm(projected)
-        if self.fused:
-            return ops.norm_rotate_halves(projected, norm.weight, *turn, self.eps)
-        return rotate_halves(norm(projected), *turn)
+            return normed
+        return rotate_halves(normed, *turn)
 
 
 class PooledAttention(nn.Module):
@@ -106,7 +109,8 @@ class PooledAttention(nn.Module):
         wq, wk, wv = self.in_proj_weight.chunk(3)
         bq, bk, bv = self.in_proj_bias.chunk(3)
         q = F.linear(query, wq, bq).expand(tokens.shape[0], -1, -1)
-        return self.out_proj(attention(q, F.linear(tokens, wk, bk), F.linear(tokens, wv, bv), self.heads))
+        result: Tensor = self.out_proj(attention(q, F.linear(tokens, wk, bk), F.linear(tokens, wv, bv), self.heads))
+        return result
 
 
 class PerFramePooling(nn.Module):
@@ -120,7 +124,8 @@ class PerFramePooling(nn.Module):
 
     def forward(self, video: Tensor, grid: Grid) -> Tensor:
         frames = video.reshape(video.shape[0] * grid[0], grid[1] * grid[2], -1)
-        return self.layernorm(self.attention(self.probe, frames).reshape(video.shape[0], grid[0], -1))
+        result: Tensor = self.layernorm(self.attention(self.probe, frames).reshape(video.shape[0], grid[0], -1))
+        return result
 
 
 class AdaLayerNorm(nn.Module):
@@ -133,7 +138,8 @@ class AdaLayerNorm(nn.Module):
 
     def forward(self, x: Tensor, pooled: Tensor) -> Tensor:
         scale, shift = self.linear(F.silu(pooled)).chunk(2, dim=-1)
-        return self.norm(x) * (1 + scale) + shift
+        result: Tensor = self.norm(x) * (1 + scale) + shift
+        return result
 
 
 class Conditioner(nn.Module):
@@ -153,11 +159,13 @@ class Conditioner(nn.Module):
             if pooled.shape[1] != x.shape[1]:
                 pooled = F.interpolate(pooled.transpose(1, 2), size=x.shape[1], mode="linear").transpose(1, 2)
             x = self.adaln(x, pooled)
-        return self.inner(x, self._normed(y), x_turn, y_turn)
+        result: Tensor = self.inner(x, self._normed(y), x_turn, y_turn)
+        return result
 
     def _normed(self, y: Tensor) -> Tensor | Fp8Rows:
         if not self.inner.fused:
-            return self.y_norm(y)
+            result: Tensor | Fp8Rows = self.y_norm(y)
+            return result
         weight, bias = self.y_norm.weight[None, None], self.y_norm.bias[None, None]
         return norm_for([self.inner.k, self.inner.v], y, bias, weight, self.y_norm.eps)
 
@@ -168,7 +176,7 @@ class DualTowerConditionalBridge(ModelMixin, ConfigMixin):
     _no_split_modules = ["Conditioner"]  # noqa: RUF012 - diffusers reads a plain list
     _repeated_blocks = ["Conditioner"]  # noqa: RUF012
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         visual_layers: int = 30,

@@ -57,7 +57,8 @@ def multiply_fp8(x: Fp8Rows, weight: Tensor, weight_scale: Tensor, bias: Tensor 
             use_fast_accum=True,
         )
 
-    return _on_the_kernels_stream(product, weight.device).to(x.dtype).unflatten(0, x.values.shape[:-1])
+    result: Tensor = _on_the_kernels_stream(product, weight.device).to(x.dtype).unflatten(0, x.values.shape[:-1])
+    return result
 
 
 def whole_tiles(scale: Tensor) -> Tensor:

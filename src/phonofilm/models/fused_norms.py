@@ -19,7 +19,8 @@ def norm_for(readers: Sequence[nn.Module], x: Tensor, shift: Tensor, factor: Ten
     if multiply_in_fp8(readers, x.device):
         values, scale = ops.norm_affine_fp8(x, shift, factor, eps)
         return Fp8Rows(values, scale, x.dtype)
-    return ops.norm_affine(x, shift, factor, eps)
+    result: Tensor | Fp8Rows = ops.norm_affine(x, shift, factor, eps)
+    return result
 
 
 def residual_norm_for(
@@ -35,4 +36,5 @@ def residual_norm_for(
     if multiply_in_fp8(readers, x.device):
         y, values, scale = ops.residual_norm_fp8(x, update, gate, shift, factor, eps)
         return y, Fp8Rows(values, scale, x.dtype)
-    return ops.residual_norm(x, update, gate, shift, factor, eps)
+    result: tuple[Tensor, Tensor | Fp8Rows] = ops.residual_norm(x, update, gate, shift, factor, eps)
+    return result

@@ -32,7 +32,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, bias: Tensor | None =
     """
     q, k, v = (t.unflatten(-1, (heads, -1)) for t in (q, k, v))
     mask = None if bias is None else bias[:, None, None, :].to(q.dtype)
-    return dispatch_attention_fn(q, k, v, attn_mask=mask).flatten(-2)
+    result: Tensor = dispatch_attention_fn(q, k, v, attn_mask=mask).flatten(-2)
+    return result
 
 
 def timestep_embedding(timesteps: Tensor | Sequence[float], channels: int) -> Tensor:
@@ -89,7 +90,8 @@ class SelfAttention(Attention):
         else:
             q = rotate_pairs(self.norm_q(self.q(x)), rope)
             k = rotate_pairs(self.norm_k(self.k(x)), rope)
-        return self.o(self.attend(q, k, self.v(x), self.heads))
+        result: Tensor = self.o(self.attend(q, k, self.v(x), self.heads))
+        return result
 
 
 class KeysValues(NamedTuple):
@@ -117,7 +119,8 @@ class TextAttention(Attention):
     def forward(self, x: Tensor | Fp8Rows, text: Tensor | KeysValues, bias: Tensor | None = None) -> Tensor:
         q = self.norm_q(self.q(x))
         keys, values = text if isinstance(text, KeysValues) else self.keys_values(text)
-        return self.o(attention(q, keys, values, self.heads, bias))
+        result: Tensor = self.o(attention(q, keys, values, self.heads, bias))
+        return result
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
@@ -192,4 +195,5 @@ class Head(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         shift, scale = (self.modulation.to(time.dtype) + time[:, None, :]).chunk(2, 1)
-        return self.head(modulate(self.norm(x), shift, scale))
+        result: Tensor = self.head(modulate(self.norm(x), shift, scale))
+        return result

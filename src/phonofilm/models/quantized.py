@@ -92,7 +92,8 @@ class QuantizedLinear(FusibleModule):
 
     def in_fp8(self, x: Tensor) -> Tensor:
         """x [..,i] quantised row by row, times the weight as it is stored: [..,o], in x's dtype."""
-        return self(quantize_activations(x, fused=self.fused))
+        result: Tensor = self(quantize_activations(x, fused=self.fused))
+        return result
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> QuantizedLinear:
         """Moves everything, converts the bias alone: another dtype would spoil the stored values."""
@@ -102,7 +103,7 @@ class QuantizedLinear(FusibleModule):
             stored = tensor is self.weight or tensor is self.weight_scale
             return tensor.to(changed.device) if stored and changed.dtype != tensor.dtype else changed
 
-        super()._apply(keeping_type, recurse)
+        super()._apply(keeping_type, recurse)  # type: ignore[no-untyped-call]
         return self
 
     def extra_repr(self) -> str:
@@ -249,7 +250,8 @@ def _nf4_values(packed: Tensor, scale: Tensor, shape: tuple[int, int], dtype: to
         quant_type="nf4",
         dtype=dtype,
     )
-    return library.dequantize_4bit(whole[:, None], state).flatten()[: math.prod(shape)].reshape(shape)
+    result: Tensor = library.dequantize_4bit(whole[:, None], state).flatten()[: math.prod(shape)].reshape(shape)
+    return result
 
 
 def _bitsandbytes() -> Any:

@@ -22,7 +22,8 @@ def rope_table(positions: np.ndarray, channels: int, theta: float = ROPE_THETA) 
     """
     frequencies = theta ** (-np.arange(0, channels, 2, dtype=np.float64) / channels)
     phase = np.asarray(positions, dtype=np.float64)[:, None] * frequencies[None, :]
-    return np.exp(1j * phase).astype(np.complex64)
+    result: np.ndarray = np.exp(1j * phase).astype(np.complex64)
+    return result
 
 
 def rotate_pairs(x: Tensor, table: Tensor) -> Tensor:
@@ -51,7 +52,7 @@ def rotate_halves(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """
     if torch.compiler.is_compiling():  # which fuses plain arithmetic, and differentiates it
         return _halves_rotated(x, cos, sin)
-    rotated: Tensor = _RotateHalves.apply(x, cos, sin)
+    rotated: Tensor = _RotateHalves.apply(x, cos, sin)  # type: ignore[no-untyped-call]
     return rotated
 
 

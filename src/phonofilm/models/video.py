@@ -19,7 +19,7 @@ Grid = tuple[int, int, int]
 class WanModel(Tower):
     """A video expert in the released layout. Constructor arguments are the keys of its config.json."""
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         dim: int,

@@ -19,19 +19,19 @@ from phonofilm.parallel.mesh import MeshAxis
 
 def all_gather(ours: Tensor, axis: MeshAxis) -> Tensor:
     """Everyone's tensor of one shape, in rank order: [...] -> [size,...]."""
-    gathered: Tensor = _AllGather.apply(ours, axis)
+    gathered: Tensor = _AllGather.apply(ours, axis)  # type: ignore[no-untyped-call]
     return gathered
 
 
 def all_to_all(rows: Tensor, sent: Sequence[int], received: Sequence[int], axis: MeshAxis) -> Tensor:
     """Runs of rows of `sent` lengths go to the ranks of `axis`, and runs of `received` lengths come from them."""
-    received_rows: Tensor = _AllToAll.apply(rows, list(sent), list(received), axis)
+    received_rows: Tensor = _AllToAll.apply(rows, list(sent), list(received), axis)  # type: ignore[no-untyped-call]
     return received_rows
 
 
 def copy_of_first(x: Tensor, axis: MeshAxis) -> Tensor:
     """The copy of the first rank of `axis`."""
-    copy: Tensor = _CopyOfFirst.apply(x, axis)
+    copy: Tensor = _CopyOfFirst.apply(x, axis)  # type: ignore[no-untyped-call]
     return copy
 
 

@@ -121,7 +121,8 @@ def launch(world: int, work: Callable[..., RankResult], *args: Any) -> RankResul
                 sender.close()
                 ranks.append(process)
                 receivers.append(receiver)
-            return _collect(ranks, receivers)
+            result: RankResult = _collect(ranks, receivers)
+            return result
         finally:
             _end(ranks)
 

@@ -25,7 +25,7 @@ from phonofilm.parallel.mesh import MeshAxis
 
 def attend_distributed_keys(q: Tensor, k: Tensor, v: Tensor, heads: int, axis: MeshAxis) -> Tensor:
     """q [b,n,d], alike on every rank, to everyone's k, v [b,m,d] -> [b,n,d], alike on every rank. Only results travel."""
-    out: Tensor = _DistributedKeys.apply(q, k, v, heads, axis)
+    out: Tensor = _DistributedKeys.apply(q, k, v, heads, axis)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -34,7 +34,7 @@ def ring_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, axis: MeshAxis, 
 
     Keys and values go round; each turn attends to those that are here while the next are on their way.
     """
-    out: Tensor = _Ring.apply(q, k, v, heads, axis, list(lengths))
+    out: Tensor = _Ring.apply(q, k, v, heads, axis, list(lengths))  # type: ignore[no-untyped-call]
     return out
 
 

@@ -101,4 +101,5 @@ class SequenceShard:
         axis, sizes = self.mesh.ulysses, self._group_sizes(self.mesh.ring.rank)
         here = sizes[axis.rank]
         received = collectives.all_to_all(out.transpose(0, 1), sizes, [here] * axis.size, axis)
-        return received.unflatten(0, (axis.size, here)).permute(2, 1, 0, 3).flatten(-2)
+        result: Tensor = received.unflatten(0, (axis.size, here)).permute(2, 1, 0, 3).flatten(-2)
+        return result

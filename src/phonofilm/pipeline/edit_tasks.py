@@ -185,12 +185,14 @@ def _fitted(frames: np.ndarray, geometry: ClipGeometry) -> np.ndarray:
 
 def _covering(frames: np.ndarray, num_frames: int) -> np.ndarray:
     """`frames` drawn out to `num_frames` by standing still on the last one."""
-    return np.concatenate([frames, np.repeat(frames[-1:], num_frames - len(frames), axis=0)])
+    drawn_out: np.ndarray = np.concatenate([frames, np.repeat(frames[-1:], num_frames - len(frames), axis=0)])
+    return drawn_out
 
 
 def _model_sound(audio: np.ndarray, rate: int, geometry: ClipGeometry) -> np.ndarray:
     """[channels, n] at `rate` -> mono float32 [n'] at the model's rate."""
-    return resample(audio.mean(axis=0, keepdims=True, dtype=np.float32), rate, geometry.sampling_rate)[0]
+    mono: np.ndarray = resample(audio.mean(axis=0, keepdims=True, dtype=np.float32), rate, geometry.sampling_rate)[0]
+    return mono
 
 
 def _crossfade(before: Tensor, after: Tensor, start: int, end: int) -> Tensor:

@@ -47,7 +47,7 @@ class MovaPipeline(PretrainedMethods, LoraMethods, DiffusionPipeline):
     _optional_components = ["video_dit", "video_dit_2", "text_encoder", "tokenizer"]  # noqa: RUF012 - diffusers reads a list
     _callback_tensor_inputs = ["latents", "audio_latents"]  # noqa: RUF012
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         video_vae: Any,

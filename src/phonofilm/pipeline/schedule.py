@@ -45,7 +45,7 @@ class FlowMatchPairScheduler(SchedulerMixin, ConfigMixin):
 
     order = 1
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         num_inference_steps: int = 100,
@@ -89,7 +89,8 @@ class FlowMatchPairScheduler(SchedulerMixin, ConfigMixin):
     def pairs(self, steps: int, video_shift: float | None = None, audio_shift: float | None = None) -> Tensor:
         """Timesteps of a run: float32 [steps, 2], video then audio, each with its own shift."""
         columns = [self.sigmas(steps, shift) for shift in (video_shift, audio_shift)]
-        return torch.stack(columns, dim=1) * self.config["num_train_timesteps"]
+        result: Tensor = torch.stack(columns, dim=1) * self.config["num_train_timesteps"]
+        return result
 
     def sigma_of(self, timestep: float | Tensor) -> Tensor:
         """The sigma of the table's entry nearest to `timestep`: a float32 scalar."""

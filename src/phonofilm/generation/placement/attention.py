@@ -77,7 +77,7 @@ def _measured(tokens: int, heads: int, width: int, dtype: torch.dtype, device: t
                 dispatch_attention_fn(q, k, v)
             end.record()
         end.synchronize()
-        return start.elapsed_time(end) / 1e3 / RUNS
+        return float(start.elapsed_time(end) / 1e3 / RUNS)
 
     installed = [name for name, missing in attention_backends().items() if missing is None]
     return measure([name for name in installed if not any(part in name for part in NOT_TRIED)], run)
@@ -122,7 +122,7 @@ def attention_backend_name(name: str, device: torch.device, dtype: torch.dtype) 
             dispatch_attention_fn(probe, probe, probe, attn_mask=mask)
     except (RuntimeError, ValueError, TypeError, ImportError, AssertionError) as error:
         raise InputError(f"attention backend {name} does not work on {device} in {dtype}: {error}") from error
-    return backend
+    return str(backend)
 
 
 @contextmanager

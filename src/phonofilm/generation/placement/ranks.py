@@ -49,7 +49,8 @@ def on_ranks(several: ParallelConfig, device: str, work: Callable[..., Result], 
     if rank is None:
         # The last one's device: if it is there, all are.
         device_of(Rank(several.gpus - 1, several.gpus, several.gpus - 1, ""), device)
-        return launch(several.gpus, _as_rank, several, device, work, *arguments)
+        result: Result = launch(several.gpus, _as_rank, several, device, work, *arguments)
+        return result
     if several.gpus not in (1, rank.world):
         raise InputError(f"{several.gpus} devices were asked for, and {rank.world} ranks were started; leave gpus out")
     return _as_rank(rank, several, device, work, *arguments)

@@ -29,7 +29,8 @@ def render_face(rng: np.random.Generator, stage: Stage) -> Scene:
             level * synthesis.gates(times, [start], [length], 0.04, 0.07)
             for start, length, level in zip(starts, lengths, levels, strict=True)
         ]
-        return np.max(parts, axis=0)
+        result: np.ndarray = np.max(parts, axis=0)
+        return result
 
     tint = palette.COLOURS[colour]
     x, y = 0.5 + float(rng.uniform(-0.06, 0.06)), 0.55

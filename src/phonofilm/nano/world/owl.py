@@ -48,7 +48,8 @@ def portrait(x: float, size: int, lift: float) -> Array:
     """[size, size, 3] in 0..255: a red owl on white around `x`, its wings down (lift 0) or up (1), for readers."""
     picture = Canvas(np.full((size, size, 3), 255, np.float32))
     _draw(picture, x, palette.COLOURS["red"], np.full(1, lift, np.float32))
-    return picture.frames[0]
+    result: Array = picture.frames[0]
+    return result
 
 
 def _draw(picture: Canvas, x: float, tint: Colour, lift: Array) -> None:

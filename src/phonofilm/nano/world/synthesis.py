@@ -85,7 +85,8 @@ def voice(stage: Stage, vowel: str, pitch: Array, envelope: Array) -> Array:
     table = (gain[:, None] * np.sin(2 * np.pi * harmonics[:, None] * table_phase + offsets[:, None])).sum(0)
     table /= np.abs(table).max()
     cycles = np.cumsum(pitch.astype(np.float64)) / stage.sampling_rate
-    return (FULL_SCALE * envelope * np.interp(cycles % 1, table_phase, table, period=1.0)).astype(np.float32)
+    result: Array = (FULL_SCALE * envelope * np.interp(cycles % 1, table_phase, table, period=1.0)).astype(np.float32)
+    return result
 
 
 def gates(times: Array, starts: Sequence[float], lengths: Sequence[float], attack: float, release: float) -> Array:

@@ -54,7 +54,7 @@ class LiveBytes(TorchDispatchMode):
     """Notes the storages that operations make, forward and backward, until they die."""
 
     def __init__(self, device: torch.device) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.device = device
         self.peak = 0
         self._alive: dict[int, tuple[StorageWeakRef, int]] = {}

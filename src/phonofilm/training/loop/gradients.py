@@ -62,7 +62,8 @@ def clip_gradients(parameters: Iterable[nn.Parameter], limit: float, accelerator
     if not any(map(is_sharded, parameters)):
         norm = accelerator.clip_grad_norm_(parameters, limit)
         assert norm is not None
-        return norm
+        result: Tensor = norm
+        return result
     whole = [p.grad for p in parameters if p.grad is not None and not is_sharded(p.grad)]
     square = _square(cut, accelerator.device)
     distributed.all_reduce(square)

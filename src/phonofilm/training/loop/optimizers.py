@@ -65,25 +65,27 @@ def build_optimizers(
 
 def _plain(groups: list[dict[str, object]], config: OptimizerConfig) -> torch.optim.Optimizer:
     """The optimizer of that name. Raises MissingExtraError when its library is not installed."""
+    optimizer: torch.optim.Optimizer
     match config.name:
         case "adamw" | "muon":
-            return torch.optim.AdamW(groups, betas=config.betas, eps=config.eps, fused=True)
+            optimizer = torch.optim.AdamW(groups, betas=config.betas, eps=config.eps, fused=True)
         case "adafactor":
             from transformers.optimization import Adafactor
 
-            return Adafactor(groups, relative_step=False, scale_parameter=False, warmup_init=False)
+            optimizer = Adafactor(groups, relative_step=False, scale_parameter=False, warmup_init=False)
         case "adamw8bit":
             try:
                 from bitsandbytes.optim import AdamW8bit
             except ImportError as error:
                 raise MissingExtraError("bitsandbytes", "optimizers") from error
-            return AdamW8bit(groups, betas=config.betas, eps=config.eps)
+            optimizer = AdamW8bit(groups, betas=config.betas, eps=config.eps)
         case "prodigy":
             try:
                 from prodigyopt import Prodigy
             except ImportError as error:
                 raise MissingExtraError("prodigyopt", "optimizers") from error
-            return Prodigy(groups, betas=config.betas, eps=config.eps)
+            optimizer = Prodigy(groups, betas=config.betas, eps=config.eps)
+    return optimizer
 
 
 def set_rate(optimizers: Iterable[torch.optim.Optimizer], factor: float) -> None:

@@ -71,6 +71,7 @@ def bfloat16_products(model: nn.Module) -> Iterator[None]:
 
 def _rounded(linear: nn.Linear) -> Any:
     def forward(x: Tensor) -> Tensor:
-        return _RoundedLinear.apply(x, linear.weight, linear.bias)
+        result: Tensor = _RoundedLinear.apply(x, linear.weight, linear.bias)  # type: ignore[no-untyped-call]
+        return result
 
     return forward

@@ -125,7 +125,7 @@ class SampleHook:
 
     def _pipeline(self, device: torch.device) -> MovaPipeline:
         high, low, studio = self.model.high, self.model.low, self.studio
-        pipe = TrainingPipeline(
+        pipe: MovaPipeline = TrainingPipeline(
             video_vae=studio.video_vae,
             audio_vae=studio.audio_vae,
             text_encoder=self.model.text,
@@ -139,7 +139,7 @@ class SampleHook:
             defaults=dict(studio.defaults),
         )
         pipe.device_of_training = device
-        pipe.engine = self.forwards
+        pipe.engine = _TrainingEngine(self)
         pipe.set_progress_bar_config(disable=True)
         return pipe
 
@@ -156,6 +156,21 @@ class SampleHook:
         places = self.model.places(denoiser, inputs.video_latents, inputs.audio_latents, inputs.frame_rate)
         here = replace(inputs, positions=places)
         return [forward_one(denoiser, here, conditioning) for conditioning in conditionings]
+
+
+class _TrainingEngine:
+    """The forwards of training as a pipeline's engine."""
+
+    def __init__(self, training: SampleHook) -> None:
+        self._training = training
+
+    def __call__(
+        self, expert: ExpertName, inputs: StepInputs, conditionings: Sequence[Conditioning], following: ExpertName
+    ) -> list[JointOutput]:
+        return self._training.forwards(expert, inputs, conditionings, following)
+
+    def release(self, expert: ExpertName) -> None:
+        """Training needs both experts."""
 
 
 @contextmanager

@@ -39,7 +39,8 @@ def sigma_table(config: TimestepConfig, shift: float) -> Tensor:
     scheduler = FlowMatchPairScheduler(
         num_train_timesteps=config.train_steps, sigma_min=config.sigma_min, extra_one_step=config.extra_one_step
     )
-    return scheduler.sigmas(config.train_steps, shift)
+    result: Tensor = scheduler.sigmas(config.train_steps, shift)
+    return result
 
 
 def expert_positions(config: TimestepConfig, expert: Expert) -> tuple[float, float]:
