@@ -211,6 +211,12 @@ def captions(*texts: str | None) -> list[list[str]]:
     return [[finding.kind for finding in about] for about in caption_findings(items)]
 
 
+def test_a_picture_that_changes_once_is_not_frozen(tmp_path: Path) -> None:
+    frames = scene()[:1].repeat(240, 0)
+    frames[120, 8:12, 8:12] = 255
+    assert kinds(saved(clip(frames, noise(seconds=10)), tmp_path)) == []
+
+
 def test_captions_missing_and_empty(tmp_path: Path) -> None:
     assert captions(None, "", "a ball") == [["caption_missing"], ["caption_empty"], []]
     assert kinds(saved(clip(), tmp_path), None) == [("error", "caption_missing")]
