@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from phonofilm.parallel.ranks import launch
+from phonofilm.parallel.launcher import launch
 from tests.gpu.rank_work import reduce_alone, share_a_step
 
 

@@ -20,12 +20,12 @@ from phonofilm.models.bridge import DualTowerConditionalBridge
 from phonofilm.models.joint import JointDenoiser, JointOutput
 from phonofilm.models.shared_forward import Conditioning, StepInputs, forward_one
 from phonofilm.models.video import Grid, WanModel
-from phonofilm.parallel import ranks
+from phonofilm.parallel import launcher
 from phonofilm.parallel.degrees import Degrees
+from phonofilm.parallel.launcher import Rank, broadcast_number, process_group
 from phonofilm.parallel.mesh import Mesh, make_mesh
 from phonofilm.parallel.parallel_decoder import ParallelDecoder, assist_decoding
 from phonofilm.parallel.parallel_engine import ParallelEngine
-from phonofilm.parallel.ranks import Rank, broadcast_number, process_group
 from phonofilm.parallel.sequence_denoiser import shard_sequence
 from phonofilm.parallel.sequence_shard import SequenceShard
 from phonofilm.parallel.sharded_weights import ShardedWeights
@@ -238,7 +238,7 @@ def one_is_killed(rank: Rank) -> None:
 
 def one_hangs(rank: Rank) -> None:
     """Rank 1 does not come to the exchange, and does not end; nobody waits long here."""
-    ranks.PATIENCE = timedelta(seconds=5)
+    launcher.PATIENCE = timedelta(seconds=5)
     with process_group(rank, CPU):
         dist.barrier()
         if rank.number == 1:

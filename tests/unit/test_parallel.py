@@ -10,8 +10,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from phonofilm.errors import InputError
 from phonofilm.models.layers import attention
 from phonofilm.parallel.degrees import Degrees, choose_degrees
+from phonofilm.parallel.launcher import Rank, RankError, device_of, launch, launcher_rank
 from phonofilm.parallel.lse_merge import merge_partials, partial_attention, partial_attention_gradients
-from phonofilm.parallel.ranks import Rank, RankError, device_of, launch, launcher_rank
 from phonofilm.parallel.shard_ranges import ShardRanges
 
 

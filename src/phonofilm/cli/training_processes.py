@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from phonofilm.errors import InputError
-from phonofilm.parallel.ranks import launcher_rank
+from phonofilm.parallel.launcher import launcher_rank
 
 
 def are_to_be_started(gpus: int) -> bool:

@@ -25,8 +25,8 @@ from phonofilm.generation.placement.offload import resolve_placement
 from phonofilm.generation.placement.threads import at_most_one_thread
 from phonofilm.generation.report import Message, OnProgress, SamplingStarted, StageStarted, StepDone, emit, silent
 from phonofilm.generation.summary import memory_warning, plan_line
+from phonofilm.parallel.launcher import RankError
 from phonofilm.parallel.parallel_session import ParallelSession
-from phonofilm.parallel.ranks import RankError
 from phonofilm.pipeline.decode import MovaPipelineOutput
 from phonofilm.pipeline.mova import MovaPipeline
 from phonofilm.pipeline.stepcache import NO_CACHE

@@ -14,10 +14,10 @@ from phonofilm.errors import InputError
 from phonofilm.models.joint import JointDenoiser
 from phonofilm.models.video import WanModel
 from phonofilm.parallel.degrees import choose_degrees
+from phonofilm.parallel.launcher import Rank, broadcast_number
 from phonofilm.parallel.mesh import Mesh, make_mesh
 from phonofilm.parallel.parallel_decoder import ParallelDecoder, assist_decoding
 from phonofilm.parallel.parallel_engine import ParallelEngine
-from phonofilm.parallel.ranks import Rank, broadcast_number
 from phonofilm.parallel.sequence_denoiser import shard_sequence
 from phonofilm.parallel.sequence_shard import SequenceShard
 from phonofilm.parallel.sharded_weights import ShardedWeights
@@ -41,7 +41,7 @@ class ParallelConfig:
 
 @dataclass
 class ParallelSession:
-    """This process as one of the ranks that make the same clips. Inside `ranks.process_group` only."""
+    """This process as one of the ranks that make the same clips. Inside `launcher.process_group` only."""
 
     rank: Rank
     device: torch.device

@@ -5,7 +5,9 @@ Whole tensors pass through here unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 from torch import Tensor
 from torch.distributed.tensor import DTensor
@@ -29,3 +31,11 @@ def local_part(tensor: Tensor) -> Tensor:
 def local_nbytes(tensors: Iterable[Tensor]) -> int:
     """Bytes that this process holds of them."""
     return sum(part.numel() * part.element_size() for part in map(local_part, tensors))
+
+
+@contextmanager
+def without_view_warnings() -> Iterator[None]:
+    """A block in which FSDP does not warn of outputs that are views, lest they are changed in place: no layer's is."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
+        yield

@@ -26,7 +26,7 @@ from phonofilm.models.joint import JointDenoiser
 from phonofilm.models.layout import CheckpointLayout, read_layout
 from phonofilm.models.loading import load_components
 from phonofilm.models.quantized import format_of, quantize_network
-from phonofilm.parallel.ranks import RankError
+from phonofilm.parallel.launcher import RankError
 from phonofilm.pipeline.request import Defaults
 from phonofilm.training.checkpointing.run_folder import (
     checkpoint_folders,

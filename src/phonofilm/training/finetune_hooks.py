@@ -59,14 +59,14 @@ def finetune_dry_run(task: FinetuneTask, trainer: Trainer, clock: Callable[[], f
 
 
 def _cases(task: FinetuneTask, trainer: Trainer) -> dict[str, MicroBatchKind]:
-    """The first turn of each bucket, and the share of micro-batches that are of it."""
+    """The first batch index of each bucket, and the share of micro-batches that are of it."""
     size, first = task.config.batch_size, trainer.batch_index(0)
     shares = {name: sum(entry.weight for entry in rows) for name, rows in task.clips.buckets.items()}
     found: dict[str, MicroBatchKind] = {}
     for step in range(task.config.max_steps or len(task.clips) * 100):
-        turn = replace(first, step=step)
-        name = task.clips.bucket_at(turn.first_draw(size) // size, size)
-        found.setdefault(name, MicroBatchKind(turn, shares[name]))
+        index = replace(first, step=step)
+        name = task.clips.bucket_at(index.first_draw(size) // size, size)
+        found.setdefault(name, MicroBatchKind(index, shares[name]))
         if len(found) == len(shares):
             break
     return found

@@ -10,8 +10,8 @@ import torch
 from phonofilm.errors import InputError
 from phonofilm.generation.placement.hardware import HardwareOptions
 from phonofilm.generation.placement.threads import threads
+from phonofilm.parallel.launcher import Rank, device_of, launch, launcher_rank, process_group
 from phonofilm.parallel.parallel_session import ParallelConfig, ParallelSession
-from phonofilm.parallel.ranks import Rank, device_of, launch, launcher_rank, process_group
 
 Result = TypeVar("Result")
 

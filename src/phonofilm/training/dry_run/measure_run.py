@@ -32,14 +32,14 @@ from phonofilm.training.loop.validation import ValidationLoss
 from phonofilm.training.task.interface import BatchIndex, Hook
 from phonofilm.training.task.joint_task import JointModel
 
-REPEATS = 3
+MEASUREMENTS = 3
 
 
 @dataclass(frozen=True)
 class MicroBatchKind:
-    """One kind of micro-batch, such as a bucket: a turn that draws one, and how often they come, relatively."""
+    """One kind of micro-batch, such as a bucket: a batch index that draws one, and how often they come, relatively."""
 
-    turn: BatchIndex
+    index: BatchIndex
     share: float = 1.0
 
 
@@ -66,7 +66,7 @@ def estimate_run(
     watch = _Stopwatch(trainer.accelerator.device, clock)
     with trainer.undisturbed(), trainer.arithmetic():
         average = _average_seconds(trainer, watch)
-        updates = {name: _update(trainer, model, case.turn, watch) for name, case in cases.items()}
+        updates = {name: _update(trainer, model, case.index, watch) for name, case in cases.items()}
         switch = 0.0 if switching is None else watch(switching.there_and_back) / 2 * switching.per_update
         looks = [_look(hook, model, watch) for hook in trainer.hooks if hook.every]
     gc.collect()
@@ -94,7 +94,7 @@ class _Stopwatch:
     device: torch.device
     clock: Callable[[], float]
 
-    def __call__(self, call: Callable[[], object], repeats: int = REPEATS) -> float:
+    def __call__(self, call: Callable[[], object], repeats: int = MEASUREMENTS) -> float:
         """The median of a few calls."""
         return statistics.median(self._once(call) for _ in range(repeats))
 
@@ -116,13 +116,13 @@ class _Found:
     state_per_weight: float
 
 
-def _update(trainer: Trainer, model: JointModel, turn: BatchIndex, watch: _Stopwatch) -> UpdateCost:
+def _update(trainer: Trainer, model: JointModel, index: BatchIndex, watch: _Stopwatch) -> UpdateCost:
     """Time and memory of a micro-step and of the optimizer at full depth, from those at `depths_to_measure`."""
     full = depth_of(model.high)
     found = {}
     for depth in depths_to_measure(full):
         with truncated(model, depth):
-            found[depth] = _update_at_depth(trainer, model, turn, watch)
+            found[depth] = _update_at_depth(trainer, model, index, watch)
     micro, step, peak = (
         fit_depth({depth: getattr(at, name) for depth, at in found.items()}).at(full)
         for name in ("micro", "step", "peak")
@@ -130,12 +130,12 @@ def _update(trainer: Trainer, model: JointModel, turn: BatchIndex, watch: _Stopw
     return UpdateCost(micro, step, int(peak), max(at.state_per_weight for at in found.values()))
 
 
-def _update_at_depth(trainer: Trainer, model: JointModel, turn: BatchIndex, watch: _Stopwatch) -> _Found:
+def _update_at_depth(trainer: Trainer, model: JointModel, index: BatchIndex, watch: _Stopwatch) -> _Found:
     optimizers = build_optimizers(trainer.parameters.items(), trainer.config.optimizer, trainer.task.rate_scales())
 
     def backward() -> None:
         with torch.enable_grad(), trainer.accelerator.autocast():
-            total = trainer.task.loss(model, turn).total
+            total = trainer.task.loss(model, index).total
         total.backward()
 
     def clip_and_step() -> None:
@@ -154,7 +154,7 @@ def _update_at_depth(trainer: Trainer, model: JointModel, turn: BatchIndex, watc
         _clear_gradients(trainer)
     kept = _gradient_bytes(trainer)
     with peak_of(watch.device) as peak:
-        for _ in range(REPEATS):  # what a heap keeps of one update is not always what the next one can use
+        for _ in range(MEASUREMENTS):  # what a heap keeps of one update is not always what the next one can use
             if trainer.config.accumulate == 1:
                 _clear_gradients(trainer)
             backward()
@@ -197,7 +197,7 @@ def _samples(hook: SampleHook, model: JointModel, watch: _Stopwatch) -> HookCost
     with tempfile.TemporaryDirectory() as folder:
 
         def make(by: SampleHook) -> None:
-            by.write(by.make(preview, {}, num_inference_steps=REPEATS), preview, Path(folder))
+            by.write(by.make(preview, {}, num_inference_steps=MEASUREMENTS), preview, Path(folder))
 
         with truncated(model, Depth(1)), peak_of(watch.device) as peak:
             make(hook)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator, PartialState
+from accelerate.utils import AutocastKwargs
 from torch import distributed
 
 from phonofilm.training.config.training_config import LoopConfig
@@ -35,6 +36,13 @@ def on_cpu(config: LoopConfig) -> bool:
 def join_processes(config: LoopConfig) -> PartialState:
     """This process among those that train together."""
     return PartialState(cpu=on_cpu(config), timeout=PROCESS_TIMEOUT)
+
+
+def make_accelerator(config: LoopConfig, mixed_precision: str) -> Accelerator:
+    """This process's device, autocast and gradient scaler."""
+    # A cache would keep what is cast of every layer until the forward ends, of layers that are gone by then too.
+    uncached = AutocastKwargs(cache_enabled=False)
+    return Accelerator(cpu=on_cpu(config), mixed_precision=mixed_precision, kwargs_handlers=[uncached])
 
 
 def agree_on_requests(accelerator: Accelerator, folder: Path, elapsed: float, stop: StopRequest) -> StopRequests:

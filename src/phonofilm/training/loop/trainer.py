@@ -5,19 +5,18 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
-from accelerate import Accelerator
-from accelerate.utils import AutocastKwargs, broadcast_object_list
+from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
 from phonofilm.errors import PhonofilmError
-from phonofilm.parallel.sharded_tensors import any_sharded
+from phonofilm.parallel.sharded_tensors import any_sharded, without_view_warnings
 from phonofilm.training.checkpointing.checkpointer import Checkpointer, RunTensors
 from phonofilm.training.checkpointing.run_folder import latest_checkpoint, refuse_second_start, sweep_checkpoints
 from phonofilm.training.checkpointing.run_lock import run_lock
@@ -38,7 +37,7 @@ from phonofilm.training.loop.processes import (
     agree_on_requests,
     clear_requests,
     join_processes,
-    on_cpu,
+    make_accelerator,
 )
 from phonofilm.training.loop.run_log import NOTICE
 from phonofilm.training.loop.signals import StopRequest, stop_on_signals
@@ -76,11 +75,8 @@ class Trainer:
         self._agreed = 0.0
         self._since: float | None = None
         precision = resolve_precision(config.precision, join_processes(config).device)
-        # A cache would keep what is cast of every layer until the forward ends, of layers that are gone by then too.
-        uncached = AutocastKwargs(cache_enabled=False)
         self._rounded = precision == "bf16-products"
-        mixed = "no" if self._rounded else precision
-        self.accelerator = Accelerator(cpu=on_cpu(config), mixed_precision=mixed, kwargs_handlers=[uncached])
+        self.accelerator = make_accelerator(config, "no" if self._rounded else precision)
         task.prepare(self.accelerator.device)
         self.parameters = {name: p for name, p in task.model.named_parameters() if p.requires_grad}
         optimizers = build_optimizers(self.parameters.items(), config.optimizer, task.rate_scales())
@@ -259,9 +255,11 @@ class Trainer:
         for modality in sorted(self.halted - before):
             logger.log(NOTICE, "update %d: %s no longer gets better and stops learning", self.step, modality)
 
-    def arithmetic(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def arithmetic(self) -> Iterator[None]:
         """A block in which the model multiplies as the config's precision says, where autocast does not see to it."""
-        return bfloat16_products(self.task.model) if self._rounded else nullcontext()
+        with without_view_warnings(), bfloat16_products(self.task.model) if self._rounded else nullcontext():
+            yield
 
     def undisturbed(self) -> AbstractContextManager[None]:
         """A block in which the averaged weights are in place, and which leaves no trace."""

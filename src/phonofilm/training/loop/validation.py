@@ -19,7 +19,7 @@ from phonofilm.training.task.latent_dataset import LatentDataset, TokenPrompts
 from phonofilm.training.task.objective import add_noise, velocity, with_condition
 from phonofilm.training.task.timesteps import Expert
 
-TRACKS = ("video", "audio")
+VALIDATED_TRACKS = ("video", "audio")
 SIGMAS = (0.1, 0.3, 0.5, 0.7, 0.9, 0.97)
 # The clips to score, on a device, in batches of one size each; the same at every call.
 Batches = Callable[[torch.device], Iterator[Batch]]
@@ -61,12 +61,12 @@ class ValidationLoss:
         for place, suffix in enumerate(("", "/no_bridge")):
             means = torch.stack([errors[place] for errors in found.values()]).nanmean(0)
             values |= _known(
-                {f"val/{track}{suffix}": value for track, value in zip(TRACKS, means.tolist(), strict=True)}
+                {f"val/{track}{suffix}": value for track, value in zip(VALIDATED_TRACKS, means.tolist(), strict=True)}
             )
         both = [values[name] for name in ("val/video", "val/audio") if name in values]
         values["val/mean"] = sum(both) / len(both)
         for sigma in self.sigmas:
-            names = (f"val/{self._expert(sigma)}/{track}/{sigma}" for track in TRACKS)
+            names = (f"val/{self._expert(sigma)}/{track}/{sigma}" for track in VALIDATED_TRACKS)
             values |= _known(dict(zip(names, found[sigma][0].tolist(), strict=True)))
         return values
 

@@ -16,7 +16,7 @@ from phonofilm.lora.writing import save_lora
 from phonofilm.models.layout import CheckpointLayout
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler
 from phonofilm.training.checkpointing.digest import digest
-from phonofilm.training.checkpointing.export import TrainedNetwork, WithoutPrefix, export_checkpoint
+from phonofilm.training.checkpointing.export_checkpoint import TrainedNetwork, WithoutPrefix, export_checkpoint
 from phonofilm.training.checkpointing.snapshot import Snapshot
 from phonofilm.training.config.finetune_config import FinetuneConfig, Part, as_plain
 from phonofilm.training.config.training_config import ObjectiveConfig
@@ -76,19 +76,19 @@ class FinetuneTask:
             share_clips(self.model, self.config, device)
         self.placement.place(self.model, device)
 
-    def loss(self, model: nn.Module, turn: BatchIndex) -> TaskLoss:
+    def loss(self, model: nn.Module, index: BatchIndex) -> TaskLoss:
         size = self.config.batch_size
-        expert = self.expert(turn.step)
+        expert = self.expert(index.step)
         self.placement.activate(expert)
-        batch = self.clips.batch(turn.first_draw(size) // size, size, self._device)
-        with self._dropout(turn):
-            return joint_loss(model, self.objective, batch, expert, turn)
+        batch = self.clips.batch(index.first_draw(size) // size, size, self._device)
+        with self._dropout(index):
+            return joint_loss(model, self.objective, batch, expert, index)
 
     @contextmanager
-    def _dropout(self, turn: BatchIndex) -> Iterator[None]:
-        """Adapters' dropout draws from torch's global state: for one forward, that becomes a function of the turn too."""
+    def _dropout(self, index: BatchIndex) -> Iterator[None]:
+        """Adapters' dropout draws from torch's global state: for one forward, that becomes a function of the batch index too."""
         with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
-            torch.manual_seed(turn.generator(purpose=2).initial_seed())
+            torch.manual_seed(index.generator(purpose=2).initial_seed())
             yield
 
     def expert(self, step: int) -> Expert:

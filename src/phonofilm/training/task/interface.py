@@ -1,4 +1,4 @@
-"""What the loop and the things it trains agree on: a task with a loss, a turn that gives it randomness, hooks that look on."""
+"""What the loop and the things it trains agree on: a task with a loss, an index that gives it randomness, hooks that look on."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class TrainingTask(Protocol):
 
     @property
     def processes_per_clip(self) -> int:
-        """How many consecutive processes share one clip's tokens: they take the same turn."""
+        """How many consecutive processes share one clip's tokens: they have the same batch index."""
 
     @property
     def content(self) -> str:
@@ -84,7 +84,7 @@ class TrainingTask(Protocol):
     def prepare(self, device: torch.device) -> None:
         """Called once: put the model where it trains."""
 
-    def loss(self, model: nn.Module, turn: BatchIndex) -> TaskLoss:
+    def loss(self, model: nn.Module, index: BatchIndex) -> TaskLoss:
         """The loss of one micro-batch. `model` is the task's own."""
 
     def export(self, folder: Path, snapshot: Snapshot) -> None:

@@ -179,16 +179,16 @@ class JointTask:
     def export(self, folder: Path, snapshot: Snapshot) -> None:
         """Nothing: the trained weights are the whole of it."""
 
-    def loss(self, model: nn.Module, turn: BatchIndex) -> TaskLoss:
+    def loss(self, model: nn.Module, index: BatchIndex) -> TaskLoss:
         count = self.config.batch_size
-        rows = self._order.rows(turn.first_draw(count), count)
+        rows = self._order.rows(index.first_draw(count), count)
         batch = Batch(
             self.dataset.sample(rows, self._device),
             lambda keep: hidden_prompts(self.dataset, rows, keep, self._device),
             self.dataset.meta.frame_rate,
             tuple(f"clip {row}" for row in rows.tolist()),
         )
-        return joint_loss(model, self.config.objective, batch, expert_at(self.config.experts, turn.step), turn)
+        return joint_loss(model, self.config.objective, batch, expert_at(self.config.experts, index.step), index)
 
 
 @dataclass(frozen=True)
@@ -202,11 +202,11 @@ class Batch:
 
 
 def joint_loss(
-    model: nn.Module, objective: ObjectiveConfig, batch: Batch, expert: Expert, turn: BatchIndex
+    model: nn.Module, objective: ObjectiveConfig, batch: Batch, expert: Expert, index: BatchIndex
 ) -> TaskLoss:
-    """The joint objective over one micro-batch, with all its randomness from the turn."""
+    """The joint objective over one micro-batch, with all its randomness from the batch index."""
     sample = batch.sample
-    drawn = draw(objective, sample, expert, turn.generator(purpose=0), turn.generator(1, device=sample.video.device))
+    drawn = draw(objective, sample, expert, index.generator(purpose=0), index.generator(1, device=sample.video.device))
     target = noised(sample, drawn)
     inputs = JointInputs(
         target.video,
@@ -218,7 +218,7 @@ def joint_loss(
         batch.frame_rate,
     )
     output = model(inputs, expert)
-    losses = velocity_loss(still_learnt(objective, turn.halted), output.video, output.audio, target, drawn)
+    losses = velocity_loss(still_learnt(objective, index.halted), output.video, output.audio, target, drawn)
     tracks = {
         "video": TrackErrors(losses.video, drawn.video_sigma, drawn.learn_video),
         "audio": TrackErrors(losses.audio, drawn.audio_sigma, drawn.learn_audio),

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from phonofilm.data.sets import Weighted
 
-VISUAL = re.compile(r"^(\s*\[VISUAL\]:\s*)", re.IGNORECASE)
+VISUAL_MARK = re.compile(r"^(\s*\[VISUAL\]:\s*)", re.IGNORECASE)
 
 
 def has_trigger(caption: str, word: str) -> bool:
@@ -20,7 +20,7 @@ def with_trigger(caption: str, word: str) -> str:
     """The caption with the word at its beginning, after the mark [VISUAL]: where there is one; as it is if it says the word."""
     if has_trigger(caption, word):
         return caption
-    mark = VISUAL.match(caption)
+    mark = VISUAL_MARK.match(caption)
     start = mark.end() if mark else 0
     return f"{caption[:start]}{word}, {caption[start:]}"
 

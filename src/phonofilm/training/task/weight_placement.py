@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Protocol
@@ -117,8 +116,6 @@ class FullyShardedWeights:
     def place(self, model: JointModel, device: torch.device) -> None:
         if not distributed.is_initialized():
             raise InputError("mode fsdp needs several processes: start it with --gpus N, accelerate launch or torchrun")
-        # It warns of outputs that are views, lest they are changed in place: no layer's is.
-        warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
         mesh = init_device_mesh(device.type, (distributed.get_world_size(),))
         experts = [model.high] if model.low is None else [model.high, model.low]
         layers = [m for expert in experts for index in range(expert.num_layers) for m in expert.layer_modules(index)]
