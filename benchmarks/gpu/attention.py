@@ -13,8 +13,11 @@ from benchmarks.contestants import Ours
 from benchmarks.gpu.context import Context
 from benchmarks.timing import forget_peak, median_seconds, timed
 from benchmarks.workload import EVALUATIONS, Workload, relative_errors, velocities
+from phonofilm.models.joint import JointOutput
 
 REPEATS = 4
+FAR_BEHIND = 2.0
+"""Times the fastest one's seconds: a whole forward by a slower one would cost more than it tells."""
 CHECKED = 256
 """Queries whose answers are compared with float32's."""
 NOT_TRIED = ("hub", "math", "flex")
@@ -23,14 +26,15 @@ NOT_TRIED = ("hub", "math", "flex")
 
 @torch.no_grad()
 def candidates(context: Context) -> None:
-    """First the attention alone, by each; then one forward of the whole model by those that ran."""
+    """First the attention alone, by each; then one forward of the whole model by those that are not far behind."""
     usable, missing = _installed()
     context.row("not here", {"backends": missing})
-    ran = [name for name in usable if _alone(context, name)]
+    alone = {name: seconds for name in usable if (seconds := _alone(context, name)) is not None}
     work = context.workload(context.device)
     work = replace(work, conditionings=work.conditionings[:1])
-    for name in ran:
-        _whole(context, work, name)
+    for name, seconds in alone.items():
+        if seconds <= FAR_BEHIND * min(alone.values()):
+            _whole(context, work, name)
 
 
 def _installed() -> tuple[list[str], list[str]]:
@@ -47,8 +51,8 @@ def _installed() -> tuple[list[str], list[str]]:
     return usable, missing
 
 
-def _alone(context: Context, name: str) -> bool:
-    """A row of the self-attention of one video layer; False if this backend does not take it."""
+def _alone(context: Context, name: str) -> float | None:
+    """A row of the self-attention of one video layer, and its seconds; None if this backend does not take it."""
     shape, device = context.shape, context.device
     generator = torch.Generator(device).manual_seed(0)
     q, k, v = (
@@ -69,7 +73,7 @@ def _alone(context: Context, name: str) -> bool:
     # A backend that does not take this shape, or this card, says so in any way.
     except Exception as error:  # noqa: BLE001
         context.row(name, {"refused": f"{type(error).__name__}: {error}".splitlines()[0][:200]})
-        return False
+        return None
     exact = _exact(q[:, :CHECKED].float(), k.float(), v.float())
     seconds = median_seconds(attend, device, REPEATS)
     flops = 4 * shape.tokens**2 * shape.width
@@ -81,7 +85,7 @@ def _alone(context: Context, name: str) -> bool:
             "relative_error": float((answer - exact).norm() / exact.norm()),
         },
     )
-    return True
+    return seconds
 
 
 def _exact(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -94,8 +98,8 @@ def _whole(context: Context, work: Workload, name: str) -> None:
     """One forward, with fused kernels: its seconds, and the relative error of picture and sound against eager's step."""
     with attention_backend(name), Ours(fused=context.on_gpu)(work) as running:
         try:
-            answers = running.step(work)
-            seconds = timed(lambda: running.step(work), context.device)
+            answers: list[JointOutput] = []
+            seconds = timed(lambda: answers.extend(running.step(work)), context.device)
         # The text attention and the bridge have shapes of their own, which a backend may refuse.
         except Exception as error:  # noqa: BLE001
             context.row(f"{name}, whole forward", {"refused": f"{type(error).__name__}: {error}".splitlines()[0][:200]})
