@@ -102,11 +102,19 @@ def _inject(
     except ImportError as error:
         raise MissingExtraError("peft", "train") from error
 
-    class QuantizedWithLora(Linear):
-        """peft's adapter of a linear layer, which asks its base for in_features, out_features and a product only."""
+    class LinearWithLora(Linear):
+        """peft's adapter of a linear layer. Of its base it asks in_features, out_features and a product only, so that a
+        quantised layer may be one.
+
+        Under autocast it hands on what it is given: autocast rounds for the product anyway, and peft's float32 copy of the
+        input, kept for the backward pass, changed no number.
+        """
+
+        def _cast_input_dtype(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+            return x if torch.is_autocast_enabled(x.device.type) else super()._cast_input_dtype(x, dtype)
 
     peft = PeftConfig(r=adapter.rank, lora_alpha=adapter.alpha, lora_dropout=dropout, target_modules=list(layers))
-    peft._register_custom_module({QuantizedLinear: QuantizedWithLora})
+    peft._register_custom_module({nn.Linear: LinearWithLora, QuantizedLinear: LinearWithLora})
     with torch.random.fork_rng([]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Unsupported layer type")
         inject_adapter_in_model(peft, network)
