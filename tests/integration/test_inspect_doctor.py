@@ -69,8 +69,20 @@ def test_latents_of_another_program_are_refused() -> None:
 
 
 def test_the_doctor_looks_at_versions_devices_attention_codecs_and_a_checkpoint() -> None:
-    text = run("doctor", str(CHECKPOINT))
-    for part in ("phonofilm", "torch", "cpu", "native", "libx264", "libopus", "video_dit_2", "fit for use"):
+    text = run("doctor", "--model", str(CHECKPOINT))
+    for part in (
+        "phonofilm",
+        "torch",
+        "cpu",
+        "native",
+        "libx264",
+        "libopus",
+        "video_dit_2",
+        "fit for use",
+        "nano: yes, ",
+        "360p: ",
+        "720p: ",
+    ):
         assert part in text
     assert "missing" not in text
 
@@ -80,5 +92,5 @@ def test_the_doctor_finds_a_broken_checkpoint(tmp_path: Path) -> None:
 
     shutil.copytree(CHECKPOINT, "model")
     Path("model/audio_vae/config.json").unlink()
-    done = CliRunner().invoke(app, ["doctor", "model"])
+    done = CliRunner().invoke(app, ["doctor", "-m", "model"])
     assert (done.exit_code, "not fit for use" in done.stdout) == (1, True)

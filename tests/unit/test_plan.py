@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.unit.checkpoints import GOLDEN
 from transformers import UMT5Config, UMT5EncoderModel
 from typer.testing import CliRunner
 
@@ -17,7 +19,8 @@ from phonofilm.cli.main import app
 from phonofilm.errors import InputError
 from phonofilm.evaluation.counters import count
 from phonofilm.evaluation.flops import forward_flops
-from phonofilm.generation.placement.cards import known_peak
+from phonofilm.generation.machine_fit import Machine, needs_of, verdict
+from phonofilm.generation.placement.cards import card_like, known_peak
 from phonofilm.models.joint import JointDenoiser
 from phonofilm.runtime import released
 from phonofilm.runtime.footprint import Footprint, TextBlocks, decoding_bytes, reserved_for
@@ -223,17 +226,46 @@ def run(*arguments: str) -> str:
 
 
 def test_the_command_plans_named_cards_at_both_sizes() -> None:
-    told = run("--seconds", "8")
+    told = run("--tflops", "800")
     for card in (8, 12, 16, 24, 48, 80):
         assert told.count(f"│ {card} GB card") == 2
     assert "│ 8 GPUs │ sharing each clip (--gpus 8): at most 83 GB on each, or 28.7 GB with --shard-weights" in told
-    assert "360p, 193 frames at 24 fps, 43120 video tokens" in told
-    assert "720p, 193 frames at 24 fps, 176400 video tokens" in told
-    assert "s/step" not in told
+    assert "360p: 640x352, 193 frames (8.04 s at 24 fps), 43120 video tokens" in told
+    assert "720p: 1280x720, 193 frames (8.04 s at 24 fps), 176400 video tokens" in told
+    assert re.search(r"nano: yes, .* a clip.*\. 360p: .*\. 720p: .*\.$", told)
+
+
+def test_a_card_that_is_not_known_is_taken_for_a_like_one() -> None:
+    told = run("--model", "360p", "--vram-limit", "12GiB", "--ram-limit", "100GB")
+    assert "its speed is not known, taken for an RTX 3060's, 25 TFLOP/s" in told
+    assert "s/step x 50" in told
+    assert card_like(24 * GIB).name == "RTX 3090"
+    assert card_like(GIB).name == "RTX 4060"
+
+
+@pytest.mark.parametrize(
+    ("budget", "line"),
+    [
+        (Budget(6 * 10**9, 10**11, 1e14), "360p: no, 2.22 GB short; an 8 GB card would do"),
+        (Budget(24 * GIB, 10**11, 1e14), "360p: yes, layer by layer, at least "),
+        (Budget(80 * GIB, 10**11, 1e14), "360p: yes, all of it on the card, at least "),
+        (Budget(24 * GIB, 10**9, 1e14), "360p: no, 60.7 GB of host memory short"),
+        (None, "360p: no, there is no GPU; an 8 GB card with 77.6 GB of host memory or an 80 GB card would do"),
+    ],
+)
+def test_the_verdict_says_what_is_short_and_which_card_would_do(budget: Budget | None, line: str) -> None:
+    host = 10**9 if budget is None else budget.host or 0
+    assert verdict(needs_of("360p"), Machine("", budget, host)).startswith(line)
+
+
+def test_a_folder_is_planned_as_itself() -> None:
+    told = run("--model", str(GOLDEN), "--vram-limit", "1GB", "--ram-limit", "1GB", "--size", "48x32", "--seconds", "1")
+    assert "checkpoint: 48x32, 25 frames (1.04 s at 24 fps)" in told
+    assert "everything stays on the device" in told
 
 
 def test_the_commands_options_change_what_it_says() -> None:
-    small = ("--size", "640x352", "--seconds", "8", "--vram-limit", "9", "--ram-limit", "100")
+    small = ("--model", "360p", "--size", "640x352", "--seconds", "8", "--vram-limit", "9", "--ram-limit", "100")
     told = run(*small)
     assert "9 GB free: streaming 40 layers through 2 slots" in told
     assert "GB card" not in told

@@ -17,13 +17,15 @@ CODECS = {"libx264": "mp4 picture", "aac": "mp4 sound", "libvpx-vp9": "webm pict
 
 
 def doctor(
-    checkpoint: Annotated[
-        str | None, typer.Argument(help="Also examine this checkpoint: a folder, a hub id, nano, 360p or 720p.")
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="Also examine this checkpoint: a folder, a hub id, nano, 360p or 720p."),
     ] = None,
 ) -> None:
     """What this machine and this installation can do. Exit code 1 when something that is needed is broken."""
     from rich.console import Console
 
+    from phonofilm.cli.terminal import cell
     from phonofilm.errors import PhonofilmError
 
     console = Console()
@@ -34,16 +36,25 @@ def doctor(
         raise PhonofilmError(
             "a codec is missing, so clips cannot be written; reinstall av: pip install --force-reinstall av"
         )
-    if checkpoint is not None:
+    console.print(cell(_verdict(), "bold"), soft_wrap=True)
+    if model is not None:
         from phonofilm.cli.models import print_findings
         from phonofilm.models.health import health, is_loadable
         from phonofilm.models.hub import local_checkpoint
 
-        folder = local_checkpoint(checkpoint)
+        folder = local_checkpoint(model)
         findings = health(folder)
         print_findings(folder, findings)
         if not is_loadable(findings):
             raise typer.Exit(1)
+
+
+def _verdict() -> str:
+    from phonofilm.cli.plan import MODELS
+    from phonofilm.generation import machine_fit
+
+    machine = machine_fit.this_machine(None, None, None, link=25e9)
+    return machine_fit.verdicts([machine_fit.needs_of(name) for name in MODELS], machine)
 
 
 def _table(title: str, *columns: str) -> Table:

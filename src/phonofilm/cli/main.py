@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from phonofilm import __version__
-from phonofilm.cli import bench, data, doctor, generate, inspect, lora, memory, models, nano, quantize, train
+from phonofilm.cli import bench, data, doctor, generate, inspect, lora, models, nano, plan, quantize, train
 from phonofilm.cli.interrupts import interrupt_arrived
 from phonofilm.cli.terminal import printable
 from phonofilm.cli.unexpected import is_unexpected, report_unexpected
@@ -46,7 +46,7 @@ app = typer.Typer(
 app.command()(generate.generate)
 app.command()(inspect.inspect)
 app.command()(doctor.doctor)
-app.command()(memory.plan)
+app.command()(plan.plan)
 app.command()(quantize.quantize)
 app.command()(bench.bench)
 app.add_typer(train.app, name="train")

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from phonofilm.errors import InputError
 from phonofilm.files import check_target
-from phonofilm.media.folder import check_replaceable
 from phonofilm.untrusted import is_utf8, shown
 
 LATENT = "latent"
@@ -73,6 +72,8 @@ def check_writable(path: Path, overwrite: bool) -> None:
     """Raises InputError unless `path` can be created (or replaced, with `overwrite`)."""
     check_target(path, overwrite)
     if path.is_dir():
+        from phonofilm.media.folder import check_replaceable  # NumPy, which most runs need only later
+
         check_replaceable(path)
     folder = next(parent for parent in [*path.absolute().parents] if parent.exists())
     try:

@@ -123,13 +123,13 @@ def _choose(
     denoiser, itemsize = empty_denoiser(checkpoint, placement.computing.quantize), placement.dtype.itemsize
     sizes = {name: checkpoint.component_bytes(name, itemsize) for name in checkpoint.layout.components}
     decoders = sizes["video_vae"] + sizes["audio_vae"]
-    blocks = _text_blocks(checkpoint, itemsize)
+    blocks = text_blocks(checkpoint, itemsize)
     model = Footprint.of(denoiser, checkpoint.experts, sizes["text_encoder"], decoders, itemsize, blocks)
     geometry = max((clip.sampling.task.geometry for clip in clips), key=lambda one: one.video_tokens)
     flops = forward_flops(denoiser, geometry.video_tokens, geometry.audio_latents, TEXT_LENGTH).total
     whole, tiled = (
         sizes["video_vae"]
-        + _decoding(checkpoint, geometry.height * geometry.width, geometry.num_frames, itemsize, tiles)
+        + decoding_memory(checkpoint, geometry.height * geometry.width, geometry.num_frames, itemsize, tiles)
         for tiles in (False, True)
     )
     work = ClipCost(
@@ -178,13 +178,15 @@ def empty_denoiser(checkpoint: Checkpoint, quantize: str | None) -> JointDenoise
     return JointDenoiser(expert, audio, bridge)
 
 
-def _text_blocks(checkpoint: Checkpoint, itemsize: int) -> TextBlocks:
+def text_blocks(checkpoint: Checkpoint, itemsize: int) -> TextBlocks:
+    """What streaming the text encoder takes."""
     module = checkpoint.layout.components["text_encoder"].skeleton
     assert isinstance(module, UMT5EncoderModel)
     blocks = [[weight.numel() * itemsize for weight in block.parameters()] for block in module.encoder.block]
     return TextBlocks(max(map(sum, blocks)), max(map(max, blocks)), module.config.d_model * itemsize)
 
 
-def _decoding(checkpoint: Checkpoint, pixels: int, frames: int, itemsize: int, tiled: bool) -> int:
+def decoding_memory(checkpoint: Checkpoint, pixels: int, frames: int, itemsize: int, tiled: bool) -> int:
+    """Bytes of decoding a clip beside the decoder's weights."""
     width = checkpoint.layout.components["video_vae"].config.get("base_dim", DECODER_WIDTH)
     return decoding_bytes(pixels, frames, itemsize, width, tiled=tiled)
