@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from phonofilm.errors import InputError, PhonofilmError
+from phonofilm.generation.advice import advise
 from phonofilm.generation.checkpoint import Checkpoint
 from phonofilm.generation.clip_plan import ClipPlan, plan_clip
 from phonofilm.generation.inputs import ClipInputs, MediaInMemory, read_inputs
@@ -76,7 +77,7 @@ class ClipMaker:
     @property
     def pipeline(self) -> MovaPipeline:
         """The diffusers pipeline with this session's LoRAs; loaded now if it was not."""
-        self.resolve([self.plan_options(ClipOptions(prompt="a clip"))])
+        self.resolve([self.plan_options(ClipOptions(prompt="a red ball"))])
         return self.pipeline_with(self.checkpoint.loras.take(self.loras))
 
     def plan_options(self, options: ClipOptions, media: MediaInMemory | None = None) -> ClipPlan:
@@ -96,7 +97,11 @@ class ClipMaker:
         return plan_line(plan, self.checkpoint, placement, clips)
 
     def resolve(self, plans: Sequence[ClipPlan], on_progress: OnProgress = silent) -> None:
-        """Decide where weights wait so that all of these clips can be made. Loaded weights stay where they are."""
+        """Decide where weights wait so that all of these clips can be made. Loaded weights stay where they are.
+
+        What there is to say about the clips is logged as warnings.
+        """
+        advise(plans, self.checkpoint, self.placement)
         if self._model is not None:
             return
         placement = self._placement_for(plans, on_progress)
@@ -166,6 +171,10 @@ class ClipMaker:
     ) -> MovaPipelineOutput:
         pipe = self.pipeline_with(plan.loras, on_progress)
         seed = plan.seed if self.ranks is None else self.ranks.agree(plan.seed)
+        task = plan.sampling.task
+        if task.video is not None or task.audio is not None:
+            tracks = [name for name, track in (("picture", task.video), ("sound", task.audio)) if track is not None]
+            emit(on_progress, Message(f"encoding the given {' and '.join(tracks)}, then sampling"))
         emit(on_progress, SamplingStarted(plan.sampling.experts))
         times = StepTimes()
         with attention_of(self.placement):

@@ -138,9 +138,9 @@ def warn_if_unfamiliar(
     found = unfamiliar(prompts, pictures, geometry, vocabulary)
     if not found:
         return
-    quoted = " · ".join(PROMPTS)
+    quoted = " · ".join(PROMPTS)  # each ends with a full stop
     logger.warning(
-        "the embedded model (nano) knows four scenes: %s; %s. Prompts that work: %s. For anything else use the model 360p%s",
+        "the embedded model (nano) knows four scenes: %s; %s. Prompts that work: %s For anything else use the model 360p%s",
         SCENES,
         ", and ".join(found),
         quoted,
