@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tests.conftest import Golden, relative_error
 from torch.nn.utils import parametrizations, weight_norm
 
@@ -101,6 +102,17 @@ def test_weight_normalised_checkpoint_equals_its_fused_one(basic: Golden, naming
     theirs, ours = normed.encode(wave), plain.encode(wave)
     assert relative_error(ours.mean, theirs.mean) < 1e-5
     assert relative_error(plain.decode(theirs.mean), normed.decode(theirs.mean)) < 1e-5
+
+
+def test_diffusers_loader_refuses_weight_normalised_files(basic: Golden, tmp_path: Path) -> None:
+    folder = shutil.copytree(basic.checkpoint / "audio_vae", tmp_path / "audio_vae")
+    file = folder / "diffusion_pytorch_model.safetensors"
+    state = load_file(file)
+    weight = state.pop("decoder.model.0.weight")
+    state |= {"decoder.model.0.weight_g": weight[:, :1, :1].clone(), "decoder.model.0.weight_v": weight}
+    save_file(state, file)
+    with pytest.raises(CheckpointError, match=r"which DAC\.from_pretrained does not fold; open the whole checkpoint"):
+        DAC.from_pretrained(folder)
 
 
 def test_fusing_leaves_plain_checkpoints_and_their_dtype_alone() -> None:

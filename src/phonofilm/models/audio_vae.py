@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -196,6 +198,21 @@ class DAC(ModelMixin, ConfigMixin):
         self.quant_conv = nn.Conv1d(self.latent_dim, 2 * self.latent_dim, 1)
         self.post_quant_conv = nn.Conv1d(self.latent_dim, self.latent_dim, 1)
         self.decoder = Decoder(self.latent_dim, decoder_dim, decoder_rates)
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | Path, *, output_loading_info: bool = False, **options: Any
+    ) -> Any:  # as diffusers: a DAC, and with output_loading_info what was missing and unexpected
+        """As diffusers' loader. Raises CheckpointError for weight-normalised files, which it would leave out in silence."""
+        model, info = super().from_pretrained(pretrained_model_name_or_path, output_loading_info=True, **options)
+        suffixes = tuple(suffix for pair in WEIGHT_NORM_SUFFIXES for suffix in pair)
+        if normed := [key for key in info["unexpected_keys"] if key.endswith(suffixes)]:
+            raise CheckpointError(
+                f"{pretrained_model_name_or_path} holds weight-normalised layers ({normed[0]} and {len(normed) - 1} more), "
+                "which DAC.from_pretrained does not fold; open the whole checkpoint with MovaPipeline.from_pretrained, or "
+                "this part with phonofilm.models.loading.load_component"
+            )
+        return (model, info) if output_loading_info else model
 
     def preprocess(self, wave: Tensor) -> Tensor:
         """[..., t] -> [..., n * hop_length]: zeros on the right up to the next whole latent."""
