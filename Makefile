@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint format gpu-bundle clean
+.PHONY: demo test lint format gpu-bundle fuzz audit clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -30,6 +30,15 @@ format: $(STAMP)
 # What a GPU machine without network needs beside the tree, and the line that runs the benchmark there: benchmarks/README.md.
 gpu-bundle: $(STAMP)
 	$(BIN)/python -m benchmarks.gpu.bundle
+
+# Thousands of broken files for every reader; CASES=300 for a quick look. Figures: docs/reliability.md.
+CASES ?= 5000
+fuzz: $(STAMP)
+	$(BIN)/python -m tests.fuzz --cases $(CASES)
+
+# Known vulnerabilities of the pinned versions. Needs an index that answers; says so when there is none.
+audit: $(STAMP)
+	$(BIN)/python scripts/audit.py
 
 clean:
 	rm -rf $(VENV) build dist outputs

@@ -181,7 +181,7 @@ def read_a_checkpoint(root: Path) -> None:
         checkpoint = Checkpoint(str(root), read_layout(root))
         _ = (
             checkpoint.defaults,
-            checkpoint.scheduler,
+            checkpoint.facts,
             checkpoint.geometry,
             checkpoint.tokenizer,
             checkpoint.fingerprint,

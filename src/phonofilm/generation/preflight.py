@@ -13,7 +13,7 @@ from phonofilm.generation.options import ClipOptions, check_options
 from phonofilm.generation.outputs import Output, choose_outputs
 from phonofilm.generation.provenance import INPUTS
 from phonofilm.models.known import hub_id_of
-from phonofilm.untrusted import file_fault
+from phonofilm.untrusted import FOLDER_FAULT, file_fault, shown
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ def check_request(
     """Raises InputError for an empty prompt, a missing file, an output that exists or an unknown model."""
     for name, path in [(name, getattr(options, name)) for name in INPUTS] + [("like", like), ("prompts", prompts)]:
         # A clip may be a folder of frames, so only that something is there is checked here.
-        if path is not None and not path.is_dir() and (fault := file_fault(path)) is not None:
-            raise InputError(f"{name}: no file at {path}: {fault}")
+        if path is not None and (fault := file_fault(path)) not in (None, FOLDER_FAULT):
+            raise InputError(f"{name}: no file at {shown(path)}: {fault}")
     if model is not None:
         check_model_name(model)
     if prompts is not None:
@@ -61,8 +61,8 @@ def choose_outputs_of(options: ClipOptions, overwrite: bool) -> tuple[Output, ..
 
 def check_model_name(name: str) -> None:
     """Raises InputError unless `name` is a folder, a short name, or looks like a hub id. Asks no network."""
-    if name == "nano" or Path(name).expanduser().is_dir():
+    if name == "nano" or file_fault(Path(name).expanduser()) == FOLDER_FAULT:
         return
     if name.startswith((".", "/", "~")):
-        raise InputError(f"{name!r} is no model: there is no such folder")
+        raise InputError(f"{shown(name)!r} is no model: there is no such folder")
     hub_id_of(name)
