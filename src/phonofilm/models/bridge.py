@@ -1,7 +1,7 @@
 """The bridge: cross-attention between the towers in both directions, on the shared clock.
 
 Shapes: b batch, n video tokens on a grid (f, h, w), m audio tokens, dv / da tower widths, e head width.
-a2v: sound speaks to picture (queries from video). v2a: picture speaks to sound (queries from audio).
+a2v: from sound to picture (queries from video). v2a: from picture to sound (queries from audio).
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def interaction_layers(strategy: str, video_layers: int, audio_layers: int) -> t
 
 
 class CrossAttention(Attention):
-    """x [b,n,d] asks y [b,m,dy]; rotations of both sides [.,e], or None for a bridge without a clock -> [b,n,d]."""
+    """x [b,n,d] attends to y [b,m,dy]; rotations of both sides [.,e], or None for a bridge without a clock -> [b,n,d]."""
 
     def forward(self, x: Tensor, y: Tensor | Fp8Rows, x_turn: _Turn | None, y_turn: _Turn | None) -> Tensor:
         y = quantized_once(y, self.k, self.v)
@@ -143,7 +143,7 @@ class AdaLayerNorm(nn.Module):
 
 
 class Conditioner(nn.Module):
-    """One direction of the bridge at one layer: what x [b,n,d] hears from y [b,m,dy]. Returns the update [b,n,d]."""
+    """One direction of the bridge at one layer: the update of x [b,n,d] that attends to y [b,m,dy] -> [b,n,d]."""
 
     def __init__(self, dim: int, kv_dim: int, head_dim: int, pooled_adaln: bool, eps: float = 1e-6) -> None:
         super().__init__()
@@ -228,12 +228,12 @@ class DualTowerConditionalBridge(ModelMixin, ConfigMixin):
         key = str(layer)
         v_turn = None if clock is None else (clock.video_cos, clock.video_sin)
         a_turn = None if clock is None else (clock.audio_cos, clock.audio_sin)
-        heard_by_video = heard_by_audio = None
+        video_update = audio_update = None
         if not _is_zero(scale.a2v):
-            heard_by_video = self.audio_to_video_conditioners[key](video, audio, v_turn, a_turn, grid)
+            video_update = self.audio_to_video_conditioners[key](video, audio, v_turn, a_turn, grid)
         if not _is_zero(scale.v2a):
-            heard_by_audio = self.video_to_audio_conditioners[key](audio, video, a_turn, v_turn, grid)
-        return self._add(video, heard_by_video, scale.a2v), self._add(audio, heard_by_audio, scale.v2a)
+            audio_update = self.video_to_audio_conditioners[key](audio, video, a_turn, v_turn, grid)
+        return self._add(video, video_update, scale.a2v), self._add(audio, audio_update, scale.v2a)
 
     def _add(self, state: Tensor, update: Tensor | None, scale: float | Tensor) -> Tensor:
         if update is None:
