@@ -12,6 +12,7 @@ from tests.conftest import Golden
 from tests.unit.checkpoints import GOLDEN, copy_golden, weights_of
 
 from phonofilm.errors import InputError
+from phonofilm.models.health import health
 from phonofilm.models.layout import read_layout
 from phonofilm.models.loading import load_component, load_components, load_tokenizer
 from phonofilm.models.saving import save_checkpoint, save_component, split_shards
@@ -34,7 +35,7 @@ def save_again(root: Path, target: Path, **options: object) -> Path:
 def test_saving_gives_back_the_same_folder_byte_for_byte(golden: Golden, tmp_path: Path) -> None:
     saved = save_again(golden.checkpoint, tmp_path / "saved")
     files = {str(path.relative_to(golden.checkpoint)) for path in golden.checkpoint.rglob("*") if path.is_file()}
-    assert {str(path.relative_to(saved)) for path in saved.rglob("*") if path.is_file()} == files
+    assert {str(path.relative_to(saved)) for path in saved.rglob("*") if path.is_file()} == files | {"checksums.sha256"}
     different = [f for f in files if not filecmp.cmp(golden.checkpoint / f, saved / f, shallow=False)]
     assert different == []
     assert {(saved / f).stat().st_mode & 0o777 for f in files if f.endswith(".safetensors")} == {0o644}
@@ -151,3 +152,15 @@ def test_an_embedding_stored_once_is_tied_whatever_the_config_says(tmp_path: Pat
     assert encoder.encoder.embed_tokens.weight is encoder.shared.weight
     again = load_component(read_layout(save_again(folder, tmp_path / "saved")), "text_encoder")
     assert torch.equal(again.encoder.embed_tokens.weight, weights_of(GOLDEN, "text_encoder")["shared.weight"])
+
+
+def test_one_flipped_bit_in_what_was_saved_is_found(tmp_path: Path) -> None:
+    saved = save_again(GOLDEN, tmp_path / "saved")
+    assert all(finding.severity == "ok" for finding in health(saved, checksums=True))
+    file = saved / "video_dit" / "diffusion_pytorch_model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1
+    file.write_bytes(content)
+    wrong = [finding for finding in health(saved, checksums=True) if finding.severity == "error"]
+    assert [finding.subject for finding in wrong] == ["video_dit/diffusion_pytorch_model.safetensors"]
+    assert "is damaged" in wrong[0].message

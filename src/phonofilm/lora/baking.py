@@ -14,6 +14,7 @@ from phonofilm.lora.adapter import LoraFile
 from phonofilm.lora.apply import MergedLoras, Use
 from phonofilm.lora.strength import strength_of
 from phonofilm.lora.target_layers import check_plain
+from phonofilm.models.checksums import write_checksums
 from phonofilm.models.layout import CheckpointLayout, read_layout
 from phonofilm.models.loading import load_components
 from phonofilm.models.saving import save_component
@@ -54,6 +55,7 @@ def bake(
             save_component(partial / name, module, limit)
         (partial / ACCOUNT).write_text(json.dumps(list(account), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         read_layout(partial)
+        write_checksums(partial)
     return tuple(parts)
 
 

@@ -1,4 +1,4 @@
-"""What the hub says a downloaded file's contents hash to, and whether they do. No network: the cache remembers it."""
+"""What a checkpoint's files should hash to, and whether they do: by the hub's word when they were downloaded, or by ours."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from phonofilm.errors import CheckpointError
-from phonofilm.files import read_chunks
+from phonofilm.files import file_hash, read_chunks
 
+CHECKSUMS = "checksums.sha256"
 SHA256, GIT_SHA1 = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{40}")
 
 
 def expected_digest(root: Path, file: Path) -> str | None:
-    """The digest the hub gave for `file` when it was downloaded into the checkpoint folder `root`; None when unknown.
+    """The digest of `file` in the checkpoint folder `root`, from the hub or from when we saved it; None when unknown.
 
     In the hub's cache a file is a link to a blob named by its digest; in a plain download folder the digest is the second
     line of a note under .cache. It is a SHA-256 for large files (64 digits) and git's blob SHA-1 (40) for the others.
@@ -26,7 +27,24 @@ def expected_digest(root: Path, file: Path) -> str | None:
     if note.is_file():
         lines = note.read_text(encoding="utf-8").splitlines()
         digest = lines[1].strip() if len(lines) > 1 else ""
+    if not digest:
+        digest = _saved_digests(root).get(file.relative_to(root).as_posix(), "")
     return digest if SHA256.fullmatch(digest) or GIT_SHA1.fullmatch(digest) else None
+
+
+def write_checksums(root: Path) -> None:
+    """The SHA-256 of every file of a checkpoint folder into CHECKSUMS, as `sha256sum --check` reads it."""
+    files = sorted(path for path in root.rglob("*") if path.is_file() and path != root / CHECKSUMS)
+    lines = [f"{file_hash(file)}  {file.relative_to(root).as_posix()}\n" for file in files]
+    (root / CHECKSUMS).unlink(missing_ok=True)  # it may be a hard link to another checkpoint's
+    (root / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def _saved_digests(root: Path) -> dict[str, str]:
+    if not (root / CHECKSUMS).is_file():
+        return {}
+    lines = (root / CHECKSUMS).read_text(encoding="utf-8", errors="replace").splitlines()
+    return {path: digest for digest, _, path in (line.partition("  ") for line in lines)}
 
 
 def check_digest(file: Path, digest: str, progress: Callable[[int], None]) -> None:
@@ -40,6 +58,6 @@ def check_digest(file: Path, digest: str, progress: Callable[[int], None]) -> No
         progress(len(chunk))
     if hasher.hexdigest() != digest:
         raise CheckpointError(
-            f"{file} is damaged: its digest is {hasher.hexdigest()[:12]}..., the hub's is {digest[:12]}...; "
-            f"delete {file.resolve()} and download again"
+            f"{file} is damaged: its digest is {hasher.hexdigest()[:12]}..., expected {digest[:12]}...; "
+            f"delete {file.resolve()} and download or save it again"
         )

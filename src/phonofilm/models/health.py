@@ -49,8 +49,8 @@ def health(
 ) -> list[CheckpointFinding]:
     """What is right and wrong with a checkpoint folder; never raises for a checkpoint that is broken.
 
-    `checksums` hashes every file whose digest the hub gave when it was downloaded; `deep` looks for NaN and infinity in
-    every tensor. Both read all bytes once; `progress(subject, bytes)` is called for each chunk.
+    `checksums` hashes every file whose digest is known, from the hub or from when we saved it; `deep` looks for NaN and
+    infinity in every tensor. Both read all bytes once; `progress(subject, bytes)` is called for each chunk.
     """
     root = Path(folder)
     report: VerifyProgress = progress or (lambda subject, nbytes: None)
@@ -112,11 +112,15 @@ def _checksums(root: Path, progress: VerifyProgress) -> list[CheckpointFinding]:
         tried = _tried(subject, "intact", partial(check_digest, file, digest, partial(progress, subject)))
         findings.extend(finding for finding in tried if finding.severity == "error")
     if not known:
-        return [CheckpointFinding("ok", "checksums", "none known: this folder was not downloaded from the hub")]
+        return [
+            CheckpointFinding(
+                "ok", "checksums", "none known: this folder was neither downloaded from the hub nor saved by Phonofilm"
+            )
+        ]
     if not findings:
         return [
             CheckpointFinding(
-                "ok", "checksums", f"{len(known)} of {len(files)} files have the hub's digest, and it is right"
+                "ok", "checksums", f"{len(known)} of {len(files)} files have a known digest, and it is right"
             )
         ]
     return findings

@@ -23,6 +23,7 @@ from phonofilm.errors import InputError
 from phonofilm.files import replacing
 from phonofilm.models.building import tensor_groups
 from phonofilm.models.checkpoint_files import INDEX_SUFFIX, MODEL_INDEX, read_json, weights_stem
+from phonofilm.models.checksums import write_checksums
 from phonofilm.models.layout import (
     COMPONENT_CLASSES,
     NETWORKS,
@@ -78,6 +79,7 @@ def save_checkpoint(
         )
         _write_json(partial / MODEL_INDEX, _model_index(components, tokenizer_class, scalars))
         read_layout(partial)
+        write_checksums(partial)
     return target
 
 
