@@ -15,7 +15,15 @@ from phonofilm.cli.main import app
 
 ROOT = Path(__file__).parents[2]
 # Each page, and how many of its blocks and commands run at least.
-PAGES = {"README.md": 4, "docs/generate.md": 4, "docs/data.md": 4, "docs/prompts.md": 3, "docs/first-mova-clip.md": 1}
+PAGES = {
+    "README.md": 4,
+    "docs/generate.md": 4,
+    "docs/data.md": 4,
+    "docs/prompts.md": 3,
+    "docs/first-mova-clip.md": 1,
+    "docs/python.md": 3,
+    "docs/memory.md": 1,
+}
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # Set-up, which the test run itself is; and the released weights, 78 GB that no test machine has.
 NOT_HERE = (

@@ -15,7 +15,7 @@ from phonofilm.generation.advice import advise
 from phonofilm.generation.checkpoint import Checkpoint
 from phonofilm.generation.clip_plan import ClipPlan, plan_clip
 from phonofilm.generation.inputs import ClipInputs, MediaInMemory, read_inputs
-from phonofilm.generation.loading import LoadedModel, load_weights
+from phonofilm.generation.loading import LoadedModel, load_pipeline
 from phonofilm.generation.loras import LoraUse, use_loras
 from phonofilm.generation.options import ClipOptions
 from phonofilm.generation.placement.attention import attention_of, resolve_attention
@@ -152,7 +152,7 @@ class ClipMaker:
     def pipeline_with(self, loras: Sequence[LoraUse], on_progress: OnProgress = silent) -> MovaPipeline:
         """The pipeline with exactly these LoRAs, loaded when it is first needed."""
         if self._model is None:
-            self._model = load_weights(self.checkpoint, self.placement, loras, on_progress, self.ranks)
+            self._model = load_pipeline(self.checkpoint, self.placement, loras, on_progress, self.ranks)
             self._loaded_with = tuple(loras)
         elif self.ranks is None or not self.ranks.asked.shard_weights:
             use_loras(self._model.pipe, loras)

@@ -35,7 +35,7 @@ class LoadedModel:
     layers_on_disk: TemporaryDirectory[str] | None = None
 
 
-def load_weights(
+def load_pipeline(
     checkpoint: Checkpoint,
     placement: DevicePlacement,
     loras: Sequence[LoraUse],

@@ -85,7 +85,7 @@ def read_provenance(metadata: Mapping[str, Any], clip: Path, again: ClipOptions)
     about: dict[str, str] = {key: value for key in ABOUT if isinstance(value := metadata.get(key), str) and value}
     if len(about) < len(ABOUT):
         raise _not_ours(clip)
-    check_model_name(about["model"], clip)
+    check_recorded_model(about["model"], clip)
     options = {key: metadata[key] for key in SETTINGS if key in metadata}
     if options.get("audio_guidance_scale") == options.get("guidance_scale"):
         options.pop("audio_guidance_scale", None)  # it followed, and does so again if the other is changed
@@ -144,7 +144,7 @@ def is_inside(path: str) -> bool:
     )
 
 
-def check_model_name(model: str, clip: Path) -> None:
+def check_recorded_model(model: str, clip: Path) -> None:
     """Raises MediaError unless it is a short name, a hub id or a local folder as `Checkpoint.portable_name` writes it."""
     if not is_inside(model) or len(model) > 300:
         raise MediaError(f"{shown(clip)} names the model {shown(model)}, which is no name of one; give it as model=")

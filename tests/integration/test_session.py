@@ -1,0 +1,181 @@
+"""The door from Python: a session makes the command's clips, tells its progress, stops when it is asked to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tests.integration.cli import CHECKPOINT, generate
+from tests.unit.lora_helpers import tiny_components, tiny_lora
+
+from phonofilm import Clip, Session, load, read_clip, save_clip
+from phonofilm.errors import InputError
+from phonofilm.generation.report import Cancelled, Event, Loading, SamplingStarted, StageStarted, StepDone
+from phonofilm.lora.writing import save_lora
+from phonofilm.media import read_metadata
+
+SMALL: dict[str, Any] = {"size": "48x32", "num_frames": 9, "steps": 2, "seed": 5}
+WORDS = ("--size", "48x32", "--num-frames", "9", "--steps", "2", "--seed", "5", "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[Session]:
+    with load(CHECKPOINT, device="cpu") as session:
+        yield session
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    Image.fromarray(random.integers(0, 255, (40, 60, 3), dtype=np.uint8)).save("first.png")
+
+
+def test_a_session_makes_the_commands_clip_and_says_how(session: Session) -> None:
+    done = generate("a man speaks", "--model", CHECKPOINT, *WORDS, "--image", "first.png", "-o", "command.mp4")
+    assert done.exit_code == 0, done.output
+    clip = session.generate("a man speaks", image="first.png", **SMALL)
+    save_clip(clip, "session.mp4")
+    assert Path("session.mp4").read_bytes() == Path("command.mp4").read_bytes()
+    assert clip.metadata == read_metadata(Path("command.mp4"))
+
+
+def test_objects_stand_for_files_and_leave_their_hash(session: Session) -> None:
+    picture = Image.open("first.png").convert("RGB")
+    from_file = session.generate("a man", image=Path("first.png"), **SMALL)
+    for given in (picture, np.asarray(picture), torch.from_numpy(np.array(picture)).permute(2, 0, 1)):
+        clip = session.generate("a man", image=given, **SMALL)
+        assert np.array_equal(clip.frames, from_file.frames)
+        (recorded,) = clip.metadata["inputs"]
+        assert (recorded["option"], recorded["path"]) == ("image", None)
+
+
+def test_a_clip_in_memory_gets_its_sound(session: Session) -> None:
+    silent = Clip(np.zeros((9, 32, 48, 3), np.uint8), session.checkpoint.geometry.frame_rate)
+    sounding = session.generate("a man", video=silent, steps=1, seed=1)
+    assert np.array_equal(sounding.frames, silent.frames)
+    assert sounding.audio is not None
+    save_clip(sounding, "sounding.mp4")
+    again = generate("--like", "sounding.mp4", "--model", CHECKPOINT, "-o", "again.mp4")
+    assert again.exit_code != 0
+    assert "was made with an object in memory as video; give it as --video" in again.stderr
+
+
+def test_progress_is_events_from_loading_to_decoding() -> None:
+    events: list[Event] = []
+    with load(CHECKPOINT, device="cpu") as session:
+        session.generate("a man", on_progress=events.append, **SMALL)
+    kinds = [type(event) for event in events]
+    assert kinds.index(Loading) < kinds.index(SamplingStarted) < kinds.index(StepDone) < kinds.index(StageStarted)
+    assert [event.done for event in events if isinstance(event, StepDone)] == [1, 2]
+    assert {event.expert for event in events if isinstance(event, StepDone)} == {"high", "low"}
+
+
+def test_a_listener_stops_the_run_within_a_step(session: Session) -> None:
+    seen: list[Event] = []
+
+    def stop(event: Event) -> bool:
+        seen.append(event)
+        return not isinstance(event, StepDone)
+
+    with pytest.raises(Cancelled):
+        session.generate("a man", on_progress=stop, **SMALL | {"steps": 20})
+    assert sum(isinstance(event, StepDone) for event in seen) == 1
+
+    def fail(event: Event) -> None:
+        if isinstance(event, StepDone):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        session.generate("a man", on_progress=fail, **SMALL | {"steps": 20})
+    assert session.generate("a man", **SMALL).num_frames == 9  # and the session goes on
+
+
+def test_loras_change_from_clip_to_clip(session: Session) -> None:
+    save_lora(tiny_lora(tiny_components(), alpha=0.4), Path("voice.safetensors"))
+    plain = session.generate("a man", **SMALL)
+    with_lora = session.generate("a man", loras=["voice.safetensors:2"], **SMALL)
+    assert not np.array_equal(with_lora.frames, plain.frames)
+    assert with_lora.metadata["loras"][0]["path"] == "voice.safetensors"
+    assert np.array_equal(session.generate("a man", **SMALL).frames, plain.frames)
+
+
+def test_streaming_makes_the_same_clip(session: Session) -> None:
+    plain = session.generate("a man", **SMALL)
+    with load(CHECKPOINT, device="cpu", offload="layer", vram_limit="8GB") as streamed:
+        clip = streamed.generate("a man", **SMALL)
+    assert np.array_equal(clip.frames, plain.frames)
+    assert clip.metadata["offload"] == "layer"
+
+
+def test_a_plan_reads_as_a_line_and_loads_nothing() -> None:
+    session = load(CHECKPOINT, device="cpu")
+    line = str(session.plan("a man", **SMALL))
+    assert "48x32 · 9 frames" in line
+    assert line.endswith("seed 5 · weights 3.7 MB")
+    assert session._model is None
+
+
+def test_threads_are_as_before_after_a_clip(session: Session) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        session.generate("a man", **SMALL)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ({"gpus": 2}, "phonofilm generate --gpus 2"),
+        ({"vram_limit": "much"}, "vram_limit 'much' is no amount of memory"),
+        ({"device": "quantum"}, "device 'quantum' is unknown"),
+        ({"offload": "moon"}, "offload 'moon' is unknown"),
+    ],
+)
+def test_hardware_that_cannot_be_is_refused_in_pythons_words(words: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(InputError, match=complaint):
+        load(CHECKPOINT, **words)
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ({"prompt": " "}, "the prompt is empty"),
+        ({"steps": "5"}, "steps is '5'; expected a whole number"),
+        ({"image": 3}, "image is a int; expected a path"),
+        ({"image": "none.png"}, "no file at none.png"),
+        ({"retake": (0, 1)}, "retake was given without video"),
+        ({"audio": np.zeros(8, np.float32)}, r"audio is a ndarray; expected a path, a Clip, or a pair"),
+    ],
+)
+def test_a_clip_that_cannot_be_is_refused(session: Session, words: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(InputError, match=complaint):
+        session.generate(**({"prompt": "a man"} | words))
+
+
+def test_save_clip_takes_what_the_pipeline_returns(session: Session) -> None:
+    out = session.pipeline("a man", height=32, width=48, num_frames=5, num_inference_steps=1)
+    assert read_clip(save_clip(out, "out.mp4")).num_frames == 5
+    two = session.pipeline("a man", height=32, width=48, num_frames=1, num_inference_steps=1, num_videos_per_prompt=2)
+    with pytest.raises(InputError, match="2 clips were given"):
+        save_clip(two, "two.mp4")
+    with pytest.raises(InputError, match="clip is a ndarray"):
+        save_clip(np.zeros(3), "none.mp4")  # type: ignore[arg-type]
+
+
+def test_in_a_notebook_a_clip_plays_and_a_pipeline_is_short(session: Session) -> None:
+    clip = session.generate("a <b>man</b>", **SMALL)
+    shown = clip._repr_html_()
+    assert "data:video/mp4;base64," in shown
+    assert "<svg" in shown
+    assert "a &lt;b&gt;man" in shown
+    assert repr(session.pipeline) == "MovaPipeline(two experts, 0.0037 GB, float32 on cpu)"
+    assert len(repr(clip)) < 120
