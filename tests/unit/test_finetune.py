@@ -53,7 +53,9 @@ def test_base_weights_never_change_and_every_adapter_learns(ground: Ground, tmp_
 
 
 def test_the_result_is_a_lora_that_peft_alone_loads_with_the_same_output(ground: Ground, tmp_path: Path) -> None:
-    task = ground.task(max_steps=4, ema_decay=None, trigger_word="zorb", lora={"audio": {"rank": 4, "alpha": 8}})
+    data = {"sets": [{"path": str(ground.clips)}], "cache": str(tmp_path / "cache")}  # its captions get the word
+    lora = {"audio": {"rank": 4, "alpha": 8}}
+    task = ground.task(max_steps=4, ema_decay=None, trigger_word="zorb", lora=lora, data=data)
     end = finetune(task, tmp_path)
     assert end.result == tmp_path / "lora.safetensors"
     with safe_open(end.result, "pt") as file:
