@@ -13,6 +13,8 @@ from tests.unit.finetune_helpers import ALL_PARTS, Ground, state_hash, write_cli
 
 from phonofilm.errors import CheckpointError, InputError
 from phonofilm.lora.reading import read_lora
+from phonofilm.models.checksums import write_checksums
+from phonofilm.models.health import health
 from phonofilm.models.layout import read_layout
 from phonofilm.models.loading import load_component
 from phonofilm.training.checkpointing.run_folder import checkpoint_folders, latest_checkpoint
@@ -135,6 +137,7 @@ def test_a_low_precision_base_has_float32_adapters_that_see_small_updates(ground
 
 
 def test_whole_parts_are_trained_and_come_out_as_a_checkpoint(ground: Ground, tmp_path: Path) -> None:
+    write_checksums(ground.checkpoint)  # of the base; the result must not take them over
     end = finetune(
         ground.task(lora=None, full={"bridge": {}, "low": {"lr": 0.001}}, max_steps=3, ema_decay=None), tmp_path
     )
@@ -148,6 +151,8 @@ def test_whole_parts_are_trained_and_come_out_as_a_checkpoint(ground: Ground, tm
     }.items():
         states = [load_component(layout, name).state_dict() for layout in (before, after)]
         assert any(not torch.equal(states[0][key], states[1][key]) for key in states[0]) == changes, name
+    assert [one for one in health(end.result, checksums=True) if one.severity == "error"] == []
+    assert len((end.result / "checksums.sha256").read_text().splitlines()) > 10
 
 
 def test_a_part_that_learnt_nothing_is_refused_at_the_end_with_the_reason(ground: Ground, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from tests.unit.lora_helpers import tiny_lora
 from phonofilm import read_clip
 from phonofilm.cli.lora_report import _prompts
 from phonofilm.errors import InputError
-from phonofilm.evaluation.lora_compare import Comparison, Order, agreement, compare, distance, parts_at_work
+from phonofilm.evaluation.lora_compare import Comparison, ComparisonRequest, agreement, compare, distance, parts_at_work
 from phonofilm.evaluation.lora_page import verdicts, write_page
 from phonofilm.lora.adapter import LORA_COMPONENTS, LoraFile
 from phonofilm.media.clip import Clip
@@ -37,7 +37,7 @@ def lora(pipe: MovaPipeline) -> LoraFile:
 
 @pytest.fixture(scope="module")
 def comparison(pipe: MovaPipeline, lora: LoraFile) -> Comparison:
-    return compare(pipe, lora, Order(("a ball", "a lamp"), (3,), {"num_inference_steps": 1}))
+    return compare(pipe, lora, ComparisonRequest(("a ball", "a lamp"), (3,), {"num_inference_steps": 1}))
 
 
 def test_every_part_is_tried_alone_and_the_pipeline_is_left_as_it_was(
@@ -57,14 +57,14 @@ def test_every_part_is_tried_alone_and_the_pipeline_is_left_as_it_was(
 
 def test_a_lora_without_a_part_is_told_so(pipe: MovaPipeline, lora: LoraFile) -> None:
     sound = replace(lora, adapters={"audio_dit": lora.adapters["audio_dit"]})
-    comparison = compare(pipe, sound, Order(("a ball",), (0,), {"num_inference_steps": 1}))
+    comparison = compare(pipe, sound, ComparisonRequest(("a ball",), (0,), {"num_inference_steps": 1}))
     assert [variant.name for variant in comparison.variants] == ["without", "with"]
     assert "video: nothing learned, the LoRA has no trained adapters for it" in verdicts(comparison)
     assert parts_at_work(lora, {"audio": 0.0, "a2v": 0.0}) == ("video", "bridge")
     with pytest.raises(InputError, match="changes nothing"):
-        compare(pipe, lora, Order(("a ball",)), 0.0)
+        compare(pipe, lora, ComparisonRequest(("a ball",)), 0.0)
     with pytest.raises(InputError, match="at least one prompt"):
-        compare(pipe, lora, Order(()))
+        compare(pipe, lora, ComparisonRequest(()))
 
 
 def test_the_page_has_verdicts_pictures_clips_and_json(comparison: Comparison, tmp_path: Path) -> None:

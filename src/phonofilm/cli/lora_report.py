@@ -29,7 +29,7 @@ def report(
 ) -> None:
     """Compare clips without a LoRA, with it, and with each of its parts alone: pictures, sounds, figures, verdicts."""
     from phonofilm.cli.progress import open_display
-    from phonofilm.evaluation.lora_compare import Order, compare
+    from phonofilm.evaluation.lora_compare import ComparisonRequest, compare
     from phonofilm.evaluation.lora_page import verdicts, write_page
     from phonofilm.generation.checkpoint import open_checkpoint
     from phonofilm.generation.placement.attention import attention_of
@@ -38,20 +38,20 @@ def report(
     from phonofilm.generation.report import StageStarted, emit
     from phonofilm.generation.session import Session
 
-    told = tuple(line for text in prompts for line in _prompts(text))
+    lines = tuple(line for text in prompts for line in _prompts(text))
     checkpoint = open_checkpoint(model)
     session = Session(checkpoint, HardwareOptions(device, dtype, offload))
     (use,) = checkpoint.loras.take([lora]) or (None,)
     if use is None:
         raise InputError("name a LoRA; none has nothing to report on")
     call = {"num_inference_steps": steps, "num_frames": num_frames}
-    order = Order(told, tuple(range(seed, seed + seeds)), call)
+    request = ComparisonRequest(lines, tuple(range(seed, seed + seeds)), call)
     with open_display() as show, attention_of(session.placement), explaining_memory(session.placement):
 
         def on_progress(name: str, at: int, of: int) -> None:
             emit(show, StageStarted(f"clips {at + 1} of {of}: {name}"))
 
-        comparison = compare(session.pipeline, use.lora, order, use.strength, on_progress)
+        comparison = compare(session.pipeline, use.lora, request, use.strength, on_progress)
     about = {
         "LoRA": use.metadata(),
         "layout": str(use.lora.layout),
@@ -59,7 +59,7 @@ def report(
         "model": checkpoint.portable_name,
         "fingerprint": checkpoint.fingerprint,
         "dtype": session.placement.dtype_name,
-        "seeds": list(order.seeds),
+        "seeds": list(request.seeds),
         **{key: value for key, value in call.items() if value is not None},
     }
     page = write_page(comparison, output, f"What {use.path.name} changes", about)

@@ -1,4 +1,4 @@
-"""Cuts told apart from flashes: a flash returns to the scene before it, a cut does not. Works on small grey pictures.
+"""Distinguishes cuts from flashes: a flash returns to the scene before it, a cut does not. Works on small grey pictures.
 
 A detector that compares neighbouring frames takes a flash for two cuts, and overlooks a cut that lies among many flashes.
 What is usual in half a second sees through both, as long as it is dark for more than half of the time.

@@ -37,7 +37,7 @@ CompareProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Order:
+class ComparisonRequest:
     """What to make: every prompt with every seed. `call`: further arguments of the pipeline."""
 
     prompts: tuple[str, ...]
@@ -85,7 +85,7 @@ class Variant:
 class Comparison:
     """Everything that was made. `parts`: those that the LoRA has adapters for, at a strength other than 0."""
 
-    order: Order
+    request: ComparisonRequest
     parts: tuple[str, ...]
     variants: tuple[Variant, ...]
 
@@ -96,7 +96,7 @@ class Comparison:
 def compare(
     pipe: MovaPipeline,
     lora: LoraFile,
-    order: Order,
+    request: ComparisonRequest,
     strength: Strength = 1.0,
     on_progress: CompareProgress | None = None,
 ) -> Comparison:
@@ -104,7 +104,7 @@ def compare(
 
     Raises InputError when no prompt or seed is given, or the LoRA works on nothing at this strength.
     """
-    if not order.prompts or not order.seeds:
+    if not request.prompts or not request.seeds:
         raise InputError("a comparison needs at least one prompt and one seed")
     parts = parts_at_work(lora, strength)
     if not parts:
@@ -117,11 +117,11 @@ def compare(
     for number, (name, weight) in enumerate(weights.items()):
         if on_progress is not None:
             on_progress(name, number, len(weights))
-        clips = _make(pipe, lora, order, weight)
+        clips = _make(pipe, lora, request, weight)
         base = base or clips
         distances = tuple(distance(one, other) for one, other in zip(base, clips, strict=True))
         variants.append(Variant(name, tuple(clips), distances, agreement(clips)))
-    return Comparison(order, parts, tuple(variants))
+    return Comparison(request, parts, tuple(variants))
 
 
 def parts_at_work(lora: LoraFile, strength: Strength) -> tuple[str, ...]:
@@ -180,15 +180,15 @@ def _only(part: str, lora: LoraFile, strength: Strength) -> dict[str, float]:
     return {**dict.fromkeys(PARTS, 0.0), part: whole, **kept}
 
 
-def _make(pipe: MovaPipeline, lora: LoraFile, order: Order, weight: Strength | None) -> list[Clip]:
+def _make(pipe: MovaPipeline, lora: LoraFile, request: ComparisonRequest, weight: Strength | None) -> list[Clip]:
     pipe.unload_lora_weights()
     if weight is not None:
         pipe.load_lora_weights(lora, "compared", weight=weight)
     clips: list[Clip] = []
-    for prompt in order.prompts:
-        for seed in order.seeds:
+    for prompt in request.prompts:
+        for seed in request.seeds:
             generator = torch.Generator().manual_seed(seed)
-            out = pipe(prompt, generator=generator, output_type="pil", **(order.call or {}))
+            out = pipe(prompt, generator=generator, output_type="pil", **(request.call or {}))
             assert isinstance(out, MovaPipelineOutput)
             clips += out.clips([{"prompt": prompt, "seed": seed}])
     pipe.unload_lora_weights()

@@ -45,9 +45,9 @@ def write_page(comparison: Comparison, out: Path, title: str, about: dict[str, A
     out.mkdir(parents=True, exist_ok=True)
     lines = [f"# {title}", "", *(f"* {line}" for line in verdicts(comparison)), "", _table(comparison), ""]
     lines += [_explanation(), ""]
-    count = len(comparison.order.seeds)
-    for index, prompt in enumerate(prompt for prompt in comparison.order.prompts for _ in range(count)):
-        seed = comparison.order.seeds[index % count]
+    count = len(comparison.request.seeds)
+    for index, prompt in enumerate(prompt for prompt in comparison.request.prompts for _ in range(count)):
+        seed = comparison.request.seeds[index % count]
         picture = out / f"clip-{index}.png"
         with replacing(picture) as temporary:
             side_by_side(comparison, index).save(temporary, format="PNG")

@@ -11,6 +11,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from phonofilm.files import replacing
+from phonofilm.models.checksums import write_checksums
 from phonofilm.models.layout import CheckpointLayout, read_layout
 from phonofilm.models.saving import save_component
 from phonofilm.units import parse_size
@@ -61,6 +62,7 @@ def export_checkpoint(layout: CheckpointLayout, trained: Mapping[str, TrainedNet
             dtype = next(iter(layout.components[name].entries.values())).dtype
             save_component(fresh / name, part.network, parse_size(EXPORT_SHARD, "the shard size"), part.weights, dtype)
         read_layout(fresh)
+        write_checksums(fresh)
     return folder
 
 
