@@ -28,12 +28,15 @@ _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
+NO_FILE_FAULT = "there is no such file"
+
+
 def file_fault(path: Path) -> str | None:
     """Why `path` is no regular file that can be read, or None when it is one. Opens nothing."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        return "there is no such file"
+        return NO_FILE_FAULT
     except ValueError:
         return "its name holds a NUL character"
     except OSError as error:

@@ -111,7 +111,7 @@ def test_one_wrong_line_does_not_keep_the_others_from_being_made() -> None:
         ("p.jsonl", '{"prompt": "a"}\n{"promt": "b"}', (), "p.jsonl line 2: unknown key promt"),
         ("p.jsonl", "{", (), "p.jsonl line 1 is not JSON"),
         ("p.txt", "\n", (), "p.txt holds no prompts"),
-        ("q.txt", "a", (), "cannot read prompts from p.txt"),
+        ("q.txt", "a", (), "prompts: no file at p.txt"),
         ("p.txt", "a", ("a prompt",), "a prompt and --prompts were both given"),
         ("p.txt", "a", ("--contact-sheet", "s.png"), "contact sheets line by line"),
         ("p.txt", "a", ("--output-type", "avi"), "output type 'avi' is unknown"),

@@ -244,7 +244,7 @@ def test_a_clip_is_repeated_by_its_own_checkpoint_or_not_at_all() -> None:
     made("--like", "a.mp4", "-o", "c.mp4", "-m", "model", model=False)
     shutil.rmtree("model")
     gone = generate("--like", "a.mp4", "-o", "d.mp4", model=False)
-    assert (gone.exit_code, "the local checkpoint model/; give it with --model" in gone.stderr) == (2, True)
+    assert (gone.exit_code, "the local checkpoint model/; give it as --model" in gone.stderr) == (2, True)
 
 
 def test_the_pictures_a_clip_was_made_with_must_be_the_same() -> None:

@@ -88,7 +88,7 @@ def test_a_resident_layer_more_is_a_layer_less_to_stream() -> None:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (("--vram-limit", "500MB"), "What would fit: 0.603 GB of free device memory, with offload layer"),
+        (("--vram-limit", "500MB"), "What would fit: 0.604 GB of free device memory, with offload layer"),
         (("--vram-limit", "8GB", "--ram-limit", "1MB", "--offload", "layer"), "What fits: offload none"),
         (("--offload", "none", "--vram-limit", "600MB"), "offload none needs 0.6"),
         (("--vram-limit", "a lot"), "--vram-limit 'a lot' is no amount of memory"),

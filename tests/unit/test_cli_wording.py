@@ -16,6 +16,9 @@ from phonofilm.cli.wording import in_flags
         ("give it with image=, or not", "give it with --image, or not"),
         ("then model=FOLDER", "then --model FOLDER"),
         ("num_frames 10 is not 1 + a multiple of 4; use 9", "num_frames 10 is not 1 + a multiple of 4; use 9"),
+        ("slots= and ram_limit= would change nothing", "--slots and --ram-limit would change nothing"),
+        ("LoRA v.safetensors (video=0.0,audio=0.5)", "LoRA v.safetensors (video=0.0,audio=0.5)"),
+        ("use v.safetensors:video=1,audio=0.5", "use v.safetensors:video=1,audio=0.5"),
         ("clips/vram_limit_test.mp4 is there", "clips/vram_limit_test.mp4 is there"),
     ],
 )

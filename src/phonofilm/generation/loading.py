@@ -79,6 +79,7 @@ def _loaded(
     use_loras(pipe, loras)  # before weights are moved or changed in kind
     resident = None if placement.offloads else placement.device
     prepare_computing(pipe, placement.computing, resident, on_progress)
+    pipe.require_finite_vaes()  # while their weights are in memory
     return LoadedModel(pipe, place(pipe, placement))
 
 

@@ -13,7 +13,7 @@ from phonofilm.generation.options import ClipOptions, check_options
 from phonofilm.generation.outputs import Output, choose_outputs
 from phonofilm.generation.provenance import INPUTS
 from phonofilm.models.known import hub_id_of
-from phonofilm.untrusted import FOLDER_FAULT, file_fault, shown
+from phonofilm.untrusted import FOLDER_FAULT, NO_FILE_FAULT, file_fault, shown
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ def check_request(
     for name, path in [(name, getattr(options, name)) for name in INPUTS] + [("like", like), ("prompts", prompts)]:
         # A clip may be a folder of frames, so only that something is there is checked here.
         if path is not None and (fault := file_fault(path)) not in (None, FOLDER_FAULT):
-            raise InputError(f"{name}: no file at {shown(path)}: {fault}")
+            reason = "" if fault == NO_FILE_FAULT else f": {fault}"
+            raise InputError(f"{name}: no file at {shown(path)}{reason}")
     if model is not None:
         check_model_name(model)
     if prompts is not None:

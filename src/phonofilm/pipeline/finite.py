@@ -18,9 +18,12 @@ def require_finite(what: str, *tensors: Tensor) -> None:
 
 
 def require_finite_weights(name: str, module: nn.Module) -> None:
-    """Raises PhonofilmError when a weight of `module` is NaN or infinite; those that are not in memory now are passed over.
+    """Raises PhonofilmError when a weight of `module` is NaN or infinite; those that are not in memory now are passed over,
+    as are modules that diffusers' group offloading manages: what it put on a disk leaves uninitialised tensors behind.
 
     For the VAEs, whose decoders clamp what they make: an infinite weight would show as a white picture only.
     """
+    if any(hasattr(part, "_diffusers_hook") for part in module.modules()):
+        return
     tensors = [t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point() and not t.is_meta]
     require_finite(f"the {name}", *tensors)

@@ -251,15 +251,19 @@ class MovaPipeline(PretrainedMethods, LoraMethods, DiffusionPipeline):
             audio_latents,
             self._execution_device,
         )
-        if not self._vaes_are_finite:
-            for name in ("video_vae", "audio_vae"):
-                require_finite_weights(name, getattr(self, name))
-            self._vaes_are_finite = True
+        self.require_finite_vaes()
         try:
             with torch.no_grad():
                 return run_plan(self, plan, noise, output_type, callback_on_step_end, remove_video_dit)
         finally:
             self.maybe_free_model_hooks()
+
+    def require_finite_vaes(self) -> None:
+        """Raises PhonofilmError when a weight of a VAE is NaN or infinite; looks once."""
+        if not self._vaes_are_finite:
+            require_finite_weights("video_vae", self.video_vae)
+            require_finite_weights("audio_vae", self.audio_vae)
+            self._vaes_are_finite = True
 
     def encode_prompt(self, prompts: str | Sequence[str], what: str = "prompt") -> Text:
         """Embeddings of the prompts. Raises InputError for one of more than 512 tokens."""

@@ -47,7 +47,7 @@ def requested_placement(hardware: HardwareOptions, ranks: ParallelSession | None
 
     for name, given in (("quantize", hardware.quantize is not None), ("compile", hardware.compile)):
         if given and hardware.shard_weights:
-            raise InputError(f"{name} and shard_weights do not work together; leave one out")
+            raise InputError(f"{name}= and shard_weights= do not work together; leave one out")
     return choose_placement(
         hardware.device if ranks is None else str(ranks.device),
         hardware.dtype or "auto",

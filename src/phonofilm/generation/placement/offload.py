@@ -109,7 +109,7 @@ def _refuse_what_changes_nothing(placement: DevicePlacement, limits: MemoryLimit
         useless = streaming | memory
     if unused := [name for name, value in useless.items() if value is not None]:
         raise InputError(
-            f"{' and '.join(unused)} would change nothing with offload={placement.offload}; use offload=auto or layer"
+            f"{'= and '.join(unused)}= would change nothing with offload={placement.offload}; use offload=auto or layer"
         )
     if limits.ram is not None and limits.vram is None and placement.device.type != "cuda":
         raise InputError(f"ram_limit needs a device to plan for, and this is {placement.device}; give vram_limit too")

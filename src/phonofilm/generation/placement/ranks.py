@@ -36,7 +36,7 @@ def is_shared(several: ParallelConfig) -> bool:
         "shard_weights": several.shard_weights,
     }
     if useless := [name for name, given in options.items() if given]:
-        raise InputError(f"{' and '.join(useless)} would change nothing on one device; use gpus=N")
+        raise InputError(f"{'= and '.join(useless)}= would change nothing on one device; use gpus=N")
     return False
 
 
