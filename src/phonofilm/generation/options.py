@@ -81,14 +81,20 @@ def check_options(options: ClipOptions, in_memory: Collection[str] = ()) -> tupl
     for name, needed in NEEDS.items():
         if name in there and there.isdisjoint(needed):
             raise InputError(f"{name} was given without {' or '.join(needed)}; it would change nothing")
-    count = 1 if options.num_clips is None else options.num_clips
-    if not 1 <= count <= MAX_CLIPS:
-        raise InputError(f"num_clips {count} is outside 1 to {MAX_CLIPS}")
+    count = clip_count(options)
     if options.seed is not None and not 0 <= options.seed <= MAX_SEED - count:
         raise InputError(f"seed {options.seed} is outside 0 to {MAX_SEED}")
     if sum(name in there for name in ("video", "audio", "continue_from")) > 1:
         raise InputError("give one of video, audio and continue_from: the other track is what is made")
     return options.prompt, count
+
+
+def clip_count(options: ClipOptions) -> int:
+    """How many clips are asked for. Raises InputError for none or too many."""
+    count = 1 if options.num_clips is None else options.num_clips
+    if not 1 <= count <= MAX_CLIPS:
+        raise InputError(f"num_clips {count} is outside 1 to {MAX_CLIPS}")
+    return count
 
 
 def options_from_json(content: Any, where: str) -> ClipOptions:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def choose_outputs(
         for index in range(count)
     )
     files = [file.absolute() for output in outputs for file in (output.path, output.contact_sheet) if file is not None]
-    if twice := [file for file in files if files.count(file) > 1]:
+    if twice := [file for file, times in Counter(files).items() if times > 1]:
         raise InputError(f"{twice[0]} would be the clip and its contact sheet at once; give each a name of its own")
     for target in outputs:
         for file in (target.path, target.contact_sheet):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phonofilm.errors import InputError
-from phonofilm.generation.options import ClipOptions, check_options
+from phonofilm.generation.options import ClipOptions, check_options, clip_count
 from phonofilm.generation.outputs import Output, choose_outputs
 from phonofilm.generation.provenance import INPUTS
 from phonofilm.models.known import hub_id_of
@@ -57,7 +57,7 @@ def check_request(
 
 def choose_outputs_of(options: ClipOptions, overwrite: bool) -> tuple[Output, ...]:
     """The outputs that the options ask for; with --like the recorded ones may still be added."""
-    return choose_outputs(options.output, options.output_type, options.num_clips or 1, overwrite, options.contact_sheet)
+    return choose_outputs(options.output, options.output_type, clip_count(options), overwrite, options.contact_sheet)
 
 
 def check_model_name(name: str) -> None:
