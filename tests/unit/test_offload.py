@@ -253,6 +253,6 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(
 ) -> None:
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr(slab_files.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(InputError, match=r"would take .* and its disk has 1e-06 GB free"):
+    with pytest.raises(InputError, match=r"would take .* and its disk has 1.0 kB free"):
         load(basic.checkpoint, store=SlabFolder(tmp_path / "slabs", "one"))
     assert not list(tmp_path.iterdir())
