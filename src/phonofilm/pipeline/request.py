@@ -134,9 +134,11 @@ def frame_tensor(image: Picture, geometry: ClipGeometry, fit: Fit, name: str = "
 
 def count_prompts(prompt: str | Sequence[str] | Text | None) -> int:
     """How many prompts were given, as text or as embeddings. Raises InputError for none, or an empty one."""
+    if prompt is None:
+        raise InputError("give a prompt, or prompt_embeds in its place")
     if isinstance(prompt, Text):
         return prompt.embeds.shape[0]
-    prompts = [prompt] if isinstance(prompt, str) else list(prompt or ())
+    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
     if wrong := [one for one in prompts if not isinstance(one, str)]:
         raise InputError(f"the prompt is {wrong[0]!r}, a {type(wrong[0]).__name__}; expected text, or a list of texts")
     if not prompts or not all(p.strip() for p in prompts):
