@@ -31,14 +31,14 @@ from benchmarks.released import (
     forward_inputs,
     released_denoiser,
 )
-from phonofilm.evaluation.counters import Counts, count
-from phonofilm.evaluation.flops import forward_flops
 from phonofilm.geometry import ClipGeometry
 from phonofilm.kernels.choice import Kernels, use_kernels
 from phonofilm.models.bridge import BridgeScale
 from phonofilm.models.joint import JointDenoiser
 from phonofilm.models.layers import Block
 from phonofilm.models.quantized import empty_quantized
+from phonofilm.runtime.counters import Counts, count
+from phonofilm.runtime.flops import forward_flops
 
 RESULTS = Path(__file__).parent / "results"
 ELEMENTWISE_GOAL = 24e9

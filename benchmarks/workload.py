@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.sizes import Size
-from phonofilm.evaluation.flops import ForwardFlops, forward_flops
 from phonofilm.models.joint import JointDenoiser, JointOutput
 from phonofilm.models.shared_forward import Conditioning, StepInputs
+from phonofilm.runtime.flops import ForwardFlops, forward_flops
 
 TEXT_TOKENS = 512
 EVALUATIONS = 2

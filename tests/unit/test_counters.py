@@ -19,11 +19,11 @@ from benchmarks.forward_counters import (
 )
 from benchmarks.original_block import OriginalBlock
 from benchmarks.released import CLIP_360P, CLIP_720P, released_denoiser
-from phonofilm.evaluation.counters import count
 from phonofilm.geometry import ClipGeometry
 from phonofilm.models.joint import JointDenoiser
 from phonofilm.models.layers import Block, attention
 from phonofilm.models.rotary import rope_table
+from phonofilm.runtime.counters import count
 
 KB = 1000  # bytes of one float32 [250] row below
 

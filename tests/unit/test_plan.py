@@ -17,12 +17,12 @@ from typer.testing import CliRunner
 from benchmarks.released import CLIP_360P, TEXT_TOKENS, forward_inputs, released_denoiser
 from phonofilm.cli.main import app
 from phonofilm.errors import InputError
-from phonofilm.evaluation.counters import count
-from phonofilm.evaluation.flops import forward_flops
 from phonofilm.generation.machine_fit import Machine, needs_of, verdict
 from phonofilm.generation.placement.cards import card_like, known_peak
 from phonofilm.models.joint import JointDenoiser
 from phonofilm.runtime import released
+from phonofilm.runtime.counters import count
+from phonofilm.runtime.flops import forward_flops
 from phonofilm.runtime.footprint import Footprint, TextBlocks, decoding_bytes, reserved_for
 from phonofilm.runtime.memory_plan import Budget, ClipCost, MemoryPlan, Offload, StreamingOptions, choose_offload
 from phonofilm.runtime.parallel_footprint import per_device

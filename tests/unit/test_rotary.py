@@ -9,8 +9,8 @@ import torch
 from tests.conftest import relative_error
 from torch import Tensor
 
-from phonofilm.evaluation.counters import count
 from phonofilm.models.rotary import rotate_halves
+from phonofilm.runtime.counters import count
 
 BATCH, TOKENS, HEADS, HEAD = 2, 7, 3, 8
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from phonofilm.evaluation.flops import forward_flops
 from phonofilm.geometry import ClipGeometry
 from phonofilm.models.joint import TEXT_LENGTH, JointDenoiser
+from phonofilm.runtime.flops import forward_flops
 from phonofilm.units import format_duration
 
 PROBE_TOKENS = 2048

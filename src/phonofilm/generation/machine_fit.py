@@ -10,7 +10,6 @@ import psutil
 import torch
 
 from phonofilm.errors import InputError
-from phonofilm.evaluation.flops import forward_flops
 from phonofilm.generation.checkpoint import NAMED_SIZES, Checkpoint
 from phonofilm.generation.expected_time import clip_seconds, measure_rates
 from phonofilm.generation.known_prompts import is_embedded
@@ -21,6 +20,7 @@ from phonofilm.models.hub import local_checkpoint
 from phonofilm.models.joint import TEXT_LENGTH, JointDenoiser
 from phonofilm.models.layout import read_layout
 from phonofilm.runtime import released
+from phonofilm.runtime.flops import forward_flops
 from phonofilm.runtime.footprint import Footprint, TextBlocks, decoding_bytes
 from phonofilm.runtime.memory_plan import Budget, ClipCost, MemoryPlan, Offload, choose_offload
 from phonofilm.runtime.parallel_footprint import PerDevice, per_device

@@ -118,7 +118,7 @@ def _refuse_what_changes_nothing(placement: DevicePlacement, limits: MemoryLimit
 def _choose(
     placement: DevicePlacement, limits: MemoryLimits, checkpoint: Checkpoint, clips: Sequence[ClipPlan]
 ) -> tuple[MemoryPlan, Budget]:
-    from phonofilm.evaluation.flops import forward_flops
+    from phonofilm.runtime.flops import forward_flops
 
     denoiser, itemsize = empty_denoiser(checkpoint, placement.computing.quantize), placement.dtype.itemsize
     sizes = {name: checkpoint.component_bytes(name, itemsize) for name in checkpoint.layout.components}
