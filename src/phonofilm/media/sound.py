@@ -57,16 +57,19 @@ def read_audio(path: str | Path, sampling_rate: int | None = None, *, mono: bool
 
 
 def read_sound(
-    path: str | Path, *, origin: Fraction, seconds: Fraction | None, mono: bool
+    path: str | Path, *, origin: Fraction, seconds: Fraction | None, mono: bool, padding: bool = False
 ) -> tuple[np.ndarray, int] | None:
-    """(float32 [channels, samples], rate) from file time `origin` on, for at most `seconds`; None without a track."""
+    """(float32 [channels, samples], rate) from file time `origin` on, for at most `seconds`; None without a track.
+
+    `padding` keeps what the encoder added behind the track's declared end.
+    """
     with opened(path) as container:
         stream = sound_stream(container)
         if stream is None:
             return None
         rate = stream.codec_context.sample_rate
         limit = None if seconds is None else math.ceil(seconds * rate)
-        end = end_of(stream) if is_mp4_family(container) else None
+        end = end_of(stream) if is_mp4_family(container) and not padding else None
         wave = _placed(_timed_from(container, stream, origin), origin, rate, limit, mono, end)
         channels = 1 if mono else stream.codec_context.layout.nb_channels
     return (np.zeros((channels, 0), np.float32) if wave is None else wave), rate

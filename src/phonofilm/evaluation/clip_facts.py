@@ -1,0 +1,143 @@
+"""A clip as metrics see it: decoded once, on first use, and kept as long as the object. Nothing is measured here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phonofilm.errors import MediaError
+from phonofilm.evaluation.prompts import PromptItem
+from phonofilm.files import file_hash
+from phonofilm.media.container import opened, picture_stream, sound_stream, start_of
+from phonofilm.media.picture import read_picture
+from phonofilm.media.sound import read_sound
+from phonofilm.media.waveform import audio_frames, channels_first, resample
+from phonofilm.media.window import Window
+
+SampleFormat = Literal["s16", "flt"]
+Layout = Literal["mono", "stereo"]
+
+
+@dataclass(frozen=True)
+class TrackStarts:
+    """What the container has: when each track starts, in seconds of the file's clock; None for a track that is not there."""
+
+    picture_start: Fraction | None
+    sound_start: Fraction | None
+
+
+@dataclass(frozen=True)
+class ClipFacts:
+    """One clip file, with its prompt if it has one. Frames and sound are decoded at most once, at their own rates.
+
+    id: how reports name it. category: the group its figures are averaged in first.
+    """
+
+    path: Path
+    id: str
+    category: str = ""
+    item: PromptItem | None = None
+    _made: dict[tuple[str, int], NDArray[Any]] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def sha256(self) -> str:
+        return file_hash(self.path)
+
+    @cached_property
+    def tracks(self) -> TrackStarts:
+        """From the header alone."""
+        with opened(self.path) as container:
+            picture, sound = picture_stream(container), sound_stream(container)
+            return TrackStarts(
+                None if picture is None else start_of(picture), None if sound is None else start_of(sound)
+            )
+
+    @property
+    def has_picture(self) -> bool:
+        return self.tracks.picture_start is not None
+
+    @property
+    def has_sound(self) -> bool:
+        return self.tracks.sound_start is not None
+
+    @cached_property
+    def _picture(self) -> tuple[NDArray[np.uint8], Fraction]:
+        decoded = read_picture(self.path, Window(Fraction(0), None, None, None, None, "crop"))
+        return decoded.frames, decoded.frame_rate
+
+    @property
+    def frames(self) -> NDArray[np.uint8]:
+        """[f, h, w, 3], RGB, at the file's own rate and size. Raises MediaError without a picture."""
+        return self._picture[0]
+
+    @property
+    def frame_rate(self) -> Fraction:
+        return self._picture[1]
+
+    @cached_property
+    def sound(self) -> tuple[NDArray[np.float32], int]:
+        """([channels, samples], rate): the whole track as it decodes, from its first sample on, encoder padding included.
+
+        That is what command-line tools extract. Where the first sample lies is in `sound_delay`.
+        """
+        start = self.tracks.sound_start
+        if start is None:
+            raise MediaError(f"{self.path} has no sound")
+        read = read_sound(self.path, origin=start, seconds=None, mono=False, padding=True)
+        if read is None or not read[0].shape[1]:
+            raise MediaError(f"{self.path} has a sound track without a single sample")
+        return read
+
+    @property
+    def sound_delay(self) -> float:
+        """Seconds by which the sound's first sample comes after the picture's first frame; 0 without one of them."""
+        picture, sound = self.tracks.picture_start, self.tracks.sound_start
+        return 0.0 if picture is None or sound is None else float(sound - picture)
+
+    def channels(self, rate: int) -> NDArray[np.float32]:
+        """The track [channels, samples] at `rate`, nothing mixed."""
+        return self._kept(("channels", rate), lambda: resample(*self.sound, rate))
+
+    def wave(self, rate: int) -> NDArray[np.float32]:
+        """The track [samples] at `rate`: the mean of its channels."""
+        wave, own = self.sound
+        return self._kept(("wave", rate), lambda: resample(wave.mean(axis=0, keepdims=True), own, rate)[0])
+
+    def aligned_wave(self, rate: int) -> NDArray[np.float32]:
+        """`wave` on the picture's clock: sample 0 is the first frame's time; silence where the sound starts later."""
+        wave, shift = self.wave(rate), round(self.sound_delay * rate)
+        return np.pad(wave, (shift, 0)) if shift > 0 else wave[-shift:]
+
+    def extracted(self, rate: int, sample_format: SampleFormat, layout: Layout = "mono") -> NDArray[Any]:
+        """int16 or float32 [channels, samples]: what ffmpeg's command line makes of the track with -ar, -ac and a format.
+
+        libav weights channels in its own way, and differently for whole numbers and for floats.
+        """
+        wave, own = self.sound
+        return self._kept(
+            (f"{sample_format} {layout}", rate), lambda: _extracted(wave, own, rate, sample_format, layout)
+        )
+
+    def _kept(self, key: tuple[str, int], make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
+
+def _extracted(
+    wave: NDArray[np.float32], rate: int, target: int, sample_format: SampleFormat, layout: Layout
+) -> NDArray[Any]:
+    import av
+
+    resampler = av.AudioResampler(format=sample_format, layout=layout, rate=target)
+    done: list[np.ndarray] = []
+    for frame in [*audio_frames(wave, rate, "flt", 1 << 16), None]:
+        done += [channels_first(part) for part in resampler.resample(frame)]
+    return np.concatenate(done, axis=1)

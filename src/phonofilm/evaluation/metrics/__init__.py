@@ -1,0 +1,1 @@
+"""One file per metric; what a metric is stands in evaluation/metric.py."""

@@ -1,0 +1,54 @@
+"""How loud a clip is: root mean square, loudness, peak. Neither way is better; a target band belongs to the use."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from phonofilm.evaluation.clip_facts import ClipFacts
+from phonofilm.evaluation.loudness import STANDARD, cookbook_filters, integrated_loudness
+from phonofilm.evaluation.metric import Figure, Metric
+from phonofilm.evaluation.requirements import Requirements
+from phonofilm.evaluation.rows import Row, measured, not_applicable
+
+RATE = 48_000
+SILENT_PEAK = 1e-5  # -100 dB of full scale
+
+
+class Amplitude(Metric):
+    """RMS over the whole track at 48 kHz, and integrated loudness.
+
+    compat: loudness of the mono mix with pyloudnorm's filters. fixed: BS.1770-4's own filters, channels summed as it says.
+    """
+
+    name = "amplitude"
+    title = "Amplitude and loudness"
+    figures = (
+        Figure("rms_dbfs", "RMS", "dBFS"),
+        Figure("lufs", "Loudness", "LUFS"),
+        Figure("rms", "RMS", "of full scale"),
+        Figure("peak_dbfs", "Peak", "dBFS"),
+    )
+    source = "root mean square; ITU-R BS.1770-4"
+
+    @property
+    def needs(self) -> Requirements:
+        return Requirements(sound=True)
+
+    def measure(self, clip: ClipFacts) -> Row:
+        delay = max(0, round(clip.sound_delay * RATE))
+        wave = np.pad(clip.wave(RATE), (delay, 0)).astype(np.float64)
+        peak = float(np.abs(wave).max(initial=0.0))
+        if peak < SILENT_PEAK:
+            return not_applicable("the sound is silent")
+        rms = float(np.sqrt(np.mean(wave**2)))
+        values = {"rms_dbfs": 20 * np.log10(rms), "rms": rms, "peak_dbfs": 20 * np.log10(peak)}
+        lufs = self._loudness(clip, wave)
+        detail = {"seconds": len(wave) / RATE}
+        if lufs is not None:
+            return measured({**values, "lufs": lufs}, detail)
+        return measured(values, {**detail, "lufs": "shorter than 0.4 s, or below -70 LUFS throughout"})
+
+    def _loudness(self, clip: ClipFacts, wave: np.ndarray) -> float | None:
+        if self.setup.profile == "compat":
+            return integrated_loudness(wave[None], RATE, cookbook_filters(RATE))
+        return integrated_loudness(clip.channels(RATE), RATE, STANDARD)

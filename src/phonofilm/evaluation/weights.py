@@ -1,0 +1,91 @@
+"""Files of weights: whether they are where they should be, and whole. Nothing is downloaded."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from phonofilm.errors import CheckpointError
+from phonofilm.evaluation.metric import Metric
+from phonofilm.evaluation.requirements import Requirements, WeightFile
+from phonofilm.files import file_hash
+from phonofilm.untrusted import file_fault
+
+FOLDER_VARIABLE = "PHONOFILM_EVALUATION_WEIGHTS"
+Readiness = Literal["ready", "missing package", "missing weights", "needs a key"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """Whether a metric can run here. lacks: one clause for everything that is missing."""
+
+    metric: str
+    readiness: Readiness
+    lacks: tuple[str, ...] = ()
+
+    @property
+    def reason(self) -> str:
+        return f"{self.readiness}: {'; '.join(self.lacks)}" if self.lacks else ""
+
+
+def weights_folder(given: Path | None, environment: Mapping[str, str] = os.environ) -> Path | None:
+    """The folder of --weights, else that of PHONOFILM_EVALUATION_WEIGHTS."""
+    named = environment.get(FOLDER_VARIABLE)
+    return given or (Path(named) if named else None)
+
+
+def find_weights(file: WeightFile, folder: Path | None) -> Path:
+    """The file in the folder. Raises CheckpointError that says what is missing, how large it is and where it goes."""
+    lack = _lacks_file(file, folder)
+    if lack is not None or folder is None:
+        raise CheckpointError(lack or "no folder")
+    return folder / file.name
+
+
+def check(metric: Metric, *, hashes: bool = False, environment: Mapping[str, str] = os.environ) -> Check:
+    """What the metric lacks on this machine. `hashes` reads every file of weights and compares its SHA-256."""
+    needs = metric.needs
+    for readiness, lacks in (
+        ("missing package", _lacking_packages(needs)),
+        ("missing weights", _lacking_weights(needs, metric.setup.weights, hashes)),
+        ("needs a key", tuple(f"set {key}" for key in needs.keys if not environment.get(key))),
+    ):
+        if lacks:
+            return Check(metric.name, readiness, lacks)  # type: ignore[arg-type]
+    return Check(metric.name, "ready")
+
+
+def _lacking_packages(needs: Requirements) -> tuple[str, ...]:
+    return tuple(
+        f"{package.module} (pip install 'phonofilm[{package.extra}]')"
+        for package in needs.packages
+        if importlib.util.find_spec(package.module) is None
+    )
+
+
+def _lacking_weights(needs: Requirements, folder: Path | None, hashes: bool) -> tuple[str, ...]:
+    lacks = [_lacks_file(file, folder, hashes) for file in needs.weights]
+    return tuple(lack for lack in lacks if lack is not None)
+
+
+def _lacks_file(file: WeightFile, folder: Path | None, hashes: bool = False) -> str | None:
+    where = (
+        f"put it into {folder}" if folder else f"put it into a folder and name that with --weights or {FOLDER_VARIABLE}"
+    )
+    described = f"{file.name} ({file.nbytes:,} bytes, {file.licence}, from {file.source}"
+    described += f", sha256 {file.sha256})" if file.sha256 else ")"
+    if folder is None or file_fault(folder / file.name) is not None:
+        return f"{described}: {where}"
+    found = (folder / file.name).stat().st_size
+    if found != file.nbytes:
+        return f"{described}: the file there has {found:,} bytes; it is another one, or cut off"
+    if hashes and file.sha256:
+        first, _, last = file.sha256.partition("...")
+        digest = file_hash(folder / file.name)
+        if not (digest.startswith(first) and digest.endswith(last)):
+            return f"{described}: the file there has sha256 {digest}"
+    return None
