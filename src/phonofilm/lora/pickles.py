@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,17 +25,24 @@ _BROKEN = (
 )
 
 
-def load_pickle(path: Path) -> dict[str, Any]:
+def load_pickle(path: Path, *, old_formats: bool = False) -> dict[str, Any]:
     """A .pt file that holds a dictionary of tensors and plain values. Raises CheckpointError for anything else.
 
     A pickle can run code as it is opened; torch's restricted reader knows tensors and plain values only, and what it
     does not know is refused, as are archives that grow when they are unpacked and tensors larger than their file.
+
+    Args:
+        old_formats: also take what torch wrote before version 1.6, which is no archive, and numpy's numbers. Archives are
+            mapped into memory, so that parts that are not used, such as an optimizer's state, are not read.
     """
     if (fault := file_fault(path)) is not None:
         raise CheckpointError(f"{path} cannot be read: {fault}")
     try:
-        _check_archive(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        archive = not old_formats or zipfile.is_zipfile(path)
+        if archive:
+            _check_archive(path)
+        with torch.serialization.safe_globals(_numpy_numbers() if old_formats else []):
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=archive and old_formats)
         tensors = sum(tensor.numel() * tensor.element_size() for tensor in _tensors(content))
     except _BROKEN as error:
         reason = shown(str(error).partition("\n")[0] or type(error).__name__)
@@ -46,6 +54,12 @@ def load_pickle(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}; expected tensors by name")
     return content
+
+
+def _numpy_numbers() -> list[Any]:
+    """What a pickled numpy number consists of; none of it runs anything."""
+    kinds = {type(np.dtype(name)) for name in ("float32", "float64", "int32", "int64", "bool")}
+    return [(np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"), np.dtype, *kinds]
 
 
 def _check_archive(path: Path) -> None:

@@ -1,0 +1,1 @@
+"""What the metrics' networks are fed with, computed without torchaudio and torchvision: coefficients, spectrograms, pictures."""
