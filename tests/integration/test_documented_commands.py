@@ -23,6 +23,7 @@ PAGES = {
     "docs/first-mova-clip.md": 1,
     "docs/python.md": 3,
     "docs/memory.md": 1,
+    "docs/long-films.md": 1,
 }
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # Set-up, which the test run itself is; and the released weights, 78 GB that no test machine has.

@@ -16,7 +16,9 @@ written = partial(typer.Option, rich_help_panel="Output")
 
 
 def generate(
-    prompt: Annotated[str | None, typer.Argument(help="What is seen and heard.")] = None,
+    prompt: Annotated[
+        str | None, typer.Argument(help="What is seen and heard; in a film also '0-8: ...; 8-16: ...'.")
+    ] = None,
     image: Annotated[Path | None, make("--image", "-i", help="First frame.")] = None,
     model: Annotated[
         str | None, make("--model", "-m", help="Checkpoint folder, hub id, nano, 360p or 720p. [default: nano]")
@@ -26,8 +28,13 @@ def generate(
     size: Annotated[
         str | None, make(metavar="360p|720p|WxH|auto", help="Frame size; auto takes the image's shape.")
     ] = None,
-    seconds: Annotated[float | None, make(help="Length, to the nearest number of frames that is possible.")] = None,
-    num_frames: Annotated[int | None, make(help="Length in frames, exactly: 1 + 4k.")] = None,
+    seconds: Annotated[
+        float | None, make(help="Length; what is longer than the model makes at once is made in parts.")
+    ] = None,
+    part_seconds: Annotated[
+        float | None, make(help="How long each part of a film is, instead of the model's own length.")
+    ] = None,
+    num_frames: Annotated[int | None, make(help="Length in frames, exactly: 1 + 4k; always in one part.")] = None,
     fps: Annotated[str | None, make(help="Frames per second, such as 24, 23.976 or 30000/1001.")] = None,
     negative_prompt: Annotated[str | None, make(help="What guidance leads away from.")] = None,
     lora: Annotated[
@@ -152,6 +159,7 @@ def generate(
         retake_tracks=retake_tracks,
         size=size,
         seconds=seconds,
+        part_seconds=part_seconds,
         num_frames=num_frames,
         fps=fps,
         steps=steps,

@@ -18,7 +18,7 @@ from phonofilm.generation.outputs import SUFFIXES, Output
 from phonofilm.generation.preflight import choose_outputs_of
 from phonofilm.generation.rehearsal import rehearse_output
 from phonofilm.generation.report import Cancelled, Message, OnProgress, emit
-from phonofilm.generation.writing import make_clips
+from phonofilm.generation.writing import make_clips, with_kept_seed
 from phonofilm.parallel.launcher import RankError
 from phonofilm.untrusted import file_fault, parse_json, shown
 
@@ -118,6 +118,7 @@ def make_lines(lines: list[Line], maker: ClipMaker, overwrite: bool, on_progress
     for position, line in enumerate(waiting, start=1):
         try:
             plan, outputs = maker.plan_options(line.options), choose_outputs_of(line.options, overwrite)
+            plan = with_kept_seed(plan, outputs, maker, line.options.seed)
             about = f"clip {position} of {len(waiting)}, {line.where}: {maker.line(plan, len(outputs))}"
             emit(on_progress, Message(about))
             written = make_clips(maker, plan, outputs, overwrite, on_progress)

@@ -14,6 +14,9 @@ from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.generation.advice import advise
 from phonofilm.generation.checkpoint import Checkpoint
 from phonofilm.generation.clip_plan import ClipPlan, plan_clip
+from phonofilm.generation.films.film_plan import is_film, plan_film
+from phonofilm.generation.films.part_files import PartFolder
+from phonofilm.generation.films.part_runs import check_parts, run_parts
 from phonofilm.generation.inputs import ClipInputs, MediaInMemory, read_inputs
 from phonofilm.generation.loading import LoadedModel, load_pipeline
 from phonofilm.generation.loras import LoraUse, use_loras
@@ -87,13 +90,13 @@ class ClipMaker:
         return self.plan_inputs(read_inputs(options, media))
 
     def plan_inputs(self, inputs: ClipInputs) -> ClipPlan:
-        """The plan of a clip whose files are read already."""
-        return plan_clip(inputs, self.checkpoint)
+        """The plan of a clip whose files are read already; of one that is longer than the model makes at once, in parts."""
+        return (plan_film if is_film(inputs, self.checkpoint) else plan_clip)(inputs, self.checkpoint)
 
     def line(self, plan: ClipPlan, clips: int = 1) -> str:
         """A plan in one line; of the first of `clips` with consecutive seeds."""
         unresolved = self._model is None and self.placement.offload == "auto"
-        placement = self._placement_for([plan], silent) if unresolved else self.placement
+        placement = self._placement_for(plan.runs, silent) if unresolved else self.placement
         return plan_line(plan, self.checkpoint, placement, clips)
 
     def resolve(self, plans: Sequence[ClipPlan], on_progress: OnProgress = silent) -> None:
@@ -101,6 +104,7 @@ class ClipMaker:
 
         What there is to say about the clips is logged as warnings.
         """
+        plans = [run for plan in plans for run in plan.runs]
         advise(plans, self.checkpoint, self.placement)
         if self._model is not None:
             return
@@ -127,8 +131,15 @@ class ClipMaker:
         *,
         output_type: str = "pil",
         remove_video_dit: bool = False,
+        kept: PartFolder | None = None,
     ) -> MovaPipelineOutput:
-        """Make the clip of a plan. On ranks other than the first, which finishes it, latents come back."""
+        """Make the clip of a plan. On ranks other than the first, which finishes it, latents come back.
+
+        `kept`: where the finished parts of a clip in parts are kept, and are taken up from.
+        """
+        if plan.parts:
+            check_parts(output_type, remove_video_dit)
+            return run_parts(plan, partial(self.run, output_type="np"), on_progress, kept, self.ranks)
         try:
             with explaining_memory(self.placement, self.ranks is not None), at_most_one_thread(self._is_small):
                 return self._run(plan, on_progress, output_type, remove_video_dit)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from phonofilm.generation.loras import LoraUse
 from phonofilm.generation.options import ClipOptions, parse_interval, parse_scales
 from phonofilm.generation.placement.devices import DevicePlacement
 from phonofilm.geometry import frames_for_seconds, nearest_multiple, parse_frame_rate, parse_frame_size
+from phonofilm.media.clip import Clip
 from phonofilm.pipeline.guidance import EVERY_STEP
 from phonofilm.pipeline.plan import CallRequest, SamplingOptions, SamplingPlan, make_plan
 from phonofilm.pipeline.request import ClipSizes, Tracks
@@ -26,8 +29,34 @@ from phonofilm.pipeline.types import Decoded
 
 
 @dataclass(frozen=True)
+class PlannedPart:
+    """One of the model's runs for a clip that takes several.
+
+    `plan` has black frames and silence where the runs before it will have made something; `given` puts that in their
+    place, and `join` takes up what this run has made, in the plan's sense. `about` says in words what it makes.
+    """
+
+    plan: ClipPlan
+    about: str
+    given: Callable[[ClipPlan, Clip | None], ClipPlan]
+    join: Callable[[ClipPlan, Clip | None, Clip], Clip]
+
+    @property
+    def frame_rate(self) -> Fraction:
+        return self.plan.sampling.task.geometry.frame_rate
+
+    @property
+    def sampling_rate(self) -> int:
+        return self.plan.sampling.task.geometry.sampling_rate
+
+
+@dataclass(frozen=True)
 class ClipPlan:
-    """All that makes a clip: its inputs, the pipeline's plan of it, its LoRAs, its seed; and all of it in one line."""
+    """All that makes a clip: its inputs, the pipeline's plan of it, its LoRAs, its seed; and all of it in one line.
+
+    A clip that takes several runs of the model has them in `parts`; `sampling` is then that of the largest of them, and
+    `film_frames` what a film has in all.
+    """
 
     inputs: ClipInputs
     negative_prompt: str
@@ -35,6 +64,8 @@ class ClipPlan:
     seed: int
     loras: tuple[LoraUse, ...] = ()
     line: str = ""
+    parts: tuple[PlannedPart, ...] = ()
+    film_frames: int | None = None
 
     def __str__(self) -> str:
         return self.line
@@ -42,11 +73,16 @@ class ClipPlan:
     @property
     def frames_in_all(self) -> int:
         """Frames of the clip that is written: more than the model makes when it goes on from another."""
-        tracks, made = self.inputs.tracks, self.sampling.task.geometry.num_frames
+        tracks, made = self.inputs.tracks, self.film_frames or self.sampling.task.geometry.num_frames
         if tracks.video is not None:
             return tracks.video.num_frames
         before = tracks.continue_from
         return made if before is None else before.num_frames - tracks.overlap_frames + made
+
+    @property
+    def runs(self) -> tuple[ClipPlan, ...]:
+        """The plan of every run of the model."""
+        return tuple(part.plan for part in self.parts) or (self,)
 
     @property
     def picture_file(self) -> Path | None:
@@ -83,6 +119,11 @@ class ClipPlan:
             "solver": sampling.solver,
             "cache": sampling.cache,
         }
+        if self.film_frames is not None:
+            del used["num_frames"]
+            used |= {"seconds": float(self.film_frames / geometry.frame_rate), "overlap_frames": tracks.overlap_frames}
+            if self.inputs.options.part_seconds is not None:
+                used["part_seconds"] = self.inputs.options.part_seconds
         if self.inputs.image is not None or self.inputs.last_image is not None:
             used["image_fit"] = self.inputs.image_fit
         if tracks.continue_from is not None:
@@ -113,7 +154,10 @@ def without_media(plan: ClipPlan) -> ClipPlan:
     """The plan's sizes and settings alone, without the pictures and tracks in memory."""
     inputs = replace(plan.inputs, tracks=Tracks(), image=None, last_image=None)
     task = replace(plan.sampling.task, video=None, audio=None, first_frame=None, join=_as_made)
-    return replace(plan, inputs=inputs, sampling=replace(plan.sampling, task=task, first_frames=(), last_frame=None))
+    parts = tuple(replace(part, plan=without_media(part.plan)) for part in plan.parts)
+    return replace(
+        plan, inputs=inputs, parts=parts, sampling=replace(plan.sampling, task=task, first_frames=(), last_frame=None)
+    )
 
 
 def _as_made(made: Decoded) -> Decoded:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from phonofilm.errors import InputError
+from phonofilm.generation.films.timed_prompts import parse_timed_prompts, timed_prompts_from_json
 from phonofilm.untrusted import shown
 
 MAX_CLIPS = 10_000
@@ -16,7 +17,8 @@ MAX_SEED = 2**63 - 1
 NEEDS = {
     "retake": ("video",),
     "retake_tracks": ("retake",),
-    "overlap_frames": ("continue_from",),
+    "overlap_frames": ("continue_from", "seconds"),
+    "part_seconds": ("seconds",),
     "image_fit": ("image", "last_image"),
 }
 # Setting one option of a group unsets the others of the options below it.
@@ -27,8 +29,9 @@ EXCLUSIVE = (("seconds", "num_frames"), ("video", "audio", "continue_from"))
 class ClipOptions:
     """Options as they were given; None where an option was left out. The names are the command's options and a JSONL line's keys.
 
-    Values of several parts are text: size "640x352", retake "1.5:2.5" (seconds), modality_scale "3.5,1", fps "24000/1001",
-    guidance_interval "0:0.6" (of the steps), each lora "file", "file:0.8" or "file:video=1,audio=0.5"; no LoRA at all is "none".
+    A prompt may have times, "0-8: A ball bounces; 8-16: A lamp blinks". Values of several parts are text: size "640x352",
+    retake "1.5:2.5" (seconds), modality_scale "3.5,1", fps "24000/1001", guidance_interval "0:0.6" (of the steps), each lora
+    "file", "file:0.8" or "file:video=1,audio=0.5"; no LoRA at all is "none".
     """
 
     prompt: str | None = None
@@ -44,6 +47,7 @@ class ClipOptions:
     retake_tracks: str | None = None
     size: str | None = None
     seconds: float | None = None
+    part_seconds: float | None = None
     num_frames: int | None = None
     fps: str | None = None
     steps: int | None = None
@@ -78,6 +82,8 @@ def check_options(options: ClipOptions, in_memory: Collection[str] = ()) -> tupl
     if options.prompt is None or not options.prompt.strip():
         raise InputError("the prompt is empty; say what should be seen and heard")
     there = {field.name for field in fields(options) if getattr(options, field.name) is not None}.union(in_memory)
+    if parse_timed_prompts(options.prompt):
+        there.add("seconds")  # the last time is how long it is
     for name, needed in NEEDS.items():
         if name in there and there.isdisjoint(needed):
             raise InputError(f"{name} was given without {' or '.join(needed)}; it would change nothing")
@@ -112,6 +118,8 @@ def _converted(key: str, value: Any, kind: type, where: str) -> Any:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if kind is str and isinstance(value, list) and key in ("retake", "modality_scale", "guidance_interval"):
         return ("," if key == "modality_scale" else ":").join(str(part) for part in value)
+    if key == "prompt" and isinstance(value, Mapping):
+        return timed_prompts_from_json(value, where)
     if key == "lora" and (
         isinstance(value, str) or (isinstance(value, list) and all(isinstance(v, str) for v in value))
     ):

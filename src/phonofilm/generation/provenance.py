@@ -24,7 +24,7 @@ SETTINGS = (
     *("prompt", "negative_prompt", "seed", "size", "num_frames", "fps", "steps", "guidance_scale"),
     *("audio_guidance_scale", "modality_scale", "video_shift", "audio_shift", "boundary_ratio", "image_fit"),
     *("guidance_interval", "solver", "cache"),
-    *("overlap_frames", "retake", "retake_tracks"),
+    *("seconds", "part_seconds", "overlap_frames", "retake", "retake_tracks"),
 )
 ABOUT = ("model", "fingerprint", "dtype")
 # What stands after the colon of --lora, as `format_strength` writes it.

@@ -20,7 +20,7 @@ from phonofilm.generation.provenance import Provenance, read_provenance
 from phonofilm.generation.rehearsal import rehearse_output
 from phonofilm.generation.report import Message, OnProgress, emit, silent
 from phonofilm.generation.session import Session
-from phonofilm.generation.writing import make_clips
+from phonofilm.generation.writing import make_clips, with_kept_seed
 from phonofilm.media import read_metadata
 from phonofilm.models.hub import is_on_this_machine, local_state
 from phonofilm.models.known import KNOWN_MODELS
@@ -72,6 +72,7 @@ def run_on_this_rank(ranks: ParallelSession | None, options: RunOptions, open_di
             plan = session.plan_inputs(inputs)
             rehearse_output(plan, outputs[0])
             session.resolve([plan], on_progress)
+            plan = with_kept_seed(plan, outputs, session, clip.seed)
             emit(on_progress, Message(session.line(plan, len(outputs))))
             return make_clips(session, plan, outputs, options.overwrite, on_progress, options.remove_video_dit)
 

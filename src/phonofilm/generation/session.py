@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -76,7 +76,7 @@ class Session(ClipMaker):
 
     def generate(
         self,
-        prompt: str | None = None,
+        prompt: str | Mapping[str, str] | None = None,
         *,
         on_progress: OnProgress = silent,
         image: Picture | None = None,
@@ -90,6 +90,7 @@ class Session(ClipMaker):
         retake_tracks: str | None = None,
         size: str | None = None,
         seconds: float | None = None,
+        part_seconds: float | None = None,
         num_frames: int | None = None,
         fps: float | str | Fraction | None = None,
         steps: int | None = None,
@@ -126,6 +127,7 @@ class Session(ClipMaker):
             retake_tracks=retake_tracks,
             size=size,
             seconds=seconds,
+            part_seconds=part_seconds,
             num_frames=num_frames,
             fps=fps,
             steps=steps,
@@ -148,7 +150,7 @@ class Session(ClipMaker):
 
     def plan(
         self,
-        prompt: str | None = None,
+        prompt: str | Mapping[str, str] | None = None,
         *,
         image: Picture | None = None,
         last_image: Picture | None = None,
@@ -161,6 +163,7 @@ class Session(ClipMaker):
         retake_tracks: str | None = None,
         size: str | None = None,
         seconds: float | None = None,
+        part_seconds: float | None = None,
         num_frames: int | None = None,
         fps: float | str | Fraction | None = None,
         steps: int | None = None,
@@ -195,6 +198,7 @@ class Session(ClipMaker):
             "retake_tracks": retake_tracks,
             "size": size,
             "seconds": seconds,
+            "part_seconds": part_seconds,
             "num_frames": num_frames,
             "fps": str(fps) if isinstance(fps, Fraction) else fps,
             "steps": steps,

@@ -26,8 +26,9 @@ def plan_line(plan: ClipPlan, checkpoint: Checkpoint, placement: DevicePlacement
         checkpoint.portable_name,
         f"{geometry.width}x{geometry.height}",
         f"{plan.frames_in_all} frames, {seconds:.3f} s at {float(geometry.frame_rate):g} fps",
+        *_parts(plan),
         _task(plan),
-        f"{len(plan.sampling.steps)} steps ({' + '.join(f'{experts[name]} {name}-noise' for name in experts)})",
+        f"{_steps(plan)} ({' + '.join(f'{experts[name]} {name}-noise' for name in experts)})",
         f"{'-'.join(map(str, forwards))} forward{'s' if forwards[-1] > 1 else ''} a step, {_in_all(plan)}, {_guidance(plan)}",
         *(f"LoRA {use.summary}" for use in plan.loras),
         f"{placement.device} {placement.dtype_name}"
@@ -56,6 +57,16 @@ def memory_warning(checkpoint: Checkpoint, placement: DevicePlacement) -> str | 
     return f"the weights take {format_size(needed)} and {where} has {format_size(there)}; {advice}"
 
 
+def _steps(plan: ClipPlan) -> str:
+    return f"{f'{len(plan.parts)} x ' if plan.parts else ''}{len(plan.sampling.steps)} steps"
+
+
+def _parts(plan: ClipPlan) -> list[str]:
+    """How many parts a clip is made in, and in how many places they meet."""
+    joins = len(plan.parts) - 1
+    return [f"{joins + 1} parts, {joins} join{'s' if joins > 1 else ''}"] if joins > 0 else []
+
+
 def _task(plan: ClipPlan) -> str:
     tracks, inputs = plan.inputs.tracks, plan.inputs
     if tracks.retake is not None:
@@ -67,7 +78,8 @@ def _task(plan: ClipPlan) -> str:
     if tracks.audio is not None:
         return "picture for a given sound"
     if tracks.continue_from is not None:
-        return f"{plan.sampling.task.geometry.num_frames - tracks.overlap_frames} frames onto a given clip"
+        made = plan.film_frames or plan.sampling.task.geometry.num_frames
+        return f"{made - tracks.overlap_frames} frames onto a given clip"
     frames = [name for name, image in (("first", inputs.image), ("last", inputs.last_image)) if image is not None]
     return f"{' and '.join(frames)} frame given" if frames else "text only (no first frame)"
 
@@ -75,7 +87,8 @@ def _task(plan: ClipPlan) -> str:
 def _in_all(plan: ClipPlan) -> str:
     sampling = plan.sampling.sampling
     cached = sampling.cache != NO_CACHE
-    text = f"{'at most ' if cached else ''}{plan.sampling.forwards} in all"
+    forwards = sum(run.sampling.forwards for run in plan.runs)
+    text = f"{'at most ' if cached else ''}{forwards} in all"
     text += "" if sampling.solver == DEFAULT_SOLVER else f", solver {sampling.solver}"
     return f"{text}, cache {sampling.cache}" if cached else text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,16 @@ from typing import Any
 from phonofilm.files import replacing
 from phonofilm.generation.clip_maker import ClipMaker
 from phonofilm.generation.clip_plan import ClipPlan
+from phonofilm.generation.films.part_files import kept_account, open_parts
 from phonofilm.generation.latent_files import save_latents
 from phonofilm.generation.outputs import CONTAINERS, LATENT, Output
 from phonofilm.generation.report import OnProgress, StageStarted, emit
 from phonofilm.media import save_clip
 from phonofilm.media.sheet import contact_sheet
 from phonofilm.pipeline.decode import MovaPipelineOutput
+
+# What may differ between two runs that make the same parts.
+NOT_DECIDING = ("offload",)
 
 
 def make_clips(
@@ -31,13 +36,35 @@ def make_clips(
     for index, output in enumerate(outputs):
         one = replace(plan, seed=plan.seed + index)
         kind = "latent" if output.kind == LATENT else "pil"
-        out = maker.run(one, on_progress, output_type=kind, remove_video_dit=remove_video_dit)
+        kept = open_parts(output.path, parts_account(one, maker), overwrite) if one.parts and maker.finishes else None
+        out = maker.run(one, on_progress, output_type=kind, remove_video_dit=remove_video_dit, kept=kept)
         if not maker.finishes:
             continue
         emit(on_progress, StageStarted(f"write {output.path}"))
         _write(one, out, maker.metadata(one, out), output, overwrite)
+        if kept is not None:
+            kept.remove()
         written.append(output.path)
     return written
+
+
+def parts_account(plan: ClipPlan, maker: ClipMaker) -> dict[str, Any]:
+    """What decides a clip that is made in parts: of a run that stopped, its parts are taken up only if all this is equal."""
+    account = plan.metadata(maker.checkpoint, maker.placement)
+    return {key: value for key, value in account.items() if key not in NOT_DECIDING}
+
+
+def with_kept_seed(plan: ClipPlan, outputs: Sequence[Output], maker: ClipMaker, seed: int | None) -> ClipPlan:
+    """The plan with the seed of the parts that an earlier run has left, unless a seed was asked for or they are of another
+    clip."""
+    if not plan.parts or seed is not None:
+        return plan
+    for index, output in enumerate(outputs):
+        found = kept_account(output.path)
+        kept = None if found is None else found.get("seed")
+        if isinstance(kept, int) and json.loads(json.dumps(parts_account(replace(plan, seed=kept), maker))) == found:
+            return replace(plan, seed=kept - index)
+    return plan
 
 
 def _write(plan: ClipPlan, out: MovaPipelineOutput, metadata: dict[str, Any], output: Output, overwrite: bool) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fractions import Fraction
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from phonofilm.errors import InputError
+from phonofilm.media.clip import Clip
 from phonofilm.models.joint import JointDenoiser
 from phonofilm.models.video import WanModel
 from phonofilm.parallel.degrees import choose_degrees
@@ -85,9 +88,25 @@ class ParallelSession:
         parts = ", weights in parts" if self.asked.shard_weights else ""
         return f"{self.rank.world} devices: {degrees}{parts}"
 
-    def agree(self, seed: int) -> int:
-        """The first rank's seed."""
-        return broadcast_number(seed)
+    def agree(self, number: int) -> int:
+        """The first rank's value of a number, such as a seed."""
+        return broadcast_number(number)
+
+    def share_clip(self, clip: Clip | None, frame_rate: Fraction, sampling_rate: int) -> Clip:
+        """The first rank's clip, which has a sound; the others give None."""
+        mine = (None, None) if clip is None else (clip.frames, clip.audio)
+        frames, audio = (
+            self._share_array(array, kind, axes)
+            for array, kind, axes in zip(mine, (np.uint8, np.float32), (4, 2), strict=True)
+        )
+        return Clip(frames, frame_rate, audio, sampling_rate)
+
+    def _share_array(self, array: np.ndarray | None, kind: type[np.generic], axes: int) -> np.ndarray:
+        shape = [self.agree(0 if array is None else array.shape[axis]) for axis in range(axes)]
+        shared = torch.from_numpy(np.zeros(shape, kind) if array is None else np.array(array))
+        dist.broadcast(shared, src=0)
+        result: np.ndarray = shared.numpy()
+        return result
 
     @contextmanager
     def loading(self) -> Iterator[None]:

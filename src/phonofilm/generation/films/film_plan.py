@@ -1,0 +1,151 @@
+"""The plan of a film: a clip longer than the model makes at once, in parts that each go on from the one before."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+
+from phonofilm.errors import InputError
+from phonofilm.generation.checkpoint import Checkpoint
+from phonofilm.generation.clip_plan import ClipPlan, PlannedPart, plan_clip
+from phonofilm.generation.films.parts import FilmPart, PartSizes, divide, fits_one_part
+from phonofilm.generation.films.timed_prompts import EXAMPLE, TimedPrompt, parse_timed_prompts
+from phonofilm.generation.inputs import ClipInputs
+from phonofilm.geometry import ClipGeometry, frames_for_seconds, parse_frame_rate
+from phonofilm.media.clip import Clip, fit_length
+from phonofilm.pipeline import edit_tasks
+from phonofilm.pipeline.request import Tracks, first_frames
+
+
+def is_film(inputs: ClipInputs, checkpoint: Checkpoint) -> bool:
+    """Whether a clip is made in parts: its prompt has times, or its seconds are more than the model makes at once.
+
+    Raises InputError for prompts with times, or a length of parts, that cannot be used.
+    """
+    options, tracks = inputs.options, inputs.tracks
+    prompts = parse_timed_prompts(inputs.prompt)
+    given = [name for name in ("video", "audio", "continue_from") if getattr(tracks, name) is not None]
+    if prompts and (given or options.num_frames is not None):
+        other = given[0] if given else "num_frames"
+        raise InputError(f"a prompt with times ({EXAMPLE!r}) makes a film from its start; leave {other} out")
+    film = bool(prompts)
+    if options.seconds is not None and tracks.video is None and tracks.audio is None:
+        frames = frames_for_seconds(options.seconds, _rate(inputs, checkpoint), checkpoint.geometry.temporal_factor)
+        film = film or not fits_one_part(frames, _sizes(inputs, checkpoint))
+    for name in ("part_seconds", "overlap_frames"):
+        used = film or (name == "overlap_frames" and tracks.continue_from is not None)
+        if getattr(options, name) is not None and not used:
+            raise InputError(f"{name} was given, and the clip is made in one part; it would change nothing")
+    return film
+
+
+def plan_film(inputs: ClipInputs, checkpoint: Checkpoint) -> ClipPlan:
+    """Plan every part. Raises InputError for the first thing wrong in any of them."""
+    rate, sizes = _rate(inputs, checkpoint), _sizes(inputs, checkpoint)
+    prompts = parse_timed_prompts(inputs.prompt)
+    seconds = inputs.options.seconds if inputs.options.seconds is not None else prompts[-1].end
+    if prompts and seconds < prompts[-1].end:
+        raise InputError(f"seconds {seconds:g} ends before the last prompt does, at {prompts[-1].end:g} s")
+    prompts = prompts or (TimedPrompt(0.0, seconds, inputs.prompt),)
+    frames = frames_for_seconds(seconds, rate, sizes.factor)
+    divided = divide(prompts, frames, rate, sizes, continues=inputs.tracks.continue_from is not None)
+    plans = [plan_clip(_first_inputs(inputs, divided[0], last=len(divided) == 1), checkpoint)]
+    geometry = plans[0].sampling.task.geometry
+    plans += [
+        plan_clip(_later_inputs(inputs, part, geometry, last=part is divided[-1]), checkpoint) for part in divided[1:]
+    ]
+    planned, end = [], 0
+    for part, plan in zip(divided, plans, strict=True):
+        begin, end = end, end + part.num_frames - (part.overlap if planned else 0)
+        about = f"{float(begin / rate):.2f} to {float(end / rate):.2f} s"
+        planned.append(
+            PlannedPart(plan, about, _going_on if planned else _as_planned, _appended if planned else _alone)
+        )
+    largest = max(plans, key=lambda plan: plan.sampling.task.geometry.num_frames)
+    film = replace(plans[0], inputs=inputs, sampling=largest.sampling, seed=inputs.seed)
+    return replace(film, parts=tuple(planned), film_frames=frames)
+
+
+def _rate(inputs: ClipInputs, checkpoint: Checkpoint) -> Fraction:
+    clip = inputs.tracks.clip
+    if inputs.options.fps is not None:
+        return parse_frame_rate(inputs.options.fps)
+    return checkpoint.geometry.frame_rate if clip is None else clip.frame_rate
+
+
+def _sizes(inputs: ClipInputs, checkpoint: Checkpoint) -> PartSizes:
+    """A part lasts as long as the checkpoint's own clip, or as asked, at whatever frame rate."""
+    own = checkpoint.geometry
+    seconds = own.seconds if inputs.options.part_seconds is None else Fraction(inputs.options.part_seconds)
+    if seconds <= 0:
+        raise InputError(f"part_seconds {float(seconds):g} is not positive; use for example {float(own.seconds):.0f}")
+    frames = frames_for_seconds(float(seconds), _rate(inputs, checkpoint), own.temporal_factor)
+    return PartSizes(frames, inputs.tracks.overlap_frames, own.temporal_factor)
+
+
+def _first_inputs(inputs: ClipInputs, part: FilmPart, last: bool) -> ClipInputs:
+    options = replace(inputs.options, seconds=None, num_frames=part.num_frames)
+    return replace(inputs, options=options, prompt=part.prompt, last_image=inputs.last_image if last else None)
+
+
+def _later_inputs(inputs: ClipInputs, part: FilmPart, geometry: ClipGeometry, last: bool) -> ClipInputs:
+    """What a later part is planned from, with black frames and silence in place of the part before."""
+    before = Clip(
+        np.zeros((part.overlap, geometry.height, geometry.width, 3), np.uint8),
+        geometry.frame_rate,
+        np.zeros((1, round(part.overlap / geometry.frame_rate * geometry.sampling_rate)), np.float32),
+        geometry.sampling_rate,
+    )
+    size = f"{geometry.width}x{geometry.height}"
+    options = replace(inputs.options, seconds=None, num_frames=part.num_frames, size=size, fps=str(geometry.frame_rate))
+    return replace(
+        inputs,
+        options=options,
+        prompt=part.prompt,
+        image=None,
+        last_image=inputs.last_image if last else None,
+        tracks=Tracks(continue_from=before, overlap_frames=part.overlap),
+    )
+
+
+def _as_planned(plan: ClipPlan, film: Clip | None) -> ClipPlan:
+    return plan
+
+
+def _going_on(plan: ClipPlan, film: Clip | None) -> ClipPlan:
+    """The plan of a later part with the film's last frames and sound in it."""
+    assert film is not None
+    geometry, overlap = plan.sampling.task.geometry, plan.inputs.tracks.overlap_frames
+    task = edit_tasks.continuation(_ending(film, overlap), geometry, overlap)
+    frames = first_frames(None, task, plan.inputs.image_fit, prompts=1)
+    return replace(plan, sampling=replace(plan.sampling, task=task, first_frames=frames))
+
+
+def _alone(plan: ClipPlan, film: Clip | None, made: Clip) -> Clip:
+    return made
+
+
+def _appended(plan: ClipPlan, film: Clip | None, made: Clip) -> Clip:
+    """The film with a later part, which begins with the film's own last frames and sound, in place of them."""
+    assert film is not None
+    assert film.audio is not None
+    assert made.audio is not None
+    past = film.num_frames - plan.inputs.tracks.overlap_frames
+    frames = np.concatenate([film.frames[:past], made.frames])
+    begin = _sample(film, past)
+    sound = np.concatenate([fit_length(film.audio, begin), made.audio], axis=1)
+    return replace(film, frames=frames, audio=sound)
+
+
+def _ending(film: Clip, frames: int) -> Clip:
+    assert film.audio is not None
+    past = film.num_frames - frames
+    return replace(film, frames=film.frames[past:], audio=film.audio[:, _sample(film, past) :])
+
+
+def _sample(film: Clip, frame: int) -> int:
+    """The first sample that is heard with a frame."""
+    assert film.sampling_rate is not None
+    return round(frame / film.frame_rate * film.sampling_rate)

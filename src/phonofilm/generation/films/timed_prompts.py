@@ -1,0 +1,67 @@
+"""Prompts with times, "0-8: A ball bounces; 8-16: A lamp blinks", as text and as a JSON object. Needs no model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from phonofilm.errors import InputError
+from phonofilm.untrusted import shown
+
+_SECONDS = r"\d{1,6}(?:\.\d{1,6})?"
+_RANGE = rf"({_SECONDS})\s*-\s*({_SECONDS})\s*s?\s*:"
+_BEGINS = re.compile(rf"\s*{_RANGE}")
+_BETWEEN = re.compile(rf";\s*(?={_SECONDS}\s*-\s*{_SECONDS}\s*s?\s*:)")
+EXAMPLE = "0-8: A ball bounces; 8-16: A lamp blinks"
+
+
+@dataclass(frozen=True)
+class TimedPrompt:
+    """What is seen and heard from `start` to `end`, in seconds of the film."""
+
+    start: float
+    end: float
+    prompt: str
+
+
+def is_timed(prompt: str) -> bool:
+    """Whether a prompt begins with a time such as "0-8:"."""
+    return _BEGINS.match(prompt) is not None
+
+
+def parse_timed_prompts(prompt: str) -> tuple[TimedPrompt, ...]:
+    """The stretches of a prompt with times; none of a plain prompt.
+
+    Raises InputError unless they begin at 0, follow one another without a gap, and each says something.
+    """
+    if not is_timed(prompt):
+        return ()
+    stretches: list[TimedPrompt] = []
+    for text in _BETWEEN.split(prompt):
+        found = _BEGINS.match(text)
+        assert found is not None  # the text was split where one begins
+        one = TimedPrompt(float(found[1]), float(found[2]), text[found.end() :].strip().rstrip(";").strip())
+        expected = stretches[-1].end if stretches else 0.0
+        if one.start != expected:
+            raise InputError(
+                f"the prompt of {one.start:g}-{one.end:g} s should begin at {expected:g} s, where "
+                f"{'the one before ends' if stretches else 'the film begins'}; use for example {EXAMPLE!r}"
+            )
+        if one.end <= one.start:
+            raise InputError(f"the prompt of {one.start:g}-{one.end:g} s ends before it begins")
+        if not one.prompt:
+            raise InputError(f"the prompt of {one.start:g}-{one.end:g} s is empty; say what should be seen and heard")
+        stretches.append(one)
+    return tuple(stretches)
+
+
+def timed_prompts_from_json(content: Mapping[Any, Any], where: str) -> str:
+    """{"0-8": "A ball bounces", "8-16": "..."} as the text that `parse_timed_prompts` reads. Raises InputError."""
+    for time, prompt in content.items():
+        if not isinstance(prompt, str) or _BEGINS.fullmatch(f"{time}:") is None:
+            raise InputError(
+                f'{where}: the prompt holds {shown(f"{time}: {prompt}")}; expected {{"0-8": "A ball bounces", ...}}'
+            )
+    return "; ".join(f"{time}: {prompt}" for time, prompt in content.items())
