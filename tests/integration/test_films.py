@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from safetensors.numpy import load_file
 from tests.integration.cli import CHECKPOINT, generate, made
 
-from phonofilm import Clip, Session, load, read_clip
+from phonofilm import Clip, Session, load, read_clip, save_clip
 from phonofilm.errors import InputError
 from phonofilm.generation.films.part_files import parts_folder
 from phonofilm.media import read_metadata
@@ -163,3 +164,37 @@ def test_a_film_has_no_latents() -> None:
     done = generate("a man", *FILM, "--seconds", "0.5", "-o", "film.safetensors")
     assert done.exit_code == 2
     assert "made in parts has no latents" in done.stderr
+
+
+def test_several_stretches_are_made_anew_each_with_its_own_prompt(session: Session) -> None:
+    clip = session.generate("a man", num_frames=25, seed=3, size="32x32", steps=1)
+    save_clip(clip, "clip")
+    done = generate(
+        *("--video", "clip", "--retake", "0.1:0.2=rain", "--retake", "0.71:0.8=a bell", "--steps", "1"),
+        *("--seed", "1", "--device", "cpu", "-o", "mended"),
+    )
+    assert done.exit_code == 0, done.output
+    assert "2 runs · picture and sound anew from 0.1 to 0.2 and 0.71 to 0.8 s" in done.stderr
+    mended = read_clip("mended")
+    changed = (mended.frames != clip.frames).any((1, 2, 3))
+    assert changed[1:5].all()
+    assert changed[17:21].all()
+    assert not changed[[0, *range(5, 17), *range(21, 25)]].any()
+    assert clip.audio is not None
+    assert mended.audio is not None
+    assert mended.audio.shape == clip.audio.shape
+    assert np.abs(mended.audio - clip.audio)[:, 48000 // 4 : 48000 * 6 // 10].max() < 1e-4  # 16 bits in the folder
+    assert read_metadata(Path("mended"))["retake"] == "0.1:0.2=rain; 0.71:0.8=a bell"
+
+
+def test_a_stretch_of_a_long_clip_is_made_in_a_window_of_it(session: Session) -> None:
+    frames = np.random.default_rng(0).integers(0, 255, (301, 32, 32, 3), dtype=np.uint8)
+    clip = Clip(frames, Fraction(24), np.zeros((1, 301 * 2000), np.float32), 48000)
+    plan = session.plan("rain", video=clip, retake=(6.0, 6.1))
+    assert plan.sampling.task.geometry.num_frames == 217
+    assert plan.frames_in_all == 301
+    (part,) = plan.parts
+    assert part.plan.inputs.tracks.retake == pytest.approx((6 - 37 / 24, 6.1 - 37 / 24))
+    for stretch, complaint in (("1:13", "not a stretch of a clip of 12.542 s"), ("2:9", "longer than 4.5 s")):
+        with pytest.raises(InputError, match=complaint):
+            session.plan("rain", video=clip, retake=stretch)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from phonofilm.errors import InputError
-from phonofilm.generation.options import ClipOptions, options_from_json, parse_retake, parse_scales
+from phonofilm.generation.films.retakes import Retake, parse_retakes
+from phonofilm.generation.options import ClipOptions, options_from_json, parse_scales
 
 
 def test_what_is_said_wins_and_the_rest_comes_from_the_base() -> None:
@@ -51,15 +52,24 @@ def test_a_wrong_json_line_is_named_with_what_is_wrong(line: object, complaint: 
 
 
 def test_values_of_several_parts_are_parsed() -> None:
-    assert parse_retake("1.5:2") == (1.5, 2.0)
     assert parse_scales("2") == 2.0
     assert parse_scales("3.5, 1") == (3.5, 1.0)
+
+
+def test_stretches_to_make_anew_have_prompts_of_their_own() -> None:
+    assert parse_retakes("1.5:2") == (Retake(1.5, 2.0),)
+    several = parse_retakes("0.5:1 = rain; then sun; 1.5:2")
+    assert several == (Retake(0.5, 1.0, "rain; then sun"), Retake(1.5, 2.0))
+    line = {"prompt": "a", "retake": ["0.5:1=rain", [1.5, 2]]}
+    assert options_from_json(line, "x").retake == "0.5:1=rain; 1.5:2"
+    with pytest.raises(InputError, match="has an empty prompt"):
+        parse_retakes("1:2=")
 
 
 @pytest.mark.parametrize("text", ["1", "1:2:3", "a:b", ""])
 def test_a_retake_that_is_no_stretch_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="START:END"):
-        parse_retake(text)
+        parse_retakes(text)
 
 
 def test_a_modality_scale_that_is_no_number_is_refused() -> None:

@@ -129,6 +129,7 @@ def make_films(session: Session, folder: Path, count: int) -> list[Film]:
         file = folder / f"{index}.npz"
         if not file.exists():
             clip = session.generate(world.caption, image=image, seconds=SECONDS, seed=index)
+            assert clip.audio is not None
             with replacing(file) as temporary, temporary.open("wb") as stream:
                 np.savez_compressed(stream, frames=clip.frames, audio=clip.audio)
         with np.load(file) as kept:

@@ -118,7 +118,8 @@ def make_lines(lines: list[Line], maker: ClipMaker, overwrite: bool, on_progress
     for position, line in enumerate(waiting, start=1):
         try:
             plan, outputs = maker.plan_options(line.options), choose_outputs_of(line.options, overwrite)
-            plan = with_kept_seed(plan, outputs, maker, line.options.seed)
+            if plan.parts and line.options.seed is None:
+                plan = with_kept_seed(plan, outputs, maker)
             about = f"clip {position} of {len(waiting)}, {line.where}: {maker.line(plan, len(outputs))}"
             emit(on_progress, Message(about))
             written = make_clips(maker, plan, outputs, overwrite, on_progress)

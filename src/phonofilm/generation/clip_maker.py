@@ -17,6 +17,7 @@ from phonofilm.generation.clip_plan import ClipPlan, plan_clip
 from phonofilm.generation.films.film_plan import is_film, plan_film
 from phonofilm.generation.films.part_files import PartFolder
 from phonofilm.generation.films.part_runs import check_parts, run_parts
+from phonofilm.generation.films.retake_plan import is_in_parts, plan_retakes
 from phonofilm.generation.inputs import ClipInputs, MediaInMemory, read_inputs
 from phonofilm.generation.loading import LoadedModel, load_pipeline
 from phonofilm.generation.loras import LoraUse, use_loras
@@ -91,7 +92,11 @@ class ClipMaker:
 
     def plan_inputs(self, inputs: ClipInputs) -> ClipPlan:
         """The plan of a clip whose files are read already; of one that is longer than the model makes at once, in parts."""
-        return (plan_film if is_film(inputs, self.checkpoint) else plan_clip)(inputs, self.checkpoint)
+        if inputs.retakes and is_in_parts(inputs, self.checkpoint):
+            return plan_retakes(inputs, self.checkpoint)
+        if (inputs.timed_prompts or inputs.options.seconds is not None) and is_film(inputs, self.checkpoint):
+            return plan_film(inputs, self.checkpoint)
+        return plan_clip(inputs, self.checkpoint)
 
     def line(self, plan: ClipPlan, clips: int = 1) -> str:
         """A plan in one line; of the first of `clips` with consecutive seeds."""

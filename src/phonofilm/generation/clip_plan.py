@@ -14,6 +14,7 @@ from PIL import Image
 import phonofilm
 from phonofilm.errors import InputError
 from phonofilm.generation.checkpoint import NAMED_SIZES, Checkpoint
+from phonofilm.generation.films.retakes import retakes_text
 from phonofilm.generation.inputs import ClipInputs
 from phonofilm.generation.loras import LoraUse
 from phonofilm.generation.options import ClipOptions, parse_interval, parse_scales
@@ -129,7 +130,7 @@ class ClipPlan:
         if tracks.continue_from is not None:
             used["overlap_frames"] = tracks.overlap_frames
         if tracks.retake is not None:
-            used |= {"retake": ":".join(map(str, tracks.retake)), "retake_tracks": tracks.retake_tracks}
+            used |= {"retake": retakes_text(self.inputs.retakes), "retake_tracks": tracks.retake_tracks}
         return used
 
     def metadata(self, checkpoint: Checkpoint, placement: DevicePlacement) -> dict[str, Any]:

@@ -14,7 +14,9 @@ import numpy as np
 from PIL import Image
 
 from phonofilm.errors import InputError
-from phonofilm.generation.options import ClipOptions, check_options, parse_retake
+from phonofilm.generation.films.retakes import Retake, parse_retakes
+from phonofilm.generation.films.timed_prompts import TimedPrompt, parse_timed_prompts
+from phonofilm.generation.options import ClipOptions, check_options
 from phonofilm.generation.provenance import INPUTS, InputFile, input_file
 from phonofilm.geometry import parse_frame_rate
 from phonofilm.media import load_image
@@ -49,6 +51,8 @@ class ClipInputs:
     seed: int
     paths: dict[str, Path]
     files: tuple[InputFile, ...]
+    retakes: tuple[Retake, ...] = ()
+    timed_prompts: tuple[TimedPrompt, ...] = ()
 
 
 def read_inputs(options: ClipOptions, media: MediaInMemory | None = None) -> ClipInputs:
@@ -60,6 +64,7 @@ def read_inputs(options: ClipOptions, media: MediaInMemory | None = None) -> Cli
     files = [input_file(name, one) for name, one in given.items() if isinstance(one, Path)]
     read = {name: _read(name, one, rate) for name, one in given.items()}
     in_memory = [InputFile(name, None, _digest(read[name])) for name, one in given.items() if not isinstance(one, Path)]
+    retakes = () if options.retake is None else parse_retakes(options.retake)
     return ClipInputs(
         options=options,
         prompt=prompt,
@@ -71,12 +76,14 @@ def read_inputs(options: ClipOptions, media: MediaInMemory | None = None) -> Cli
             audio=read.get("audio"),
             continue_from=read.get("continue_from"),
             overlap_frames=edit_tasks.OVERLAP_FRAMES if options.overlap_frames is None else options.overlap_frames,
-            retake=None if options.retake is None else parse_retake(options.retake),
+            retake=(retakes[0].start, retakes[0].end) if retakes else None,
             retake_tracks=_one_of("retake_tracks", options.retake_tracks or "both", get_args(edit_tasks.RetakeTracks)),
         ),
         seed=secrets.randbelow(2**31) if options.seed is None else options.seed,
         paths={name: one for name, one in given.items() if isinstance(one, Path)},
         files=(*files, *in_memory),
+        retakes=retakes,
+        timed_prompts=parse_timed_prompts(prompt),
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from phonofilm.errors import InputError
+from phonofilm.generation.films.retakes import parse_retakes, retakes_text
 from phonofilm.generation.films.timed_prompts import parse_timed_prompts, timed_prompts_from_json
 from phonofilm.untrusted import shown
 
@@ -30,8 +31,8 @@ class ClipOptions:
     """Options as they were given; None where an option was left out. The names are the command's options and a JSONL line's keys.
 
     A prompt may have times, "0-8: A ball bounces; 8-16: A lamp blinks". Values of several parts are text: size "640x352",
-    retake "1.5:2.5" (seconds), modality_scale "3.5,1", fps "24000/1001", guidance_interval "0:0.6" (of the steps), each lora
-    "file", "file:0.8" or "file:video=1,audio=0.5"; no LoRA at all is "none".
+    retake "1.5:2.5" (seconds) or "1.5:2.5; 4:4.5=A bell rings", modality_scale "3.5,1", fps "24000/1001", guidance_interval
+    "0:0.6" (of the steps), each lora "file", "file:0.8" or "file:video=1,audio=0.5"; no LoRA at all is "none".
     """
 
     prompt: str | None = None
@@ -79,10 +80,14 @@ def check_options(options: ClipOptions, in_memory: Collection[str] = ()) -> tupl
 
     `in_memory`: the options that are given as objects instead of files.
     """
-    if options.prompt is None or not options.prompt.strip():
+    retakes = () if options.retake is None else parse_retakes(options.retake)
+    prompt = options.prompt
+    if prompt is None and retakes and all(one.prompt for one in retakes):
+        prompt = retakes[0].prompt  # not used: each stretch has its own
+    if prompt is None or not prompt.strip():
         raise InputError("the prompt is empty; say what should be seen and heard")
     there = {field.name for field in fields(options) if getattr(options, field.name) is not None}.union(in_memory)
-    if parse_timed_prompts(options.prompt):
+    if parse_timed_prompts(prompt):
         there.add("seconds")  # the last time is how long it is
     for name, needed in NEEDS.items():
         if name in there and there.isdisjoint(needed):
@@ -92,7 +97,7 @@ def check_options(options: ClipOptions, in_memory: Collection[str] = ()) -> tupl
         raise InputError(f"seed {options.seed} is outside 0 to {MAX_SEED}")
     if sum(name in there for name in ("video", "audio", "continue_from")) > 1:
         raise InputError("give one of video, audio and continue_from: the other track is what is made")
-    return options.prompt, count
+    return prompt, count
 
 
 def clip_count(options: ClipOptions) -> int:
@@ -116,6 +121,8 @@ def options_from_json(content: Any, where: str) -> ClipOptions:
 
 def _converted(key: str, value: Any, kind: type, where: str) -> Any:
     number = isinstance(value, int | float) and not isinstance(value, bool)
+    if key == "retake" and isinstance(value, list) and value and isinstance(value[0], str | list):
+        return retakes_text(value)
     if kind is str and isinstance(value, list) and key in ("retake", "modality_scale", "guidance_interval"):
         return ("," if key == "modality_scale" else ":").join(str(part) for part in value)
     if key == "prompt" and isinstance(value, Mapping):
@@ -135,15 +142,6 @@ def _converted(key: str, value: Any, kind: type, where: str) -> Any:
     words = {int: "a whole number", float: "a number", str: "text", Path: "a path as text"}
     expected = words.get(kind, "text such as file.safetensors:0.8, or a list of such")
     raise InputError(f"{where}: {key} is {shown(repr(value))}; expected {expected}")
-
-
-def parse_retake(text: str) -> tuple[float, float]:
-    """ "1.5:2.5" -> (1.5, 2.5) seconds."""
-    try:
-        start, end = (float(part) for part in text.split(":"))
-    except ValueError:
-        raise InputError(f"retake {text!r} is not START:END in seconds; use for example 1.5:2.5") from None
-    return start, end
 
 
 def parse_interval(text: str) -> tuple[float, float]:

@@ -72,7 +72,8 @@ def run_on_this_rank(ranks: ParallelSession | None, options: RunOptions, open_di
             plan = session.plan_inputs(inputs)
             rehearse_output(plan, outputs[0])
             session.resolve([plan], on_progress)
-            plan = with_kept_seed(plan, outputs, session, clip.seed)
+            if plan.parts and clip.seed is None:
+                plan = with_kept_seed(plan, outputs, session)
             emit(on_progress, Message(session.line(plan, len(outputs))))
             return make_clips(session, plan, outputs, options.overwrite, on_progress, options.remove_video_dit)
 

@@ -86,7 +86,7 @@ class Session(ClipMaker):
         audio: GivenSound | None = None,
         continue_from: GivenClip | None = None,
         overlap_frames: int | None = None,
-        retake: tuple[float, float] | str | None = None,
+        retake: tuple[float, float] | str | Sequence[tuple[float, float] | str] | None = None,
         retake_tracks: str | None = None,
         size: str | None = None,
         seconds: float | None = None,
@@ -159,7 +159,7 @@ class Session(ClipMaker):
         audio: GivenSound | None = None,
         continue_from: GivenClip | None = None,
         overlap_frames: int | None = None,
-        retake: tuple[float, float] | str | None = None,
+        retake: tuple[float, float] | str | Sequence[tuple[float, float] | str] | None = None,
         retake_tracks: str | None = None,
         size: str | None = None,
         seconds: float | None = None,
@@ -222,7 +222,7 @@ class Session(ClipMaker):
 
 def _listed(value: Any) -> Any:
     """Several values as a list, which is how a JSON line has them."""
-    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+    return [_listed(one) for one in value] if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 
 def _is_url(given: str | Path) -> bool:

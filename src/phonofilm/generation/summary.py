@@ -21,14 +21,15 @@ def plan_line(plan: ClipPlan, checkpoint: Checkpoint, placement: DevicePlacement
     geometry = plan.sampling.task.geometry
     seconds = float(plan.frames_in_all / geometry.frame_rate)
     experts = Counter(plan.sampling.experts)
+    times = f"{len(plan.parts)} x " if plan.parts else ""
     forwards = sorted({len(scales.evaluations) for scales in plan.sampling.guidance})
     parts = [
         checkpoint.portable_name,
         f"{geometry.width}x{geometry.height}",
         f"{plan.frames_in_all} frames, {seconds:.3f} s at {float(geometry.frame_rate):g} fps",
-        *_parts(plan),
+        *(_parts(plan) if plan.parts else ()),
         _task(plan),
-        f"{_steps(plan)} ({' + '.join(f'{experts[name]} {name}-noise' for name in experts)})",
+        f"{times}{len(plan.sampling.steps)} steps ({' + '.join(f'{experts[name]} {name}-noise' for name in experts)})",
         f"{'-'.join(map(str, forwards))} forward{'s' if forwards[-1] > 1 else ''} a step, {_in_all(plan)}, {_guidance(plan)}",
         *(f"LoRA {use.summary}" for use in plan.loras),
         f"{placement.device} {placement.dtype_name}"
@@ -57,22 +58,20 @@ def memory_warning(checkpoint: Checkpoint, placement: DevicePlacement) -> str | 
     return f"the weights take {format_size(needed)} and {where} has {format_size(there)}; {advice}"
 
 
-def _steps(plan: ClipPlan) -> str:
-    return f"{f'{len(plan.parts)} x ' if plan.parts else ''}{len(plan.sampling.steps)} steps"
-
-
 def _parts(plan: ClipPlan) -> list[str]:
     """How many parts a clip is made in, and in how many places they meet."""
     joins = len(plan.parts) - 1
+    if plan.film_frames is None:
+        return [f"{joins + 1} runs"] if joins > 0 else []
     return [f"{joins + 1} parts, {joins} join{'s' if joins > 1 else ''}"] if joins > 0 else []
 
 
 def _task(plan: ClipPlan) -> str:
     tracks, inputs = plan.inputs.tracks, plan.inputs
     if tracks.retake is not None:
-        start, end = tracks.retake
+        stretches = " and ".join(f"{one.start:g} to {one.end:g}" for one in inputs.retakes)
         what = {"both": "picture and sound", "video": "picture", "audio": "sound"}[tracks.retake_tracks]
-        return f"{what} anew from {start:g} to {end:g} s"
+        return f"{what} anew from {stretches} s"
     if tracks.video is not None:
         return "sound for a given picture"
     if tracks.audio is not None:

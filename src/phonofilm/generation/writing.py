@@ -54,11 +54,8 @@ def parts_account(plan: ClipPlan, maker: ClipMaker) -> dict[str, Any]:
     return {key: value for key, value in account.items() if key not in NOT_DECIDING}
 
 
-def with_kept_seed(plan: ClipPlan, outputs: Sequence[Output], maker: ClipMaker, seed: int | None) -> ClipPlan:
-    """The plan with the seed of the parts that an earlier run has left, unless a seed was asked for or they are of another
-    clip."""
-    if not plan.parts or seed is not None:
-        return plan
+def with_kept_seed(plan: ClipPlan, outputs: Sequence[Output], maker: ClipMaker) -> ClipPlan:
+    """The plan with the seed of the parts that an earlier run has left, unless they are of another clip."""
     for index, output in enumerate(outputs):
         found = kept_account(output.path)
         kept = None if found is None else found.get("seed")

@@ -60,6 +60,11 @@ class Clip:
         """Length of the picture."""
         return self.num_frames / self.frame_rate
 
+    def sample_at(self, frame: int) -> int:
+        """The first sample that is heard with a frame; the clip must have a sound."""
+        assert self.sampling_rate is not None
+        return round(frame / self.frame_rate * self.sampling_rate)
+
     def _repr_html_(self) -> str:
         """How a notebook shows the clip: it plays there."""
         from phonofilm.media.notebook import clip_html

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import torch
@@ -94,14 +95,11 @@ class ParallelSession:
 
     def share_clip(self, clip: Clip | None, frame_rate: Fraction, sampling_rate: int) -> Clip:
         """The first rank's clip, which has a sound; the others give None."""
-        mine = (None, None) if clip is None else (clip.frames, clip.audio)
-        frames, audio = (
-            self._share_array(array, kind, axes)
-            for array, kind, axes in zip(mine, (np.uint8, np.float32), (4, 2), strict=True)
-        )
+        frames = self._share_array(None if clip is None else clip.frames, np.dtype(np.uint8), 4)
+        audio = self._share_array(None if clip is None else clip.audio, np.dtype(np.float32), 2)
         return Clip(frames, frame_rate, audio, sampling_rate)
 
-    def _share_array(self, array: np.ndarray | None, kind: type[np.generic], axes: int) -> np.ndarray:
+    def _share_array(self, array: np.ndarray | None, kind: np.dtype[Any], axes: int) -> np.ndarray:
         shape = [self.agree(0 if array is None else array.shape[axis]) for axis in range(axes)]
         shared = torch.from_numpy(np.zeros(shape, kind) if array is None else np.array(array))
         dist.broadcast(shared, src=0)

@@ -75,7 +75,7 @@ def sound_for_video(clip: Clip, geometry: ClipGeometry) -> EditTask:
 
 def picture_for_sound(audio: np.ndarray, rate: int, geometry: ClipGeometry) -> EditTask:
     """Picture for a sound that exists, float32 [channels, samples] at `rate`. The result carries the sound as it is."""
-    wave = fit_length(_model_sound(audio, rate, geometry)[None], geometry.num_samples)[0]
+    wave = fit_length(model_sound(audio, rate, geometry.sampling_rate)[None], geometry.num_samples)[0]
     shown = min(geometry.num_frames, math.ceil(Fraction(audio.shape[1], rate) * geometry.frame_rate))
 
     def join(made: Decoded) -> Decoded:
@@ -100,7 +100,7 @@ def continuation(clip: Clip, geometry: ClipGeometry, overlap: int) -> EditTask:
     past = clip.num_frames - overlap
     total = past + geometry.num_frames
     rate = geometry.sampling_rate
-    old_sound = _model_sound(clip.audio, clip.sampling_rate, geometry)
+    old_sound = model_sound(clip.audio, clip.sampling_rate, geometry.sampling_rate)
     start, end = (round(Fraction(frame * rate) / geometry.frame_rate) for frame in (past, clip.num_frames))
     old_sound = fit_length(old_sound[None], end)[0]
     where_video = np.arange(geometry.latent_frames) <= (overlap - 1) // geometry.temporal_factor
@@ -147,7 +147,7 @@ def retake(clip: Clip, geometry: ClipGeometry, stretch: tuple[float, float], tra
     latent_start = np.arange(geometry.audio_latents) * hop / rate
     remade_sound = (latent_start < end) & (latent_start + hop / rate > start) & redo_audio
     own_sound = clip.audio
-    old = torch.from_numpy(_model_sound(own_sound, clip.sampling_rate, geometry))
+    old = torch.from_numpy(model_sound(own_sound, clip.sampling_rate, geometry.sampling_rate))
     new_frames = torch.from_numpy(remade[frame_latent])[: clip.num_frames]
 
     def join(made: Decoded) -> Decoded:
@@ -172,6 +172,12 @@ def covering_geometry(clip: Clip, geometry: ClipGeometry) -> ClipGeometry:
     return replace(geometry, frame_rate=clip.frame_rate, num_frames=1 + factor * -(-(clip.num_frames - 1) // factor))
 
 
+def model_sound(audio: np.ndarray, rate: int, to_rate: int) -> np.ndarray:
+    """[channels, n] at `rate` -> mono float32 [n'] at the model's rate."""
+    mono: np.ndarray = resample(audio.mean(axis=0, keepdims=True, dtype=np.float32), rate, to_rate)[0]
+    return mono
+
+
 def _as_tensor(frames: np.ndarray) -> Tensor:
     """uint8 [f,h,w,3] -> float32 [f,3,h,w] in 0..1; rounding back to grey levels returns the same frames."""
     return torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255.0
@@ -187,12 +193,6 @@ def _covering(frames: np.ndarray, num_frames: int) -> np.ndarray:
     """`frames` drawn out to `num_frames` by standing still on the last one."""
     drawn_out: np.ndarray = np.concatenate([frames, np.repeat(frames[-1:], num_frames - len(frames), axis=0)])
     return drawn_out
-
-
-def _model_sound(audio: np.ndarray, rate: int, geometry: ClipGeometry) -> np.ndarray:
-    """[channels, n] at `rate` -> mono float32 [n'] at the model's rate."""
-    mono: np.ndarray = resample(audio.mean(axis=0, keepdims=True, dtype=np.float32), rate, geometry.sampling_rate)[0]
-    return mono
 
 
 def _crossfade(before: Tensor, after: Tensor, start: int, end: int) -> Tensor:

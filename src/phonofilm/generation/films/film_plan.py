@@ -11,7 +11,7 @@ from phonofilm.errors import InputError
 from phonofilm.generation.checkpoint import Checkpoint
 from phonofilm.generation.clip_plan import ClipPlan, PlannedPart, plan_clip
 from phonofilm.generation.films.parts import FilmPart, PartSizes, divide, fits_one_part
-from phonofilm.generation.films.timed_prompts import EXAMPLE, TimedPrompt, parse_timed_prompts
+from phonofilm.generation.films.timed_prompts import EXAMPLE, TimedPrompt
 from phonofilm.generation.inputs import ClipInputs
 from phonofilm.geometry import ClipGeometry, frames_for_seconds, parse_frame_rate
 from phonofilm.media.clip import Clip, fit_length
@@ -25,7 +25,7 @@ def is_film(inputs: ClipInputs, checkpoint: Checkpoint) -> bool:
     Raises InputError for prompts with times, or a length of parts, that cannot be used.
     """
     options, tracks = inputs.options, inputs.tracks
-    prompts = parse_timed_prompts(inputs.prompt)
+    prompts = inputs.timed_prompts
     given = [name for name in ("video", "audio", "continue_from") if getattr(tracks, name) is not None]
     if prompts and (given or options.num_frames is not None):
         other = given[0] if given else "num_frames"
@@ -33,7 +33,7 @@ def is_film(inputs: ClipInputs, checkpoint: Checkpoint) -> bool:
     film = bool(prompts)
     if options.seconds is not None and tracks.video is None and tracks.audio is None:
         frames = frames_for_seconds(options.seconds, _rate(inputs, checkpoint), checkpoint.geometry.temporal_factor)
-        film = film or not fits_one_part(frames, _sizes(inputs, checkpoint))
+        film = film or not fits_one_part(frames, part_sizes(inputs, checkpoint))
     for name in ("part_seconds", "overlap_frames"):
         used = film or (name == "overlap_frames" and tracks.continue_from is not None)
         if getattr(options, name) is not None and not used:
@@ -43,8 +43,8 @@ def is_film(inputs: ClipInputs, checkpoint: Checkpoint) -> bool:
 
 def plan_film(inputs: ClipInputs, checkpoint: Checkpoint) -> ClipPlan:
     """Plan every part. Raises InputError for the first thing wrong in any of them."""
-    rate, sizes = _rate(inputs, checkpoint), _sizes(inputs, checkpoint)
-    prompts = parse_timed_prompts(inputs.prompt)
+    rate, sizes = _rate(inputs, checkpoint), part_sizes(inputs, checkpoint)
+    prompts = inputs.timed_prompts
     seconds = inputs.options.seconds if inputs.options.seconds is not None else prompts[-1].end
     if prompts and seconds < prompts[-1].end:
         raise InputError(f"seconds {seconds:g} ends before the last prompt does, at {prompts[-1].end:g} s")
@@ -56,7 +56,8 @@ def plan_film(inputs: ClipInputs, checkpoint: Checkpoint) -> ClipPlan:
     plans += [
         plan_clip(_later_inputs(inputs, part, geometry, last=part is divided[-1]), checkpoint) for part in divided[1:]
     ]
-    planned, end = [], 0
+    planned: list[PlannedPart] = []
+    end = 0
     for part, plan in zip(divided, plans, strict=True):
         begin, end = end, end + part.num_frames - (part.overlap if planned else 0)
         about = f"{float(begin / rate):.2f} to {float(end / rate):.2f} s"
@@ -75,7 +76,7 @@ def _rate(inputs: ClipInputs, checkpoint: Checkpoint) -> Fraction:
     return checkpoint.geometry.frame_rate if clip is None else clip.frame_rate
 
 
-def _sizes(inputs: ClipInputs, checkpoint: Checkpoint) -> PartSizes:
+def part_sizes(inputs: ClipInputs, checkpoint: Checkpoint) -> PartSizes:
     """A part lasts as long as the checkpoint's own clip, or as asked, at whatever frame rate."""
     own = checkpoint.geometry
     seconds = own.seconds if inputs.options.part_seconds is None else Fraction(inputs.options.part_seconds)
@@ -134,7 +135,7 @@ def _appended(plan: ClipPlan, film: Clip | None, made: Clip) -> Clip:
     assert made.audio is not None
     past = film.num_frames - plan.inputs.tracks.overlap_frames
     frames = np.concatenate([film.frames[:past], made.frames])
-    begin = _sample(film, past)
+    begin = film.sample_at(past)
     sound = np.concatenate([fit_length(film.audio, begin), made.audio], axis=1)
     return replace(film, frames=frames, audio=sound)
 
@@ -142,10 +143,4 @@ def _appended(plan: ClipPlan, film: Clip | None, made: Clip) -> Clip:
 def _ending(film: Clip, frames: int) -> Clip:
     assert film.audio is not None
     past = film.num_frames - frames
-    return replace(film, frames=film.frames[past:], audio=film.audio[:, _sample(film, past) :])
-
-
-def _sample(film: Clip, frame: int) -> int:
-    """The first sample that is heard with a frame."""
-    assert film.sampling_rate is not None
-    return round(frame / film.frame_rate * film.sampling_rate)
+    return replace(film, frames=film.frames[past:], audio=film.audio[:, film.sample_at(past) :])

@@ -11,7 +11,6 @@ from phonofilm.generation.clip_plan import ClipPlan
 from phonofilm.generation.films.part_files import PartFolder
 from phonofilm.generation.options import MAX_SEED
 from phonofilm.generation.report import Message, OnProgress, emit
-from phonofilm.media.clip import Clip
 from phonofilm.parallel.parallel_session import ParallelSession
 from phonofilm.pipeline.decode import MovaPipelineOutput
 from phonofilm.units import format_duration
@@ -44,7 +43,7 @@ def run_parts(
         kept: where finished parts are kept (in the first process); those that are there are not made again.
         ranks: the processes that share the work.
     """
-    so_far: Clip | None = None
+    so_far = plan.inputs.tracks.video
     forwards = steps_skipped = 0
     spent: list[float] = []
     for number, part in enumerate(plan.parts, start=1):

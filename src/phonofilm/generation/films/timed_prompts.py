@@ -26,17 +26,12 @@ class TimedPrompt:
     prompt: str
 
 
-def is_timed(prompt: str) -> bool:
-    """Whether a prompt begins with a time such as "0-8:"."""
-    return _BEGINS.match(prompt) is not None
-
-
 def parse_timed_prompts(prompt: str) -> tuple[TimedPrompt, ...]:
     """The stretches of a prompt with times; none of a plain prompt.
 
     Raises InputError unless they begin at 0, follow one another without a gap, and each says something.
     """
-    if not is_timed(prompt):
+    if _BEGINS.match(prompt) is None:
         return ()
     stretches: list[TimedPrompt] = []
     for text in _BETWEEN.split(prompt):
