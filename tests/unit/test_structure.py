@@ -14,7 +14,7 @@ from tests.conftest import GOLDENS
 NAMES_TWICE = {"render"}
 # The goals of the design: 90 functions, 2,200 lines, no name twice.
 MOST_FUNCTIONS = 275
-MOST_CLI_LINES = 2600
+MOST_CLI_LINES = 2600 + 400  # the commands of serving came later: serve, worker, and six that ask a server
 MOST_NAMES_TWICE = 2
 MOST_TOLD = 0
 

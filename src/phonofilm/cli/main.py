@@ -8,7 +8,21 @@ import typer
 from typer.core import TyperGroup
 
 from phonofilm import __version__
-from phonofilm.cli import bench, data, doctor, generate, inspect, lora, models, nano, plan, quantize, train
+from phonofilm.cli import (
+    bench,
+    data,
+    doctor,
+    generate,
+    inspect,
+    lora,
+    models,
+    nano,
+    plan,
+    quantize,
+    remote,
+    serve,
+    train,
+)
 from phonofilm.cli.interrupts import interrupt_arrived
 from phonofilm.cli.terminal import printable
 from phonofilm.cli.unexpected import is_unexpected, report_unexpected
@@ -49,6 +63,11 @@ app.command()(doctor.doctor)
 app.command()(plan.plan)
 app.command()(quantize.quantize)
 app.command()(bench.bench)
+app.command()(serve.worker)
+for command in (remote.submit, remote.status, remote.wait, remote.fetch, remote.cancel):
+    app.command(rich_help_panel="Clips of a server")(command)
+app.command("list", rich_help_panel="Clips of a server")(remote.list_jobs)
+app.add_typer(serve.app, name="serve")
 app.add_typer(train.app, name="train")
 app.add_typer(models.app, name="models")
 app.add_typer(nano.app, name="nano")

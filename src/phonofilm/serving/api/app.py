@@ -1,0 +1,32 @@
+"""The FastAPI app: routes, errors and the guard put together around one set of services."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from phonofilm import __version__
+from phonofilm.serving.api import creating, models_and_loras, operations, videos
+from phonofilm.serving.api.errors import add_error_handlers
+from phonofilm.serving.api.guard import Guard
+from phonofilm.serving.api.services import Services
+
+ABOUT = """Clips with picture and sound, in the dialect of OpenAI's videos API and SGLang's.
+
+A request becomes a job, which is never lost: `POST /v1/videos`, then `GET /v1/videos/{id}` or its `/events`, then `/content`.
+"""
+
+
+def create_app(services: Services) -> ASGIApp:
+    """The app that a server runs."""
+    app = FastAPI(
+        title="Phonofilm", version=__version__, description=ABOUT, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
+    app.state.services = services
+    app.state.answers = Counter[tuple[str, int]]()
+    add_error_handlers(app)
+    for router in (creating.router, videos.router, models_and_loras.router, operations.router):
+        app.include_router(router)
+    return Guard(app, services, app.state.answers)

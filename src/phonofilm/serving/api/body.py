@@ -1,0 +1,123 @@
+"""Reading a request's body: JSON, a multipart form or a plain one, into fields and uploads. What they mean is elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
+
+from phonofilm.serving.api.errors import ApiError, invalid
+from phonofilm.serving.api.fields import IGNORED, REFUSED
+from phonofilm.untrusted import parse_json, shown
+
+MAX_FILES, MAX_FIELDS, MAX_FIELD_BYTES = 8, 200, 2**20
+# Texts that hold an object or a list where a form cannot.
+_NESTED = ("extra_body", "video", "audio", "input_reference", "last_frame", "metadata")
+_KEY = re.compile(r"([^\[\]]+)(?:\[([^\[\]]*)\])?")
+
+
+@dataclass(frozen=True)
+class RequestBody:
+    """The fields and the files of a request, and what the answer must say of fields that were ignored."""
+
+    fields: dict[str, Any]
+    uploads: dict[str, UploadFile]
+    warnings: list[str]
+
+    def digest(self) -> str:
+        """SHA-256 of everything that was sent, to tell one request from another."""
+        digest = hashlib.sha256(json.dumps(self.fields, sort_keys=True, default=str).encode())
+        for name, upload in sorted(self.uploads.items()):
+            digest.update(name.encode())
+            upload.file.seek(0)
+            while piece := upload.file.read(2**20):
+                digest.update(piece)
+            upload.file.seek(0)
+        return digest.hexdigest()
+
+
+async def read_body(request: Request) -> RequestBody:
+    """Raises ApiError (400, 415) for a body that cannot be read, or for a field that this server refuses."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
+        try:
+            form = await request.form(max_files=MAX_FILES, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
+        except (MultiPartException, HTTPException) as error:
+            reason = error.message if isinstance(error, MultiPartException) else error.detail
+            raise invalid(f"the form cannot be read: {shown(reason)}") from None
+        return _cleaned(*_of_form(form))
+    if kind not in ("application/json", ""):
+        raise ApiError(
+            415, f"content type {shown(kind)} is not read; use JSON or a multipart form", "unsupported_media"
+        )
+    return _cleaned(await read_object(request), {})
+
+
+async def read_object(request: Request) -> dict[str, Any]:
+    """The JSON object in a body. Raises ApiError for anything else."""
+    try:
+        content = parse_json(await request.body())
+    except (ValueError, UnicodeDecodeError) as error:
+        raise invalid(f"the body is no JSON: {shown(error)}", code="invalid_json") from None
+    if not isinstance(content, dict):
+        raise invalid("the body must be a JSON object", code="invalid_json")
+    return content
+
+
+def _of_form(form: FormData) -> tuple[dict[str, Any], dict[str, UploadFile]]:
+    fields: dict[str, Any] = {}
+    uploads: dict[str, UploadFile] = {}
+    for key, value in form.multi_items():
+        match = _KEY.fullmatch(key)
+        if match is None:
+            raise invalid(f"the field name {shown(key)} cannot be read")
+        name, inner = match[1], match[2]
+        if isinstance(value, UploadFile):
+            if name in uploads:
+                raise invalid(f"{shown(name)}: one file is expected", shown(name))
+            uploads[name] = value
+        elif inner:
+            group = fields.setdefault(name, {})
+            if not isinstance(group, dict):
+                raise invalid(f"{shown(name)} is given twice", shown(name))
+            group[inner] = value
+        elif inner == "" or name in fields:
+            before = fields.get(name, [])
+            fields[name] = [*(before if isinstance(before, list) else [before]), value]
+        else:
+            fields[name] = value
+    return {name: _nested(name, value) for name, value in fields.items() if value != ""}, uploads
+
+
+def _nested(name: str, value: Any) -> Any:
+    if name not in _NESTED or not isinstance(value, str) or not value.lstrip().startswith("{"):
+        return value
+    try:
+        return parse_json(value)
+    except ValueError as error:
+        raise invalid(f"{name} is no JSON: {shown(error)}", name) from None
+
+
+def _cleaned(fields: dict[str, Any], uploads: dict[str, UploadFile]) -> RequestBody:
+    """The fields with those of `extra_body` beside them, without nulls, and without those that are known to mean nothing."""
+    extra = fields.pop("extra_body", None) or {}
+    if not isinstance(extra, dict):
+        raise invalid("extra_body must be an object", "extra_body")
+    flat = {name: value for name, value in {**extra, **fields}.items() if value is not None}
+    warnings = []
+    for name, reason in REFUSED.items():
+        if flat.get(name) not in (None, False, "false", "False", 0, "0", {}):
+            raise invalid(f"{name}: {reason}", name, code="unsupported_parameter")
+        flat.pop(name, None)
+    for name, reason in IGNORED.items():
+        if name in flat:
+            del flat[name]
+            warnings.append(f"{name} is ignored: {reason}")
+    return RequestBody(flat, uploads, warnings)

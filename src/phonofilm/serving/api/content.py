@@ -1,0 +1,64 @@
+"""Sending a job's files: whole, or the part that a Range header asks for."""
+
+from __future__ import annotations
+
+import re
+
+from fastapi.responses import Response, StreamingResponse
+
+from phonofilm.serving.api.errors import ApiError, invalid
+from phonofilm.serving.api.services import Services
+from phonofilm.serving.jobs.job import COMPLETED, Job
+from phonofilm.serving.store.interface import NotStored
+
+MEDIA_TYPES = {".mp4": "video/mp4", ".webp": "image/webp", ".jpg": "image/jpeg"}
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+
+
+def send_variant(services: Services, job: Job, variant: str, index: int, wanted: str | None) -> Response:
+    """A file of a completed job. `wanted` is the Range header.
+
+    Raises ApiError: 409 while the clip is not made, 404 when it has expired, 416 for a range outside the file.
+    """
+    if job.status != COMPLETED:
+        reason = f": {job.error_message}" if job.error_message else ""
+        raise ApiError(409, f"{job.id} is {job.status}{reason}", "video_not_ready", param="video_id")
+    if not job.outputs:
+        raise ApiError(404, f"the clip of {job.id} has expired", "video_expired", param="video_id")
+    if index >= len(job.outputs):
+        raise invalid(f"index {index}: there are {len(job.outputs)} clips", "index")
+    name = job.outputs[index].get(variant)
+    if name is None:
+        raise invalid(f"variant {variant!r} is unknown; use {', '.join(job.outputs[index])}", "variant")
+    try:
+        size = services.store.size(name)
+    except NotStored:
+        raise ApiError(404, f"the file of {job.id} is gone", "video_expired", param="video_id") from None
+    suffix = f".{name.rpartition('.')[2]}"
+    start, end = _part(wanted, size)
+    headers = {
+        "Accept-Ranges": "bytes",
+        "Content-Length": str(end - start),
+        "Content-Disposition": f'attachment; filename="{job.id}{f"-{index}" if index else ""}{suffix}"',
+        "ETag": f'"{name.rpartition("/")[2]}"',
+    }
+    if wanted is not None:
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+    pieces = services.store.read(name, start, end - start)
+    return StreamingResponse(pieces, 200 if wanted is None else 206, headers, MEDIA_TYPES[suffix])
+
+
+def _part(wanted: str | None, size: int) -> tuple[int, int]:
+    """The bytes [start, end) that a Range header asks for; the whole file without one."""
+    if wanted is None:
+        return 0, size
+    match = _RANGE.fullmatch(wanted.strip())
+    first, last = (match[1], match[2]) if match else ("", "")
+    if first:
+        start, end = int(first), min(size, int(last) + 1 if last else size)
+    else:
+        start, end = max(0, size - int(last or 0)), size
+    if start >= end:
+        headers = {"Content-Range": f"bytes */{size}"}
+        raise ApiError(416, "the range is outside the file", "invalid_range", headers=headers)
+    return start, end

@@ -1,0 +1,270 @@
+"""Routes that put a job into the queue: create, edit, extend, remix, and the one that waits for the file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from pydantic import ValidationError
+from starlette.datastructures import UploadFile
+
+from phonofilm.errors import InputError
+from phonofilm.serving.api.answers import ERRORS, answer, wait_for
+from phonofilm.serving.api.body import RequestBody, read_body
+from phonofilm.serving.api.content import send_variant
+from phonofilm.serving.api.errors import ApiError, invalid, not_found, validation_error
+from phonofilm.serving.api.fields import EditFields, ExtensionFields, RemixFields, VideoFields
+from phonofilm.serving.api.media import FILE_FIELDS, StoredMedia, store_media
+from phonofilm.serving.api.objects import VideoObject
+from phonofilm.serving.api.openapi import body_of, video_links
+from phonofilm.serving.api.services import MayWrite, Services, ServicesOf
+from phonofilm.serving.api.translate import (
+    RequestChecks,
+    check_request_for,
+    loras_of,
+    model_named,
+    options_of,
+    seeds_of,
+)
+from phonofilm.serving.jobs.book import IdempotencyConflict, NewJob, enter, find
+from phonofilm.serving.jobs.job import COMPLETED, Job, JobRequest, new_job_id
+from phonofilm.serving.jobs.roster import read_setting
+from phonofilm.serving.security.access import Access
+from phonofilm.serving.security.public_http import PublicHttp
+from phonofilm.serving.store.interface import INPUTS
+
+router = APIRouter(tags=["videos"])
+IdempotencyKey = Annotated[
+    str | None, Header(max_length=255, description="The same key and request make one job, however often it is sent.")
+]
+LORA_SETTING = "loras"
+
+
+@router.post(
+    "/v1/videos",
+    operation_id="createVideo",
+    response_model=VideoObject,
+    responses={**ERRORS, 200: video_links()},
+    openapi_extra=body_of(VideoFields, FILE_FIELDS),
+)
+async def create(
+    request: Request, services: ServicesOf, access: MayWrite, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Ask for a clip. The answer is a job; its clip can be fetched when its status is completed."""
+    body = await read_body(request)
+    return await _entered(request, services, access, VideoFields, body, idempotency_key)
+
+
+@router.post(
+    "/v1/videos/edits",
+    operation_id="editVideo",
+    response_model=VideoObject,
+    responses={**ERRORS, 200: video_links()},
+    openapi_extra=body_of(EditFields, FILE_FIELDS, {"video": {"id": "video_0"}, "start": 0.5, "end": 1.5}),
+)
+async def edit(
+    request: Request, services: ServicesOf, access: MayWrite, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Make a stretch of a clip anew."""
+    body = await read_body(request)
+    _require_video(body)
+    return await _entered(request, services, access, EditFields, body, idempotency_key)
+
+
+@router.post(
+    "/v1/videos/extensions",
+    operation_id="extendVideo",
+    response_model=VideoObject,
+    responses={**ERRORS, 200: video_links()},
+    openapi_extra=body_of(ExtensionFields, FILE_FIELDS, {"video": {"id": "video_0"}}),
+)
+async def extend(
+    request: Request, services: ServicesOf, access: MayWrite, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Go on from a clip: it becomes longer."""
+    body = await read_body(request)
+    _require_video(body)
+    return await _entered(request, services, access, ExtensionFields, body, idempotency_key)
+
+
+@router.post(
+    "/v1/videos/sync",
+    operation_id="createVideoSync",
+    response_class=Response,
+    responses={**ERRORS, 200: {"content": {"video/mp4": {}}, "description": "The clip."}},
+    openapi_extra=body_of(VideoFields, FILE_FIELDS),
+)
+async def create_sync(request: Request, services: ServicesOf, access: MayWrite) -> Response:
+    """Ask for a clip and wait for its file. When the client hangs up, the job is cancelled."""
+    body = await read_body(request)
+    job, _ = await _enter(services, access, VideoFields, body, None)
+    job = await wait_for(request, services, access, job, services.api.sync_timeout)
+    if job.status != COMPLETED:
+        message = job.error_message or f"the job was {job.status}"
+        status = 400 if job.error_code == "invalid_request" else 500
+        raise ApiError(status, message, job.error_code or job.status, headers={"X-Video-Id": job.id})
+    return await run_in_threadpool(send_variant, services, job, "video", 0, None)
+
+
+@router.post(
+    "/v1/videos/{video_id}/remix",
+    operation_id="remixVideo",
+    response_model=VideoObject,
+    responses={**ERRORS, 200: video_links()},
+)
+async def remix(
+    video_id: str, fields: RemixFields, request: Request, services: ServicesOf, access: MayWrite
+) -> Response:
+    """The same clip with another prompt: its settings, inputs and seed are kept."""
+    job = await run_in_threadpool(_remixed, services, access, video_id, fields.prompt)
+    return await answer(request, services, job)
+
+
+def register_characters(target: APIRouter) -> None:
+    """Routes of OpenAI's dialect that have no meaning for MOVA: a plain 501."""
+
+    async def characters(request: Request) -> Response:
+        raise ApiError(501, "characters are not offered: MOVA takes no references of persons", "not_implemented")
+
+    for path in ("/v1/videos/characters", "/v1/videos/characters/{character_id}"):
+        target.add_api_route(path, characters, methods=["GET", "POST", "DELETE"], include_in_schema=False)
+
+
+register_characters(router)
+
+
+async def _entered(
+    request: Request,
+    services: Services,
+    access: Access,
+    kind: type[VideoFields],
+    body: RequestBody,
+    idempotency_key: str | None,
+) -> Response:
+    job, is_new = await _enter(services, access, kind, body, idempotency_key)
+    return await answer(request, services, job, headers={} if is_new else {"Idempotency-Replayed": "true"})
+
+
+async def _enter(
+    services: Services, access: Access, kind: type[VideoFields], body: RequestBody, idempotency_key: str | None
+) -> tuple[Job, bool]:
+    try:
+        fields = kind.model_validate(body.fields)
+    except ValidationError as error:
+        raise validation_error(error) from None
+    return await run_in_threadpool(_make_entry, services, access, fields, body, idempotency_key)
+
+
+def _make_entry(
+    services: Services, access: Access, fields: VideoFields, body: RequestBody, idempotency_key: str | None
+) -> tuple[Job, bool]:
+    model = model_named(fields.model, services.worker.models)
+    if fields.priority < access.best_priority:
+        raise ApiError(
+            403, f"this key's best priority is {access.best_priority}", "insufficient_scope", param="priority"
+        )
+    _check_callback(services, fields.callback_url)
+    if fields.enhance_prompt:
+        raise invalid("enhance_prompt: this server has no text model; write the prompt out", "enhance_prompt")
+    loras = loras_of(fields.loras, services.worker.loras)
+    request = JobRequest(
+        options=options_of(fields),
+        inputs={},
+        loras=read_setting(services.database, LORA_SETTING) if loras is None else loras,
+        seeds=seeds_of(fields),
+        warnings=body.warnings,
+    )
+    known = RequestChecks(services.api.limits, services.worker.loras, services.facts(model))
+    job_id = new_job_id()
+    media = store_media(services, job_id, fields, body.uploads, access)
+    try:
+        request = replace(request, inputs=media.inputs, urls=media.urls)
+        check_request_for(request, known)
+        new = NewJob(
+            job_id,
+            request,
+            model,
+            priority=fields.priority,
+            nbytes=media.nbytes,
+            idempotency_key=idempotency_key,
+            body_hash=_hash(model, body) if idempotency_key is not None else None,
+            callback_url=fields.callback_url,
+        )
+        job, is_new = _enter_job(services, new, access)
+    except BaseException:
+        _drop(services, media)
+        raise
+    if not is_new:
+        _drop(services, media)
+    return job, is_new
+
+
+def _enter_job(services: Services, new: NewJob, access: Access) -> tuple[Job, bool]:
+    try:
+        return enter(services.database, new, access, services.api.room)
+    except IdempotencyConflict:
+        message = "this Idempotency-Key was used for another request; use a new one"
+        raise ApiError(409, message, "idempotency_conflict") from None
+
+
+def _remixed(services: Services, access: Access, video_id: str, prompt: str) -> Job:
+    job = find(services.database, video_id, access)
+    if job is None:
+        raise not_found(video_id)
+    if job.status != COMPLETED:
+        raise ApiError(409, f"{job.id} is {job.status}; a completed video can be remixed", "video_not_ready")
+    job_id, media = new_job_id(), StoredMedia(urls=job.request.urls)
+    for option, name in job.request.inputs.items():
+        media.inputs[option] = f"{INPUTS}/{job_id}/{name.rpartition('/')[2]}"
+        services.store.copy(name, media.inputs[option])
+        media.nbytes += services.store.size(media.inputs[option])
+    request = replace(
+        job.request,
+        options={**job.request.options, "prompt": prompt},
+        inputs=media.inputs,
+        seeds=job.made.get("seeds", job.request.seeds),
+    )
+    try:
+        check_request_for(request, RequestChecks(services.api.limits, services.worker.loras, services.facts(job.model)))
+        new = NewJob(job_id, request, job.model, nbytes=media.nbytes, remixed_from=job.id)
+        return _enter_job(services, new, access)[0]
+    except BaseException:
+        _drop(services, media)
+        raise
+
+
+def _drop(services: Services, media: StoredMedia) -> None:
+    for name in media.inputs.values():
+        services.store.delete(name)
+
+
+def _hash(model: str, body: RequestBody) -> str:
+    return hashlib.sha256(f"{model} {body.digest()}".encode()).hexdigest()
+
+
+def _check_callback(services: Services, url: str | None) -> None:
+    if url is None:
+        return
+    if not services.api.allow_callbacks:
+        raise invalid("callbacks are off on this server", "callback_url", code="callback_not_allowed")
+    try:
+        PublicHttp().check(url)
+    except InputError as error:
+        raise invalid(str(error), "callback_url", code="callback_not_allowed") from None
+
+
+def _require_video(body: RequestBody) -> None:
+    """Clients that send {"id"} as text under the name video_id are understood too."""
+    if "video_id" in body.fields:
+        body.fields["video"] = body.fields.pop("video_id")
+    given: Sequence[UploadFile | Any] = [
+        body.uploads.get("video"),
+        body.fields.get("video"),
+        body.fields.get("video_url"),
+    ]
+    if all(one is None for one in given):
+        raise invalid('video is missing: a file, or {"id": "video_..."}', "video", code="missing_field")

@@ -1,0 +1,148 @@
+"""Errors of the API in OpenAI's shape: {"error": {message, type, param, code}}."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ValidationError
+from sqlalchemy.exc import DBAPIError
+from starlette.exceptions import HTTPException
+
+from phonofilm.errors import PhonofilmError
+from phonofilm.serving.jobs.book import QueueFull
+from phonofilm.serving.store.interface import StoreError
+from phonofilm.untrusted import shown
+
+logger = logging.getLogger(__name__)
+
+_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong, and where."""
+
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+
+
+class ErrorBody(BaseModel):
+    """The body of every answer that is an error."""
+
+    error: ErrorDetail
+
+
+class ApiError(Exception):
+    """An answer other than success."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        code: str,
+        *,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.message, self.code, self.param, self.headers = status, message, code, param, headers
+
+
+def invalid(message: str, param: str | None = None, code: str = "invalid_value") -> ApiError:
+    """A request that cannot be met."""
+    return ApiError(400, message, code, param=param)
+
+
+def not_found(video_id: str) -> ApiError:
+    """No such video, or one of another key: the answer is the same."""
+    return ApiError(404, f"no video {shown(video_id)}", "video_not_found", param="video_id")
+
+
+def error_response(
+    status: int, message: str, code: str | None, param: str | None = None, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """The answer of an error."""
+    kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
+    return JSONResponse(body, status, headers=headers)
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Turn every error into an answer of the same shape."""
+    app.add_exception_handler(ApiError, _api_error)
+    app.add_exception_handler(QueueFull, _queue_full)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(DBAPIError, _database)
+    app.add_exception_handler(StoreError, _store)
+    app.add_exception_handler(PhonofilmError, _refused)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def first_fault(errors: Any) -> tuple[str, str | None]:
+    """Pydantic's first complaint as a sentence, and the field that it is about."""
+    fault = errors[0]
+    names = [str(part) for part in fault["loc"] if str(part) not in ("body", "query", "path")]
+    names = [name for name in names if re.fullmatch(r"[a-z_]+|\d+", name)]
+    param = names[0] if names else None
+    if fault["type"] == "extra_forbidden":
+        return f"unknown field {shown(param or '')}", param
+    text = str(fault["msg"]).removeprefix("Value error, ")
+    return (f"{param}: {text}" if param else text), param
+
+
+def validation_error(error: ValidationError) -> ApiError:
+    """The answer for fields that do not fit."""
+    message, param = first_fault(error.errors())
+    return invalid(message, param)
+
+
+async def _api_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ApiError)
+    return error_response(error.status, error.message, error.code, error.param, error.headers)
+
+
+async def _queue_full(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, QueueFull)
+    headers = {"Retry-After": str(round(error.retry_after))}
+    return error_response(429, error.message, error.code, headers=headers)
+
+
+async def _validation(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    message, param = first_fault(error.errors())
+    return error_response(400, message, "invalid_value", param)
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    codes = {404: "unknown_url", 405: "method_not_allowed"}
+    return error_response(error.status_code, str(error.detail), codes.get(error.status_code), headers=error.headers)
+
+
+async def _database(request: Request, error: Exception) -> JSONResponse:
+    logger.error("the database cannot be used: %s", type(error).__name__)
+    message = "the job database cannot be reached at the moment; try again"
+    return error_response(503, message, "database_unavailable", headers={"Retry-After": "2"})
+
+
+async def _store(request: Request, error: Exception) -> JSONResponse:
+    logger.error("the store cannot be used: %s", error)
+    message = "the store of files cannot be used at the moment; try again"
+    return error_response(503, message, "storage_unavailable", headers={"Retry-After": "10"})
+
+
+async def _refused(request: Request, error: Exception) -> JSONResponse:
+    return error_response(400, str(error), "invalid_value")
+
+
+async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    logger.error("an unexpected error", exc_info=error)
+    return error_response(500, "an unexpected error; the server's log says more", "internal_error")

@@ -1,0 +1,147 @@
+"""The fields of a request for a clip, as clients write them: OpenAI's, SGLang's, and ours. Their meaning is in translate.py."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+# Clients send these as a matter of course; here they change nothing, and the answer's `warnings` say so.
+IGNORED = {
+    "user": "it is not used",
+    "metadata": "it is not kept",
+    "quality": "a clip has one quality",
+    "style": "the prompt says it",
+    "response_format": "clips are fetched from /content",
+    "output_quality": "files are written at the command line's default quality",
+    "output_compression": "files are written at the command line's default quality",
+    "max_sequence_length": "the checkpoint decides how much text is read",
+    "generate_audio": "picture and sound are always made together",
+    "generate_sound": "picture and sound are always made together",
+    "save_output": "clips are always kept until they expire",
+    "return_frames": "clips are fetched from /content",
+    "service_tier": "use priority",
+}
+# These would change the clip if they were obeyed, so that leaving them out without a word would be wrong.
+REFUSED = {
+    "output_path": "paths are not taken over HTTP; fetch the clip from /content",
+    "video_path": "paths are not taken over HTTP; upload the clip as `video`",
+    "diffusers_kwargs": "arguments are not passed through; use the fields of this API",
+    "guidance_scale_2": "both experts of MOVA share one guidance; use guidance_scale",
+    "true_cfg_scale": "use guidance_scale",
+    "image_path": "paths are not taken over HTTP; upload the picture as `input_reference`",
+    "profile": "profiling is not offered over HTTP",
+    "num_profiled_timesteps": "profiling is not offered over HTTP",
+    "profile_all_stages": "profiling is not offered over HTTP",
+}
+
+Text = Annotated[str, Field(max_length=100_000)]
+Reference = str | dict[str, Any]
+
+
+class VideoFields(BaseModel):
+    """Every field of POST /v1/videos but the files of a multipart request. Numbers may come as text."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    prompt: Annotated[Text, Field(description="What is seen and heard.", examples=["A red ball bounces."])]
+    model: Annotated[str | None, Field(description="One of GET /v1/models.", examples=["nano"])] = None
+    input_reference: Annotated[
+        Reference | None, Field(description="First frame: a data URL, or an http(s) URL where the server allows it.")
+    ] = None
+    reference_url: Annotated[str | None, Field(description="First frame, by URL.")] = None
+    last_frame: Annotated[Reference | None, Field(description="Last frame, as input_reference.")] = None
+    video: Annotated[
+        Reference | None, Field(description='A clip that wants sound: {"id": "video_..."}, or a data URL.')
+    ] = None
+    video_url: Annotated[str | None, Field(description="The same, by URL.")] = None
+    audio: Annotated[Reference | None, Field(description="A sound that wants a picture: a data URL.")] = None
+    seconds: Annotated[float | None, Field(gt=0, description="Length, to the nearest possible.", examples=[2])] = None
+    size: Annotated[str | None, Field(description="WIDTHxHEIGHT.", examples=["64x64"], max_length=20)] = None
+    width: Annotated[int | None, Field(gt=0)] = None
+    height: Annotated[int | None, Field(gt=0)] = None
+    fps: Annotated[float | str | None, Field(description="24, 23.976 or 30000/1001.", examples=[24])] = None
+    num_frames: Annotated[int | None, Field(gt=0, description="1 + 4k; wins over seconds.")] = None
+    seed: Annotated[int | list[int] | None, Field(description="One, or one for each clip.", examples=[1])] = None
+    num_inference_steps: Annotated[int | None, Field(gt=0, examples=[4])] = None
+    guidance_scale: float | None = None
+    audio_guidance_scale: float | None = None
+    modality_scale: Annotated[
+        float | list[float] | str | None, Field(description="How strongly picture and sound follow each other.")
+    ] = None
+    guidance_interval: Annotated[list[float] | str | None, Field(description="START:END of the steps.")] = None
+    negative_prompt: Text | None = None
+    solver: str | None = None
+    cache: str | None = None
+    flow_shift: Annotated[float | None, Field(description="video_shift and audio_shift at once.")] = None
+    video_shift: float | None = None
+    audio_shift: float | None = None
+    boundary_ratio: float | None = None
+    image_fit: Annotated[str | None, Field(description="crop or letterbox.")] = None
+    n: Annotated[int | None, Field(ge=1, description="Clips, with consecutive seeds.")] = None
+    num_outputs_per_prompt: Annotated[int | None, Field(ge=1, description="The same as n.")] = None
+    loras: Annotated[
+        list[str] | str | None, Field(description='Names of GET /v1/list_loras, as "name" or "name:0.8".')
+    ] = None
+    enhance_prompt: bool | None = None
+    priority: Annotated[int, Field(ge=-100, le=100, description="Lower runs first.")] = 0
+    callback_url: Annotated[str | None, Field(max_length=4096)] = None
+
+
+class EditFields(VideoFields):
+    """POST /v1/videos/edits: a stretch of a clip made anew."""
+
+    start: Annotated[float | None, Field(ge=0, description="Seconds where the stretch begins.", examples=[0.5])] = None
+    end: Annotated[float | None, Field(gt=0, description="Seconds where it ends.", examples=[1.5])] = None
+    retake: Annotated[list[float] | str | None, Field(description="START:END, instead of start and end.")] = None
+    retake_tracks: Annotated[str | None, Field(description="both, video or audio.")] = None
+
+
+class ExtensionFields(VideoFields):
+    """POST /v1/videos/extensions: go on from a clip."""
+
+    overlap_frames: Annotated[int | None, Field(gt=0, description="Frames of it that are held.")] = None
+
+
+class RemixFields(BaseModel):
+    """POST /v1/videos/{id}/remix."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    prompt: Text
+
+
+class ChangeFields(BaseModel):
+    """PATCH /v1/videos/{id}: what can be changed while a job waits."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    prompt: Text | None = None
+    negative_prompt: Text | None = None
+    seconds: Annotated[float | None, Field(gt=0)] = None
+    size: Annotated[str | None, Field(max_length=20)] = None
+    num_frames: Annotated[int | None, Field(gt=0)] = None
+    seed: int | None = None
+    num_inference_steps: Annotated[int | None, Field(gt=0)] = None
+    guidance_scale: float | None = None
+    modality_scale: float | str | None = None
+    priority: Annotated[int | None, Field(ge=-100, le=100)] = None
+
+
+class MoveFields(BaseModel):
+    """POST /v1/videos/{id}/move."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    index: Annotated[int, Field(ge=0, le=100_000, description="0 is next.", examples=[0])]
+
+
+class LoraFields(BaseModel):
+    """POST /v1/set_lora, in SGLang's words."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    lora_nickname: Annotated[str | list[str], Field(description="A name of GET /v1/list_loras.")]
+    lora_path: Annotated[str | list[str] | None, Field(description="The same name, or left out; no path.")] = None
+    target: Annotated[str | list[str] | None, Field(description="all, which is the default.")] = None
+    strength: Annotated[float | list[float] | None, Field(description="1 by default.")] = None

@@ -1,0 +1,138 @@
+"""What stands before every route: request ids, limits of size and time, hosts and origins, security headers, one log line.
+
+On a server without keys the names in Host and Origin are checked, so that no page in a browser can use it: neither by a
+cross-site request nor by a name that suddenly leads to this machine (DNS rebinding).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+import time
+from collections import Counter
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from sqlalchemy.exc import DBAPIError
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from phonofilm.serving.api.errors import ApiError, error_response
+from phonofilm.serving.api.services import Services
+from phonofilm.serving.security.keys import has_keys
+
+logger = logging.getLogger("phonofilm.serving.requests")
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+}
+
+
+@dataclass
+class Guard:
+    """The outermost layer of the app. `answers` counts by route and status for /metrics."""
+
+    app: ASGIApp
+    services: Services
+    answers: Counter[tuple[str, int]]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        started, status = time.perf_counter(), 500
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                added = MutableHeaders(scope=message)
+                added["X-Request-Id"] = request_id
+                for name, value in SECURITY_HEADERS.items():
+                    added.setdefault(name, value)
+            await send(message)
+
+        try:
+            refused = await self._refused(scope, headers)
+            if refused is not None:
+                await error_response(refused.status, refused.message, refused.code)(scope, receive, answer)
+            else:
+                await self.app(scope, _Body(receive, self.services).receive, answer)
+        finally:
+            self._log(scope, request_id, status, time.perf_counter() - started)
+
+    async def _refused(self, scope: Scope, headers: Headers) -> ApiError | None:
+        limit = self.services.api.limits.max_upload_bytes
+        length = headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > limit:
+            return ApiError(413, f"the body is larger than {limit:,} bytes", "body_too_large")
+        origin, host = headers.get("origin"), headers.get("host", "")
+        foreign = origin is not None and urlsplit(origin).netloc != host
+        if foreign and scope["method"] not in ("GET", "HEAD", "OPTIONS"):
+            return ApiError(403, "requests of other pages are not taken", "origin_not_allowed")
+        if _host_name(host) in self.services.api.hosts:
+            return None
+        try:
+            if await asyncio.to_thread(has_keys, self.services.database):
+                return None
+        except DBAPIError:
+            return ApiError(503, "the job database cannot be reached at the moment; try again", "database_unavailable")
+        return ApiError(403, "this server does not answer to that name; start it with --host, or use a key", "bad_host")
+
+    def _log(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
+        """The route's pattern and never the address itself: ids, queries and bodies are the clients' own."""
+        route = getattr(scope.get("route"), "path", "unknown")
+        self.answers[(route, status)] += 1
+        owner = scope.get("state", {}).get("owner", "-")
+        fields = {
+            "request_id": request_id,
+            "method": scope["method"] if scope["method"].isalpha() else "?",
+            "route": route,
+            "status": status,
+            "milliseconds": round(1000 * seconds, 1),
+            "key": owner,
+        }
+        quiet = route in ("/health", "/liveness", "/metrics") and status < 400
+        line = " ".join(f"{name}={value}" for name, value in fields.items())
+        logger.log(logging.DEBUG if quiet else logging.INFO, line, extra=fields)
+
+
+@dataclass
+class _Body:
+    """A request's body, given up when it becomes too large or does not arrive."""
+
+    wrapped: Receive
+    services: Services
+    taken: int = 0
+    whole: bool = False
+
+    async def receive(self) -> Message:
+        if self.whole:  # nothing but the end of the connection is waited for
+            return await self.wrapped()
+        try:
+            message = await asyncio.wait_for(self.wrapped(), self.services.api.body_seconds)
+        except TimeoutError:
+            raise ApiError(408, "the body does not arrive", "body_too_slow") from None
+        if message["type"] == "http.request":
+            self.taken += len(message.get("body", b""))
+            self.whole = not message.get("more_body", False)
+            limit = self.services.api.limits.max_upload_bytes
+            if self.taken > limit:
+                raise ApiError(413, f"the body is larger than {limit:,} bytes", "body_too_large")
+        return message
+
+
+def _host_name(host: str) -> str:
+    """The Host header without its port."""
+    return re.sub(r":\d+$", "", host).lower()

@@ -1,0 +1,155 @@
+"""A request's pictures, clips and sounds: uploads, data URLs, other jobs' clips and addresses, brought into the store."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, BinaryIO
+
+from starlette.datastructures import UploadFile
+
+from phonofilm.errors import InputError
+from phonofilm.serving.api.errors import ApiError, invalid, not_found
+from phonofilm.serving.api.fields import VideoFields
+from phonofilm.serving.api.services import Services
+from phonofilm.serving.api.translate import clip_field
+from phonofilm.serving.jobs.book import find
+from phonofilm.serving.jobs.job import COMPLETED
+from phonofilm.serving.security.access import Access
+from phonofilm.serving.security.public_http import PublicHttp
+from phonofilm.serving.security.sniffing import AUDIO, IMAGE, SNIFFED_BYTES, VIDEO, check_kind
+from phonofilm.serving.store.interface import INPUTS
+from phonofilm.untrusted import shown
+
+FILE_FIELDS = {"input_reference": IMAGE, "last_frame": IMAGE, "video": VIDEO, "audio": AUDIO}
+URL_FIELDS = {"reference_url": "input_reference", "video_url": "video"}
+_DATA_URL = re.compile(r"data:[\w.+-]{0,100}/?[\w.+-]{0,100}(?:;[\w=.+-]{0,100})*;base64,", re.ASCII)
+
+
+@dataclass
+class StoredMedia:
+    """Stored files and addresses by option, and the files' bytes."""
+
+    inputs: dict[str, str] = field(default_factory=dict)
+    urls: dict[str, str] = field(default_factory=dict)
+    nbytes: int = 0
+
+
+def store_media(
+    services: Services, job_id: str, fields: VideoFields, uploads: Mapping[str, UploadFile], access: Access
+) -> StoredMedia:
+    """Keep everything that the request brings. Raises ApiError for what is not taken; then nothing is kept."""
+    keeping = _Keeping(services, job_id, access)
+    options = {"input_reference": "image", "last_frame": "last_image", "video": clip_field(fields), "audio": "audio"}
+    try:
+        for name, upload in uploads.items():
+            if name not in FILE_FIELDS:
+                raise invalid(f"a file named {shown(name)} is not expected; use {', '.join(FILE_FIELDS)}", shown(name))
+            keeping.keep(options[name], name, upload.file)
+        for name in FILE_FIELDS:
+            if (given := getattr(fields, name)) is not None:
+                if name in uploads:
+                    raise invalid(f"{name} was given as a file and as a field; give one", name)
+                keeping.keep_reference(options[name], name, given)
+        for name, target in URL_FIELDS.items():
+            if (url := getattr(fields, name)) is not None:
+                keeping.keep_url(options[target], name, url)
+    except BaseException:
+        for stored in keeping.media.inputs.values():
+            services.store.delete(stored)
+        raise
+    return keeping.media
+
+
+@dataclass
+class _Keeping:
+    """Brings one request's media into the store, option by option."""
+
+    services: Services
+    job_id: str
+    access: Access
+    media: StoredMedia = field(default_factory=StoredMedia)
+
+    def keep(self, option: str, name: str, stream: BinaryIO) -> None:
+        self._once(option, name)
+        stream.seek(0)
+        try:
+            kind = check_kind(stream.read(SNIFFED_BYTES), FILE_FIELDS[name], name)
+        except InputError as error:
+            raise invalid(str(error), name, code="unsupported_media") from None
+        stream.seek(0)
+        with TemporaryDirectory(prefix="phonofilm-") as folder:
+            file = Path(folder) / "upload"
+            with file.open("wb") as target:
+                shutil.copyfileobj(stream, target, 2**20)
+            self._put(option, kind.suffix, file)
+
+    def keep_reference(self, option: str, name: str, given: str | dict[str, Any]) -> None:
+        if isinstance(given, dict):
+            inner = [given.get(key) for key in ("id", "file_id", "image_url", "video_url", "audio_url", "url")]
+            texts = [one.get("url") if isinstance(one, dict) else one for one in inner if one is not None]
+            if len(texts) != 1 or not isinstance(texts[0], str):
+                raise invalid(f'{name}: expected {{"id": ...}} or {{"image_url": ...}}', name)
+            given = texts[0]
+        if given.startswith("data:"):
+            self._keep_data(option, name, given)
+        elif given.startswith(("http://", "https://")):
+            self.keep_url(option, name, given)
+        elif re.fullmatch(r"video_\w{1,64}", given):
+            self._keep_clip(option, name, given)
+        else:
+            raise invalid(f"{name}: expected a file, a data URL, or the id of a video; paths are not taken", name)
+
+    def keep_url(self, option: str, name: str, url: str) -> None:
+        if not self.services.worker.allow_urls:
+            raise invalid("URLs are not fetched by this server; send the file itself", name, code="url_not_allowed")
+        self._once(option, name)
+        try:
+            PublicHttp().check(url)
+        except InputError as error:
+            raise invalid(str(error), name, code="url_not_allowed") from None
+        self.media.urls[option] = url
+
+    def _keep_data(self, option: str, name: str, url: str) -> None:
+        import io
+
+        match = _DATA_URL.match(url)
+        if match is None:
+            raise invalid(f"{name}: expected data:TYPE;base64,...", name)
+        try:
+            content = base64.b64decode(url[match.end() :], validate=True)
+        except (binascii.Error, ValueError):
+            raise invalid(f"{name}: the data URL is no base64", name) from None
+        self.keep(option, name, io.BytesIO(content))
+
+    def _keep_clip(self, option: str, name: str, video_id: str) -> None:
+        self._once(option, name)
+        if FILE_FIELDS[name] == IMAGE:
+            raise invalid(f"{name}: expected a picture, and {shown(video_id)} is a clip", name)
+        job = find(self.services.database, video_id, self.access)
+        if job is None:
+            raise not_found(video_id)
+        if job.status != COMPLETED or not job.outputs:
+            raise ApiError(409, f"{job.id} has no clip: it is {job.status}", "video_not_ready", param=name)
+        target = f"{INPUTS}/{self.job_id}/{option}.mp4"
+        self.services.store.copy(job.outputs[0]["video"], target)
+        self._kept(option, target)
+
+    def _put(self, option: str, suffix: str, file: Path) -> None:
+        target = f"{INPUTS}/{self.job_id}/{option}{suffix}"
+        self.services.store.put(target, file)
+        self._kept(option, target)
+
+    def _kept(self, option: str, target: str) -> None:
+        self.media.inputs[option] = target
+        self.media.nbytes += self.services.store.size(target)
+
+    def _once(self, option: str, name: str) -> None:
+        if option in self.media.inputs or option in self.media.urls:
+            raise invalid(f"{name}: more than one was given", name)

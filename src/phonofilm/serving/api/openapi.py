@@ -1,0 +1,54 @@
+"""What FastAPI cannot see for itself: bodies that may be JSON or a form, and the links from one answer to the next request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from phonofilm.serving.api.fields import VideoFields
+from phonofilm.serving.api.objects import VideoObject
+
+EXAMPLE = {
+    "prompt": "A red ball bounces on a wooden floor.",
+    "seconds": 2,
+    "size": "64x64",
+    "num_inference_steps": 4,
+    "seed": 1,
+}
+
+
+def body_of(
+    fields: type[VideoFields], files: Mapping[str, str], example: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The request body as OpenAPI: the same fields as JSON, and as a form in which media are files."""
+    schema = fields.model_json_schema()
+    form = {**schema, "properties": dict(schema["properties"])}
+    for name in files:
+        form["properties"][name] = {"type": "string", "format": "binary"}
+    shown = {**EXAMPLE, **(example or {})}
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": schema, "example": shown},
+                "multipart/form-data": {"schema": form},
+            },
+        }
+    }
+
+
+def video_links() -> dict[str, Any]:
+    """A job's answer, and what can be asked with its id."""
+    parameters = {"video_id": "$response.body#/id"}
+    operations = ("getVideo", "getVideoContent", "cancelVideo", "deleteVideo", "remixVideo", "changeVideo")
+    return {
+        "model": VideoObject,
+        "description": "The job.",
+        "headers": {
+            "openai-poll-after-ms": {
+                "description": "Milliseconds after which asking again may show something new.",
+                "schema": {"type": "integer"},
+            }
+        },
+        "links": {name: {"operationId": name, "parameters": parameters} for name in operations},
+    }

@@ -1,0 +1,107 @@
+"""Routes for whoever runs the server: whether it lives, whether it can serve, and what Prometheus wants to know."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from pydantic import BaseModel
+from sqlalchemy import func, select
+
+from phonofilm.serving.api.answers import ERRORS
+from phonofilm.serving.api.services import MayAdminister, Services, ServicesOf
+from phonofilm.serving.database.tables import JOB
+from phonofilm.serving.jobs.job import COMPLETED, FAILED
+from phonofilm.serving.jobs.roster import STARTING, living_workers
+from phonofilm.serving.jobs.sweep import counts_by_status, oldest_waiting_seconds, used_bytes
+
+router = APIRouter(tags=["operations"])
+
+
+class Health(BaseModel):
+    """ok: clips are made. starting: the model is being loaded. no_worker: nobody works."""
+
+    status: str
+    workers: int
+
+
+@router.get("/liveness", operation_id="liveness")
+async def liveness() -> dict[str, str]:
+    """The server answers."""
+    return {"status": "ok"}
+
+
+@router.get("/health", operation_id="health", responses={503: {"model": Health, "description": "Not yet."}})
+def get_health(services: ServicesOf, response: Response) -> Health:
+    """Whether clips are made: 503 until a worker has its model."""
+    workers = living_workers(services.database)
+    ready = sum(worker["state"] != STARTING for worker in workers)
+    status = "ok" if ready else "starting" if workers else "no_worker"
+    response.status_code = 200 if ready else 503
+    return Health(status=status, workers=ready)
+
+
+@router.get("/metrics", operation_id="metrics", response_class=Response, responses=ERRORS)
+async def metrics(request: Request, services: ServicesOf, access: MayAdminister) -> Response:
+    """Prometheus' text format."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Numbers(services, request.app.state.answers))
+    text = await run_in_threadpool(generate_latest, registry)
+    return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+
+class _Numbers:
+    """What is measured, read when it is asked for: from the table, so that every server of a database says the same."""
+
+    def __init__(self, services: Services, answers: Counter[tuple[str, int]]) -> None:
+        self.services, self.answers = services, answers
+
+    def collect(self) -> Iterator[Metric]:
+        database = self.services.database
+        jobs = GaugeMetricFamily("phonofilm_jobs", "Jobs in the table.", labels=["status"])
+        for status, count in counts_by_status(database).items():
+            jobs.add_metric([status], count)
+        yield jobs
+        oldest = oldest_waiting_seconds(database)
+        yield GaugeMetricFamily("phonofilm_queue_oldest_seconds", "How long the oldest waiting job waits.", oldest)
+        yield GaugeMetricFamily("phonofilm_stored_bytes", "Bytes of all jobs' files.", used_bytes(database))
+        workers = GaugeMetricFamily("phonofilm_workers", "Living workers.", labels=["state"])
+        memory = GaugeMetricFamily("phonofilm_worker_memory_bytes", "A worker's memory.", labels=["worker"])
+        living = living_workers(database)
+        for state, count in Counter(str(worker["state"]) for worker in living).items():
+            workers.add_metric([state], count)
+        for worker in living:
+            memory.add_metric([worker["id"]], worker["memory"])
+        yield from (workers, memory)
+        yield from _from_ended_jobs(self.services)
+        answers = CounterMetricFamily("phonofilm_http_responses", "Answers of this server.", labels=["route", "status"])
+        for (route, code), count in sorted(self.answers.items()):
+            answers.add_metric([route, str(code)], count)
+        yield answers
+
+
+def _from_ended_jobs(services: Services) -> Iterator[Metric]:
+    failures = GaugeMetricFamily("phonofilm_failed_jobs", "Failed jobs in the table, by reason.", labels=["code"])
+    seconds = GaugeMetricFamily(
+        "phonofilm_seconds_per_step", "Mean over the last 20 clips, by model.", labels=["model"]
+    )
+    with services.database.read() as connection:
+        failed = select(JOB.c.error_code, func.count()).where(JOB.c.status == FAILED).group_by(JOB.c.error_code)
+        for code, count in connection.execute(failed):
+            failures.add_metric([code or ""], count)
+        took = JOB.c.completed_at - JOB.c.started_at
+        last = (
+            select(JOB.c.model, (took / func.nullif(JOB.c.steps, 0)).label("each"))
+            .where(JOB.c.status == COMPLETED)
+            .order_by(JOB.c.completed_at.desc())
+            .limit(20)
+            .subquery()
+        )
+        for model, each in connection.execute(select(last.c.model, func.avg(last.c.each)).group_by(last.c.model)):
+            seconds.add_metric([model], float(each or 0.0))
+    yield from (failures, seconds)

@@ -1,0 +1,82 @@
+"""What the routes work with: the database, the store, the settings; and who is asking."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from phonofilm.serving.api.errors import ApiError
+from phonofilm.serving.database.engines import Database
+from phonofilm.serving.jobs.book import Room
+from phonofilm.serving.jobs.roster import model_facts
+from phonofilm.serving.security.access import ADMIN, READ, WRITE, Access
+from phonofilm.serving.security.keys import access_of
+from phonofilm.serving.settings import RequestLimits, WorkerSettings
+from phonofilm.serving.store.interface import Store
+
+BEARER = HTTPBearer(auto_error=False, description="A key of `phonofilm serve keys create`.")
+
+
+@dataclass(frozen=True)
+class ApiSettings:
+    """What the server allows. hosts: the names it answers to while it has no keys."""
+
+    limits: RequestLimits = field(default_factory=RequestLimits)
+    room: Room = field(default_factory=Room)
+    allow_callbacks: bool = False
+    sync_timeout: float = 3600.0
+    hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]", "testserver")
+    body_seconds: float = 30.0
+
+
+@dataclass
+class Services:
+    """Everything the routes need; one for each server."""
+
+    database: Database
+    store: Store
+    worker: WorkerSettings
+    api: ApiSettings = field(default_factory=ApiSettings)
+    closing: threading.Event = field(default_factory=threading.Event)
+
+    def facts(self, model: str) -> dict[str, Any] | None:
+        """Default sizes and factors of a model, once a worker has opened it."""
+        return model_facts(self.database, model)
+
+
+def services_of(request: Request) -> Services:
+    """The services of the app that the request came to."""
+    services = request.app.state.services
+    assert isinstance(services, Services)
+    return services
+
+
+ServicesOf = Annotated[Services, Depends(services_of)]
+
+
+def _needs(scope: str) -> Callable[..., Access]:
+    def access(
+        request: Request,
+        services: ServicesOf,
+        bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)],
+    ) -> Access:
+        found = access_of(services.database, None if bearer is None else bearer.credentials)
+        if found is None:
+            message = "a valid API key is needed: send the header Authorization: Bearer KEY"
+            raise ApiError(401, message, "invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
+        if not found.may(scope):
+            raise ApiError(403, f"this key may not do that: it lacks the scope {scope}", "insufficient_scope")
+        request.state.owner = found.owner
+        return found
+
+    return access
+
+
+MayRead = Annotated[Access, Depends(_needs(READ))]
+MayWrite = Annotated[Access, Depends(_needs(WRITE))]
+MayAdminister = Annotated[Access, Depends(_needs(ADMIN))]

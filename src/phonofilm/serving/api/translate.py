@@ -1,0 +1,202 @@
+"""From a client's fields to what a job makes: the options of `phonofilm generate`, checked as far as that needs no model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from phonofilm.errors import InputError
+from phonofilm.generation.options import (
+    ClipOptions,
+    check_options,
+    options_from_json,
+    parse_interval,
+    parse_retake,
+    parse_scales,
+)
+from phonofilm.geometry import ClipGeometry, frames_for_seconds, parse_frame_rate, parse_frame_size
+from phonofilm.serving.api.errors import ApiError, invalid
+from phonofilm.serving.api.fields import EditFields, ExtensionFields, VideoFields
+from phonofilm.serving.jobs.job import JobRequest
+from phonofilm.serving.settings import RequestLimits
+from phonofilm.untrusted import shown
+
+# Our option for each field that has another name than it.
+NAMES = {"num_inference_steps": "steps"}
+SAME = (
+    *(
+        "prompt",
+        "negative_prompt",
+        "seconds",
+        "num_frames",
+        "guidance_scale",
+        "audio_guidance_scale",
+        "solver",
+        "cache",
+    ),
+    *("video_shift", "audio_shift", "boundary_ratio", "image_fit", "modality_scale", "guidance_interval"),
+    *("overlap_frames", "retake", "retake_tracks"),
+)
+NAMED_SIZES = {"360p": (352, 640), "720p": (720, 1280)}
+_LORA = re.compile(r"([\w.\-]{1,100})(:[\w.=,+\-]{1,100})?")
+
+
+@dataclass(frozen=True)
+class RequestChecks:
+    """What a request is checked against: what the server allows, its LoRAs, and the model's sizes once they are known."""
+
+    limits: RequestLimits
+    loras: Mapping[str, str]
+    facts: Mapping[str, Any] | None = None
+
+
+def options_of(fields: VideoFields) -> dict[str, Any]:
+    """The options of the fields that were given. Raises ApiError for fields that contradict each other."""
+    given = fields.model_dump(exclude_none=True)
+    options = {name: given[name] for name in SAME if name in given}
+    options |= {option: given[name] for name, option in NAMES.items() if name in given}
+    if "num_frames" in options:
+        options.pop("seconds", None)
+    if fields.fps is not None:
+        options["fps"] = str(fields.fps)
+    if (size := _size(fields)) is not None:
+        options["size"] = size
+    if fields.flow_shift is not None:
+        options.setdefault("video_shift", fields.flow_shift)
+        options.setdefault("audio_shift", fields.flow_shift)
+    if isinstance(fields, EditFields) and "retake" not in options:
+        if fields.start is None or fields.end is None:
+            raise invalid("say which stretch is made anew: start and end, in seconds", "start")
+        options["retake"] = [fields.start, fields.end]
+    return options
+
+
+def seeds_of(fields: VideoFields) -> list[int | None]:
+    """A seed for each clip: those given, or consecutive ones from the one given, or none. Raises ApiError."""
+    count = fields.n or fields.num_outputs_per_prompt or (len(fields.seed) if isinstance(fields.seed, list) else 1)
+    if fields.n and fields.num_outputs_per_prompt and fields.n != fields.num_outputs_per_prompt:
+        raise invalid("n and num_outputs_per_prompt differ; give one", "n")
+    if isinstance(fields.seed, list):
+        if len(fields.seed) != count:
+            raise invalid(f"{len(fields.seed)} seeds for {count} clips", "seed")
+        return list(fields.seed)
+    return [None if fields.seed is None else fields.seed + index for index in range(count)]
+
+
+def loras_of(given: Sequence[str] | str | None, known: Mapping[str, str]) -> list[str] | None:
+    """The LoRAs by name, each with its strength. Raises ApiError for one that the operator does not offer."""
+    if given is None:
+        return None
+    texts = [given] if isinstance(given, str) else list(given)
+    for text in texts:
+        match = _LORA.fullmatch(text)
+        if match is None or match[1] not in known:
+            offered = ", ".join(known) or "none"
+            raise invalid(f"LoRA {shown(text)!r} is not offered; this server has {offered}", "loras")
+    return texts
+
+
+def check_request_for(request: JobRequest, known: RequestChecks) -> None:
+    """Raises ApiError for a request that this server or the model could not meet; the worker checks the rest."""
+    limits = known.limits
+    if len(request.prompt) > limits.max_prompt_characters:
+        raise invalid(f"the prompt has more than {limits.max_prompt_characters} characters", "prompt")
+    if len(request.seeds) > limits.max_clips:
+        raise invalid(f"{len(request.seeds)} clips; at most {limits.max_clips} in one request", "n")
+    try:
+        options = options_from_json(request.options, "request")
+        media = [*request.inputs, *request.urls]
+        check_options(options, in_memory=media)
+        for seed in request.seeds:
+            check_options(ClipOptions(prompt="-", seed=seed))
+        _check_parts(options)
+        _check_size(options, known)
+    except InputError as error:
+        message = str(error).removeprefix("request: ")
+        raise invalid(message, _param_in(message)) from None
+    if options.steps is not None and options.steps > limits.max_steps:
+        raise invalid(f"{options.steps} steps; at most {limits.max_steps}", "num_inference_steps")
+
+
+def clip_field(fields: VideoFields) -> str:
+    """Which option a field named `video` fills: a clip that wants sound, one to go on from, or one to mend."""
+    return "continue_from" if isinstance(fields, ExtensionFields) else "video"
+
+
+def _size(fields: VideoFields) -> str | None:
+    if (fields.width is None) != (fields.height is None):
+        raise invalid("width and height belong together", "width" if fields.width is None else "height")
+    both = None if fields.width is None else f"{fields.width}x{fields.height}"
+    if fields.size is not None and both is not None and fields.size != both:
+        raise invalid(f"size {shown(fields.size)} and {both} were both given; give one", "size")
+    return fields.size or both
+
+
+def _check_parts(options: ClipOptions) -> None:
+    if options.fps is not None:
+        parse_frame_rate(options.fps)
+    if options.modality_scale is not None:
+        parse_scales(options.modality_scale)
+    if options.guidance_interval is not None:
+        parse_interval(options.guidance_interval)
+    if options.retake is not None:
+        start, end = parse_retake(options.retake)
+        if not 0 <= start < end:
+            raise InputError(f"retake: {start:g} to {end:g} s is no stretch of time")
+
+
+def _check_size(options: ClipOptions, known: RequestChecks) -> None:
+    facts, limits = known.facts or {}, known.limits
+    rate = parse_frame_rate(options.fps or facts.get("fps", "24"))
+    height: int | None
+    width: int | None
+    if options.size in NAMED_SIZES:
+        height, width = NAMED_SIZES[options.size]
+    elif options.size is not None and options.size != "auto":
+        height, width = parse_frame_size(options.size, NAMED_SIZES)
+    else:
+        height, width = facts.get("height"), facts.get("width")
+    factor = facts.get("temporal_factor", 4)
+    frames = options.num_frames if options.num_frames is not None else facts.get("num_frames")
+    if options.seconds is not None:
+        frames = frames_for_seconds(min(options.seconds, 1e6), rate, factor)
+    if frames is not None and frames / rate > Fraction(limits.max_seconds):
+        raise InputError(f"seconds: {float(frames / rate):g} s; at most {limits.max_seconds:g} s in one request")
+    if width is None or height is None:
+        return
+    if max(width, height) > limits.max_side:
+        raise InputError(f"size: {width}x{height}; at most {limits.max_side} pixels a side")
+    if frames is not None and width * height * frames > limits.max_pixel_frames:
+        raise InputError(f"size: {frames} frames of {width}x{height} are more than this server makes at once")
+    if facts:
+        ClipGeometry(
+            height,
+            width,
+            frames or facts["num_frames"],
+            rate,
+            facts["spatial_factor"],
+            factor,
+            patch=facts["patch"],
+        )
+
+
+def _param_in(message: str) -> str | None:
+    """The field that a message of the library begins with, in the API's words."""
+    word = re.match(r"[a-z_]+", message.removeprefix("the "))
+    names = {"steps": "num_inference_steps", "frame": "fps", "lora": "loras", "image": "input_reference"}
+    found = names.get(word[0], word[0]) if word else None
+    return found if found in {*EditFields.model_fields, *ExtensionFields.model_fields} else None
+
+
+def model_named(given: str | None, models: Mapping[str, str]) -> str:
+    """The model's name here; clients may use its hub id too. Raises ApiError (404) for one that is not served."""
+    if given is None:
+        return next(iter(models))
+    for name, source in models.items():
+        if given in (name, source):
+            return name
+    message = f"the model {shown(given)!r} is not served here; there is {', '.join(models)}"
+    raise ApiError(404, message, "model_not_found", param="model")

@@ -1,0 +1,191 @@
+"""Routes about jobs that are there: list, look, follow, fetch, change, move, cancel, delete."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from sse_starlette import EventSourceResponse
+
+from phonofilm.serving.api.answers import ERRORS, LOOK_SECONDS, answer, described, find_or_404
+from phonofilm.serving.api.content import send_variant
+from phonofilm.serving.api.errors import ApiError, invalid, not_found
+from phonofilm.serving.api.fields import ChangeFields, MoveFields, VideoFields
+from phonofilm.serving.api.objects import VideoDeleted, VideoList, VideoObject
+from phonofilm.serving.api.openapi import video_links
+from phonofilm.serving.api.services import MayRead, MayWrite, Services, ServicesOf
+from phonofilm.serving.api.translate import RequestChecks, check_request_for, options_of
+from phonofilm.serving.jobs.book import NotWaiting, cancel_job, edit_job, find, move_job, page, waiting
+from phonofilm.serving.jobs.job import ENDED, Job
+from phonofilm.serving.security.access import Access
+
+router = APIRouter(tags=["videos"], responses=ERRORS)
+Status = Literal["queued", "in_progress", "completed", "failed", "cancelled"]
+Variant = Literal["video", "thumbnail", "spritesheet"]
+SSE_SECONDS = 15
+
+
+@router.get("/v1/videos", operation_id="listVideos", response_model=VideoList)
+def list_videos(
+    request: Request,
+    services: ServicesOf,
+    access: MayRead,
+    after: Annotated[str | None, Query(max_length=100, description="The id that the page before ended with.")] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    order: Literal["asc", "desc"] = "desc",
+    status: Status | None = None,
+) -> VideoList:
+    """Jobs, the newest first."""
+    found = page(services.database, access, after=after, limit=limit, newest_first=order == "desc", status=status)
+    if found is None:
+        raise invalid("after: there is no such video", "after")
+    return _listed(services, found[0], str(request.base_url), found[1])
+
+
+@router.get("/v1/queue", operation_id="listQueue", response_model=VideoList)
+def list_queue(request: Request, services: ServicesOf, access: MayRead) -> VideoList:
+    """The jobs that wait, the next one first."""
+    return _listed(services, waiting(services.database, access), str(request.base_url), False)
+
+
+@router.get(
+    "/v1/videos/{video_id}", operation_id="getVideo", responses={200: video_links()}, response_model=VideoObject
+)
+async def get_video(video_id: str, request: Request, services: ServicesOf, access: MayRead) -> Response:
+    """One job."""
+    return await answer(request, services, await find_or_404(services, video_id, access))
+
+
+@router.get(
+    "/v1/videos/{video_id}/content",
+    operation_id="getVideoContent",
+    response_class=Response,
+    responses={
+        200: {"description": "The file.", "content": {"video/mp4": {}, "image/webp": {}, "image/jpeg": {}}},
+        206: {"description": "A part of the file."},
+        416: {"description": "The range is outside the file."},
+    },
+)
+async def get_content(
+    video_id: str,
+    services: ServicesOf,
+    access: MayRead,
+    variant: Variant = "video",
+    index: Annotated[int, Query(ge=0, le=1000, description="Which of several clips.")] = 0,
+    range: Annotated[str | None, Header()] = None,
+) -> Response:
+    """The clip, or its thumbnail or spritesheet."""
+    job = await find_or_404(services, video_id, access)
+    return await run_in_threadpool(send_variant, services, job, variant, index, range)
+
+
+@router.get(
+    "/v1/videos/{video_id}/events",
+    operation_id="followVideo",
+    response_class=EventSourceResponse,
+    responses={200: {"description": "Events status and progress.", "content": {"text/event-stream": {}}}},
+)
+async def follow(video_id: str, request: Request, services: ServicesOf, access: MayRead) -> EventSourceResponse:
+    """The job's states as server-sent events, until it has ended."""
+    job = await find_or_404(services, video_id, access)
+    return EventSourceResponse(_events(services, access, job, str(request.base_url)), ping=SSE_SECONDS)
+
+
+@router.patch("/v1/videos/{video_id}", operation_id="changeVideo", response_model=VideoObject)
+async def change(
+    video_id: str, fields: ChangeFields, request: Request, services: ServicesOf, access: MayWrite
+) -> Response:
+    """Change what a waiting job asks for."""
+    job = await run_in_threadpool(_changed, services, access, video_id, fields)
+    return await answer(request, services, job)
+
+
+@router.post("/v1/videos/{video_id}/move", operation_id="moveVideo", response_model=VideoList)
+def move(video_id: str, fields: MoveFields, request: Request, services: ServicesOf, access: MayWrite) -> VideoList:
+    """Give a waiting job another place among the waiting jobs of this key and its priority."""
+    job = find(services.database, video_id, access)
+    if job is None:
+        raise not_found(video_id)
+    try:
+        jobs = move_job(services.database, job, access, fields.index)
+    except NotWaiting:
+        raise _not_waiting(job) from None
+    return _listed(services, jobs, str(request.base_url), False)
+
+
+@router.post("/v1/videos/{video_id}/cancel", operation_id="cancelVideo", response_model=VideoObject)
+async def cancel(video_id: str, request: Request, services: ServicesOf, access: MayWrite) -> Response:
+    """Stop a job: at once while it waits, within one step while it runs. One that has ended stays as it is."""
+    job = await find_or_404(services, video_id, access)
+    return await answer(request, services, await run_in_threadpool(cancel_job, services.database, job))
+
+
+@router.delete("/v1/videos/{video_id}", operation_id="deleteVideo", response_model=VideoDeleted)
+async def delete(video_id: str, services: ServicesOf, access: MayWrite) -> VideoDeleted:
+    """Remove a job and its files; one that runs is stopped."""
+    job = await find_or_404(services, video_id, access)
+    await run_in_threadpool(lambda: cancel_job(services.database, job, hide=True))
+    return VideoDeleted(id=video_id)
+
+
+def _listed(services: Services, jobs: list[Job], base_url: str, more: bool) -> VideoList:
+    data = [described(services, job, base_url) for job in jobs]
+    return VideoList(
+        data=data, first_id=data[0].id if data else None, last_id=data[-1].id if data else None, has_more=more
+    )
+
+
+async def _events(services: Services, access: Access, job: Job, base_url: str) -> AsyncIterator[dict[str, Any]]:
+    """An event `status` for a new state, `progress` for a new step, each with the job as data."""
+    before: tuple[object, ...] = ()
+    while True:
+        now = (job.status, job.step, job.stage)
+        if now != before:
+            kind = "status" if not before or before[0] != now[0] else "progress"
+            data = await run_in_threadpool(described, services, job, base_url)
+            yield {"event": kind, "data": data.model_dump_json(), "id": f"{job.attempt}-{job.step}-{time.time():.3f}"}
+        if job.has_ended or services.closing.is_set():
+            return
+        before = now
+        await asyncio.sleep(LOOK_SECONDS)
+        found = await run_in_threadpool(find, services.database, job.id, access)
+        if found is None:
+            yield {"event": "deleted", "data": json.dumps({"id": job.id, "deleted": True})}
+            return
+        job = found
+
+
+def _changed(services: Services, access: Access, video_id: str, fields: ChangeFields) -> Job:
+    job = find(services.database, video_id, access)
+    if job is None:
+        raise not_found(video_id)
+    priority = job.priority if fields.priority is None else fields.priority
+    if priority < min(job.priority, access.best_priority):
+        raise ApiError(
+            403, f"this key's best priority is {access.best_priority}", "insufficient_scope", param="priority"
+        )
+    given = fields.model_dump(exclude_none=True, exclude={"priority"})
+    changed = options_of(VideoFields.model_validate({"prompt": job.request.prompt, **given}))
+    kept = dict(job.request.options)
+    for name, other in (("seconds", "num_frames"), ("num_frames", "seconds")):
+        if name in changed:
+            kept.pop(other, None)
+    request = replace(job.request, options={**kept, **changed})
+    if fields.seed is not None:
+        request = replace(request, seeds=[fields.seed + index for index in range(len(job.request.seeds))])
+    check_request_for(request, RequestChecks(services.api.limits, services.worker.loras, services.facts(job.model)))
+    try:
+        return edit_job(services.database, job, request, priority)
+    except NotWaiting:
+        raise _not_waiting(job) from None
+
+
+def _not_waiting(job: Job) -> ApiError:
+    state = f"is {job.status}" if job.status in ENDED else "runs already"
+    return ApiError(409, f"{job.id} {state}; only a waiting job can be changed", "video_not_queued", param="video_id")

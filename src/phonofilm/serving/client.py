@@ -1,0 +1,161 @@
+"""Asking a server for clips, from Python's standard library alone: `pip install phonofilm` is enough to use one."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import mimetypes
+import os
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phonofilm.errors import InputError, PhonofilmError
+from phonofilm.files import replacing
+from phonofilm.untrusted import parse_json, shown
+
+TRIES = 6
+TIMEOUT = 60.0
+LONGEST_WAIT = 60.0
+
+
+class ServerError(PhonofilmError):
+    """The server refused a request, or did not answer."""
+
+
+@dataclass(frozen=True)
+class ServerClient:
+    """A server at `url` (http://host:port). `key`: what it was given by `phonofilm serve keys create`."""
+
+    url: str
+    key: str | None = None
+
+    def submit(self, fields: Mapping[str, Any], files: Mapping[str, Path]) -> dict[str, Any]:
+        """Ask for a clip. Sent again after a lost answer, it makes no second job. Waits while the queue is full."""
+        for name, path in files.items():
+            if not path.is_file():
+                raise InputError(f"{name}: no file at {path}")
+        boundary = uuid.uuid4().hex
+        body = _form(fields, files, boundary)
+        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}", "Idempotency-Key": uuid.uuid4().hex}
+        return self._json("POST", "/v1/videos", body, headers)
+
+    def video(self, video_id: str) -> dict[str, Any]:
+        """A job as it is now."""
+        return self._json("GET", f"/v1/videos/{_quoted(video_id)}")
+
+    def list(self, limit: int, status: str | None = None) -> list[dict[str, Any]]:
+        """The newest jobs."""
+        query = {"limit": str(limit), **({} if status is None else {"status": status})}
+        return list(self._json("GET", f"/v1/videos?{urllib.parse.urlencode(query)}")["data"])
+
+    def cancel(self, video_id: str) -> dict[str, Any]:
+        """Stop a job."""
+        return self._json("POST", f"/v1/videos/{_quoted(video_id)}/cancel")
+
+    def wait(self, video_id: str, on_change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        """The job once it has ended; `on_change` is called with every state that was seen."""
+        while True:
+            with self._ask("GET", f"/v1/videos/{_quoted(video_id)}") as response:
+                after = response.headers.get("openai-poll-after-ms", "1000")
+                job = _object(response.read())
+            on_change(job)
+            if job["status"] in ("completed", "failed", "cancelled"):
+                return job
+            time.sleep(min(LONGEST_WAIT, (int(after) if after.isdecimal() else 1000) / 1000))
+
+    def fetch(self, video_id: str, target: Path, index: int = 0) -> Path:
+        """Write a job's clip to a file, whole or not at all."""
+        with (
+            self._ask("GET", f"/v1/videos/{_quoted(video_id)}/content?index={index}") as response,
+            replacing(target) as temporary,
+        ):
+            expected = int(response.headers.get("Content-Length", -1))
+            taken = 0
+            with temporary.open("wb") as stream:
+                while piece := response.read(2**20):
+                    stream.write(piece)
+                    taken += len(piece)
+            if expected not in (-1, taken):
+                raise ServerError(f"the clip was cut off after {taken:,} of {expected:,} bytes; fetch it again")
+        return target
+
+    def _json(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        with self._ask(method, path, body, headers) as response:
+            return _object(response.read())
+
+    def _ask(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> http.client.HTTPResponse:
+        """The answer. Tried again while the server is away or full; raises ServerError for anything but success."""
+        every = {**(headers or {}), **({} if self.key is None else {"Authorization": f"Bearer {self.key}"})}
+        reason = ""
+        for attempt in range(TRIES):
+            request = urllib.request.Request(self.url.rstrip("/") + path, body, every, method=method)
+            pause = min(LONGEST_WAIT, 0.5 * 2**attempt)
+            try:
+                response = urllib.request.urlopen(request, timeout=TIMEOUT)
+                assert isinstance(response, http.client.HTTPResponse)
+                return response
+            except urllib.error.HTTPError as error:
+                reason = _reason(error)
+                if error.code not in (429, 502, 503):
+                    raise ServerError(reason) from None
+                asked = error.headers.get("Retry-After", "")
+                pause = min(LONGEST_WAIT, float(asked)) if asked.isdecimal() else pause
+            except (OSError, http.client.HTTPException) as error:
+                reason = f"{self.url} does not answer ({getattr(error, 'reason', error)})"
+            if attempt + 1 < TRIES:
+                time.sleep(pause)
+        raise ServerError(reason)
+
+
+def client_from(server: str | None, key: str | None) -> ServerClient:
+    """A client of the server that was named, else of the one in PHONOFILM_SERVER. The key: PHONOFILM_API_KEY."""
+    url = server or os.environ.get("PHONOFILM_SERVER", "http://127.0.0.1:8000")
+    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+        raise InputError(f"{shown(url)!r} is no server; use for example http://127.0.0.1:8000")
+    return ServerClient(url, key or os.environ.get("PHONOFILM_API_KEY"))
+
+
+def _form(fields: Mapping[str, Any], files: Mapping[str, Path], boundary: str) -> bytes:
+    parts = []
+    for name, value in fields.items():
+        for one in value if isinstance(value, list) else [value]:
+            key = f"{name}[]" if isinstance(value, list) else name
+            parts.append(f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{one}\r\n'.encode())
+    for name, path in files.items():
+        kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        head = f'Content-Disposition: form-data; name="{name}"; filename="upload"\r\nContent-Type: {kind}'
+        parts.append(f"--{boundary}\r\n{head}\r\n\r\n".encode() + path.read_bytes() + b"\r\n")
+    return b"".join([*parts, f"--{boundary}--\r\n".encode()])
+
+
+def _reason(error: urllib.error.HTTPError) -> str:
+    with error:
+        try:
+            return str(json.loads(error.read(65_536))["error"]["message"])
+        except (ValueError, KeyError, TypeError):
+            return f"the server answered with status {error.code}"
+
+
+def _object(content: bytes) -> dict[str, Any]:
+    try:
+        value = parse_json(content)
+    except ValueError as error:
+        raise ServerError(f"the server's answer cannot be read: {error}") from None
+    if not isinstance(value, dict):
+        raise ServerError("the server's answer is no object")
+    return value
+
+
+def _quoted(video_id: str) -> str:
+    return urllib.parse.quote(video_id, safe="")

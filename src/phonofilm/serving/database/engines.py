@@ -1,0 +1,110 @@
+"""Opening the job database: SQLite in one file, or PostgreSQL by its URL. Reads and writes have an engine each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from phonofilm.errors import InputError
+
+BUSY_MILLISECONDS = 20_000
+# SQLite's write-ahead log lies in memory that processes of one machine share.
+NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smbfs", "smb3", "fuse.sshfs", "9p", "ceph", "lustre", "afs"})
+PREPARE = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL", f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
+
+
+@dataclass(frozen=True)
+class Database:
+    """`write` transactions begin at once as writers (a read that becomes a write fails on SQLite); `read` ones never do."""
+
+    url: URL
+    writer: Engine
+    reader: Engine
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.url.get_backend_name() == "sqlite"
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction: committed at the end of the block, rolled back when it raises."""
+        with self.writer.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A consistent look, without keeping a writer out."""
+        with self.reader.connect() as connection:
+            yield connection
+
+    def close(self) -> None:
+        self.writer.dispose()
+        self.reader.dispose()
+
+
+def open_database(address: str) -> Database:
+    """The database at an address such as sqlite:///jobs.db or postgresql://user@host/name; creates no tables.
+
+    Raises InputError for an address that is none, and for SQLite on a network file system, where it loses data.
+    """
+    try:
+        url = make_url(address)
+        backend = url.get_backend_name()
+    except (ArgumentError, NoSuchModuleError, ValueError):
+        raise InputError("the database URL cannot be read; use for example sqlite:///jobs.db") from None
+    if backend == "sqlite":
+        return _sqlite(url)
+    if backend == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
+        engine = create_engine(url, pool_pre_ping=True, pool_size=20, max_overflow=20, pool_timeout=10)
+        return Database(url, engine, engine)
+    raise InputError(f"databases of kind {backend!r} are not supported; use sqlite:///FILE or postgresql://...")
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Whether a statement failed because the database is gone, locked or full: trying again later can help."""
+    return isinstance(error, DBAPIError) and (
+        error.connection_invalidated or type(error).__name__ in ("OperationalError", "InterfaceError")
+    )
+
+
+def _sqlite(url: URL) -> Database:
+    if not url.database or url.database == ":memory:" or "mode=memory" in str(url):
+        raise InputError("jobs cannot live in a database in memory: workers are other processes; use sqlite:///FILE")
+    file = Path(url.database).absolute()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if (kind := _file_system(file.parent)) in NETWORK_FILE_SYSTEMS:
+        raise InputError(
+            f"{file} is on a network file system ({kind}), where SQLite loses data; use a local disk, or PostgreSQL"
+        )
+    url = url.set(database=str(file))
+    writer = create_engine(url, pool_size=5, max_overflow=20)
+    reader = create_engine(url, pool_size=10, max_overflow=40)
+    for engine in (writer, reader):
+        event.listen(engine, "connect", _prepare)
+    event.listen(writer, "begin", _begin_as_writer)
+    return Database(url, writer, reader)
+
+
+def _prepare(connection: Any, record: Any) -> None:
+    connection.isolation_level = None  # the driver begins no transactions of its own
+    for pragma in PREPARE:
+        connection.execute(pragma)
+
+
+def _begin_as_writer(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _file_system(folder: Path) -> str:
+    import psutil
+
+    parts = [part for part in psutil.disk_partitions(all=True) if folder.is_relative_to(part.mountpoint)]
+    return max(parts, key=lambda part: len(part.mountpoint)).fstype.lower() if parts else ""

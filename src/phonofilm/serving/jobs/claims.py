@@ -1,0 +1,167 @@
+"""What a worker does with the table: claim a job, prove that it still holds it, and end it. Each is one statement.
+
+The fence: every statement after the claim names worker and attempt. If another worker has taken the job up since (this one
+was thought dead), no row matches, and what this one made is thrown away. So a job ends once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, case, func, literal, or_, select, update
+
+from phonofilm.serving.database.clock import DatabaseNow
+from phonofilm.serving.database.engines import Database
+from phonofilm.serving.database.tables import API_KEY, JOB
+from phonofilm.serving.jobs.job import CANCELLED, COMPLETED, FAILED, IN_PROGRESS, QUEUED, STRIKES, Job, job_of
+
+LEASE_SECONDS = 30.0
+CANCEL_MESSAGE = "cancelled"
+
+
+@dataclass(frozen=True)
+class Claims:
+    """One worker's hold on jobs. `worker` is its name in the table; `lease` the seconds it may be silent."""
+
+    database: Database
+    worker: str
+    lease: float = LEASE_SECONDS
+
+    def claim(self, models: Sequence[str], loaded: Sequence[str], switch_after: float) -> Job | None:
+        """The next job for this worker, or None.
+
+        Order: priority; then jobs of a model that is loaded, and those that have waited `switch_after` seconds whatever
+        their model; then the place in the queue. A job whose worker fell silent is taken up again, with a strike.
+        """
+        near = case((or_(JOB.c.model.in_(loaded), JOB.c.created_at < DatabaseNow() - switch_after), 0), else_=1)
+        chosen = (
+            select(JOB.c.id)
+            .where(JOB.c.model.in_(models), JOB.c.hidden.is_(False), JOB.c.cancel_requested.is_(False))
+            .where(or_(and_(JOB.c.status == QUEUED, _may_run()), and_(_is_lost(), JOB.c.strikes < STRIKES - 1)))
+            .order_by(JOB.c.priority, near, JOB.c.position, JOB.c.id)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+            .correlate(None)
+            .scalar_subquery()
+        )
+        statement = (
+            update(JOB)
+            .where(JOB.c.id == chosen)
+            .values(
+                status=IN_PROGRESS,
+                worker=self.worker,
+                attempt=JOB.c.attempt + 1,
+                strikes=JOB.c.strikes + case((JOB.c.status == IN_PROGRESS, 1), else_=0),
+                lease_until=DatabaseNow() + self.lease,
+                started_at=func.coalesce(JOB.c.started_at, DatabaseNow()),
+                step=0,
+                steps=0,
+                stage="starting",
+            )
+            .returning(*JOB.c)
+        )
+        with self.database.write() as connection:
+            row = connection.execute(statement).mappings().first()
+        return None if row is None else job_of(row)
+
+    def renew(self, job: Job, **progress: Any) -> bool | None:
+        """Go on holding the job, with `step`, `steps`, `stage` or `preview` where they changed.
+
+        True: go on. False: someone asked to cancel it. None: it is no longer ours.
+        """
+        statement = (
+            self._held(job)
+            .values(lease_until=DatabaseNow() + self.lease, **progress)
+            .returning(JOB.c.cancel_requested, JOB.c.hidden)
+        )
+        with self.database.write() as connection:
+            row = connection.execute(statement).first()
+        return None if row is None else not (row[0] or row[1])
+
+    def complete(
+        self, job: Job, outputs: Sequence[dict[str, str]], made: dict[str, Any], nbytes: int, keep: float
+    ) -> bool:
+        """Publish what was made; False when the job is no longer ours."""
+        end = _end(
+            COMPLETED, outputs=list(outputs), made=made, nbytes=JOB.c.nbytes + nbytes, expires_at=DatabaseNow() + keep
+        )
+        return self._finish(job, end)
+
+    def fail(self, job: Job, code: str, message: str, keep: float) -> bool:
+        """End the job with a reason; False when it is no longer ours."""
+        end = _end(FAILED, error_code=code, error_message=message, expires_at=DatabaseNow() + keep)
+        return self._finish(job, end)
+
+    def cancel(self, job: Job) -> bool:
+        """End a job that someone asked to cancel."""
+        return self._finish(job, _end(CANCELLED))
+
+    def release(self, job: Job) -> bool:
+        """Put the job back where it was in the queue, without a strike: this worker stops."""
+        back = {"status": QUEUED, "worker": None, "lease_until": None, "step": 0, "steps": 0, "stage": None}
+        return self._finish(job, back)
+
+    def _held(self, job: Job) -> Any:
+        return update(JOB).where(
+            JOB.c.id == job.id,
+            JOB.c.worker == self.worker,
+            JOB.c.attempt == job.attempt,
+            JOB.c.status == IN_PROGRESS,
+        )
+
+    def _finish(self, job: Job, values: dict[str, Any]) -> bool:
+        with self.database.write() as connection:
+            return bool(connection.execute(self._held(job).values(**values)).rowcount)
+
+
+def expire_leases(database: Database, worker: str) -> None:
+    """A worker is known to be dead: let others take its jobs up at once."""
+    with database.write() as connection:
+        held = update(JOB).where(JOB.c.worker == worker, JOB.c.status == IN_PROGRESS)
+        connection.execute(held.values(lease_until=literal(0.0)))
+
+
+def end_lost_jobs(database: Database, keep: float) -> list[str]:
+    """End jobs that lost their worker and are not tried again: for the last time, or after someone cancelled them."""
+    lost = update(JOB).where(_is_lost())
+    message = f"the worker died or fell silent {STRIKES} times while it made this clip; it is not tried again"
+    failed = _end(FAILED, error_code="worker_lost", error_message=message, expires_at=DatabaseNow() + keep)
+    given_up = or_(JOB.c.cancel_requested, JOB.c.hidden)
+    with database.write() as connection:
+        cancelled = (
+            connection.execute(lost.where(given_up).values(**_end(CANCELLED)).returning(JOB.c.id)).scalars().all()
+        )
+        strikes = lost.where(JOB.c.strikes >= STRIKES - 1).values(strikes=JOB.c.strikes + 1, **failed)
+        return [*cancelled, *connection.execute(strikes.returning(JOB.c.id)).scalars()]
+
+
+def _is_lost() -> ColumnElement[bool]:
+    return and_(JOB.c.status == IN_PROGRESS, JOB.c.lease_until < DatabaseNow())
+
+
+def _may_run() -> ColumnElement[bool]:
+    """Whether the job's key has not as many jobs running as it may have."""
+    others = JOB.alias()
+    running = (
+        select(func.count())
+        .where(others.c.owner == JOB.c.owner, others.c.status == IN_PROGRESS)
+        .correlate(JOB)
+        .scalar_subquery()
+    )
+    limit = select(API_KEY.c.max_running).where(API_KEY.c.id == JOB.c.owner).correlate(JOB).scalar_subquery()
+    return or_(limit.is_(None), running < limit)
+
+
+def _end(status: str, **values: Any) -> dict[str, Any]:
+    due = case((JOB.c.callback_url.is_not(None), DatabaseNow()), else_=None)
+    return {
+        "status": status,
+        "completed_at": DatabaseNow(),
+        "worker": None,
+        "lease_until": None,
+        "stage": None,
+        "callback_due": due,
+        **values,
+    }

@@ -1,0 +1,108 @@
+"""A job as the table has it, and what it asks for. Statements about jobs are in the other modules of this folder."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sqlalchemy import RowMapping
+
+QUEUED, IN_PROGRESS, COMPLETED, FAILED, CANCELLED = "queued", "in_progress", "completed", "failed", "cancelled"
+ENDED = (COMPLETED, FAILED, CANCELLED)
+# A job that was running when its worker died or fell silent this many times is not tried again.
+STRIKES = 3
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """What a job is to make.
+
+    options: those of `phonofilm generate` by their names, without files, LoRAs and seed. inputs: stored files by option;
+    urls: addresses to fetch by option. loras: names from the operator's list, each with ":STRENGTH" where one was given.
+    seeds: one for each clip; None where the worker chooses. warnings: what the answer says was ignored.
+    """
+
+    options: dict[str, Any]
+    inputs: dict[str, str] = field(default_factory=dict)
+    urls: dict[str, str] = field(default_factory=dict)
+    loras: list[str] | None = None
+    seeds: list[int | None] = field(default_factory=lambda: [None])
+    warnings: list[str] = field(default_factory=list)
+    enhance_prompt: bool = False
+
+    @property
+    def prompt(self) -> str:
+        return str(self.options["prompt"])
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> JobRequest:
+        return cls(**content)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A row of the table of jobs.
+
+    outputs: for each clip, the stored names of its files by variant. made: what is known of the clips (size, seconds,
+    seeds, inference_time_s, peak_memory_mb). Times are seconds since 1970 on the database's clock.
+    """
+
+    id: str
+    owner: str
+    status: str
+    hidden: bool
+    model: str
+    priority: int
+    position: float
+    request: JobRequest
+    created_at: float
+    started_at: float | None
+    completed_at: float | None
+    expires_at: float | None
+    worker: str | None
+    attempt: int
+    strikes: int
+    lease_until: float | None
+    cancel_requested: bool
+    step: int
+    steps: int
+    stage: str | None
+    preview: str | None
+    outputs: list[dict[str, str]]
+    made: dict[str, Any]
+    nbytes: int
+    error_code: str | None
+    error_message: str | None
+    remixed_from: str | None
+    idempotency_key: str | None
+    body_hash: str | None
+    callback_url: str | None
+    callback_due: float | None
+    callback_tries: int
+
+    @property
+    def has_ended(self) -> bool:
+        return self.status in ENDED
+
+    @property
+    def progress(self) -> int:
+        """0 to 100; 99 until the file is there."""
+        if self.status == COMPLETED:
+            return 100
+        return min(99, 99 * self.step // self.steps) if self.steps else 0
+
+
+def job_of(row: RowMapping) -> Job:
+    """The job of a row of the table."""
+    return Job(**{**row, "request": JobRequest.from_json(row["request"])})
+
+
+def new_job_id() -> str:
+    """A name that is never given twice, and that cannot be guessed."""
+    return f"video_{secrets.token_hex(16)}"

@@ -1,0 +1,99 @@
+"""API keys: made, listed, revoked and looked up. The table holds a hash; the key itself is shown once."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from phonofilm.errors import InputError
+from phonofilm.serving.database.clock import DatabaseNow
+from phonofilm.serving.database.engines import Database
+from phonofilm.serving.database.tables import API_KEY
+from phonofilm.serving.security.access import OPEN_ACCESS, READ, SCOPES, WRITE, Access
+
+PREFIX = "pf-"
+
+
+@dataclass(frozen=True)
+class KeyLimits:
+    """What a key may take; None is without limit."""
+
+    max_queued: int | None = None
+    max_running: int | None = None
+    max_bytes: int | None = None
+    best_priority: int = 0
+
+
+def create_key(
+    database: Database, name: str, scopes: Sequence[str] = (READ, WRITE), limits: KeyLimits | None = None
+) -> str:
+    """A new key, which can be shown now and never again. Raises InputError for a name that is taken, or a wrong scope."""
+    if unknown := [scope for scope in scopes if scope not in SCOPES]:
+        raise InputError(f"scope {unknown[0]!r} is unknown; use {', '.join(SCOPES)}")
+    if not name or len(name) > 100:
+        raise InputError("the key's name must have 1 to 100 characters")
+    limits = limits or KeyLimits()
+    token = PREFIX + secrets.token_urlsafe(32)
+    values = {
+        "id": f"key_{secrets.token_hex(8)}",
+        "name": name,
+        "token_hash": _hash(token),
+        "hint": token[: len(PREFIX) + 4],
+        "scopes": sorted(set(scopes)),
+        "max_queued": limits.max_queued,
+        "max_running": limits.max_running,
+        "max_bytes": limits.max_bytes,
+        "best_priority": limits.best_priority,
+        "created_at": DatabaseNow(),
+    }
+    try:
+        with database.write() as connection:
+            connection.execute(insert(API_KEY).values(values))
+    except IntegrityError:
+        raise InputError(f"there is a key named {name!r} already; choose another name") from None
+    return token
+
+
+def list_keys(database: Database) -> list[dict[str, Any]]:
+    """Every key's row, without its hash, oldest first."""
+    columns = [column for column in API_KEY.c if column.name != "token_hash"]
+    with database.read() as connection:
+        return [dict(row) for row in connection.execute(select(*columns).order_by(API_KEY.c.created_at)).mappings()]
+
+
+def revoke_key(database: Database, name: str) -> None:
+    """The key is no longer let in. Its jobs stay. Raises InputError when there is none of that name."""
+    statement = update(API_KEY).where(API_KEY.c.name == name, API_KEY.c.revoked_at.is_(None))
+    with database.write() as connection:
+        if not connection.execute(statement.values(revoked_at=DatabaseNow())).rowcount:
+            raise InputError(f"there is no valid key named {name!r}; phonofilm serve keys list shows them")
+
+
+def has_keys(database: Database) -> bool:
+    """Whether any key was ever made: from then on every request needs one, also when the last one was revoked."""
+    with database.read() as connection:
+        return connection.execute(select(API_KEY.c.id).limit(1)).first() is not None
+
+
+def access_of(database: Database, token: str | None) -> Access | None:
+    """The rights of who shows `token`; everything on a server that has no keys; None for nobody."""
+    if token is None:
+        return None if has_keys(database) else OPEN_ACCESS
+    with database.read() as connection:
+        row = connection.execute(select(*API_KEY.c).where(API_KEY.c.token_hash == _hash(token))).mappings().first()
+    if row is not None and row["revoked_at"] is None:
+        limits = {name: row[name] for name in ("max_queued", "max_running", "max_bytes", "best_priority")}
+        return Access(row["id"], frozenset(row["scopes"]), **limits)
+    # Clients of OpenAI's dialect must be given some key; a server without keys takes any.
+    return None if has_keys(database) else OPEN_ACCESS
+
+
+def _hash(token: str) -> str:
+    """Keys are long and random, so that a fast hash is enough: there is no list of words to try."""
+    return hashlib.sha256(token.encode()).hexdigest()

@@ -1,0 +1,144 @@
+"""A server from its settings: the socket, the tables, the workers, the app; until it is asked to stop."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+import socket
+import threading
+from dataclasses import dataclass, field, replace
+
+import uvicorn
+
+from phonofilm.errors import InputError
+from phonofilm.serving.api.app import create_app
+from phonofilm.serving.api.services import ApiSettings, Services
+from phonofilm.serving.callbacks import Callbacks
+from phonofilm.serving.database.engines import Database, open_database
+from phonofilm.serving.database.migrate import migrate
+from phonofilm.serving.housekeeping import Housekeeping
+from phonofilm.serving.logs import log_to_stderr
+from phonofilm.serving.security.keys import has_keys
+from phonofilm.serving.settings import WorkerSettings
+from phonofilm.serving.store.interface import open_store
+from phonofilm.serving.worker.supervisor import WORKER_COMMAND, WorkerProcesses
+
+logger = logging.getLogger(__name__)
+
+CALLBACK_SECRET = "PHONOFILM_CALLBACK_SECRET"
+MAX_CONNECTIONS = 1000
+CLOSING_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """Where to listen, how many worker processes to start (none where `phonofilm worker` runs elsewhere), and the rest."""
+
+    worker: WorkerSettings
+    host: str = "127.0.0.1"
+    port: int = 8000
+    workers: int = 1
+    api: ApiSettings = field(default_factory=ApiSettings)
+    worker_command: tuple[str, ...] = WORKER_COMMAND
+
+
+def serve_until_stopped(settings: ServerSettings) -> int:
+    """Serve until SIGTERM or Ctrl-C; returns the exit code.
+
+    Raises InputError for a port that is taken, an address beyond this machine without any key, a database or a store that
+    cannot be used.
+    """
+    log_to_stderr(settings.worker.log_json)
+    database = open_database(settings.worker.database_url)
+    migrate(database)
+    _check_address(settings.host, database)
+    store = open_store(settings.worker.store)
+    listening = _listen(settings.host, settings.port)
+    own_names = {settings.host.lower(), f"[{settings.host}]"} if settings.host not in ("0.0.0.0", "::") else set()
+    api = replace(settings.api, hosts=(*settings.api.hosts, *own_names))
+    services = Services(database, store, settings.worker, api)
+    server = _server(create_app(services), services.closing)
+    hopeless = threading.Event()
+
+    def give_up() -> None:
+        hopeless.set()
+        server.should_exit = True
+
+    workers = WorkerProcesses(settings.worker, database, settings.workers, give_up, settings.worker_command)
+    housekeeping = Housekeeping(database, store, settings.worker.keep, _callbacks(settings, database))
+    workers.start()
+    housekeeping.start()
+    logger.info("listening on http://%s:%d", *listening.getsockname()[:2])
+    try:
+        server.run(sockets=[listening])
+    finally:
+        logger.info("stopping: a running clip has %.0f s", settings.worker.grace)
+        workers.stop()
+        housekeeping.stop()
+        database.close()
+    if hopeless.is_set():
+        logger.error("the worker cannot start; see above")
+    return 1 if hopeless.is_set() else 0
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which tells streams that it closes."""
+
+    def __init__(self, config: uvicorn.Config, closing: threading.Event) -> None:
+        super().__init__(config)
+        self.closing = closing
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.closing.set()
+        await super().shutdown(sockets)
+
+
+def _server(app: object, closing: threading.Event) -> _Server:
+    config = uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_graceful_shutdown=CLOSING_SECONDS,
+        h11_max_incomplete_event_size=32_768,
+    )
+    return _Server(config, closing)
+
+
+def _check_address(host: str, database: Database) -> None:
+    """Raises InputError for an address that others can reach while no key was made."""
+    if not _is_loopback(host) and not has_keys(database):
+        raise InputError(
+            f"listening on {host} lets other machines in, and there is no key yet: make one with "
+            "`phonofilm serve keys create NAME`, or leave --host out"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+    except OSError as error:
+        raise InputError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --port") from error
+    return listening
+
+
+def _callbacks(settings: ServerSettings, database: Database) -> Callbacks | None:
+    if not settings.api.allow_callbacks:
+        return None
+    secret = os.environ.get(CALLBACK_SECRET, "")
+    if len(secret) < 16:
+        raise InputError(f"callbacks are signed: set {CALLBACK_SECRET} to a secret of at least 16 characters")
+    return Callbacks(database, secret)

@@ -1,0 +1,145 @@
+"""What `phonofilm serve` and `phonofilm worker` were asked to do; travels to worker processes as JSON. Needs no extra."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from phonofilm.errors import InputError
+from phonofilm.generation.placement.hardware import HardwareOptions
+from phonofilm.generation.preflight import check_model_name
+
+DEFAULT_DATABASE = "sqlite:///phonofilm-jobs/jobs.db"
+DEFAULT_STORE = "phonofilm-jobs/files"
+DAY = 86_400.0
+
+
+@dataclass(frozen=True)
+class RequestLimits:
+    """What one request may ask for. `max_pixel_frames`: pixels of a frame times frames; bytes are of one whole upload."""
+
+    max_seconds: float = 60.0
+    max_steps: int = 200
+    max_side: int = 2048
+    max_pixel_frames: int = 1280 * 720 * 24 * 60
+    max_clips: int = 8
+    max_prompt_characters: int = 10_000
+    max_upload_bytes: int = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """What workers need to know.
+
+    models: what `load` takes, by the name that clients say. loras: LoRA files by the name that clients say.
+    loaded_models: sessions kept at once; the one used longest ago makes room. switch_after: seconds that a job may wait for
+    its model to be loaded while jobs of a loaded one go first. keep: seconds that clips are kept. grace: seconds that a
+    running clip has when the worker is asked to stop. stall: seconds without a sign of progress after which a clip is given up.
+    """
+
+    models: dict[str, str]
+    database_url: str = DEFAULT_DATABASE
+    store: str = DEFAULT_STORE
+    hardware: HardwareOptions = field(default_factory=HardwareOptions)
+    loras: dict[str, str] = field(default_factory=dict)
+    loaded_models: int = 1
+    switch_after: float = 60.0
+    keep: float = 7 * DAY
+    lease: float = 30.0
+    grace: float = 30.0
+    stall: float = 3600.0
+    allow_urls: bool = False
+    max_upload_bytes: int = RequestLimits.max_upload_bytes
+    log_json: bool = False
+
+    @property
+    def default_model(self) -> str:
+        return next(iter(self.models))
+
+    def to_json(self) -> dict[str, Any]:
+        content = asdict(self)
+        if self.hardware.offload_to_disk is not None:
+            content["hardware"]["offload_to_disk"] = str(self.hardware.offload_to_disk)
+        return content
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> WorkerSettings:
+        hardware = dict(content["hardware"])
+        if hardware["offload_to_disk"] is not None:
+            hardware["offload_to_disk"] = Path(hardware["offload_to_disk"])
+        return cls(**{**content, "hardware": HardwareOptions(**hardware)})
+
+
+def parse_models(given: Sequence[str]) -> dict[str, str]:
+    """ "360p", "owner/name", "folder" or "name=folder" each -> what to load, by name. Raises InputError."""
+    models: dict[str, str] = {}
+    for text in given:
+        name, equals, source = text.partition("=")
+        if not equals:
+            name, source = Path(text).name if Path(text).is_dir() else text, text
+        check_model_name(source)
+        _check_name("model", name, r"[\w.\-/]{1,200}")
+        if name in models:
+            raise InputError(f"two models are named {name!r}; write one as NAME={source}")
+        models[name] = source
+    if not models:
+        raise InputError("no model was given; use for example --model nano")
+    return models
+
+
+def parse_loras(given: Sequence[str]) -> dict[str, str]:
+    """ "file.safetensors", "name=file" or a folder of files each -> LoRA files by name. Raises InputError."""
+    loras: dict[str, str] = {}
+    for text in given:
+        name, equals, file = text.partition("=")
+        path = Path(file if equals else text)
+        if not equals and path.is_dir():
+            found = {one.stem: one for one in sorted(path.glob("*.safetensors"))}
+        else:
+            found = {name if equals else path.stem: path}
+        for stem, one in found.items():
+            if not one.is_file():
+                raise InputError(f"no LoRA at {one}; give a file, NAME=FILE, or a folder of .safetensors files")
+            _check_name("LoRA", stem, r"[\w.\-]{1,100}")
+            if stem in loras:
+                raise InputError(f"two LoRAs are named {stem!r}; write one as NAME={one}")
+            loras[stem] = str(one.absolute())
+    return loras
+
+
+def _check_name(what: str, name: str, pattern: str) -> None:
+    if re.fullmatch(pattern, name) is None:
+        raise InputError(f"the {what} name {name!r:.100} may hold letters, digits, dots, dashes and underscores")
+
+
+def worker_settings(
+    models: Sequence[str] | None,
+    loras: Sequence[str] | None,
+    database_url: str | None,
+    store: str | None,
+    hardware: HardwareOptions,
+    *,
+    keep: float,
+    loaded_models: int,
+    allow_urls: bool,
+    max_upload: int,
+    log_format: str,
+) -> WorkerSettings:
+    """The settings of options as they were given. Raises InputError for one that cannot be."""
+    if log_format not in ("text", "json"):
+        raise InputError(f"log format {log_format!r} is unknown; use text or json")
+    return WorkerSettings(
+        models=parse_models(models or ["nano"]),
+        database_url=database_url or DEFAULT_DATABASE,
+        store=store or DEFAULT_STORE,
+        hardware=hardware,
+        loras=parse_loras(loras or ()),
+        loaded_models=loaded_models,
+        keep=keep,
+        allow_urls=allow_urls,
+        max_upload_bytes=max_upload,
+        log_json=log_format == "json",
+    )

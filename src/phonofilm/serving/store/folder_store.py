@@ -1,0 +1,89 @@
+"""Files of jobs in a folder of this machine (or one that all machines mount)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from phonofilm.errors import InputError
+from phonofilm.files import replacing
+from phonofilm.serving.store.interface import CHUNK_BYTES, NotStored, StoreError, checked_name
+
+
+class FolderStore:
+    """A store in `root`, which is made if it is not there, readable by its owner alone."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        try:
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise InputError(f"cannot use {root} as a store: {error.strerror}; name another folder") from error
+
+    def put(self, name: str, file: Path) -> None:
+        with replacing(self._path(name), error=StoreError) as temporary:
+            shutil.copyfile(file, temporary)
+
+    def size(self, name: str) -> int:
+        try:
+            return self._path(name).stat().st_size
+        except OSError as error:
+            raise _fault(name, error) from error
+
+    def read(self, name: str, start: int, length: int) -> Iterator[bytes]:
+        try:
+            with self._path(name).open("rb") as stream:
+                stream.seek(start)
+                while length > 0 and (chunk := stream.read(min(CHUNK_BYTES, length))):
+                    length -= len(chunk)
+                    yield chunk
+        except OSError as error:
+            raise _fault(name, error) from error
+
+    @contextmanager
+    def as_file(self, name: str) -> Iterator[Path]:
+        path = self._path(name)
+        if not path.is_file():
+            raise NotStored(f"{name} is not in the store")
+        yield path
+
+    def copy(self, name: str, target: str) -> None:
+        with self.as_file(name) as file, replacing(self._path(target), error=StoreError) as temporary:
+            try:
+                os.link(file, temporary)
+            except OSError:  # a file system without links
+                shutil.copyfile(file, temporary)
+
+    def delete(self, name: str) -> None:
+        path = self._path(name)
+        try:
+            path.unlink(missing_ok=True)
+            if path.parent.is_dir() and not any(path.parent.iterdir()):
+                path.parent.rmdir()
+        except OSError as error:
+            raise _fault(name, error) from error
+
+    def folders(self, kind: str) -> list[tuple[str, float]]:
+        try:
+            return [(folder.name, folder.stat().st_mtime) for folder in (self.root / kind).iterdir()]
+        except FileNotFoundError:
+            return []
+
+    def files(self, kind: str, job_id: str) -> list[str]:
+        folder = self.root / kind / job_id
+        try:
+            return [f"{kind}/{job_id}/{file.name}" for file in folder.iterdir() if not file.name.startswith(".")]
+        except FileNotFoundError:
+            return []
+
+    def _path(self, name: str) -> Path:
+        return self.root / checked_name(name)
+
+
+def _fault(name: str, error: OSError) -> StoreError:
+    if isinstance(error, FileNotFoundError):
+        return NotStored(f"{name} is not in the store")
+    return StoreError(f"{name} cannot be read: {error.strerror}")

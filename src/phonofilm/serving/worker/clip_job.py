@@ -1,0 +1,139 @@
+"""Making the clips of one job, and the pictures that go with them: from a request to files in the store."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from phonofilm.generation.options import ClipOptions, options_from_json
+from phonofilm.generation.outputs import Output
+from phonofilm.generation.rehearsal import rehearse_output
+from phonofilm.generation.session import Session
+from phonofilm.media import Clip, save_clip
+from phonofilm.serving.jobs.job import Job
+from phonofilm.serving.security.public_http import PublicHttp
+from phonofilm.serving.settings import WorkerSettings
+from phonofilm.serving.store.interface import OUTPUTS, Store
+from phonofilm.serving.worker.held_job import HeldJob
+from phonofilm.serving.worker.inputs_of import input_files
+from phonofilm.serving.worker.maker import MadeClips
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+THUMBNAIL_WIDTH = 512
+SHEET_COLUMNS, SHEET_ROWS, SHEET_CELL = 5, 5, 256
+
+
+def make_job(
+    job: Job, session: Session, settings: WorkerSettings, store: Store, held: HeldJob, web: PublicHttp
+) -> MadeClips:
+    """Make every clip of the job. The files' names hold the attempt, so that an overtaken one harms nothing.
+
+    Raises InputError for what cannot be made, Cancelled when `held` says so.
+    """
+    started = time.monotonic()
+    outputs: list[dict[str, str]] = []
+    about: dict[str, Any] = {"seeds": []}
+    nbytes = 0
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="phonofilm-")))
+        held.write(stage="reading inputs")
+        options = _options(job, input_files(job.request, settings, store, stack, web), settings)
+        _reset_peak(session)
+        for number, seed in enumerate(job.request.seeds):
+            held.clip = number
+            plan = session.plan_options(replace(options, seed=seed))
+            path = folder / f"{number}.mp4"
+            rehearse_output(plan, Output(path, "mp4"))
+            session.resolve([plan], held)
+            out = session.run(plan, held)
+            held.write(stage="writing")
+            (clip,) = out.clips([session.metadata(plan, out)])
+            save_clip(clip, path, copy_audio_from=plan.sound_file, copy_video_from=plan.picture_file)
+            names = {}
+            for variant, file in {"video": path, **_pictures(clip, folder)}.items():
+                names[variant] = f"{OUTPUTS}/{job.id}/{job.attempt}-{number}-{variant}{file.suffix}"
+                nbytes += file.stat().st_size
+                store.put(names[variant], file)
+            outputs.append(names)
+            about["seeds"].append(plan.seed)
+            about |= _facts(clip)
+    about["inference_time_s"] = round(time.monotonic() - started, 3)
+    about["peak_memory_mb"] = round(_peak_memory(session) / 2**20, 1)
+    return MadeClips(outputs, about, nbytes)
+
+
+def _options(job: Job, files: dict[str, Path], settings: WorkerSettings) -> ClipOptions:
+    options = options_from_json({**job.request.options, **{name: str(path) for name, path in files.items()}}, "request")
+    if job.request.loras is None:
+        return options
+    texts = []
+    for text in job.request.loras:
+        name, colon, strength = text.partition(":")
+        texts.append(settings.loras[name] + colon + strength)
+    return replace(options, lora=tuple(texts) or None)
+
+
+def _facts(clip: Clip) -> dict[str, Any]:
+    return {
+        "size": f"{clip.width}x{clip.height}",
+        "seconds": float(clip.seconds),
+        "num_frames": clip.num_frames,
+        "fps": float(clip.frame_rate),
+        "steps": clip.metadata.get("steps"),
+    }
+
+
+def _pictures(clip: Clip, folder: Path) -> dict[str, Path]:
+    """A frame from the middle, and a grid of frames spread over the clip."""
+    from PIL import Image
+
+    files = {"thumbnail": folder / "thumbnail.webp", "spritesheet": folder / "spritesheet.jpg"}
+    frames = [Image.fromarray(clip.frames[index]) for index in _spread(clip.num_frames, SHEET_COLUMNS * SHEET_ROWS)]
+    still = Image.fromarray(clip.frames[clip.num_frames // 2])
+    still.thumbnail((THUMBNAIL_WIDTH, THUMBNAIL_WIDTH))
+    still.save(files["thumbnail"], quality=85)
+    _grid(frames).save(files["spritesheet"], quality=85)
+    return files
+
+
+def _grid(frames: Sequence[Image.Image]) -> Image.Image:
+    from PIL import Image
+
+    for frame in frames:
+        frame.thumbnail((SHEET_CELL, SHEET_CELL))
+    width, height = frames[0].size
+    columns = min(SHEET_COLUMNS, len(frames))
+    sheet = Image.new("RGB", (columns * width, -(-len(frames) // columns) * height))
+    for place, frame in enumerate(frames):
+        sheet.paste(frame, (place % columns * width, place // columns * height))
+    return sheet
+
+
+def _spread(count: int, places: int) -> list[int]:
+    return list(range(count)) if count <= places else [round(i * (count - 1) / (places - 1)) for i in range(places)]
+
+
+def _reset_peak(session: Session) -> None:
+    if session.placement.device.type == "cuda":
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+
+
+def _peak_memory(session: Session) -> float:
+    """Bytes: on the device since the job began, or, on a CPU, of this process since it began."""
+    if session.placement.device.type == "cuda":
+        import torch
+
+        return float(torch.cuda.max_memory_allocated())
+    unit = 1 if sys.platform == "darwin" else 1024
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)

@@ -1,0 +1,84 @@
+"""A job while a worker has it: progress goes into the table at every step, and what the table says comes back.
+
+A thread renews the lease while a step lasts long. It does so only while the work itself shows progress.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy.exc import DBAPIError
+
+from phonofilm.generation.report import Event, Loading, SamplingStarted, StageStarted, StepDone
+from phonofilm.serving.database.engines import is_unreachable
+from phonofilm.serving.jobs.claims import Claims
+from phonofilm.serving.jobs.job import Job
+
+logger = logging.getLogger(__name__)
+
+CANCEL, LOST, STOPPING, STALLED = "cancel", "lost", "stopping", "stalled"
+LOADING_SECONDS = 0.5
+
+
+class HeldJob:
+    """Listens to a run (it is an `OnProgress`) and returns False when the run should stop; `why` says the reason."""
+
+    def __init__(self, claims: Claims, job: Job, stall: float) -> None:
+        self.claims, self.job, self.stall = claims, job, stall
+        self.why: str | None = None
+        self.clip = 0
+        self._steps = 0
+        self._moved = time.monotonic()
+        self._written = 0.0
+        self._done = threading.Event()
+
+    def __call__(self, event: Event) -> bool:
+        self._moved = time.monotonic()
+        match event:
+            case SamplingStarted(experts):
+                self._steps = len(experts)
+                self.write(stage="sampling", steps=self._steps * len(self.job.request.seeds))
+            case StepDone(done, total):
+                self.write(step=self.clip * total + done)
+            case StageStarted(name):
+                self.write(stage=name[:80])
+            case Loading(component) if time.monotonic() - self._written > LOADING_SECONDS:
+                self.write(stage=f"loading {component}"[:80])
+        return self.why is None
+
+    def write(self, **progress: Any) -> None:
+        """Tell the table; learn whether to go on. A database that is away for a while does not stop the work."""
+        self._written = time.monotonic()
+        try:
+            answer = self.claims.renew(self.job, **progress)
+        except DBAPIError as error:
+            if not is_unreachable(error):
+                raise
+            logger.warning("job %s: the database cannot be reached; the work goes on", self.job.id)
+            return
+        if answer is not True:
+            self.why = self.why or (LOST if answer is None else CANCEL)
+
+    @contextmanager
+    def renewing(self) -> Iterator[None]:
+        """While open, the lease is renewed in the background."""
+        thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._done.set()
+            thread.join()
+
+    def _renew(self) -> None:
+        while not self._done.wait(self.claims.lease / 3):
+            if time.monotonic() - self._moved > self.stall:
+                self.why = self.why or STALLED
+                logger.error("job %s shows no progress since %.0f s; its lease is let go", self.job.id, self.stall)
+                return
+            self.write()

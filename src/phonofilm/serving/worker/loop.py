@@ -1,0 +1,171 @@
+"""The worker: takes one job after the other, makes it, and ends it in the table, whatever happens."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+import psutil
+from sqlalchemy.exc import DBAPIError
+
+from phonofilm.errors import InputError, MediaError, PhonofilmError
+from phonofilm.generation.report import Cancelled
+from phonofilm.serving.database.engines import Database, is_unreachable, open_database
+from phonofilm.serving.jobs.claims import Claims
+from phonofilm.serving.jobs.job import Job
+from phonofilm.serving.jobs.roster import (
+    BUSY,
+    READY,
+    STARTING,
+    WorkerReport,
+    remove_worker,
+    report_worker,
+    write_setting,
+)
+from phonofilm.serving.settings import WorkerSettings
+from phonofilm.serving.store.interface import Store, StoreError, open_store
+from phonofilm.serving.worker.held_job import CANCEL, LOST, STALLED, STOPPING, HeldJob
+from phonofilm.serving.worker.ids import new_worker_id
+from phonofilm.serving.worker.maker import JobMaker, MadeClips, discard
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+IDLE_SECONDS = 0.2
+REPORT_SECONDS = 5.0
+# A finished clip waits this long for a database or a store that is away.
+PATIENCE_SECONDS = 600.0
+
+
+@dataclass
+class Worker:
+    """One process's work, until `stop` is set; then a running clip has `settings.grace` seconds, and goes back to the queue."""
+
+    settings: WorkerSettings
+    maker: JobMaker
+    id: str = field(default_factory=new_worker_id)
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        """Load the first model and work. Raises PhonofilmError when it, the database's URL or the store cannot be used."""
+        self.database: Database = open_database(self.settings.database_url)
+        self.store: Store = open_store(self.settings.store)
+        self.claims = Claims(self.database, self.id, self.settings.lease)
+        self.held: HeldJob | None = None
+        self._state = STARTING
+        reporting = threading.Thread(target=self._report_often, name="report", daemon=True)
+        reporting.start()
+        for model, facts in self.maker.open().items():
+            self._patiently(partial(write_setting, self.database, f"facts:{model}", facts))
+        logger.info("worker %s is ready with %s", self.id, self.settings.default_model)
+        self._state = READY
+        self._report()
+        try:
+            while not self.stop.is_set():
+                self._turn()
+        finally:
+            with suppress(DBAPIError):
+                remove_worker(self.database, self.id)
+            self.maker.close()
+
+    def ask_to_stop(self) -> None:
+        """Take no more jobs; what runs has `grace` seconds. May be called from a signal handler."""
+        self.stop.set()
+        threading.Thread(target=self._hurry, name="grace", daemon=True).start()
+
+    def _hurry(self) -> None:
+        time.sleep(self.settings.grace)
+        if (held := self.held) is not None:
+            held.why = held.why or STOPPING
+
+    def _turn(self) -> None:
+        try:
+            job = self.claims.claim(list(self.settings.models), self.maker.loaded, self.settings.switch_after)
+        except DBAPIError as error:
+            if not is_unreachable(error):
+                raise
+            logger.warning("the database cannot be reached; trying again")
+            self.stop.wait(1.0)
+            return
+        if job is None:
+            self.stop.wait(IDLE_SECONDS)
+            return
+        self._state = BUSY
+        logger.info("job %s: attempt %d", job.id, job.attempt)
+        self.held = HeldJob(self.claims, job, self.settings.stall)
+        with self.held.renewing():
+            self._work(job, self.held)
+        self.held, self._state = None, READY
+
+    def _work(self, job: Job, held: HeldJob) -> None:
+        """Make the job and end it in the table. Only what is a bug of ours, or of the machine, is logged with its traceback."""
+        keep = self.settings.keep
+        try:
+            made = self.maker.make(job, held, self.store)
+        except Cancelled:
+            self._stopped(job, held)
+        except StoreError as error:
+            logger.error("job %s: %s", job.id, error)
+            self._patiently(lambda: self.claims.fail(job, "storage_error", "the server's store failed", keep))
+        except PhonofilmError as error:
+            logger.info("job %s failed: %s", job.id, type(error).__name__)
+            code = "invalid_request" if isinstance(error, InputError | MediaError) else "generation_failed"
+            message = self._without_paths(str(error))
+            self._patiently(lambda: self.claims.fail(job, code, message, keep))
+        except Exception as error:
+            logger.exception("job %s failed", job.id)
+            message = f"an unexpected error ({type(error).__name__}); the server's log says more"
+            self._patiently(lambda: self.claims.fail(job, "internal_error", message, keep))
+        else:
+            self._publish(job, made)
+
+    def _publish(self, job: Job, made: MadeClips) -> None:
+        done = self._patiently(
+            lambda: self.claims.complete(job, made.outputs, made.about, made.nbytes, self.settings.keep)
+        )
+        if done:
+            logger.info("job %s is completed after %.1f s", job.id, made.about["inference_time_s"])
+        else:
+            logger.warning("job %s was taken up by another worker; this clip is thrown away", job.id)
+            discard(self.store, made.outputs)
+
+    def _stopped(self, job: Job, held: HeldJob) -> None:
+        logger.info("job %s stops: %s", job.id, held.why)
+        if held.why == CANCEL:
+            self._patiently(lambda: self.claims.cancel(job))
+        elif held.why in (STOPPING, STALLED):
+            self._patiently(lambda: self.claims.release(job))
+        else:
+            assert held.why == LOST
+
+    def _patiently(self, statement: Callable[[], T]) -> T | None:
+        """Run a statement, waiting for a database that is away; None when it stays away. The lease decides what follows."""
+        until = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                return statement()
+            except DBAPIError as error:
+                if not is_unreachable(error) or time.monotonic() > until:
+                    raise
+                time.sleep(1.0)
+
+    def _without_paths(self, message: str) -> str:
+        """Clients see their own words, and no folder of this machine."""
+        return re.sub(r"(?<![\w:/])/(?:[\w.\-]+/)+", "", message.replace(self.settings.store, ""))
+
+    def _report_often(self) -> None:
+        while not self.stop.wait(REPORT_SECONDS):
+            self._report()
+
+    def _report(self) -> None:
+        memory = float(psutil.Process().memory_info().rss)
+        models = [*self.maker.loaded, *(name for name in self.settings.models if name not in self.maker.loaded)]
+        with suppress(DBAPIError):
+            report_worker(self.database, WorkerReport(self.id, self._state, models, memory))

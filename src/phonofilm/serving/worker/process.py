@@ -1,0 +1,76 @@
+"""A worker as a process: settings come as one line of JSON on standard input, and when that closes, its parent is dead.
+
+Run as `python -m phonofilm.serving.worker.process`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+
+from phonofilm.errors import PhonofilmError
+from phonofilm.serving.database.engines import open_database
+from phonofilm.serving.database.migrate import migrate
+from phonofilm.serving.logs import log_to_stderr
+from phonofilm.serving.settings import WorkerSettings
+from phonofilm.serving.worker.ids import CANNOT_START
+from phonofilm.serving.worker.loop import Worker
+
+logger = logging.getLogger(__name__)
+
+
+def work_until_stopped(worker: Worker) -> int:
+    """Run the worker in this process until SIGTERM or SIGINT; a second signal ends it at once. Returns the exit code."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if worker.stop.is_set():
+            os._exit(1)
+        worker.ask_to_stop()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    try:
+        worker.run()
+    except PhonofilmError as error:
+        logger.error("%s", error)
+        return CANNOT_START
+    return 0
+
+
+def work_alone(settings: WorkerSettings) -> int:
+    """`phonofilm worker`: work in this process until it is asked to stop. Returns the exit code."""
+    from phonofilm.serving.worker.sessions import SessionMaker  # PyTorch
+
+    log_to_stderr(settings.log_json)
+    database = open_database(settings.database_url)
+    migrate(database)
+    database.close()
+    return work_until_stopped(Worker(settings, SessionMaker(settings)))
+
+
+def main() -> None:
+    line = sys.stdin.readline()
+    content = json.loads(line)
+    settings = WorkerSettings.from_json(content["settings"])
+    log_to_stderr(settings.log_json)
+    from phonofilm.serving.worker.sessions import SessionMaker  # PyTorch
+
+    worker = Worker(settings, SessionMaker(settings), content["worker"])
+    threading.Thread(target=_watch_parent, args=(worker,), name="parent", daemon=True).start()
+    code = work_until_stopped(worker)
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _watch_parent(worker: Worker) -> None:
+    sys.stdin.read()
+    worker.ask_to_stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""The worker processes of a server: started, watched, and started again when they die."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from sqlalchemy.exc import DBAPIError
+
+from phonofilm.serving.database.engines import Database
+from phonofilm.serving.jobs.claims import expire_leases
+from phonofilm.serving.jobs.roster import remove_worker
+from phonofilm.serving.settings import WorkerSettings
+from phonofilm.serving.worker.ids import CANNOT_START, new_worker_id
+
+logger = logging.getLogger(__name__)
+
+WORKER_COMMAND = (sys.executable, "-m", "phonofilm.serving.worker.process")
+LOOK_SECONDS = 0.2
+LONGEST_PAUSE = 30.0
+HEALTHY_SECONDS = 60.0
+
+
+@dataclass
+class _Place:
+    """One worker's place: the process in it, since when, and how often it died young."""
+
+    process: subprocess.Popen[str] | None = None
+    worker: str = ""
+    since: float = 0.0
+    deaths: int = 0
+    next_start: float = 0.0
+
+
+@dataclass
+class WorkerProcesses:
+    """`count` workers. `on_hopeless` is called when a worker says that it can never start (a broken checkpoint)."""
+
+    settings: WorkerSettings
+    database: Database
+    count: int
+    on_hopeless: Callable[[], None]
+    command: Sequence[str] = WORKER_COMMAND
+    _places: list[_Place] = field(default_factory=list)
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self._places = [_Place() for _ in range(self.count)]
+        self._thread = threading.Thread(target=self._watch, name="workers", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask all to stop, and wait until they have; those that take longer than their grace are killed."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        running = [
+            place.process for place in self._places if place.process is not None and place.process.poll() is None
+        ]
+        for process in running:
+            process.terminate()
+        until = time.monotonic() + self.settings.grace + 15
+        for process in running:
+            try:
+                process.wait(max(0.1, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(LOOK_SECONDS):
+            for place in self._places:
+                if place.process is None:
+                    if time.monotonic() >= place.next_start:
+                        self._start(place)
+                elif (code := place.process.poll()) is not None:
+                    self._bury(place, code)
+
+    def _start(self, place: _Place) -> None:
+        place.worker = new_worker_id()
+        place.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, text=True)
+        place.since = time.monotonic()
+        assert place.process.stdin is not None
+        # The pipe stays open as long as this process lives: its end tells the worker to stop. No secret is in the command.
+        with suppress(BrokenPipeError):
+            place.process.stdin.write(json.dumps({"settings": self.settings.to_json(), "worker": place.worker}) + "\n")
+            place.process.stdin.flush()
+
+    def _bury(self, place: _Place, code: int) -> None:
+        if code == CANNOT_START:
+            self.on_hopeless()
+            self._stop.set()
+            return
+        young = time.monotonic() - place.since < HEALTHY_SECONDS
+        place.deaths = place.deaths + 1 if young else 1
+        pause = 0.0 if place.deaths == 1 else min(LONGEST_PAUSE, 2.0 ** (place.deaths - 2))
+        logger.warning("worker %s ended with code %d; starting another in %.0f s", place.worker, code, pause)
+        with suppress(DBAPIError):
+            expire_leases(self.database, place.worker)
+            remove_worker(self.database, place.worker)
+        place.process, place.next_start = None, time.monotonic() + pause

@@ -1,0 +1,100 @@
+"""A maker of jobs without a model, for tests of everything around it: a step is a short sleep, a clip a few bytes.
+
+Run as `python -m tests.serving_stub worker` it is a worker process as a server starts them; as `... server` a whole server.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from phonofilm.errors import InputError
+from phonofilm.generation.report import SamplingStarted, StepDone, emit
+from phonofilm.serving.jobs.job import Job
+from phonofilm.serving.server import ServerSettings, serve_until_stopped
+from phonofilm.serving.settings import WorkerSettings
+from phonofilm.serving.store.interface import OUTPUTS, Store
+from phonofilm.serving.worker.held_job import HeldJob
+from phonofilm.serving.worker.loop import Worker
+from phonofilm.serving.worker.maker import MadeClips
+from phonofilm.serving.worker.process import work_until_stopped
+
+FACTS = {
+    "height": 64, "width": 64, "num_frames": 49, "fps": "24", "spatial_factor": 8, "temporal_factor": 4, "patch": 2,
+    "steps": 4,
+}  # fmt: skip
+BODY = b"a clip, as whole as it should be"
+
+
+class StubMaker:
+    """Takes `seconds` for each step. The prompt "refuse" is refused, "kill" kills the process, "crash" is a bug."""
+
+    def __init__(self, seconds: float = 0.01) -> None:
+        self.seconds = seconds
+        self.made: list[str] = []
+
+    @property
+    def loaded(self) -> list[str]:
+        return ["nano"]
+
+    def open(self) -> dict[str, dict[str, Any]]:
+        return {"nano": FACTS}
+
+    def make(self, job: Job, held: HeldJob, store: Store) -> MadeClips:
+        prompt, steps = job.request.prompt, job.request.options.get("steps", 4)
+        if prompt == "refuse":
+            raise InputError("the request cannot be met: /srv/secret/place/model.safetensors")
+        if prompt == "crash":
+            raise RuntimeError("a bug, with a /srv/secret/place")
+        emit(held, SamplingStarted(("high",) * steps))
+        for step in range(steps):
+            time.sleep(self.seconds)
+            if prompt == "kill":
+                os._exit(9)
+            emit(held, StepDone(step + 1, steps, "high"))
+        with TemporaryDirectory() as folder:
+            outputs = []
+            for number in range(len(job.request.seeds)):
+                names = {}
+                for variant, suffix in (("video", ".mp4"), ("thumbnail", ".webp"), ("spritesheet", ".jpg")):
+                    file = Path(folder) / f"{number}{suffix}"
+                    file.write_bytes(BODY + variant.encode())
+                    names[variant] = f"{OUTPUTS}/{job.id}/{job.attempt}-{number}-{variant}{suffix}"
+                    store.put(names[variant], file)
+                outputs.append(names)
+        self.made.append(job.id)
+        seeds = [seed or 0 for seed in job.request.seeds]
+        about = {"seeds": seeds, "size": "64x64", "seconds": 2.0, "inference_time_s": 0.1, "peak_memory_mb": 1.0}
+        return MadeClips(outputs, about, 3 * len(BODY) * len(outputs))
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def worker_thread(settings: WorkerSettings, maker: StubMaker) -> tuple[Worker, threading.Thread]:
+    """A worker in a thread of this process, started."""
+    worker = Worker(settings, maker)
+    thread = threading.Thread(target=worker.run, daemon=True)
+    thread.start()
+    return worker, thread
+
+
+def main() -> None:
+    if sys.argv[1] == "worker":
+        content = json.loads(sys.stdin.readline())
+        settings = WorkerSettings.from_json(content["settings"])
+        threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
+        os._exit(work_until_stopped(Worker(settings, StubMaker(), content["worker"])))
+    settings = WorkerSettings.from_json(json.loads(sys.argv[2]))
+    command = (sys.executable, "-m", "tests.serving_stub", "worker")
+    sys.exit(serve_until_stopped(ServerSettings(settings, port=int(sys.argv[3]), workers=2, worker_command=command)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Databases and services for tests of serving: SQLite always, PostgreSQL where its server is installed."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+from fastapi.testclient import TestClient
+
+from phonofilm.serving.api.app import create_app
+from phonofilm.serving.api.services import ApiSettings, Services
+from phonofilm.serving.database.engines import Database, open_database
+from phonofilm.serving.database.migrate import migrate
+from phonofilm.serving.jobs.book import NewJob, Room, enter
+from phonofilm.serving.jobs.job import Job, JobRequest, new_job_id
+from phonofilm.serving.security.access import OPEN_ACCESS, Access
+from phonofilm.serving.settings import WorkerSettings
+from phonofilm.serving.store.folder_store import FolderStore
+
+PNG = (
+    b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x02\x00\x00\x00\x90wS\xde"
+    b"\x00\x00\x00\x0cIDATx\x9cc\xf8\xcf\xc0\x00\x00\x03\x01\x01\x00\xc9\xfe\x92\xef\x00\x00\x00\x00IEND\xaeB`\x82"
+)
+
+
+def new_database(folder: Path) -> Database:
+    """An SQLite database with its tables."""
+    database = open_database(f"sqlite:///{folder}/jobs.db")
+    migrate(database)
+    return database
+
+
+def postgres_programs() -> Path | None:
+    """The folder of PostgreSQL's programs, or None where its server is not installed."""
+    found = shutil.which("initdb")
+    if found is not None:
+        return Path(found).resolve().parent
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    return installed[-1].parent if installed else None
+
+
+@contextmanager
+def postgres_server(programs: Path) -> Iterator[str]:
+    """The URL of a PostgreSQL server of our own, which listens on a socket in a folder and nowhere else."""
+    folder = Path(mkdtemp(prefix="pg"))  # short: a socket's path has at most 107 bytes
+    asks = []
+    if os.geteuid() == 0:
+        user = pwd.getpwnam("postgres")
+        os.chown(folder, user.pw_uid, user.pw_gid)
+        asks = ["runuser", "-u", "postgres", "--"]
+    data = folder / "data"
+    control = [*asks, str(programs / "pg_ctl"), "-D", str(data), "-w"]
+    quiet: dict[str, Any] = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": "/"}
+    subprocess.run([*asks, str(programs / "initdb"), "-D", str(data), "-A", "trust", "-N", "-U", "postgres"], **quiet)
+    subprocess.run([*control, "-o", f"-F -k {folder} -c listen_addresses=''", "start"], **quiet)
+    try:
+        yield f"postgresql://postgres@/postgres?host={folder}"
+    finally:
+        subprocess.run([*control, "-m", "immediate", "stop"], **quiet)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def ask(
+    database: Database,
+    prompt: str = "a ball",
+    *,
+    access: Access = OPEN_ACCESS,
+    model: str = "nano",
+    priority: int = 0,
+    room: Room | None = None,
+    key: str | None = None,
+    body_hash: str | None = None,
+) -> Job:
+    """A job put into the queue."""
+    new = NewJob(
+        new_job_id(), JobRequest({"prompt": prompt}), model, priority, idempotency_key=key, body_hash=body_hash
+    )
+    return enter(database, new, access, room or Room())[0]
+
+
+def services_in(folder: Path, database: Database | None = None, **settings: Any) -> Services:
+    """Services on a folder; `settings` are those of WorkerSettings."""
+    worker = WorkerSettings(
+        models={"nano": "nano", "big": "big"},
+        database_url=f"sqlite:///{folder}/jobs.db",
+        store=str(folder / "files"),
+        **settings,
+    )
+    return Services(database or new_database(folder), FolderStore(folder / "files"), worker, ApiSettings())
+
+
+def client_of(services: Services) -> TestClient:
+    """A client that asks the app in this process."""
+    return TestClient(create_app(services), raise_server_exceptions=False)

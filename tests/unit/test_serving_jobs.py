@@ -1,0 +1,274 @@
+"""The table of jobs: who gets which job when, and that each ends once. On SQLite, and on PostgreSQL where it is installed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import delete, text, update
+from tests.unit.serving_helpers import ask, new_database, postgres_programs, postgres_server
+
+from phonofilm.errors import InputError
+from phonofilm.serving.database.engines import Database, open_database
+from phonofilm.serving.database.migrate import migrate
+from phonofilm.serving.database.tables import API_KEY, JOB, METADATA
+from phonofilm.serving.jobs.book import (
+    IdempotencyConflict,
+    NotWaiting,
+    QueueFull,
+    Room,
+    cancel_job,
+    edit_job,
+    find,
+    move_job,
+    page,
+    waiting,
+)
+from phonofilm.serving.jobs.claims import Claims, end_lost_jobs, expire_leases
+from phonofilm.serving.jobs.job import JobRequest
+from phonofilm.serving.jobs.roster import WorkerReport, living_workers, read_setting, report_worker, write_setting
+from phonofilm.serving.jobs.sweep import counts_by_status, oldest_waiting_seconds, used_bytes
+from phonofilm.serving.security.access import OPEN_ACCESS
+from phonofilm.serving.security.keys import KeyLimits, access_of, create_key
+
+DAY = 86_400.0
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    if request.param == "sqlite":
+        yield new_database(tmp_path_factory.mktemp("jobs"))
+        return
+    programs = postgres_programs()
+    if programs is None:
+        pytest.skip("PostgreSQL's server is not installed (initdb is not found)")
+    with postgres_server(programs) as url:
+        database = open_database(url)
+        migrate(database)
+        yield database
+        database.close()
+
+
+@pytest.fixture
+def database(shared: Database) -> Database:
+    with shared.write() as connection:
+        connection.execute(delete(JOB))
+        connection.execute(delete(API_KEY))
+    return shared
+
+
+def claim(
+    database: Database, worker: str = "a", loaded: tuple[str, ...] = ("nano",), switch_after: float = 60.0
+) -> str | None:
+    job = Claims(database, worker).claim(["nano", "big"], list(loaded), switch_after)
+    return None if job is None else job.id
+
+
+def lose(database: Database, job_id: str) -> None:
+    """The worker has fallen silent for longer than its lease."""
+    with database.write() as connection:
+        connection.execute(update(JOB).where(JOB.c.id == job_id).values(lease_until=1.0))
+
+
+def test_the_migrations_make_the_tables_that_the_code_uses(database: Database) -> None:
+    migrate(database)
+    with database.read() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+
+
+def test_jobs_are_claimed_by_priority_and_then_in_order(database: Database) -> None:
+    ids = [ask(database, priority=priority).id for priority in (0, 5, 0, -1)]
+    assert [claim(database) for _ in range(5)] == [ids[3], ids[0], ids[2], ids[1], None]
+
+
+def test_jobs_of_a_loaded_model_go_first_until_another_has_waited(database: Database) -> None:
+    other, same = ask(database, model="big").id, ask(database).id
+    assert claim(database, loaded=("nano",)) == same
+    same = ask(database).id
+    assert claim(database, loaded=("nano",), switch_after=-1.0) == other
+    assert claim(database) == same
+
+
+def test_several_workers_at_once_get_each_job_once(database: Database) -> None:
+    ids = {ask(database).id for _ in range(24)}
+    taken: list[str] = []
+
+    def work(name: str) -> None:
+        while (job := claim(database, name)) is not None:
+            taken.append(job)
+
+    threads = [threading.Thread(target=work, args=(str(number),)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(taken) == sorted(ids)
+
+
+def test_who_was_overtaken_can_neither_publish_nor_fail_nor_renew(database: Database) -> None:
+    ask(database)
+    slow, fast = Claims(database, "slow"), Claims(database, "fast")
+    first = slow.claim(["nano"], [], 60)
+    assert first is not None
+    assert fast.claim(["nano"], [], 60) is None
+    lose(database, first.id)
+    second = fast.claim(["nano"], [], 60)
+    assert second is not None
+    assert (second.id, second.attempt, second.strikes) == (first.id, 2, 1)
+    assert slow.renew(first, step=1) is None
+    assert not slow.complete(first, [{"video": "x"}], {}, 1, DAY)
+    assert not slow.fail(first, "x", "x", DAY)
+    assert fast.renew(second, step=1, steps=4) is True
+    assert fast.complete(second, [{"video": "y"}], {"size": "64x64"}, 7, DAY)
+    assert not fast.complete(second, [{"video": "z"}], {}, 1, DAY)
+    done = find(database, first.id, OPEN_ACCESS)
+    assert done is not None
+    assert (done.status, done.outputs, done.nbytes) == ("completed", [{"video": "y"}], 7)
+    assert used_bytes(database) == 7
+
+
+def test_a_job_that_loses_its_worker_three_times_fails_with_the_reason(database: Database) -> None:
+    job_id = ask(database).id
+    for attempt in range(3):
+        assert claim(database, str(attempt)) == job_id
+        assert end_lost_jobs(database, DAY) == []
+        expire_leases(database, str(attempt))
+    assert claim(database) is None
+    assert end_lost_jobs(database, DAY) == [job_id]
+    job = find(database, job_id, OPEN_ACCESS)
+    assert job is not None
+    assert (job.status, job.error_code) == ("failed", "worker_lost")
+    assert "3 times" in str(job.error_message)
+
+
+def test_a_worker_that_stops_gives_its_job_back_without_a_strike(database: Database) -> None:
+    ask(database)
+    claims = Claims(database, "a")
+    for attempt in range(1, 5):
+        job = claims.claim(["nano"], [], 60)
+        assert job is not None
+        assert (job.attempt, job.strikes) == (attempt, 0)
+        assert claims.release(job)
+
+
+def test_a_running_job_hears_of_its_cancellation_and_a_lost_one_ends(database: Database) -> None:
+    ask(database)
+    claims = Claims(database, "a")
+    job = claims.claim(["nano"], [], 60)
+    assert job is not None
+    assert cancel_job(database, job).status == "in_progress"
+    assert claims.renew(job) is False
+    lose(database, job.id)
+    assert claim(database) is None
+    assert end_lost_jobs(database, DAY) == [job.id]
+    assert counts_by_status(database) == {"cancelled": 1}
+    assert cancel_job(database, ask(database)).status == "cancelled"
+
+
+def test_waiting_jobs_are_edited_and_moved_and_others_are_not(database: Database) -> None:
+    jobs = [ask(database, str(number)) for number in range(4)]
+    moved = move_job(database, jobs[3], OPEN_ACCESS, 0)
+    assert [job.request.prompt for job in moved] == ["3", "0", "1", "2"]
+    assert [job.id for job in waiting(database, OPEN_ACCESS)] == [job.id for job in moved]
+    changed = edit_job(database, jobs[0], JobRequest({"prompt": "new"}), -5)
+    assert (changed.request.prompt, changed.priority) == ("new", -5)
+    assert claim(database) == jobs[0].id
+    with pytest.raises(NotWaiting):
+        edit_job(database, jobs[0], JobRequest({"prompt": "x"}), 0)
+    with pytest.raises(NotWaiting):
+        move_job(database, jobs[0], OPEN_ACCESS, 0)
+    assert oldest_waiting_seconds(database) >= 0
+
+
+def test_moving_a_job_makes_nobody_elses_wait_longer(database: Database) -> None:
+    create_key(database, "mine")
+    mine = access_of(database, create_key(database, "also"))
+    assert mine is not None
+    names = [ask(database, "mine 0", access=mine), ask(database, "other"), ask(database, "mine 1", access=mine)]
+    move_job(database, names[2], mine, 0)
+    assert [job.request.prompt for job in waiting(database, OPEN_ACCESS)] == ["mine 1", "other", "mine 0"]
+
+
+def test_an_idempotency_key_makes_one_job(database: Database) -> None:
+    first = ask(database, key="k", body_hash="1")
+    assert ask(database, key="k", body_hash="1").id == first.id
+    with pytest.raises(IdempotencyConflict):
+        ask(database, key="k", body_hash="2")
+    assert counts_by_status(database) == {"queued": 1}
+
+
+def test_a_full_queue_says_when_to_come_again(database: Database) -> None:
+    ask(database, room=Room(max_queued=1))
+    with pytest.raises(QueueFull, match="1 jobs wait") as full:
+        ask(database, room=Room(max_queued=1))
+    assert (full.value.code, full.value.retry_after >= 1) == ("queue_full", True)
+    with database.write() as connection:
+        connection.execute(update(JOB).values(nbytes=11))
+    with pytest.raises(QueueFull, match="disk quota"):
+        ask(database, room=Room(max_bytes=10))
+
+
+def test_a_keys_limits_hold_for_waiting_and_running_jobs(database: Database) -> None:
+    access = access_of(database, create_key(database, "small", limits=KeyLimits(max_queued=2, max_running=1)))
+    assert access is not None
+    ids = [ask(database, access=access).id for _ in range(2)]
+    with pytest.raises(QueueFull, match="this key's part"):
+        ask(database, access=access)
+    other = ask(database).id
+    assert [claim(database), claim(database), claim(database)] == [ids[0], other, None]
+
+
+def test_pages_follow_each_other_without_a_gap(database: Database) -> None:
+    ids = [ask(database).id for _ in range(5)]
+    after, seen, more = None, [], True
+    while more:
+        found = page(database, OPEN_ACCESS, after=after, limit=2, newest_first=False, status="queued")
+        assert found is not None
+        seen += [job.id for job in found[0]]
+        after, more = seen[-1], found[1]
+    assert seen == ids
+    assert page(database, OPEN_ACCESS, after="video_x", limit=2, newest_first=True, status=None) is None
+
+
+def test_workers_and_settings_are_written_over(database: Database) -> None:
+    for state in ("starting", "ready"):
+        report_worker(database, WorkerReport("worker_1", state, ["nano"], 5.0))
+        write_setting(database, "loras", [state])
+    assert [(worker["id"], worker["state"]) for worker in living_workers(database)] == [("worker_1", "ready")]
+    assert read_setting(database, "loras") == ["ready"]
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("sqlite://", "in memory"),
+        ("sqlite:///:memory:", "in memory"),
+        ("mysql://root@localhost/x", "not supported"),
+        ("no address", "cannot be read"),
+    ],
+)
+def test_databases_that_cannot_hold_jobs_are_refused(url: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        open_database(url)
+
+
+def test_sqlite_is_not_used_across_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from phonofilm.serving.database import engines
+
+    monkeypatch.setattr(engines, "_file_system", lambda folder: "nfs4")
+    with pytest.raises(InputError, match="network file system"):
+        open_database(f"sqlite:///{tmp_path}/jobs.db")
+
+
+def test_a_copy_of_an_open_sqlite_database_holds_its_jobs(tmp_path: Path) -> None:
+    """The documented backup: VACUUM INTO, while the server runs."""
+    database = new_database(tmp_path)
+    job = ask(database)
+    with database.reader.connect() as connection:
+        connection.execute(text(f"VACUUM INTO '{tmp_path}/copy.db'"))
+    again = find(open_database(f"sqlite:///{tmp_path}/copy.db"), job.id, OPEN_ACCESS)
+    assert again == job
