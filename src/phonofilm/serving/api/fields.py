@@ -57,11 +57,15 @@ class VideoFields(BaseModel):
     video_url: Annotated[str | None, Field(description="The same, by URL.")] = None
     audio: Annotated[Reference | None, Field(description="A sound that wants a picture: a data URL.")] = None
     seconds: Annotated[float | None, Field(gt=0, description="Length, to the nearest possible.", examples=[2])] = None
+    part_seconds: Annotated[float | None, Field(gt=0, description="Length of the parts of a longer film.")] = None
     size: Annotated[str | None, Field(description="WIDTHxHEIGHT.", examples=["64x64"], max_length=20)] = None
     width: Annotated[int | None, Field(gt=0)] = None
     height: Annotated[int | None, Field(gt=0)] = None
     fps: Annotated[float | str | None, Field(description="24, 23.976 or 30000/1001.", examples=[24])] = None
     num_frames: Annotated[int | None, Field(gt=0, description="1 + 4k; wins over seconds.")] = None
+    overlap_frames: Annotated[
+        int | None, Field(gt=0, description="Frames of a clip (or of a film's last part) that are held going on.")
+    ] = None
     seed: Annotated[int | list[int] | None, Field(description="One, or one for each clip.", examples=[1])] = None
     num_inference_steps: Annotated[int | None, Field(gt=0, examples=[4])] = None
     guidance_scale: float | None = None
@@ -99,8 +103,6 @@ class EditFields(VideoFields):
 
 class ExtensionFields(VideoFields):
     """POST /v1/videos/extensions: go on from a clip."""
-
-    overlap_frames: Annotated[int | None, Field(gt=0, description="Frames of it that are held.")] = None
 
 
 class RemixFields(BaseModel):

@@ -9,12 +9,13 @@ from fractions import Fraction
 from typing import Any
 
 from phonofilm.errors import InputError
+from phonofilm.generation.films.retakes import parse_retakes
+from phonofilm.generation.films.timed_prompts import parse_timed_prompts
 from phonofilm.generation.options import (
     ClipOptions,
     check_options,
     options_from_json,
     parse_interval,
-    parse_retake,
     parse_scales,
 )
 from phonofilm.geometry import ClipGeometry, frames_for_seconds, parse_frame_rate, parse_frame_size
@@ -143,9 +144,9 @@ def _check_parts(options: ClipOptions) -> None:
     if options.guidance_interval is not None:
         parse_interval(options.guidance_interval)
     if options.retake is not None:
-        start, end = parse_retake(options.retake)
-        if not 0 <= start < end:
-            raise InputError(f"retake: {start:g} to {end:g} s is no stretch of time")
+        for one in parse_retakes(options.retake):
+            if not 0 <= one.start < one.end:
+                raise InputError(f"retake: {one.start:g} to {one.end:g} s is no stretch of time")
 
 
 def _check_size(options: ClipOptions, known: RequestChecks) -> None:
@@ -161,8 +162,10 @@ def _check_size(options: ClipOptions, known: RequestChecks) -> None:
         height, width = facts.get("height"), facts.get("width")
     factor = facts.get("temporal_factor", 4)
     frames = options.num_frames if options.num_frames is not None else facts.get("num_frames")
-    if options.seconds is not None:
-        frames = frames_for_seconds(min(options.seconds, 1e6), rate, factor)
+    stretches = parse_timed_prompts(options.prompt or "")
+    seconds = stretches[-1].end if stretches else options.seconds
+    if seconds is not None:
+        frames = frames_for_seconds(min(seconds, 1e6), rate, factor)
     if frames is not None and frames / rate > Fraction(limits.max_seconds):
         raise InputError(f"seconds: {float(frames / rate):g} s; at most {limits.max_seconds:g} s in one request")
     if width is None or height is None:

@@ -49,8 +49,8 @@ def make_job(
         options = _options(job, input_files(job.request, settings, store, stack, web), settings)
         _reset_peak(session)
         for number, seed in enumerate(job.request.seeds):
-            held.clip = number
             plan = session.plan_options(replace(options, seed=seed))
+            held.expect(len(job.request.seeds) * sum(len(run.sampling.experts) for run in plan.runs))
             path = folder / f"{number}.mp4"
             rehearse_output(plan, Output(path, "mp4"))
             session.resolve([plan], held)

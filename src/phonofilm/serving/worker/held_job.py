@@ -31,25 +31,31 @@ class HeldJob:
     def __init__(self, claims: Claims, job: Job, stall: float) -> None:
         self.claims, self.job, self.stall = claims, job, stall
         self.why: str | None = None
-        self.clip = 0
-        self._steps = 0
+        self._expected = 0
+        self._done = 0
+        self._latest = 0
         self._moved = time.monotonic()
         self._written = 0.0
-        self._done = threading.Event()
+        self._ended = threading.Event()
 
     def __call__(self, event: Event) -> bool:
         self._moved = time.monotonic()
         match event:
             case SamplingStarted(experts):
-                self._steps = len(experts)
-                self.write(stage="sampling", steps=self._steps * len(self.job.request.seeds))
-            case StepDone(done, total):
-                self.write(step=self.clip * total + done)
+                self._done, self._latest = self._done + self._latest, 0
+                self.write(stage="sampling", steps=max(self._expected, self._done + len(experts)))
+            case StepDone(done):
+                self._latest = done
+                self.write(step=self._done + done)
             case StageStarted(name):
                 self.write(stage=name[:80])
             case Loading(component) if time.monotonic() - self._written > LOADING_SECONDS:
                 self.write(stage=f"loading {component}"[:80])
         return self.why is None
+
+    def expect(self, steps: int) -> None:
+        """So many steps are to be made in all, over every clip and every part of one."""
+        self._expected = steps
 
     def write(self, **progress: Any) -> None:
         """Tell the table; learn whether to go on. A database that is away for a while does not stop the work."""
@@ -72,11 +78,11 @@ class HeldJob:
         try:
             yield
         finally:
-            self._done.set()
+            self._ended.set()
             thread.join()
 
     def _renew(self) -> None:
-        while not self._done.wait(self.claims.lease / 3):
+        while not self._ended.wait(self.claims.lease / 3):
             if time.monotonic() - self._moved > self.stall:
                 self.why = self.why or STALLED
                 logger.error("job %s shows no progress since %.0f s; its lease is let go", self.job.id, self.stall)
