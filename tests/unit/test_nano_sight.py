@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from phonofilm.nano.reading.frame_reader import FrameReading, colour_of, read_frames
 from phonofilm.nano.world import HELD_OUT_SEED, SCENES, WorldClip, make_clip
 from recipes.nano.measuring.audio_reader import AudioReading, read_voice_and_pitch
-from recipes.nano.measuring.frame_reader import FrameReading, colour_of, read_frames
 
 CLIPS = 16
 FIRST = HELD_OUT_SEED + 5000

@@ -13,11 +13,11 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from phonofilm.nano.reading.frame_reader import UNRECOGNISED
 from phonofilm.nano.world import synthesis
 from phonofilm.nano.world.face import VOICES
 from phonofilm.nano.world.palette import PITCHES
 from phonofilm.nano.world.stage import Stage
-from recipes.nano.measuring.frame_reader import UNRECOGNISED
 
 WINDOW, HOP = 0.064, 0.016
 SILENCE = 1e-3  # of full scale, root mean square: -60 dB

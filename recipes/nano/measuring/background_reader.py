@@ -7,8 +7,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from phonofilm.nano.reading.frame_reader import UNRECOGNISED
 from phonofilm.nano.world import owl, palette
-from recipes.nano.measuring.frame_reader import UNRECOGNISED
 
 # The two upper corners, which an owl does not reach, its ears and raised wings included.
 WIDTH, HEIGHT = 0.2, 0.28

@@ -25,8 +25,8 @@ from phonofilm.evaluation.sync import Matching, match, summarise
 from phonofilm.files import replacing
 from phonofilm.generation.session import Session
 from phonofilm.media.onsets import onset_times
+from phonofilm.nano.reading.frame_reader import read_frames
 from phonofilm.nano.world import HELD_OUT_SEED, SCENES, make_clip
-from recipes.nano.measuring.frame_reader import read_frames
 
 AWAY = 4  # frames: the length of a fade
 LOUDNESS_SECONDS = 0.1

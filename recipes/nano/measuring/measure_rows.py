@@ -9,9 +9,9 @@ import numpy as np
 
 from phonofilm.evaluation.sync import LagSummary, Matching, match, shuffled_pairs, summarise
 from phonofilm.media.onsets import onset_times
+from phonofilm.nano.reading.frame_reader import FrameReading, colour_of, read_frames
 from phonofilm.nano.world import WorldClip
 from recipes.nano.measuring.audio_reader import AudioReading, read_voice_and_pitch
-from recipes.nano.measuring.frame_reader import FrameReading, colour_of, read_frames
 from recipes.nano.measuring.generated_clips import GeneratedClip
 
 ATTRIBUTES = ("scene", "colour", "last_colour", "size", "pitch", "vowel", "voice")

@@ -14,10 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phonofilm.media.onsets import onset_times
-from phonofilm.nano.world import owl
-from recipes.nano.measuring.background_reader import read_backgrounds
-from recipes.nano.measuring.event_reader import between_frames, rises
-from recipes.nano.measuring.frame_reader import (
+from phonofilm.nano.reading.event_reader import between_frames, rises
+from phonofilm.nano.reading.frame_reader import (
     TABLE_BEGINS,
     UNRECOGNISED,
     ground_begins,
@@ -25,6 +23,8 @@ from recipes.nano.measuring.frame_reader import (
     named_pixels,
     softened,
 )
+from phonofilm.nano.world import owl
+from recipes.nano.measuring.background_reader import read_backgrounds
 
 Mask = NDArray[np.bool_]
 OWL_OVERLAP = (

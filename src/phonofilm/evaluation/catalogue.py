@@ -11,6 +11,11 @@ from phonofilm.evaluation.metric import Metric, Setup
 # Name -> class in metrics/NAME.py, in the order of reports.
 CLASSES = {
     "amplitude": "Amplitude",
+    "container": "Container",
+    "dnsmos": "Dnsmos",
+    "av_align": "AvAlign",
+    "onset_lag": "OnsetLag",
+    "nano_sync": "NanoSync",
 }
 SUITES = {
     "verse-bench": ("inception", "dnsmos", "desync", "ib_score", "lse", "cpcer"),

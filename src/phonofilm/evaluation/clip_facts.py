@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,18 +20,25 @@ from phonofilm.media.container import opened, picture_stream, sound_stream, star
 from phonofilm.media.picture import read_picture
 from phonofilm.media.sound import read_sound
 from phonofilm.media.waveform import audio_frames, channels_first, resample
-from phonofilm.media.window import Window
+from phonofilm.media.window import DecodedFrames, Window
 
 SampleFormat = Literal["s16", "flt"]
 Layout = Literal["mono", "stereo"]
+GREY = np.array([9798, 19235, 3735])  # of 2 ** 15: the weights of red, green and blue in OpenCV's grey
+
+STILL, NEARLY_ALL = 0.05, 0.95  # grey levels of 255 on average, and the share of frames
 
 
 @dataclass(frozen=True)
-class TrackStarts:
-    """What the container has: when each track starts, in seconds of the file's clock; None for a track that is not there."""
+class TrackFacts:
+    """What the container has: when each track starts (seconds of the file's clock), and (height, width).
+
+    None for a track that is not there.
+    """
 
     picture_start: Fraction | None
     sound_start: Fraction | None
+    size: tuple[int, int] | None
 
 
 @dataclass(frozen=True)
@@ -51,13 +59,22 @@ class ClipFacts:
         return file_hash(self.path)
 
     @cached_property
-    def tracks(self) -> TrackStarts:
+    def tracks(self) -> TrackFacts:
         """From the header alone."""
         with opened(self.path) as container:
             picture, sound = picture_stream(container), sound_stream(container)
-            return TrackStarts(
-                None if picture is None else start_of(picture), None if sound is None else start_of(sound)
+            return TrackFacts(
+                None if picture is None else start_of(picture),
+                None if sound is None else start_of(sound),
+                None if picture is None else (picture.height, picture.width),
             )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) from the header. Raises MediaError without a picture."""
+        if self.tracks.size is None:
+            raise MediaError(f"{self.path} has no picture")
+        return self.tracks.size
 
     @property
     def has_picture(self) -> bool:
@@ -68,18 +85,42 @@ class ClipFacts:
         return self.tracks.sound_start is not None
 
     @cached_property
-    def _picture(self) -> tuple[NDArray[np.uint8], Fraction]:
-        decoded = read_picture(self.path, Window(Fraction(0), None, None, None, None, "crop"))
-        return decoded.frames, decoded.frame_rate
+    def _picture(self) -> DecodedFrames:
+        return read_picture(self.path, Window())
 
     @property
     def frames(self) -> NDArray[np.uint8]:
-        """[f, h, w, 3], RGB, at the file's own rate and size. Raises MediaError without a picture."""
-        return self._picture[0]
+        """[f, h, w, 3], RGB as it is meant to be seen, at the file's own rate. Raises MediaError without a picture."""
+        return self._picture.frames
+
+    @cached_property
+    def _plain_picture(self) -> DecodedFrames:
+        return read_picture(self.path, Window(plain=True))
+
+    @property
+    def plain_frames(self) -> NDArray[np.uint8]:
+        """[f, h, w, 3], RGB as ffmpeg's command line and OpenCV decode it, bit for bit: what published figures were read from."""
+        return self._plain_picture.frames
+
+    @cached_property
+    def plain_grey(self) -> NDArray[np.uint8]:
+        """[f, h, w]: `plain_frames` as OpenCV makes them grey, bit for bit."""
+        grey = np.empty(self.plain_frames.shape[:3], np.uint8)
+        for index, frame in enumerate(self.plain_frames):
+            grey[index] = (frame.astype(np.int32) @ GREY + (1 << 14)) >> 15
+        return grey
+
+    @cached_property
+    def is_still(self) -> bool:
+        """Whether hardly a frame of `plain_grey` differs from the one before: coding alone changes a few grey levels."""
+        grey = self.plain_grey
+        changed = [np.abs(after.astype(np.int16) - before).mean() >= STILL for before, after in pairwise(grey)]
+        return bool(sum(changed) <= (1 - NEARLY_ALL) * len(changed))
 
     @property
     def frame_rate(self) -> Fraction:
-        return self._picture[1]
+        """Frames per second of `frames` and `plain_frames`."""
+        return (self._picture if "_picture" in self.__dict__ else self._plain_picture).frame_rate
 
     @cached_property
     def sound(self) -> tuple[NDArray[np.float32], int]:

@@ -15,7 +15,7 @@ import numpy as np
 from phonofilm.errors import InputError, MediaError
 from phonofilm.media.budget import MEMORY_SHARE, FrameBudget
 from phonofilm.media.container import end_of, opened, picture_stream, start_of
-from phonofilm.media.pixels import fitted, stacked, to_rgb
+from phonofilm.media.pixels import fitted, stacked, to_plain_rgb, to_rgb
 from phonofilm.media.rates import declared_rate, source_rate
 from phonofilm.media.window import DecodedFrames, Window
 
@@ -76,7 +76,7 @@ def _sampled(
     def hold_until(index: int) -> None:
         if held is not None and index > len(images):
             times = index - len(images)
-            image = fitted(to_rgb(held, aspect), window)
+            image = fitted(to_plain_rgb(held) if window.plain else to_rgb(held, aspect), window)
             room.take(image.nbytes, times, times / rate)
             images.extend([image] * times)
 

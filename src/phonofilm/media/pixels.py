@@ -38,6 +38,11 @@ def to_rgb(frame: VideoFrame, aspect: Fraction | None) -> np.ndarray:
     return _upright(rgb.to_ndarray(), frame)
 
 
+def to_plain_rgb(frame: VideoFrame) -> np.ndarray:
+    """uint8 [h, w, 3] as ffmpeg's command line and OpenCV convert it: nearest chroma, BT.601 unless tagged, stored shape."""
+    return frame.reformat(format="rgb24").to_ndarray()
+
+
 def fitted(image: np.ndarray, window: Window) -> np.ndarray:
     if window.size is None or image.shape[:2] == window.size:
         return image

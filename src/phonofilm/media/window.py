@@ -12,7 +12,10 @@ from phonofilm.media.images import Fit
 
 @dataclass(frozen=True)
 class Window:
-    """Which part of the picture, in seconds after its first frame, and how it is to be sampled and fitted."""
+    """Which part of the picture, in seconds after its first frame, and how it is to be sampled and fitted.
+
+    plain: colours as ffmpeg's command line and OpenCV convert them, for figures that are defined by them.
+    """
 
     start: Fraction = Fraction(0)
     end: Fraction | None = None
@@ -20,6 +23,7 @@ class Window:
     max_frames: int | None = None
     size: tuple[int, int] | None = None
     fit: Fit = "crop"
+    plain: bool = False
 
     def on_frames_of(self, rate: Fraction) -> Window:
         """The same window starting at the nearest frame of a picture of this rate, so that the sound can start with it."""

@@ -11,11 +11,11 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from phonofilm.nano.reading import event_reader
+from phonofilm.nano.reading.event_reader import Blob
 from phonofilm.nano.world import lamp, xylophone
 from phonofilm.nano.world.ball import BALL_RADIUS as BALL_RADIUS
 from phonofilm.nano.world.palette import COLOURS
-from recipes.nano.measuring import event_reader
-from recipes.nano.measuring.event_reader import Blob
 
 UNRECOGNISED = "none"
 MIN_CHROMA, MIN_SATURATION = 45.0, 0.4  # of 255, and of 1: above every background and below every object, lit or not

@@ -1,0 +1,108 @@
+"""AV-Align: how many peaks of motion and of onset strength coincide, as intersection over union; with its chance level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phonofilm.evaluation.clip_facts import ClipFacts
+from phonofilm.evaluation.flow import mean_magnitudes
+from phonofilm.evaluation.metric import Figure, Metric
+from phonofilm.evaluation.onset_envelope import HOP, onset_envelope, onset_peaks
+from phonofilm.evaluation.requirements import Package, Requirements
+from phonofilm.evaluation.rows import Row, measured, not_applicable
+
+RATE = 44_100
+SMALLEST_MOTION = 0.1  # pixels on average: smaller peaks are noise of the flow
+CHANCE_DRAWS = 500
+SHORTEST = 4  # frames: below, no peak of motion has a neighbour on either side
+SILENT_PEAK = 1e-4
+
+
+class AvAlign(Metric):
+    """Peaks of the flow's mean magnitude against onsets, within one frame, over all peaks and onsets.
+
+    compat: MOVA's variant (the sound from its own first sample, motion stamped at the later of two frames).
+    fixed: the sound on the picture's clock, motion stamped between its two frames.
+    """
+
+    name = "av_align"
+    title = "AV-Align"
+    figures = (
+        Figure("av_align", "AV-Align", better="higher", chance="chance"),
+        Figure("chance", "AV-Align of random onsets"),
+        Figure("above_chance", "AV-Align above chance", better="higher", chance=0.0),
+    )
+    source = "TempoTokens (arXiv 2309.16429), in MOVA's variant"
+
+    @property
+    def needs(self) -> Requirements:
+        return Requirements((Package("cv2", "evaluate"),), picture=True, sound=True)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return ("close to chance on most clips: read it beside its chance level, never alone",)
+
+    def measure(self, clip: ClipFacts) -> Row:
+        grey, rate = clip.plain_grey, float(clip.frame_rate)
+        if len(grey) < SHORTEST:
+            return not_applicable(f"{len(grey)} frames are too few; {SHORTEST} are needed")
+        compat = self.setup.profile == "compat"
+        wave = clip.extracted(RATE, "flt")[0] if compat else clip.aligned_wave(RATE)
+        if np.abs(wave).max(initial=0.0) < SILENT_PEAK:
+            return not_applicable("the sound is silent")
+        if clip.is_still:
+            return not_applicable("the picture never changes")
+        steps = mean_magnitudes(grey)
+        motion = np.concatenate((steps[:1], steps))
+        seen = motion_peaks(motion) / rate - (0.0 if compat else 0.5 / rate)
+        envelope = onset_envelope(wave, RATE)
+        heard = onset_peaks(envelope, RATE)
+        if not len(seen) and not len(heard):
+            return not_applicable("there is neither a peak of motion nor an onset")
+        score, matches = overlap(heard, seen, 1 / rate)
+        chance = chance_levels(len(heard), seen, len(motion) / rate, 1 / rate)
+        return measured(
+            {"av_align": score, "chance": float(chance.mean()), "above_chance": score - float(chance.mean())},
+            {
+                "matches": matches,
+                "onsets": len(heard),
+                "motion_peaks": len(seen),
+                "chance_p95": float(np.quantile(chance, 0.95)),
+                "mean_flow": float(motion.mean()),
+            },
+            {
+                "motion": motion.tolist(),
+                "onset_times": heard.tolist(),
+                "motion_times": seen.tolist(),
+                "onset_strength": envelope.tolist(),
+                "onset_step": [HOP / RATE],
+            },
+        )
+
+
+def motion_peaks(motion: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Frames that move more than both neighbours, and by at least a tenth of a pixel."""
+    inner = motion[1:-1]
+    return np.flatnonzero((inner > motion[:-2]) & (inner > motion[2:]) & (inner >= SMALLEST_MOTION)) + 1
+
+
+def overlap(heard: Sequence[float] | NDArray[np.float64], seen: NDArray[np.float64], reach: float) -> tuple[float, int]:
+    """Intersection over union, and the matches: each onset takes the first free peak less than `reach` seconds away."""
+    free = [float(time) for time in seen]
+    matches = 0
+    for time in heard:
+        taken = next((index for index, other in enumerate(free) if abs(float(time) - other) < reach), None)
+        if taken is not None:
+            del free[taken]
+            matches += 1
+    union = len(heard) + len(seen) - matches
+    return (matches / union if union else 0.0), matches
+
+
+def chance_levels(onsets: int, seen: NDArray[np.float64], seconds: float, reach: float) -> NDArray[np.float64]:
+    """The scores of 500 sets of as many onsets, placed anywhere in the clip with equal probability; the same every time."""
+    draws = np.sort(np.random.default_rng(0).uniform(0.0, seconds, (CHANCE_DRAWS, onsets)), axis=1)
+    return np.array([overlap(draw, seen, reach)[0] for draw in draws.tolist()])

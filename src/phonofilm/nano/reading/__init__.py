@@ -1,0 +1,1 @@
+"""Reading the world out of finished clips: what is in the frames, and when something visibly happens."""

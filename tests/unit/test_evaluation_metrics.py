@@ -1,0 +1,178 @@
+"""The metrics that need no weights, against the figures of the programs that define them, and on planted offsets."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.unit.evaluation_clips import ball, noise, row, shown, sound_moved
+
+from phonofilm.evaluation.loudness import STANDARD, cookbook_filters, integrated_loudness
+from phonofilm.evaluation.metrics.av_align import motion_peaks, overlap
+from phonofilm.evaluation.metrics.dnsmos import Dnsmos
+from phonofilm.evaluation.onset_envelope import HOP, onset_envelope, onset_peaks
+from phonofilm.evaluation.sync import match, summarise
+from phonofilm.media import save_clip
+from phonofilm.media.onsets import onset_times
+from phonofilm.nano.reading.frame_reader import read_frames
+
+OFFSETS = (-0.5, -0.2, -0.1, 0.1, 0.2, 0.5)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """The sound that a metric asks a clip for, and nothing else."""
+
+    pcm: np.ndarray
+    item: None = None
+
+    def extracted(self, rate: int, sample_format: str) -> np.ndarray:
+        return self.pcm[None]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("clips")
+
+
+def test_a_tone_is_as_loud_as_the_standard_says() -> None:
+    tone = np.sin(2 * np.pi * 997 * np.arange(48_000 * 5) / 48_000)[None]
+    assert integrated_loudness(tone, 48_000, STANDARD) == pytest.approx(-3.01, abs=0.01)
+    assert integrated_loudness(tone * 10 ** (-20 / 20), 48_000, STANDARD) == pytest.approx(-23.01, abs=0.01)
+
+
+def test_loudness_is_that_of_pyloudnorm() -> None:
+    rng = np.random.default_rng(0)
+    rng.standard_normal(64_000)
+    rng.standard_normal(176_400).astype(np.float32)
+    wave = 0.2 * rng.standard_normal(144_000) * np.linspace(0.01, 1, 144_000)
+    assert integrated_loudness(wave[None], 48_000, cookbook_filters(48_000)) == pytest.approx(-15.1186053, abs=1e-3)
+    assert integrated_loudness(wave[None, :9_000], 48_000, cookbook_filters(48_000)) is None
+
+
+def test_onsets_are_those_of_librosa() -> None:
+    wave = np.zeros(44_100 * 4, np.float32)
+    for k in range(9):
+        at, n = int((0.3 + 0.41 * k) * 44_100), np.arange(4000)
+        wave[at : at + 4000] += np.exp(-n / 800) * np.sin(2 * np.pi * (300 + 70 * k) * n / 44_100)
+    rng = np.random.default_rng(0)
+    rng.standard_normal(64_000)
+    envelope = onset_envelope(wave + 0.001 * rng.standard_normal(len(wave)).astype(np.float32), 44_100)
+    assert envelope.sum() == pytest.approx(459.96527, rel=1e-5)
+    assert envelope.max() == pytest.approx(24.89608, rel=1e-5)
+    frames = np.rint(onset_peaks(envelope, 44_100) * 44_100 / HOP)
+    assert frames.tolist() == [26, 62, 97, 132, 168, 203, 238, 274, 309]
+
+
+def test_dnsmos_is_that_of_speechmos() -> None:
+    from phonofilm.evaluation.metric import Setup
+
+    rng, t = np.random.default_rng(0), np.arange(152_000) / 16_000
+    voice = sum(np.sin(2 * np.pi * 120 * k * t) / k for k in range(1, 12)) * (0.5 + 0.5 * np.sin(2 * np.pi * 3 * t))
+    pcm = np.clip(np.rint((0.1 * voice + 0.005 * rng.standard_normal(152_000)) * 32768), -32768, 32767).astype(np.int16)
+    measured = Dnsmos(Setup()).measure(Heard(pcm))  # type: ignore[arg-type]
+    assert measured.values["p808"] == pytest.approx(2.2723503, abs=1e-4)
+    assert measured.values["ovrl"] == pytest.approx(1.3029739, abs=1e-4)
+    assert measured.detail == {"windows": 1, "doubled": False}
+
+
+def test_av_align_takes_each_peak_once() -> None:
+    seen = np.array([0.5, 1.0, 1.03])
+    assert overlap([0.51, 0.52, 1.02], seen, 1 / 24) == (2 / 4, 2)
+    assert overlap([], np.empty(0), 1 / 24) == (0.0, 0)
+    assert motion_peaks(np.array([0.0, 0.05, 0.0, 0.3, 0.2, 0.2, 0.25, 0.1])).tolist() == [3, 6]
+
+
+@pytest.fixture(scope="module")
+def ball_files(folder: Path) -> dict[float, Path]:
+    clip = ball(7, num_frames=145, size=64)
+    files = {offset: folder / f"ball{offset:+.1f}.mp4" for offset in (0.0, *OFFSETS)}
+    for offset, path in files.items():
+        save_clip(sound_moved(clip, offset), path)
+    return files
+
+
+def test_planted_offsets_are_found_with_their_sign(ball_files: dict[float, Path]) -> None:
+    found = {offset: row("onset_lag", path).values["lag_ms"] for offset, path in ball_files.items()}
+    for offset, lag in found.items():
+        assert lag == pytest.approx(offset * 1000, abs=20)
+        assert lag - found[0.0] == pytest.approx(offset * 1000, abs=5)
+
+
+def test_another_clips_sound_has_no_lag(folder: Path) -> None:
+    clip, other = ball(4, 145, 64), ball(1, 145, 64)
+    path = folder / "shuffled.mp4"
+    assert other.audio is not None
+    save_clip(type(clip)(clip.frames, clip.frame_rate, other.audio, other.sampling_rate), path)
+    measured = row("onset_lag", path)
+    assert measured.state == "not_applicable"
+    assert "no detectable" in measured.reason or "repeat" in measured.reason
+
+
+def test_av_align_is_reported_beside_its_chance_level(ball_files: dict[float, Path]) -> None:
+    for profile in ("compat", "fixed"):
+        measured = row("av_align", ball_files[0.0], profile)  # type: ignore[arg-type]
+        assert measured.state == "ok"
+        values = measured.values
+        assert values["above_chance"] == pytest.approx(values["av_align"] - values["chance"])
+    assert row("av_align", ball_files[0.0], "compat").series != measured.series
+
+
+def test_nano_sync_is_what_nano_measure_reports(folder: Path) -> None:
+    clip = ball(7, num_frames=49, size=64)
+    path = folder / "nano.mp4"
+    save_clip(clip, path)
+    measured = row("nano_sync", path)
+    assert clip.audio is not None
+    assert clip.sampling_rate is not None
+    events = read_frames(clip.frames, clip.frame_rate).events
+    expected = summarise([match(events, onset_times(clip.audio[0], clip.sampling_rate).tolist())], 1 / 24)
+    assert measured.detail["events"] == expected.events
+    assert measured.values["within"] == pytest.approx(expected.within)
+    assert measured.values["offset_ms"] == pytest.approx(expected.offset_ms, abs=2)
+    assert measured.values["chance"] < 0.6
+
+
+@pytest.mark.parametrize("metric", ["av_align", "onset_lag"])
+def test_what_cannot_be_measured_says_why(metric: str, folder: Path) -> None:
+    moving = ball(4, num_frames=97, size=32).frames
+    still = np.repeat(moving[:1], 97, axis=0)
+    cases = {
+        "silent": shown(folder / "silent.mp4", moving, np.zeros(64_000)),
+        "never changes": shown(folder / "still.mp4", still, noise(4)),
+    }
+    for reason, path in cases.items():
+        measured = row(metric, path)
+        assert (measured.state, measured.values) == ("not_applicable", {})
+        assert reason in measured.reason
+    short = shown(folder / "short.mp4", moving[:7], noise(0.29))
+    assert row("onset_lag", short).state == "not_applicable"
+    assert "too short" in row("onset_lag", short).reason
+    assert row("container", short).state == row("amplitude", short).state == "ok"
+    assert "lufs" not in row("amplitude", short).values
+
+
+def test_silence_has_no_loudness_and_no_opinion_score(folder: Path) -> None:
+    path = shown(folder / "quiet.mp4", ball(4, num_frames=25, size=32).frames, np.zeros(16_000))
+    assert [row(name, path).reason for name in ("amplitude", "dnsmos")] == ["the sound is silent"] * 2
+    assert "the sound is silent" in row("container", path).detail["problems"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    "PHONOFILM_MOVA_CLIP" not in os.environ, reason="set PHONOFILM_MOVA_CLIP to MOVA's published cat clip"
+)
+def test_the_published_clip_scores_as_the_original_code_says() -> None:
+    clip = Path(os.environ["PHONOFILM_MOVA_CLIP"])
+    assert row("dnsmos", clip).values["p808"] == pytest.approx(2.52306867, abs=1e-4)
+    assert row("dnsmos", clip).values["sig"] == pytest.approx(1.209000764, abs=1e-4)
+    aligned = row("av_align", clip)
+    assert aligned.values["av_align"] == pytest.approx(9 / 62, abs=1e-9)
+    assert aligned.detail["mean_flow"] == pytest.approx(2.7397409830, rel=1e-6)
+    amplitude = row("amplitude", clip).values
+    assert amplitude["rms"] == pytest.approx(0.11160255, abs=1e-7)
+    assert amplitude["lufs"] == pytest.approx(-21.01662, abs=1e-4)
+    assert row("onset_lag", clip).state == "not_applicable"
