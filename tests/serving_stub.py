@@ -17,7 +17,6 @@ from typing import Any
 from phonofilm.errors import InputError
 from phonofilm.generation.report import SamplingStarted, StepDone, emit
 from phonofilm.serving.jobs.job import Job
-from phonofilm.serving.server import ServerSettings, serve_until_stopped
 from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.store.interface import OUTPUTS, Store
 from phonofilm.serving.worker.held_job import HeldJob
@@ -91,6 +90,8 @@ def main() -> None:
         settings = WorkerSettings.from_json(content["settings"])
         threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
         os._exit(work_until_stopped(Worker(settings, StubMaker(), content["worker"])))
+    from phonofilm.serving.server import ServerSettings, serve_until_stopped  # a worker needs none of it
+
     settings = WorkerSettings.from_json(json.loads(sys.argv[2]))
     command = (sys.executable, "-m", "tests.serving_stub", "worker")
     sys.exit(serve_until_stopped(ServerSettings(settings, port=int(sys.argv[3]), workers=2, worker_command=command)))

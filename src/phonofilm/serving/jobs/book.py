@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +15,7 @@ from phonofilm.serving.database.tables import JOB
 from phonofilm.serving.jobs.job import CANCELLED, IN_PROGRESS, QUEUED, Job, JobRequest, job_of
 from phonofilm.serving.security.access import Access
 
+JOB_ID = re.compile(r"\w{1,64}", re.ASCII)
 ENTRY_LOCK = 0x70686F6E70
 # Seconds a clip is thought to take while none has been made yet.
 UNKNOWN_SECONDS = 30.0
@@ -100,6 +102,8 @@ def enter(database: Database, new: NewJob, access: Access, room: Room) -> tuple[
 
 def find(database: Database, job_id: str, access: Access) -> Job | None:
     """The job, if there is one that this key may see."""
+    if JOB_ID.fullmatch(job_id) is None:  # databases differ in what text they take
+        return None
     with database.read() as connection:
         row = connection.execute(_visible(access).where(JOB.c.id == job_id)).mappings().first()
     return None if row is None else job_of(row)
@@ -109,6 +113,8 @@ def page(
     database: Database, access: Access, *, after: str | None, limit: int, newest_first: bool, status: str | None
 ) -> tuple[list[Job], bool] | None:
     """Up to `limit` jobs after the one named, and whether there are more; None when that one is not there."""
+    if after is not None and JOB_ID.fullmatch(after) is None:
+        return None
     order = (JOB.c.created_at, JOB.c.id)
     statement = _visible(access)
     if status is not None:

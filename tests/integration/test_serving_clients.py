@@ -1,0 +1,142 @@
+"""Clients that nobody changed, against a real server: the openai package, curl, a script in SGLang's style, our own command."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+from tests.nano_fixture import tiny_nano_pipeline
+from tests.unit.serving_helpers import PNG, services_in
+from typer.testing import CliRunner
+
+from phonofilm import read_clip
+from phonofilm.cli.main import app
+from phonofilm.serving.api.app import create_app
+from phonofilm.serving.settings import WorkerSettings
+from phonofilm.serving.worker.loop import Worker
+from phonofilm.serving.worker.sessions import SessionMaker
+
+FRAMES = 9
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server on a free port of this machine, with a worker in a thread that makes clips with an untrained model."""
+    folder = tmp_path_factory.mktemp("serving")
+    tiny_nano_pipeline(32, FRAMES).save_pretrained(folder / "tiny")
+    services = services_in(folder)
+    services.worker = WorkerSettings(
+        models={"tiny": str(folder / "tiny")},
+        database_url=services.worker.database_url,
+        store=services.worker.store,
+    )
+    worker = Worker(services.worker, SessionMaker(services.worker))
+    working = threading.Thread(target=worker.run, daemon=True)
+    working.start()
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(create_app(services), log_config=None, lifespan="off"))
+        serving = threading.Thread(target=server.run, args=([listening],), daemon=True)
+        serving.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        server.should_exit = True
+        services.closing.set()
+        serving.join()
+    worker.ask_to_stop()
+    working.join()
+
+
+def test_the_openai_package_makes_extends_remixes_and_deletes(url: str, tmp_path: Path) -> None:
+    openai = pytest.importorskip("openai")
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="any", max_retries=0)
+    video = client.videos.create_and_poll(
+        prompt="A red ball bounces.", input_reference=PNG, extra_body={"seed": 3, "num_inference_steps": 2}
+    )
+    assert (video.status, video.progress, video.size, video.model) == ("completed", 100, "32x32", "tiny")
+    client.videos.download_content(video.id).write_to_file(tmp_path / "a.mp4")
+    clip = read_clip(tmp_path / "a.mp4")
+    assert (clip.num_frames, clip.width, clip.metadata["seed"], clip.metadata["prompt"]) == (
+        FRAMES, 32, 3, "A red ball bounces.",
+    )  # fmt: skip
+    assert clip.audio is not None
+    assert client.videos.download_content(video.id, variant="thumbnail").read()[:4] == b"RIFF"
+    longer = client.videos.extend(
+        prompt="On.", video=(tmp_path / "a.mp4").open("rb"), seconds="1", extra_body={"overlap_frames": 5}
+    )
+    again = client.videos.remix(video.id, prompt="A blue ball.")
+    assert client.videos.poll(longer.id).status == "completed"
+    assert client.videos.poll(again.id).remixed_from_video_id == video.id
+    client.videos.download_content(longer.id).write_to_file(tmp_path / "b.mp4")
+    assert read_clip(tmp_path / "b.mp4").num_frames > FRAMES
+    assert [one.id for one in client.videos.list(limit=2)][:1] == [again.id]
+    assert client.videos.delete(video.id).deleted
+    with pytest.raises(openai.NotFoundError):
+        client.videos.retrieve(video.id)
+    with pytest.raises(openai.BadRequestError, match="multiple of 16"):
+        client.videos.create(prompt="x", size="33x32")
+    assert [model.id for model in client.models.list()] == ["tiny"]
+
+
+def test_curl_sends_a_form_and_fetches_the_clip(url: str, tmp_path: Path) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    words = ["curl", "-sf", "-F", "prompt=A lamp.", "-F", "num_inference_steps=1", f"{url}/v1/videos"]
+    video = json.loads(subprocess.run(words, check=True, capture_output=True).stdout)
+    events = subprocess.run(["curl", "-sfN", f"{url}/v1/videos/{video['id']}/events"], check=True, capture_output=True)
+    assert b'"status":"completed"' in events.stdout
+    clip = tmp_path / "clip.mp4"
+    subprocess.run(["curl", "-sf", "-o", str(clip), f"{url}/v1/videos/{video['id']}/content"], check=True)
+    assert read_clip(clip).num_frames == FRAMES
+
+
+def test_a_script_written_for_sglang_works(url: str, tmp_path: Path) -> None:
+    fields = {
+        "prompt": "A lamp.", "size": "32x32", "seconds": 1, "fps": 8, "num_frames": FRAMES, "num_inference_steps": 1,
+        "guidance_scale": 2.0, "seed": 1, "num_outputs_per_prompt": 2, "output_quality": "default",
+    }  # fmt: skip
+
+    def ask(path: str, body: object = None) -> bytes:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(url + path, data, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return bytes(answer.read())
+
+    job = json.loads(ask("/v1/videos", fields))
+    while (job := json.loads(ask(f"/v1/videos/{job['id']}")))["status"] not in ("completed", "failed"):
+        time.sleep(0.05)
+    assert (job["status"], job["num_outputs"], job["seeds"]) == ("completed", 2, [1, 2])
+    (tmp_path / "clip.mp4").write_bytes(ask(f"/v1/videos/{job['id']}/content"))
+    assert read_clip(tmp_path / "clip.mp4").frame_rate == 8
+    assert job["inference_time_s"] > 0
+    assert job["warnings"]
+
+
+def test_our_own_command_submits_waits_fetches_and_lists(url: str, tmp_path: Path) -> None:
+    def run(*words: str, code: int = 0) -> str:
+        done = CliRunner().invoke(app, [*words, "--server", url])
+        assert done.exit_code == code, done.output
+        return done.stdout
+
+    clip = tmp_path / "clip.mp4"
+    assert run("submit", "A lamp.", "--steps", "1", "-o", str(clip)).split() == [str(clip)]
+    assert read_clip(clip).num_frames == FRAMES
+    (tmp_path / "prompts.txt").write_text("A ball.\nAn owl.\n")
+    ids = run("submit", "--prompts", str(tmp_path / "prompts.txt"), "--steps", "1").split()
+    run("wait", *ids)
+    fetched = run("fetch", *ids, "-o", str(tmp_path / "clips")).split()
+    assert [Path(one).stem for one in fetched] == ids
+    assert run("list", "--status", "completed").startswith(f"{ids[1]} completed 100 % An owl.")
+    assert "completed" in run("status", ids[0])
+    assert "completed" in run("cancel", ids[0])  # what has ended stays as it is
+    run("submit", "A lamp.", "--size", "33x32", code=1)
+    bad = run("submit", "A lamp.", "--image", str(tmp_path / "prompts.txt"), code=1)
+    assert bad == ""

@@ -1,0 +1,379 @@
+"""What strangers may try: keys, other keys' jobs, names, sizes, kinds of file, addresses, pages in browsers, log lines."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import http.server
+import ipaddress
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from tests.serving_stub import StubMaker, worker_thread
+from tests.unit.serving_helpers import PNG, ask, client_of, new_database, services_in
+
+from phonofilm.errors import InputError
+from phonofilm.serving.api.services import Services
+from phonofilm.serving.callbacks import Callbacks, signed_headers
+from phonofilm.serving.database.tables import API_KEY, JOB
+from phonofilm.serving.jobs.job import JobRequest
+from phonofilm.serving.logs import JsonLines, TextLines
+from phonofilm.serving.security.keys import create_key, list_keys, revoke_key
+from phonofilm.serving.security.public_http import FetchError, PublicHttp, RefusedAddress, is_public
+from phonofilm.serving.security.sniffing import check_kind, sniff
+from phonofilm.serving.server import ServerSettings, serve_until_stopped
+from phonofilm.serving.settings import WorkerSettings
+from phonofilm.serving.store.folder_store import FolderStore
+from phonofilm.serving.store.interface import StoreError
+from phonofilm.serving.worker.inputs_of import input_files
+
+BALL = {"prompt": "a ball"}
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Services:
+    return services_in(tmp_path)
+
+
+@pytest.fixture
+def client(services: Services) -> TestClient:
+    return client_of(services)
+
+
+def with_key(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def test_the_first_key_closes_the_door(client: TestClient, services: Services) -> None:
+    assert client.post("/v1/videos", json=BALL, headers=with_key("any")).status_code == 200
+    token = create_key(services.database, "studio")
+    for headers in ({}, with_key("wrong"), with_key(token[:-1]), {"Authorization": f"Basic {token}"}):
+        answer = client.post("/v1/videos", json=BALL, headers=headers)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_api_key")
+    assert client.post("/v1/videos", json=BALL, headers=with_key(token)).status_code == 200
+    revoke_key(services.database, "studio")
+    assert client.get("/v1/videos", headers=with_key(token)).status_code == 401
+    assert client.get("/v1/videos").status_code == 401  # revoking the last key does not open the door again
+    assert client.get("/liveness").status_code == 200
+
+
+def test_a_key_is_kept_as_a_hash_alone(services: Services) -> None:
+    token = create_key(services.database, "studio")
+    with services.database.read() as connection:
+        row = connection.execute(API_KEY.select()).mappings().one()
+    assert token not in str(dict(row))
+    assert "token_hash" not in list_keys(services.database)[0]
+    with pytest.raises(InputError, match="already"):
+        create_key(services.database, "studio")
+    with pytest.raises(InputError, match="scope"):
+        create_key(services.database, "other", ["root"])
+
+
+def test_scopes_say_what_a_key_may_do(client: TestClient, services: Services) -> None:
+    reader, writer = (with_key(create_key(services.database, scope, [scope])) for scope in ("read", "write"))
+    assert client.post("/v1/videos", json=BALL, headers=reader).status_code == 403
+    assert client.get("/v1/videos", headers=reader).status_code == 200
+    assert client.get("/v1/videos", headers=writer).status_code == 403
+    for path in ("/v1/set_lora", "/v1/unmerge_lora_weights"):
+        assert client.post(path, json={"lora_nickname": "x"}, headers=writer).status_code == 403
+    assert client.get("/metrics", headers=reader).status_code == 403
+    early = client.post("/v1/videos", json={**BALL, "priority": -1}, headers=writer)
+    assert (early.status_code, early.json()["error"]["param"]) == (403, "priority")
+
+
+def test_another_keys_job_does_not_exist(client: TestClient, services: Services) -> None:
+    mine, yours, admin = (
+        with_key(create_key(services.database, name, scopes))
+        for name, scopes in (("mine", ["read", "write"]), ("yours", ["read", "write"]), ("admin", ["admin"]))
+    )
+    video = client.post("/v1/videos", json=BALL, headers=mine).json()["id"]
+    requests: list[tuple[str, str, Any]] = [
+        ("GET", f"/v1/videos/{video}", None),
+        ("GET", f"/v1/videos/{video}/content", None),
+        ("GET", f"/v1/videos/{video}/events", None),
+        ("POST", f"/v1/videos/{video}/cancel", None),
+        ("POST", f"/v1/videos/{video}/remix", BALL),
+        ("POST", f"/v1/videos/{video}/move", {"index": 0}),
+        ("PATCH", f"/v1/videos/{video}", BALL),
+        ("DELETE", f"/v1/videos/{video}", None),
+        ("POST", "/v1/videos/extensions", {**BALL, "video": {"id": video}}),
+        ("POST", "/v1/videos/edits", {**BALL, "video": {"id": video}, "start": 0, "end": 1}),
+    ]
+    for method, path, body in requests:
+        answer = client.request(method, path, json=body, headers=yours)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "video_not_found"), path
+    assert client.get("/v1/videos", headers=yours).json()["data"] == []
+    assert client.get("/v1/queue", headers=yours).json()["data"] == []
+    assert client.get(f"/v1/videos?after={video}", headers=yours).status_code == 400
+    assert client.get(f"/v1/videos/{video}", headers=admin).status_code == 200
+
+
+def test_elsewhere_the_server_listens_only_with_a_key(tmp_path: Path) -> None:
+    worker = WorkerSettings(
+        models={"nano": "nano"}, database_url=f"sqlite:///{tmp_path}/jobs.db", store=str(tmp_path / "files")
+    )
+    with pytest.raises(InputError, match="no key yet"):
+        serve_until_stopped(ServerSettings(worker, host="0.0.0.0", port=0))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Host": "localhost.evil.example"},
+    ],
+)
+def test_pages_in_a_browser_cannot_use_an_open_server(client: TestClient, headers: dict[str, str]) -> None:
+    assert client.post("/v1/videos", data=BALL, headers=headers).status_code == 403
+    assert client.get("/v1/videos").json()["data"] == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../etc/passwd",
+        "%2e%2e%2f%2e%2e%2fetc%2fpasswd",
+        "video_0%00",
+        "video_0%7f",
+        "video_%ed%a0%80",
+        "x" * 5000,
+        "'; DROP TABLE job;--",
+    ],
+)
+def test_names_lead_nowhere(client: TestClient, name: str) -> None:
+    for path in (f"/v1/videos/{name}", f"/v1/videos/{name}/content"):
+        assert client.get(path).status_code in (404, 405)
+    assert client.get("/v1/videos").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../x", "outputs/../../x", "outputs/a/../b", "/etc/passwd", "outputs/a", "outputs/a/.hidden", "inputs/a/b/c"],
+)
+def test_the_store_keeps_to_its_folder(tmp_path: Path, name: str) -> None:
+    store = FolderStore(tmp_path / "files")
+    for use in (store.size, store.delete, lambda one: list(store.read(one, 0, 1))):
+        with pytest.raises(StoreError):
+            use(name)
+    with pytest.raises(StoreError):
+        store.put(name, Path(__file__))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"<svg xmlns='http://www.w3.org/2000/svg'><script/></svg>",
+        b"<html>",
+        b"PK\x03\x04" + bytes(60),
+        b"%PDF-1.7",
+        b"%!PS-Adobe-3.0 EPSF-3.0",
+        b"ffconcat version 1.0\nfile /etc/passwd",
+        b"#EXTM3U\n",
+        b"\x1f\x8b\x08",
+        b"\x00\x00\x00\x1cftypavif",
+        b"DDS |",
+        b"",
+    ],
+)
+def test_files_that_are_no_pictures_are_refused_whatever_they_are_called(
+    client: TestClient, services: Services, content: bytes
+) -> None:
+    files = {"input_reference": ("picture.png", content, "image/png")}
+    answer = client.post("/v1/videos", data=BALL, files=files)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "unsupported_media")
+    assert services.store.folders("inputs") == []
+
+
+def test_a_polyglot_is_what_its_first_bytes_say() -> None:
+    kind = sniff(PNG + b"PK\x03\x04<svg>")
+    assert kind is not None
+    assert (kind.kind, kind.suffix) == ("image", ".png")
+    with pytest.raises(InputError, match="expected a wav"):
+        check_kind(PNG, "audio", "audio")
+    assert check_kind(b"\x00\x00\x00\x18ftypisom", "audio", "audio").suffix == ".mp4"
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        *[(one, False) for one in ("127.0.0.1", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "0.0.0.0")],
+        *[(one, False) for one in ("100.64.0.1", "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fc00::1")],
+        *[(one, False) for one in ("::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "198.18.0.1", "192.0.2.1")],
+        *[(one, True) for one in ("1.1.1.1", "8.8.8.8", "2606:4700::1111")],
+    ],
+)
+def test_only_the_open_internet_is_public(address: str, public: bool) -> None:
+    assert is_public(ipaddress.ip_address(address)) is public
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://127.0.0.1/x", "http://[::1]/", "http://169.254.169.254/latest/meta-data/", "http://localhost/x"),
+        *("http://2130706433/", "http://0x7f.1/", "file:///etc/passwd", "ftp://example.org/x", "gopher://example.org"),
+        *(
+            "http://user:pass@example.org/",
+            "http://example.org:22/",
+            "http:///x",
+            "http://exa mple.org/",
+            "//example.org",
+        ),
+    ],
+)
+def test_addresses_that_are_not_asked(url: str) -> None:
+    with pytest.raises((RefusedAddress, FetchError)):
+        PublicHttp().fetch(url, 100)
+
+
+class _Pages(http.server.BaseHTTPRequestHandler):
+    """/png is a picture, /away redirects to a private address, /round to itself; what is posted is kept."""
+
+    posted: list[tuple[dict[str, str], bytes]]
+
+    def do_GET(self) -> None:
+        where = {"/away": "http://169.254.169.254/latest/", "/round": "/round", "/to": "/png"}.get(self.path)
+        self.send_response(200 if where is None else 302)
+        if where is not None:
+            self.send_header("Location", where)
+        self.end_headers()
+        if where is None:
+            self.wfile.write(PNG)
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.posted.append((dict(self.headers.items()), body))
+        self.send_response(500 if len(self.posted) == 1 else 204)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def pages() -> Iterator[str]:
+    _Pages.posted = []
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Pages)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def on_loopback(address: object) -> bool:
+    """For tests: this machine is let in, and no other private address."""
+    return str(address) == "127.0.0.1"
+
+
+WEB = PublicHttp(on_loopback, ports=None, timeout=5)
+
+
+def test_a_redirect_is_checked_as_its_first_address_was(pages: str) -> None:
+    assert WEB.fetch(f"{pages}/to", 1000) == PNG
+    with pytest.raises(RefusedAddress, match="private"):
+        WEB.fetch(f"{pages}/away", 1000)
+    with pytest.raises(FetchError, match="redirected"):
+        WEB.fetch(f"{pages}/round", 1000)
+    with pytest.raises(FetchError, match="larger"):
+        WEB.fetch(f"{pages}/png", 10)
+
+
+def test_a_name_is_resolved_once_and_every_address_must_be_public(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def resolve(host: str, port: int, **kind: object) -> list[Any]:
+        asked.append(host)
+        return [(2, 1, 6, "", (address, port)) for address in ("93.184.216.34", "127.0.0.1")]
+
+    monkeypatch.setattr("socket.getaddrinfo", resolve)
+    with pytest.raises(RefusedAddress):
+        PublicHttp().fetch("http://rebinding.example/x", 10)
+    assert asked == ["rebinding.example"]
+
+
+def test_the_worker_fetches_only_where_the_operator_allows_it(pages: str, tmp_path: Path) -> None:
+    from contextlib import ExitStack
+
+    settings = WorkerSettings(models={"nano": "nano"}, allow_urls=True)
+    store = FolderStore(tmp_path)
+    request = JobRequest({"prompt": "x"}, urls={"image": f"{pages}/png"})
+    with ExitStack() as stack:
+        assert input_files(request, settings, store, stack, WEB)["image"].read_bytes() == PNG
+    with ExitStack() as stack, pytest.raises(RefusedAddress):
+        input_files(request, settings, store, stack, PublicHttp())
+    with ExitStack() as stack, pytest.raises(InputError, match="not fetched"):
+        input_files(request, replace(settings, allow_urls=False), store, stack, WEB)
+
+
+def test_a_callback_is_signed_tried_again_and_tells_no_prompt(pages: str, tmp_path: Path) -> None:
+    database = new_database(tmp_path)
+    job = ask(database, "a secret ball")
+    with database.write() as connection:
+        connection.execute(JOB.update().values(callback_url=f"{pages}/hook", callback_due=1.0, status="completed"))
+    secret = "whsec_" + base64.b64encode(b"0123456789abcdef").decode()
+    callbacks = Callbacks(database, secret, WEB)
+    assert callbacks.send_due() == 1
+    assert callbacks.send_due() == 0  # it failed, and is due later
+    with database.write() as connection:
+        connection.execute(JOB.update().values(callback_due=1.0))
+    assert callbacks.send_due() == 1
+    headers, body = _Pages.posted[1]
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+    expected = base64.b64encode(hmac.new(b"0123456789abcdef", signed, hashlib.sha256).digest()).decode()
+    assert headers["webhook-signature"] == f"v1,{expected}"
+    event = json.loads(body)
+    assert (event["type"], event["data"]["id"]) == ("video.completed", job.id)
+    assert b"secret" not in body
+
+
+def test_openais_own_client_verifies_the_signature() -> None:
+    openai = pytest.importorskip("openai")
+    secret = "whsec_" + base64.b64encode(b"0123456789abcdef").decode()
+    body = b'{"id": "evt_1", "object": "event", "type": "video.completed", "created_at": 1, "data": {"id": "video_1"}}'
+    client = openai.OpenAI(api_key="any", webhook_secret=secret)
+    client.webhooks.verify_signature(body.decode(), signed_headers(secret, "evt_1", body))
+    with pytest.raises(openai.InvalidWebhookSignatureError):
+        client.webhooks.verify_signature(body.decode() + " ", signed_headers(secret, "evt_1", body))
+
+
+def test_every_answer_carries_a_request_id_and_security_headers(client: TestClient) -> None:
+    for path in ("/v1/videos", "/v1/nothing", "/liveness"):
+        headers = client.get(path, headers={"X-Request-Id": "mine-1"}).headers
+        assert headers["x-request-id"] == "mine-1"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "default-src 'none'" in headers["content-security-policy"]
+    odd = client.get("/liveness", headers={"X-Request-Id": "a b" * 40}).headers["x-request-id"]
+    assert odd.isalnum()
+
+
+def test_logs_hold_no_prompt_key_or_address(
+    client: TestClient, services: Services, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="phonofilm")
+    token = create_key(services.database, "studio")
+    worker, thread = worker_thread(services.worker, StubMaker())
+    for prompt in ("a secret ball", "crash", "refuse"):
+        client.post("/v1/videos?x=secret", json={"prompt": prompt}, headers=with_key(token))
+    client.get("/v1/videos/secret", headers=with_key(token))
+    while len(client.get("/v1/videos?status=failed", headers=with_key(token)).json()["data"]) < 2:
+        pass
+    worker.ask_to_stop()
+    thread.join()
+    assert "route=/v1/videos/{video_id} status=404" in caplog.text
+    messages = [record.getMessage() for record in caplog.records]
+    assert not [line for line in messages if "secret" in line or token in line]
+
+
+def test_a_log_line_stays_one_line() -> None:
+    record = logging.LogRecord("phonofilm", logging.INFO, "", 0, "a\nb\x1b[31m", None, None)
+    assert TextLines().format(record).endswith("a b\\x1b[31m")
+    assert json.loads(JsonLines().format(record))["message"] == "a\nb\x1b[31m"
