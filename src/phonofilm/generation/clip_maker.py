@@ -28,6 +28,7 @@ from phonofilm.generation.placement.devices import DevicePlacement, explaining_m
 from phonofilm.generation.placement.hardware import HardwareOptions, limits_of, requested_placement
 from phonofilm.generation.placement.offload import resolve_placement
 from phonofilm.generation.placement.threads import at_most_one_thread
+from phonofilm.generation.preview import Previews
 from phonofilm.generation.report import Message, OnProgress, SamplingStarted, StageStarted, StepDone, emit, silent
 from phonofilm.generation.summary import memory_warning, plan_line
 from phonofilm.parallel.launcher import RankError
@@ -69,6 +70,11 @@ class ClipMaker:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the weights have been read, and not let go of."""
+        return self._model is not None
 
     def close(self) -> None:
         """Let go of the weights, and of the files of layers on disk. The next clip would read them again."""
@@ -198,7 +204,7 @@ class ClipMaker:
                 plan.sampling,
                 generator=torch.Generator().manual_seed(seed),
                 output_type=output_type if self.finishes else "latent",
-                callback_on_step_end=partial(_on_step, plan, times, on_progress),
+                callback_on_step_end=partial(_on_step, plan, times, Previews(), on_progress),
                 remove_video_dit=remove_video_dit,
             )
         if self.ranks is not None and not self.finishes and output_type != "latent":
@@ -217,6 +223,7 @@ class ClipMaker:
 def _on_step(
     plan: ClipPlan,
     times: StepTimes,
+    previews: Previews,
     on_progress: OnProgress,
     pipe: MovaPipeline,
     index: int,
@@ -225,7 +232,8 @@ def _on_step(
 ) -> dict[str, Tensor]:
     times.step()
     total = len(plan.sampling.steps)
-    emit(on_progress, StepDone(index + 1, total, plan.sampling.experts[index]))
+    preview = previews.after(pipe, plan.sampling.steps[index].video, tensors["latents"])
+    emit(on_progress, StepDone(index + 1, total, plan.sampling.experts[index], preview))
     if index + 1 == total:
         emit(on_progress, StageStarted("decode picture and sound"))
     return tensors

@@ -6,9 +6,15 @@ A listener stops the run by raising an exception or by returning False: within o
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from phonofilm.errors import PhonofilmError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Preview = Callable[[], "Image"]
 
 
 @dataclass(frozen=True)
@@ -36,11 +42,15 @@ class SamplingStarted:
 
 @dataclass(frozen=True)
 class StepDone:
-    """So many steps of `total` are done; the last one was made by `expert`."""
+    """So many steps of `total` are done; the last one was made by `expert`.
+
+    `preview` makes a picture of what the clip will become, which takes a moment: the picture's decoder runs for one frame.
+    """
 
     done: int
     total: int
     expert: str
+    preview: Preview | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

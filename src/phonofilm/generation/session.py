@@ -144,6 +144,10 @@ class Session(ClipMaker):
             loras=loras,
             seed=seed,
         )
+        return self.make(plan, on_progress)
+
+    def make(self, plan: ClipPlan, on_progress: OnProgress = silent) -> Clip:
+        """Make the clip of a plan of this session. Raises Cancelled when `on_progress` says so."""
         self.resolve([plan], on_progress)
         out = self.run(plan, on_progress)
         return out.clips([self.metadata(plan, out)])[0]

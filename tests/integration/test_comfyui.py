@@ -1,0 +1,186 @@
+"""The ComfyUI pack: every node makes what it says on the tiny checkpoint, and the example graphs fit the nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.conftest import GOLDENS
+from tests.integration.comfy_api import Host, Interrupted, VideoFromComponents, comfyui
+from tests.unit.lora_helpers import tiny_components, tiny_lora
+
+from phonofilm.errors import InputError
+from phonofilm.lora.writing import save_lora
+
+PACK = GOLDENS.parents[1] / "integrations" / "comfyui"
+EXAMPLES = sorted(PACK.glob("example_workflows/*.json"))
+CORE = {"SaveVideo": (["video"], 3), "LoadImage": ([], 2)}
+SMALL: dict[str, Any] = {"prompt": "a man", "seed": 1, "steps": 1, "guidance_scale": 1.0}
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    models = tmp_path_factory.mktemp("models")
+    for folder in ("phonofilm", "loras"):
+        (models / folder).mkdir()
+    (models / "phonofilm" / "tiny").symlink_to(GOLDENS / "basic" / "checkpoint")
+    save_lora(tiny_lora(tiny_components(), alpha=0.4), models / "loras" / "voice.safetensors")
+    with comfyui(models) as host:
+        yield host
+
+
+@pytest.fixture(scope="module")
+def nodes(host: Host) -> Iterator[dict[str, Any]]:
+    """The nodes by id, imported as ComfyUI imports a folder of custom nodes."""
+    name = "custom_nodes_comfyui_phonofilm"
+    spec = importlib.util.spec_from_file_location(name, PACK / "__init__.py", submodule_search_locations=[str(PACK)])
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    extension = asyncio.run(module.comfy_entrypoint())
+    yield {node.define_schema().node_id: node for node in asyncio.run(extension.get_node_list())}
+    for loaded in [one for one in sys.modules if one.startswith(name)]:
+        del sys.modules[loaded]
+
+
+@pytest.fixture(scope="module")
+def model(nodes: dict[str, Any]) -> Any:
+    (model,) = nodes["PhonofilmLoad"].run(model="tiny", device="cpu").result
+    return model
+
+
+@pytest.fixture(scope="module")
+def video(nodes: dict[str, Any], model: Any) -> VideoFromComponents:
+    made = nodes["PhonofilmGenerate"].run(model=model, size="32x32", seconds=0.4, **SMALL).result
+    result: VideoFromComponents = made[0]
+    return result
+
+
+def test_a_clip_comes_out_as_video_images_sound_and_plan(nodes: dict[str, Any], model: Any, host: Host) -> None:
+    host.progress.clear()
+    image = torch.rand(1, 32, 32, 3)
+    video, images, audio, plan = (
+        nodes["PhonofilmGenerate"]
+        .run(model=model, size="32x32", seconds=0.4, image=image, **SMALL | {"steps": 3})
+        .result
+    )
+    assert images.shape == (9, 32, 32, 3)
+    assert audio["waveform"].shape == (1, 1, 18000)
+    assert video.get_components().frame_rate == 24
+    assert "first frame given" in plan
+    assert plan.count("seed 1") == 1
+    assert [(value, most) for value, most, _ in host.progress] == [(1, 3), (2, 3), (3, 3)]
+    assert [preview is not None for *_, preview in host.progress] == [False, True, True]
+    assert host.progress[-1][2].size == (32, 32)
+
+
+def test_frames_keep_their_grey_levels_on_the_way_through_a_video(nodes: dict[str, Any]) -> None:
+    media = sys.modules["custom_nodes_comfyui_phonofilm.nodes.media"]
+    levels = np.arange(256, dtype=np.uint8).repeat(3).reshape(1, 16, 16, 3)
+    images = media.images_of(media.Clip(levels, 24))
+    assert np.array_equal((images * 255).clamp(0, 255).byte().numpy(), levels)  # as SaveVideo has it
+
+
+def test_given_tracks_are_kept_and_the_others_made(nodes: dict[str, Any], model: Any, video: Any) -> None:
+    given = video.get_components()
+    sounding = nodes["PhonofilmSoundForVideo"].run(model=model, video=video, **SMALL).result
+    assert torch.equal(sounding[1], given.images)
+    assert not torch.equal(sounding[2]["waveform"], given.audio["waveform"])
+    seen = nodes["PhonofilmPictureForSound"].run(model=model, audio=given.audio, size="32x32", **SMALL).result
+    assert torch.equal(seen[2]["waveform"], given.audio["waveform"])
+    assert not torch.equal(seen[1], given.images)
+
+
+def test_a_video_is_continued_and_a_stretch_of_it_made_anew(nodes: dict[str, Any], model: Any, video: Any) -> None:
+    longer = nodes["PhonofilmContinue"].run(model=model, video=video, overlap_frames=5, seconds=0.4, **SMALL).result
+    assert len(longer[1]) == 13
+    mended = nodes["PhonofilmRetake"].run(model=model, video=video, stretches="0.1:0.2", tracks="video", **SMALL).result
+    changed = (mended[1] != video.get_components().images).any(-1).any(-1).any(-1)
+    assert changed.tolist() == [False, *[True] * 4, *[False] * 4]
+
+
+def test_loras_are_added_for_some_and_not_for_others(nodes: dict[str, Any], model: Any, video: Any) -> None:
+    (with_lora,) = nodes["PhonofilmLora"].run(model=model, lora="voice.safetensors").result
+    words = {"size": "32x32", "seconds": 0.4, **SMALL}
+    other = nodes["PhonofilmGenerate"].run(model=with_lora, **words).result
+    assert "LoRA voice.safetensors" in other[3]
+    assert not torch.equal(other[1], video.get_components().images)
+    again = nodes["PhonofilmGenerate"].run(model=model, **words).result
+    assert torch.equal(again[1], video.get_components().images)
+
+
+def test_weights_leave_when_memory_is_needed_and_come_back(
+    nodes: dict[str, Any], model: Any, video: Any, host: Host
+) -> None:
+    assert host.loaded == [model.weights]
+    assert model.weights.loaded_size() > 0
+    host.free_memory()
+    assert model.weights.loaded_size() == 0
+    nodes["PhonofilmGenerate"].run(model=model, size="32x32", seconds=0.2, **SMALL)
+    assert model.session.is_loaded
+
+
+def test_an_interrupt_is_heard_within_a_step(nodes: dict[str, Any], model: Any, host: Host) -> None:
+    host.progress.clear()
+    host.interrupt = True
+    with pytest.raises(Interrupted):
+        nodes["PhonofilmGenerate"].run(model=model, size="32x32", seconds=0.2, **SMALL | {"steps": 50})
+    assert len(host.progress) <= 1
+
+
+def test_errors_say_what_to_do(nodes: dict[str, Any], model: Any) -> None:
+    with pytest.raises(InputError, match="height 350 is not a multiple of 16; use 352"):
+        nodes["PhonofilmGenerate"].run(model=model, size="350x350", **SMALL)
+
+
+def test_a_video_is_examined(nodes: dict[str, Any], video: Any) -> None:
+    done = nodes["PhonofilmInspect"].run(video=video)
+    assert "32x32, 9 frames at 24 per second" in done.result[0]
+    assert "1 channels at 48000 Hz" in done.result[0]
+    assert done.ui == done.result[0]
+
+
+def test_seed_0_is_a_seed_and_runs_through_what_comfyui_draws(nodes: dict[str, Any], model: Any) -> None:
+    (seed,) = [one for one in nodes["PhonofilmGenerate"].define_schema().inputs if one.id == "seed"]
+    assert seed.options["control_after_generate"]
+    plan = nodes["PhonofilmGenerate"].run(model=model, size="32x32", seconds=0.2, **SMALL | {"seed": 0}).result[3]
+    assert "seed 0" in plan
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda one: one.stem)
+def test_an_example_fits_the_nodes(example: Path, nodes: dict[str, Any]) -> None:
+    graph = json.loads(example.read_text(encoding="utf-8"))
+    for node in graph["nodes"]:
+        if node["type"] in CORE:
+            names, values = CORE[node["type"]]
+            widgets: list[Any] = [None] * values
+        else:
+            schema = nodes[node["type"]].define_schema()
+            names = [one.id for one in schema.inputs if not one.widget]
+            seeds = sum(one.options.get("control_after_generate", False) for one in schema.inputs)
+            widgets = [one for one in schema.inputs if one.widget] + [None] * seeds
+            required = {one.id for one in schema.inputs if not one.widget and not one.optional}
+            assert required <= {one["name"] for one in node["inputs"] if one["link"] is not None}
+            assert [one["type"] for one in node["outputs"]] == [one.kind for one in schema.outputs]
+        assert [one["name"] for one in node["inputs"]] == names
+        assert len(node["widgets_values"]) == len(widgets)
+    assert example.with_suffix(".jpg").is_file()
+
+
+def test_the_pack_says_what_comfyuis_registry_asks(nodes: dict[str, Any]) -> None:
+    project = tomllib.loads((PACK / "pyproject.toml").read_text(encoding="utf-8"))
+    assert {"PublisherId", "DisplayName", "requires-comfyui"} <= set(project["tool"]["comfy"])
+    readme = (PACK / "README.md").read_text(encoding="utf-8")
+    assert all(node.define_schema().display_name in readme for node in nodes.values())
+    assert (PACK / "LICENSE").is_file()
