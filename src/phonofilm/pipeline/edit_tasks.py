@@ -52,13 +52,17 @@ class KnownTrack:
 
 @dataclass(frozen=True)
 class EditTask:
-    """The window to make, what of it is known, its first frame, and `join`, which turns the model's clip into the result."""
+    """The window to make, what of it is known, its first frame, and `join`, which turns the model's clip into the result.
+
+    lead: frames at the window's start that are no part of the result.
+    """
 
     geometry: ClipGeometry
     video: KnownTrack | None
     audio: KnownTrack | None
     first_frame: Image.Image | None
     join: Callable[[Decoded], Decoded]
+    lead: int = 0
 
 
 def sound_for_video(clip: Clip, geometry: ClipGeometry) -> EditTask:
@@ -121,6 +125,27 @@ def continuation(clip: Clip, geometry: ClipGeometry, overlap: int) -> EditTask:
     tail = clip.frames[past:]
     known_sound = KnownTrack(old_sound[start:end], where_audio)
     return EditTask(geometry, KnownTrack(tail, where_video), known_sound, Image.fromarray(tail[0]), join)
+
+
+def voice_before(audio: np.ndarray, rate: int, geometry: ClipGeometry) -> EditTask:
+    """A clip of `geometry` after a sample of a voice: the window begins with the sample, whose picture is free.
+
+    audio: float32 [channels, samples] at `rate`. The sample ends where the clip begins; both are cut apart again.
+    """
+    wave = model_sound(audio, rate, geometry.sampling_rate)
+    factor = geometry.temporal_factor
+    lead = factor * math.ceil(Fraction(len(wave), geometry.sampling_rate) * geometry.frame_rate / factor)
+    window = replace(geometry, num_frames=geometry.num_frames + lead)
+    begin = round(lead / geometry.frame_rate * geometry.sampling_rate)
+    held = np.arange(window.audio_latents) < begin // geometry.hop_length - CUT_LATENTS
+    samples = geometry.num_samples
+
+    def join(made: Decoded) -> Decoded:
+        sound = fit_length(made.audio.numpy(), begin + samples)[:, begin:]
+        return Decoded(made.frames[lead:], torch.from_numpy(sound), made.sampling_rate)
+
+    sample = np.pad(wave, (begin - len(wave), 0))
+    return EditTask(window, None, KnownTrack(sample, held), None, join, lead)
 
 
 def retake(clip: Clip, geometry: ClipGeometry, stretch: tuple[float, float], tracks: RetakeTracks) -> EditTask:
