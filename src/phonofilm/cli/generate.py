@@ -24,6 +24,10 @@ def generate(
         str | None, make("--model", "-m", help="Checkpoint folder, hub id, nano, 360p or 720p. [default: nano]")
     ] = None,
     last_image: Annotated[Path | None, make(help="Last frame.")] = None,
+    keyframe: Annotated[
+        list[str] | None,
+        make(metavar="SECONDS=FILE", help="A picture that is shown at this time. May be repeated."),
+    ] = None,
     image_fit: Annotated[str | None, make(help="How pictures get the size: crop (default) or letterbox.")] = None,
     size: Annotated[
         str | None, make(metavar="360p|720p|WxH|auto", help="Frame size; auto takes the image's shape.")
@@ -51,6 +55,9 @@ def generate(
     ] = None,
     video: Annotated[Path | None, tracks(help="A clip that wants sound; its picture is kept.")] = None,
     audio: Annotated[Path | None, tracks(help="A sound that wants a picture; it is kept.")] = None,
+    voice: Annotated[
+        Path | None, tracks(help="A sample of a voice, which goes on in the clip; it is not in the clip.")
+    ] = None,
     continue_from: Annotated[Path | None, tracks(help="A clip to go on from; it becomes longer.")] = None,
     overlap_frames: Annotated[int | None, tracks(help="Frames of it that are held (1 + 4k). [default: 17]")] = None,
     retake: Annotated[
@@ -153,9 +160,11 @@ def generate(
         negative_prompt=negative_prompt,
         image=image,
         last_image=last_image,
+        keyframe=tuple(keyframe) if keyframe else None,
         image_fit=image_fit,
         video=video,
         audio=audio,
+        voice=voice,
         continue_from=continue_from,
         overlap_frames=overlap_frames,
         retake="; ".join(retake) if retake else None,

@@ -74,7 +74,8 @@ class ClipPlan:
     @property
     def frames_in_all(self) -> int:
         """Frames of the clip that is written: more than the model makes when it goes on from another."""
-        tracks, made = self.inputs.tracks, self.film_frames or self.sampling.task.geometry.num_frames
+        tracks, task = self.inputs.tracks, self.sampling.task
+        made = self.film_frames or task.geometry.num_frames - task.lead
         if tracks.video is not None:
             return tracks.video.num_frames
         before = tracks.continue_from
@@ -107,7 +108,7 @@ class ClipPlan:
             "prompt": self.inputs.prompt,
             "negative_prompt": self.negative_prompt,
             "size": f"{geometry.width}x{geometry.height}",
-            "num_frames": geometry.num_frames,
+            "num_frames": geometry.num_frames - self.sampling.task.lead,
             "fps": str(geometry.frame_rate),
             "steps": sampling.num_inference_steps,
             "guidance_scale": sampling.guidance_scale,
@@ -125,7 +126,7 @@ class ClipPlan:
             used |= {"seconds": float(self.film_frames / geometry.frame_rate), "overlap_frames": tracks.overlap_frames}
             if self.inputs.options.part_seconds is not None:
                 used["part_seconds"] = self.inputs.options.part_seconds
-        if self.inputs.image is not None or self.inputs.last_image is not None:
+        if self.inputs.image is not None or self.inputs.last_image is not None or self.inputs.keyframes:
             used["image_fit"] = self.inputs.image_fit
         if tracks.continue_from is not None:
             used["overlap_frames"] = tracks.overlap_frames
@@ -133,12 +134,17 @@ class ClipPlan:
             used |= {"retake": retakes_text(self.inputs.retakes), "retake_tracks": tracks.retake_tracks}
         return used
 
+    def _keyframes(self) -> list[dict[str, Any]]:
+        files = zip(self.inputs.keyframes, self.inputs.keyframe_files, strict=True)
+        return [{"path": file.path, "sha256": file.sha256, "seconds": str(one.seconds)} for one, file in files]
+
     def metadata(self, checkpoint: Checkpoint, placement: DevicePlacement) -> dict[str, Any]:
         """What the clip says about how it was made."""
         return {
             **self.settings(),
             "seed": self.seed,
             "inputs": [{"option": f.option, "path": f.path, "sha256": f.sha256} for f in self.inputs.files],
+            **({"keyframes": self._keyframes()} if self.inputs.keyframes else {}),
             **({"loras": [use.metadata() for use in self.loras]} if self.loras else {}),
             "model": checkpoint.portable_name,
             "fingerprint": checkpoint.fingerprint,
@@ -153,7 +159,7 @@ class ClipPlan:
 
 def without_media(plan: ClipPlan) -> ClipPlan:
     """The plan's sizes and settings alone, without the pictures and tracks in memory."""
-    inputs = replace(plan.inputs, tracks=Tracks(), image=None, last_image=None)
+    inputs = replace(plan.inputs, tracks=Tracks(), image=None, last_image=None, keyframes=(), keyframe_files=())
     task = replace(plan.sampling.task, video=None, audio=None, first_frame=None, join=_as_made)
     parts = tuple(replace(part, plan=without_media(part.plan)) for part in plan.parts)
     return replace(
@@ -177,6 +183,7 @@ def plan_clip(inputs: ClipInputs, checkpoint: Checkpoint) -> ClipPlan:
         inputs.tracks,
         _sizes(inputs, checkpoint),
         _sampling(options),
+        keyframes=inputs.keyframes,
     )
     return ClipPlan(
         inputs=inputs,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, get_args
@@ -16,7 +16,7 @@ from PIL import Image
 from phonofilm.errors import InputError
 from phonofilm.generation.films.retakes import Retake, parse_retakes
 from phonofilm.generation.films.timed_prompts import TimedPrompt, parse_timed_prompts
-from phonofilm.generation.options import ClipOptions, check_options
+from phonofilm.generation.options import ClipOptions, check_options, parse_keyframe
 from phonofilm.generation.provenance import INPUTS, InputFile, input_file
 from phonofilm.geometry import parse_frame_rate
 from phonofilm.media import load_image
@@ -24,6 +24,7 @@ from phonofilm.media.clip import Clip
 from phonofilm.media.images import Fit
 from phonofilm.pipeline import edit_tasks, given_media
 from phonofilm.pipeline.given_media import GivenClip, GivenSound, Picture
+from phonofilm.pipeline.keyframes import Keyframe
 from phonofilm.pipeline.request import Defaults, Tracks
 
 
@@ -36,6 +37,8 @@ class MediaInMemory:
     video: GivenClip | None = None
     audio: GivenSound | None = None
     continue_from: GivenClip | None = None
+    voice: GivenSound | None = None
+    keyframes: Mapping[float, Picture] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class ClipInputs:
     files: tuple[InputFile, ...]
     retakes: tuple[Retake, ...] = ()
     timed_prompts: tuple[TimedPrompt, ...] = ()
+    keyframes: tuple[Keyframe, ...] = ()
+    keyframe_files: tuple[InputFile, ...] = ()
 
 
 def read_inputs(options: ClipOptions, media: MediaInMemory | None = None) -> ClipInputs:
@@ -64,6 +69,7 @@ def read_inputs(options: ClipOptions, media: MediaInMemory | None = None) -> Cli
     files = [input_file(name, one) for name, one in given.items() if isinstance(one, Path)]
     read = {name: _read(name, one, rate) for name, one in given.items()}
     in_memory = [InputFile(name, None, _digest(read[name])) for name, one in given.items() if not isinstance(one, Path)]
+    keyframes = _keyframes(options, media) if options.keyframe or media.keyframes else []
     retakes = () if options.retake is None else parse_retakes(options.retake)
     return ClipInputs(
         options=options,
@@ -75,6 +81,7 @@ def read_inputs(options: ClipOptions, media: MediaInMemory | None = None) -> Cli
             video=read.get("video"),
             audio=read.get("audio"),
             continue_from=read.get("continue_from"),
+            voice=read.get("voice"),
             overlap_frames=edit_tasks.OVERLAP_FRAMES if options.overlap_frames is None else options.overlap_frames,
             retake=(retakes[0].start, retakes[0].end) if retakes else None,
             retake_tracks=_one_of("retake_tracks", options.retake_tracks or "both", get_args(edit_tasks.RetakeTracks)),
@@ -84,7 +91,21 @@ def read_inputs(options: ClipOptions, media: MediaInMemory | None = None) -> Cli
         files=(*files, *in_memory),
         retakes=retakes,
         timed_prompts=parse_timed_prompts(prompt),
+        keyframes=tuple(one for one, _ in keyframes),
+        keyframe_files=tuple(file for _, file in keyframes),
     )
+
+
+def _keyframes(options: ClipOptions, media: MediaInMemory) -> list[tuple[Keyframe, InputFile]]:
+    """The pictures with their times, in order, and what the clip's metadata holds of each."""
+    found = []
+    for seconds, file in map(parse_keyframe, options.keyframe or ()):
+        recorded = input_file("keyframe", file)
+        found.append((Keyframe(seconds, load_image(file)), recorded))
+    for seconds, given in media.keyframes.items():
+        picture = given_media.picture(given, "keyframe")
+        found.append((Keyframe(float(seconds), picture), InputFile("keyframe", None, _digest(picture))))
+    return sorted(found, key=lambda one: one[0].seconds)
 
 
 def _given(name: str, options: ClipOptions, media: MediaInMemory) -> Any:
@@ -95,7 +116,7 @@ def _given(name: str, options: ClipOptions, media: MediaInMemory) -> Any:
 def _read(name: str, given: Any, rate: Fraction) -> Any:
     if name in ("image", "last_image"):
         return load_image(given) if isinstance(given, Path) else given_media.picture(given, name)
-    return given_media.sound(given, name) if name == "audio" else given_media.clip(given, name, rate)
+    return given_media.sound(given, name) if name in ("audio", "voice") else given_media.clip(given, name, rate)
 
 
 def _digest(read: Image.Image | Clip | tuple[np.ndarray, int]) -> str:

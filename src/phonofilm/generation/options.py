@@ -20,10 +20,10 @@ NEEDS = {
     "retake_tracks": ("retake",),
     "overlap_frames": ("continue_from", "seconds"),
     "part_seconds": ("seconds",),
-    "image_fit": ("image", "last_image"),
+    "image_fit": ("image", "last_image", "keyframe"),
 }
 # Setting one option of a group unsets the others of the options below it.
-EXCLUSIVE = (("seconds", "num_frames"), ("video", "audio", "continue_from"))
+EXCLUSIVE = (("seconds", "num_frames"), ("video", "audio", "continue_from", "voice"))
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,19 @@ class ClipOptions:
 
     A prompt may have times, "0-8: A ball bounces; 8-16: A lamp blinks". Values of several parts are text: size "640x352",
     retake "1.5:2.5" (seconds) or "1.5:2.5; 4:4.5=A bell rings", modality_scale "3.5,1", fps "24000/1001", guidance_interval
-    "0:0.6" (of the steps), each lora "file", "file:0.8" or "file:video=1,audio=0.5"; no LoRA at all is "none".
+    "0:0.6" (of the steps), each keyframe "3.5=picture.png", each lora "file", "file:0.8" or "file:video=1,audio=0.5"; no LoRA
+    at all is "none".
     """
 
     prompt: str | None = None
     negative_prompt: str | None = None
     image: Path | None = None
     last_image: Path | None = None
+    keyframe: tuple[str, ...] | None = None
     image_fit: str | None = None
     video: Path | None = None
     audio: Path | None = None
+    voice: Path | None = None
     continue_from: Path | None = None
     overlap_frames: int | None = None
     retake: str | None = None
@@ -95,8 +98,8 @@ def check_options(options: ClipOptions, in_memory: Collection[str] = ()) -> tupl
     count = clip_count(options)
     if options.seed is not None and not 0 <= options.seed <= MAX_SEED - count:
         raise InputError(f"seed {options.seed} is outside 0 to {MAX_SEED}")
-    if sum(name in there for name in ("video", "audio", "continue_from")) > 1:
-        raise InputError("give one of video, audio and continue_from: the other track is what is made")
+    if sum(name in there for name in EXCLUSIVE[1]) > 1:
+        raise InputError("give one of video, audio, continue_from and voice: what they leave open is what is made")
     return prompt, count
 
 
@@ -127,7 +130,7 @@ def _converted(key: str, value: Any, kind: type, where: str) -> Any:
         return ("," if key == "modality_scale" else ":").join(str(part) for part in value)
     if key == "prompt" and isinstance(value, Mapping):
         return timed_prompts_from_json(value, where)
-    if key == "lora" and (
+    if key in ("lora", "keyframe") and (
         isinstance(value, str) or (isinstance(value, list) and all(isinstance(v, str) for v in value))
     ):
         return (value,) if isinstance(value, str) else tuple(value)
@@ -140,8 +143,21 @@ def _converted(key: str, value: Any, kind: type, where: str) -> Any:
     if kind in (int, str) and isinstance(value, kind) and not isinstance(value, bool):
         return value
     words = {int: "a whole number", float: "a number", str: "text", Path: "a path as text"}
-    expected = words.get(kind, "text such as file.safetensors:0.8, or a list of such")
+    example = "3.5=picture.png" if key == "keyframe" else "file.safetensors:0.8"
+    expected = words.get(kind, f"text such as {example}, or a list of such")
     raise InputError(f"{where}: {key} is {shown(repr(value))}; expected {expected}")
+
+
+def parse_keyframe(text: str) -> tuple[float, Path]:
+    """ "3.5=picture.png" -> (3.5, Path("picture.png")), seconds and file."""
+    seconds, equals, file = text.partition("=")
+    try:
+        time = float(seconds)
+    except ValueError:
+        time = -1.0
+    if time < 0 or not equals or not file:
+        raise InputError(f"keyframe {shown(repr(text))} is not SECONDS=FILE; use for example 3.5=picture.png")
+    return time, Path(file)
 
 
 def parse_interval(text: str) -> tuple[float, float]:

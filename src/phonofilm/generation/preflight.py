@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phonofilm.errors import InputError
-from phonofilm.generation.options import ClipOptions, check_options, clip_count
+from phonofilm.generation.options import ClipOptions, check_options, clip_count, parse_keyframe
 from phonofilm.generation.outputs import Output, choose_outputs
 from phonofilm.generation.provenance import INPUTS
 from phonofilm.models.known import hub_id_of
@@ -40,7 +40,9 @@ def check_request(
     overwrite: bool = False,
 ) -> Request:
     """Raises InputError for an empty prompt, a missing file, an output that exists or an unknown model."""
-    for name, path in [(name, getattr(options, name)) for name in INPUTS] + [("like", like), ("prompts", prompts)]:
+    files = [(name, getattr(options, name)) for name in INPUTS] + [("like", like), ("prompts", prompts)]
+    files += [("keyframe", parse_keyframe(one)[1]) for one in options.keyframe or ()]
+    for name, path in files:
         # A clip may be a folder of frames, so only that something is there is checked here.
         if path is not None and (fault := file_fault(path)) not in (None, FOLDER_FAULT):
             reason = "" if fault == NO_FILE_FAULT else f": {fault}"

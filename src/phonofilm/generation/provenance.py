@@ -18,7 +18,7 @@ from phonofilm.untrusted import FOLDER_FAULT, file_fault, shown
 logger = logging.getLogger(__name__)
 
 # Options whose value is a file that goes into the clip.
-INPUTS = ("image", "last_image", "video", "audio", "continue_from")
+INPUTS = ("image", "last_image", "video", "audio", "continue_from", "voice")
 # The other options that a clip's metadata holds, as they were used, not only as they were given.
 SETTINGS = (
     *("prompt", "negative_prompt", "seed", "size", "num_frames", "fps", "steps", "guidance_scale"),
@@ -26,6 +26,9 @@ SETTINGS = (
     *("guidance_interval", "solver", "cache"),
     *("seconds", "part_seconds", "overlap_frames", "retake", "retake_tracks"),
 )
+# Lists of files in a clip's metadata beside `inputs`: the option of each, and what is kept with the file.
+NAMED = {"loras": "lora", "keyframes": "keyframe"}
+DETAILS = {"loras": "strength", "keyframes": "seconds"}
 ABOUT = ("model", "fingerprint", "dtype")
 # What stands after the colon of --lora, as `format_strength` writes it.
 STRENGTH = re.compile(r"[\w.=,+-]{0,200}")
@@ -82,6 +85,7 @@ def read_provenance(metadata: Mapping[str, Any], clip: Path, again: ClipOptions)
     """
     files = recorded_files(metadata, "inputs", clip)
     loras = recorded_files(metadata, "loras", clip)
+    keyframes = recorded_files(metadata, "keyframes", clip)
     about: dict[str, str] = {key: value for key in ABOUT if isinstance(value := metadata.get(key), str) and value}
     if len(about) < len(ABOUT):
         raise _not_ours(clip)
@@ -98,34 +102,37 @@ def read_provenance(metadata: Mapping[str, Any], clip: Path, again: ClipOptions)
             logger.warning("%s is not the %s %s was made with; the clip will differ", given, file.path, clip)
     if loras and again.lora is None:
         options["lora"] = [f"{_found(file, clip)}:{strength}" for file, strength in loras]
+    if keyframes and again.keyframe is None:
+        options["keyframe"] = [f"{seconds}={_found(file, clip)}" for file, seconds in keyframes]
     if "video" in options:
         options = {key: value for key, value in options.items() if key not in FOLLOWS_VIDEO}
     return Provenance(clip, options_from_json(options, shown(clip)), **about)
 
 
 def recorded_files(metadata: Mapping[str, Any], key: str, clip: Path) -> list[tuple[InputFile, str]]:
-    """The files under `inputs` or `loras` of a clip's metadata, each with its strength (empty for inputs).
+    """The files under `inputs`, `loras` or `keyframes` of a clip's metadata, each with its strength or seconds (empty for
+    inputs).
 
     Metadata comes from whoever made the file: only options that read a file are taken, and only paths that stay in the
     folder they start from. Raises MediaError for anything else.
     """
-    entries = metadata.get(key, [] if key == "loras" else None)
+    entries = metadata.get(key, None if key == "inputs" else [])
     if not isinstance(entries, list):
         raise _not_ours(clip)
     found = []
     for entry in entries:
         if not isinstance(entry, dict):
             raise _not_ours(clip)
-        option, strength = ("lora", entry.get("strength")) if key == "loras" else (entry.get("option"), "")
+        option, strength = (entry.get("option"), "") if key == "inputs" else (NAMED[key], entry.get(DETAILS[key]))
         path, digest = entry.get("path"), entry.get("sha256")
-        if option not in (*INPUTS, "lora") or not isinstance(digest, str):
-            raise _not_ours(clip)
-        if path is None and option in INPUTS:  # it was given in memory
-            found.append((InputFile(option, None, digest), ""))
-            continue
-        if not isinstance(path, str):
+        if option not in (*INPUTS, *NAMED.values()) or not isinstance(digest, str):
             raise _not_ours(clip)
         if not isinstance(strength, str) or STRENGTH.fullmatch(strength) is None:
+            raise _not_ours(clip)
+        if path is None and option != "lora":  # it was given in memory
+            found.append((InputFile(option, None, digest), strength))
+            continue
+        if not isinstance(path, str):
             raise _not_ours(clip)
         if not is_inside(path):
             raise MediaError(

@@ -81,9 +81,11 @@ class Session(ClipMaker):
         on_progress: OnProgress = silent,
         image: Picture | None = None,
         last_image: Picture | None = None,
+        keyframes: Mapping[float, Picture] | None = None,
         image_fit: str | None = None,
         video: GivenClip | None = None,
         audio: GivenSound | None = None,
+        voice: GivenSound | None = None,
         continue_from: GivenClip | None = None,
         overlap_frames: int | None = None,
         retake: tuple[float, float] | str | Sequence[tuple[float, float] | str] | None = None,
@@ -118,9 +120,11 @@ class Session(ClipMaker):
             prompt,
             image=image,
             last_image=last_image,
+            keyframes=keyframes,
             image_fit=image_fit,
             video=video,
             audio=audio,
+            voice=voice,
             continue_from=continue_from,
             overlap_frames=overlap_frames,
             retake=retake,
@@ -158,9 +162,11 @@ class Session(ClipMaker):
         *,
         image: Picture | None = None,
         last_image: Picture | None = None,
+        keyframes: Mapping[float, Picture] | None = None,
         image_fit: str | None = None,
         video: GivenClip | None = None,
         audio: GivenSound | None = None,
+        voice: GivenSound | None = None,
         continue_from: GivenClip | None = None,
         overlap_frames: int | None = None,
         retake: tuple[float, float] | str | Sequence[tuple[float, float] | str] | None = None,
@@ -190,12 +196,15 @@ class Session(ClipMaker):
             "last_image": last_image,
             "video": video,
             "audio": audio,
+            "voice": voice,
             "continue_from": continue_from,
         }
-        files = {name: str(one) for name, one in media.items() if isinstance(one, str | Path) and not _is_url(one)}
+        files = {name: str(one) for name, one in media.items() if _is_file(one)}
+        shown = keyframes or {}
         words: dict[str, Any] = {
             **files,
             "prompt": prompt,
+            "keyframe": [f"{time}={one}" for time, one in shown.items() if _is_file(one)] or None,
             "image_fit": image_fit,
             "overlap_frames": overlap_frames,
             "retake": _listed(retake),
@@ -220,6 +229,7 @@ class Session(ClipMaker):
             "seed": seed,
         }
         in_memory: dict[str, Any] = {name: one for name, one in media.items() if name not in files}
+        in_memory["keyframes"] = {time: one for time, one in shown.items() if not _is_file(one)}
         plan = self.plan_options(options_from_json(words, "generate"), MediaInMemory(**in_memory))
         return replace(plan, line=self.line(plan))
 
@@ -229,5 +239,5 @@ def _listed(value: Any) -> Any:
     return [_listed(one) for one in value] if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 
-def _is_url(given: str | Path) -> bool:
-    return isinstance(given, str) and given.startswith(URL_PREFIXES)
+def _is_file(given: object) -> bool:
+    return isinstance(given, Path) or (isinstance(given, str) and not given.startswith(URL_PREFIXES))

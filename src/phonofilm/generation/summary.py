@@ -79,7 +79,14 @@ def _task(plan: ClipPlan) -> str:
     if tracks.continue_from is not None:
         made = plan.film_frames or plan.sampling.task.geometry.num_frames
         return f"{made - tracks.overlap_frames} frames onto a given clip"
+    if tracks.voice is not None:
+        lead = float(plan.sampling.task.lead / plan.sampling.task.geometry.frame_rate)
+        return (
+            f"after a voice of {tracks.voice[0].shape[1] / tracks.voice[1]:.2f} s ({lead:.2f} s are made and cut off)"
+        )
     frames = [name for name, image in (("first", inputs.image), ("last", inputs.last_image)) if image is not None]
+    if inputs.keyframes:
+        frames.append(f"{len(inputs.keyframes)} key")
     return f"{' and '.join(frames)} frame given" if frames else "text only (no first frame)"
 
 

@@ -30,23 +30,25 @@ def with_keyframes(task: EditTask, keyframes: Sequence[Keyframe], fit: Fit) -> E
     """The task with these pictures held in its picture. Raises InputError for one outside the clip or in a given picture."""
     if not keyframes:
         return task
-    if task.video is not None and task.video.whole:
-        raise InputError("a keyframe was given for a picture that is given whole; leave one of them out")
     geometry = task.geometry
     places = [keyframe_latent(one, task) for one in keyframes]
     if len(set(places)) < len(places):
         seconds = float(geometry.temporal_factor / geometry.frame_rate)
-        raise InputError(f"two keyframes are closer than {seconds:.2f} s, for which the model has one place; leave one out")
+        raise InputError(
+            f"two keyframes are closer than {seconds:.2f} s, for which the model has one place; leave one out"
+        )
     stills = {
         place: np.asarray(fit_image(one.picture, geometry.height, geometry.width, fit))
         for place, one in zip(places, keyframes, strict=True)
     }
     given = np.zeros((0, geometry.height, geometry.width, 3), np.uint8) if task.video is None else task.video.data
     where = np.zeros(geometry.latent_frames, dtype=bool) if task.video is None else task.video.where
+    if len(given) == geometry.num_frames:
+        raise InputError("a keyframe goes into a picture that is made; leave video out")
     if any(where[place] for place in places):
         raise InputError("a keyframe lies in a stretch of the picture that is given; choose another time")
     rest = [stills[min(stills, key=lambda at: abs(at - latent))] for latent in _latents(geometry)[len(given) :]]
-    data = np.concatenate([given, np.stack(rest)]) if rest else given
+    data = np.concatenate([given, np.stack(rest)])
     where = where | np.isin(np.arange(geometry.latent_frames), places)
     return replace(task, video=KnownTrack(data, where))
 

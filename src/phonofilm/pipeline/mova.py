@@ -187,8 +187,8 @@ class MovaPipeline(PretrainedMethods, LoraMethods, DiffusionPipeline):
             None if audio is None else given_media.sound(audio),
             None if continue_from is None else given_media.clip(continue_from, "continue_from", rate),
             overlap_frames,
-            retake,
-            retake_tracks,
+            retake=retake,
+            retake_tracks=retake_tracks,
         )
         sampling = SamplingOptions(
             num_inference_steps,

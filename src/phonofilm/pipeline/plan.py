@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from torch import Tensor
 
 from phonofilm.errors import InputError
@@ -18,6 +19,7 @@ from phonofilm.pipeline.denoising import ExpertName, expert_for
 from phonofilm.pipeline.edit_tasks import EditTask
 from phonofilm.pipeline.given_media import Picture
 from phonofilm.pipeline.guidance import EVERY_STEP, Evaluation, Guidance, guidance_per_step
+from phonofilm.pipeline.keyframes import Keyframe, with_keyframes
 from phonofilm.pipeline.request import (
     ClipSizes,
     Defaults,
@@ -96,6 +98,7 @@ class CallRequest:
     sizes: ClipSizes = field(default_factory=ClipSizes)
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
     clips_per_prompt: int = 1
+    keyframes: tuple[Keyframe, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,11 @@ def make_plan(request: CallRequest, model: ModelFacts) -> SamplingPlan:
         sampling.guidance_interval,
     )
     task = choose_edit_task(request.tracks, request.sizes, model.geometry)
+    keyframes = request.keyframes
+    if task.lead and isinstance(request.image, Image.Image):
+        keyframes = (Keyframe(0.0, request.image), *keyframes)  # the window begins with it, and so does the clip
+    if keyframes:
+        task = with_keyframes(task, keyframes, request.image_fit)
     if request.last_image is not None and task.geometry.num_frames < 2:
         raise InputError("a last frame was given for a clip of one frame; use num_frames 5 or more")
     steps = clean_where_known(

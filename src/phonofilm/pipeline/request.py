@@ -44,12 +44,14 @@ class Defaults:
 
 @dataclass(frozen=True)
 class Tracks:
-    """The tracks a call is given, read: `audio` is float32 [channels, samples] with its rate. See the pipeline's call."""
+    """The tracks a call is given, read: `audio` and `voice` are float32 [channels, samples] with their rates. See the
+    pipeline's call."""
 
     video: Clip | None = None
     audio: tuple[np.ndarray, int] | None = None
     continue_from: Clip | None = None
     overlap_frames: int = edit_tasks.OVERLAP_FRAMES
+    voice: tuple[np.ndarray, int] | None = None
     retake: tuple[float, float] | None = None
     retake_tracks: edit_tasks.RetakeTracks = "both"
 
@@ -88,9 +90,9 @@ def default_geometry(
 
 def choose_edit_task(tracks: Tracks, sizes: ClipSizes, default: ClipGeometry) -> EditTask:
     """Which window to make and what of it is known. `default` holds the checkpoint's factors and default sizes."""
-    named = [name for name in ("video", "audio", "continue_from") if getattr(tracks, name) is not None]
+    named = [name for name in ("video", "audio", "continue_from", "voice") if getattr(tracks, name) is not None]
     if len(named) > 1:
-        raise InputError(f"{' and '.join(named)} were both given; give one: the other track is what is made")
+        raise InputError(f"{' and '.join(named)} were both given; give one: what it leaves open is what is made")
     if tracks.retake is not None and tracks.video is None:
         raise InputError("retake needs the clip to mend: give it as video=")
     geometry = _geometry(sizes, tracks.clip, default)
@@ -110,7 +112,31 @@ def choose_edit_task(tracks: Tracks, sizes: ClipSizes, default: ClipGeometry) ->
             factor = geometry.temporal_factor
             geometry = replace(geometry, num_frames=int(1 + factor * -(-(frames - 1) // factor)))
         return edit_tasks.picture_for_sound(wave, rate, geometry)
+    if tracks.voice is not None:
+        return edit_tasks.voice_before(*tracks.voice, _after_voice(tracks.voice, sizes, geometry, default.seconds))
     return EditTask(geometry, None, None, None, _as_made)
+
+
+def _after_voice(
+    voice: tuple[np.ndarray, int], sizes: ClipSizes, geometry: ClipGeometry, own_seconds: Fraction
+) -> ClipGeometry:
+    """The clip after a voice's sample: as long as asked, else what the sample leaves of the model's own length.
+
+    Raises InputError for a sample longer than half of that.
+    """
+    wave, rate = voice
+    seconds = Fraction(wave.shape[1], rate)
+    if seconds > own_seconds / 2:
+        raise InputError(
+            f"the voice's sample lasts {float(seconds):.2f} s; at most half of the model's {float(own_seconds):.2f} s can "
+            "stand before a clip: cut the sample to a few clear words"
+        )
+    if sizes.num_frames is not None:
+        return geometry
+    factor = geometry.temporal_factor
+    return replace(
+        geometry, num_frames=geometry.num_frames - factor * math.ceil(seconds * geometry.frame_rate / factor)
+    )
 
 
 def first_frames(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
@@ -16,6 +17,7 @@ from phonofilm.generation.inputs import ClipInputs
 from phonofilm.geometry import ClipGeometry, frames_for_seconds, parse_frame_rate
 from phonofilm.media.clip import Clip, fit_length
 from phonofilm.pipeline import edit_tasks
+from phonofilm.pipeline.keyframes import Keyframe, with_keyframes
 from phonofilm.pipeline.request import Tracks, first_frames
 
 
@@ -51,11 +53,13 @@ def plan_film(inputs: ClipInputs, checkpoint: Checkpoint) -> ClipPlan:
     prompts = prompts or (TimedPrompt(0.0, seconds, inputs.prompt),)
     frames = frames_for_seconds(seconds, rate, sizes.factor)
     divided = divide(prompts, frames, rate, sizes, continues=inputs.tracks.continue_from is not None)
-    plans = [plan_clip(_first_inputs(inputs, divided[0], last=len(divided) == 1), checkpoint)]
+    keyframes = _dealt(inputs.keyframes, divided, rate)
+    first = replace(_first_inputs(inputs, divided[0], last=len(divided) == 1), keyframes=keyframes[0])
+    plans = [plan_clip(first, checkpoint)]
     geometry = plans[0].sampling.task.geometry
-    plans += [
-        plan_clip(_later_inputs(inputs, part, geometry, last=part is divided[-1]), checkpoint) for part in divided[1:]
-    ]
+    for part, shown in zip(divided[1:], keyframes[1:], strict=True):
+        later = replace(_later_inputs(inputs, part, geometry, last=part is divided[-1]), keyframes=shown)
+        plans.append(plan_clip(later, checkpoint))
     planned: list[PlannedPart] = []
     end = 0
     for part, plan in zip(divided, plans, strict=True):
@@ -67,6 +71,22 @@ def plan_film(inputs: ClipInputs, checkpoint: Checkpoint) -> ClipPlan:
     largest = max(plans, key=lambda plan: plan.sampling.task.geometry.num_frames)
     film = replace(plans[0], inputs=inputs, sampling=largest.sampling, seed=inputs.seed)
     return replace(film, parts=tuple(planned), film_frames=frames)
+
+
+def _dealt(keyframes: Sequence[Keyframe], parts: Sequence[FilmPart], rate: Fraction) -> list[tuple[Keyframe, ...]]:
+    """Each part's keyframes, with the seconds of its window. Raises InputError for one outside the film."""
+    dealt, end, left = [], 0, list(keyframes)
+    for part in parts:
+        begin = max(0, end - part.overlap)
+        end = begin + part.num_frames
+        mine = [one for one in left if round(one.seconds * rate) < end]
+        dealt.append(tuple(replace(one, seconds=one.seconds - float(begin / rate)) for one in mine))
+        left = [one for one in left if one not in mine]
+    if left:
+        raise InputError(
+            f"keyframe at {left[0].seconds:g} s is outside the film, which is {float(end / rate):.3f} s long"
+        )
+    return dealt
 
 
 def _rate(inputs: ClipInputs, checkpoint: Checkpoint) -> Fraction:
@@ -120,6 +140,7 @@ def _going_on(plan: ClipPlan, film: Clip | None) -> ClipPlan:
     assert film is not None
     geometry, overlap = plan.sampling.task.geometry, plan.inputs.tracks.overlap_frames
     task = edit_tasks.continuation(_ending(film, overlap), geometry, overlap)
+    task = with_keyframes(task, plan.inputs.keyframes, plan.inputs.image_fit)
     frames = first_frames(None, task, plan.inputs.image_fit, prompts=1)
     return replace(plan, sampling=replace(plan.sampling, task=task, first_frames=frames))
 
