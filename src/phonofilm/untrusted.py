@@ -23,8 +23,9 @@ MAX_JSON_DEPTH = 64
 MAX_INTEGER_DIGITS = 40
 FOLDER_FAULT = "that is a folder"
 _NUMBER = re.compile(r"\s*[+-]?(?:\d{1,20}(?:\.\d{0,20})?|\.\d{1,20})(?:[eE][+-]?\d{1,2}|/\d{1,20})?\s*")
-# C0 and C1 controls but for line breaks and tabs, and what turns the direction of writing: they can rewrite a terminal.
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+# C0 and C1 controls but for line breaks and tabs, what turns the direction of writing, and half characters: they can rewrite
+# a terminal, or cannot be written to one.
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -91,16 +92,23 @@ def parse_fraction(text: str) -> Fraction:
 
 
 def shown(text: object) -> str:
-    """Text for a terminal or a message: control characters and bytes that are no UTF-8 as escapes, at most 300 characters."""
+    """Text for one line of a terminal or a message: line breaks, control characters and bytes that are no UTF-8 as escapes,
+    at most 300 characters.
+    """
     whole = str(text)
     if len(whole) > 300:
         whole = f"{whole[:200]}... ({len(whole):,} characters)"
-    return printable(whole)
+    return printable(whole).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def printable(text: str) -> str:
     """The text with its control characters and lone surrogates written as escapes, so that it can change no terminal."""
-    return _SURROGATES.sub(_escaped, _CONTROLS.sub(_escaped, text))
+    return CONTROLS.sub(_escaped, text)
+
+
+def has_controls(text: str) -> bool:
+    """Whether a name holds line breaks, tabs or other control characters, which no list of names can hold."""
+    return "\n" in text or "\t" in text or CONTROLS.search(text) is not None
 
 
 def is_utf8(path: Path) -> bool:

@@ -42,6 +42,29 @@ def test_lines_are_few_and_have_no_control_characters(capsys: pytest.CaptureFixt
     assert "warning: the sound peaks at 1.5" in lines
 
 
+NASTY = "a\x1b]0;x\x07\x1b[31mb\x9b1m\u202ec[/red]"
+
+
+def play_nasty(display: Display) -> None:
+    """What names and prompts from files can hold, wherever they may stand."""
+    with display as show:
+        show(Message(NASTY))
+        show(SamplingStarted(("high",)))
+        show(StepDone(1, 1, "high"))
+        show(StageStarted(f"write {NASTY}"))
+        logging.getLogger("phonofilm.media").warning("odd: %s", NASTY)
+
+
+def test_control_characters_of_names_reach_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    play_nasty(Lines())
+    lines = capsys.readouterr().err
+    screen = io.StringIO()
+    play_nasty(Bars(Console(file=screen, force_terminal=True, width=140)))
+    for text in (lines, screen.getvalue()):
+        assert not any(code in text for code in ("\x1b]0", "\x1b[31m", "\x9b", "\x07", "\u202e"))
+        assert text.count("a\\x1b]0;x\\x07\\x1b[31mb\\x9b1m\\u202ec[/red]") >= 3
+
+
 def test_bars_show_every_part_on_a_terminal() -> None:
     screen = io.StringIO()
     play(Bars(Console(file=screen, force_terminal=True, width=140)))

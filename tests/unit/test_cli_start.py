@@ -16,8 +16,9 @@ from typer.testing import CliRunner
 
 from phonofilm.cli.interrupts import interrupt_arrived, interruptible
 from phonofilm.cli.main import Commands, app
-from phonofilm.cli.terminal import json_text, printable
+from phonofilm.cli.terminal import json_text
 from phonofilm.cli.unexpected import report_unexpected
+from phonofilm.untrusted import printable
 
 
 class Swallows:

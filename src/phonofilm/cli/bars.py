@@ -10,6 +10,7 @@ from phonofilm.cli.progress import LogLines, Pace
 from phonofilm.cli.wording import in_flags
 from phonofilm.generation.report import Event, Loading, Message, OnProgress, SamplingStarted, StageStarted, StepDone
 from phonofilm.units import format_size
+from phonofilm.untrusted import printable
 
 
 class Bars:
@@ -44,7 +45,7 @@ class Bars:
         self._handler.detach()
 
     def say(self, text: str) -> None:
-        self._progress.console.print(escape(text), highlight=False, soft_wrap=True)
+        self._progress.console.print(escape(printable(text)), highlight=False, soft_wrap=True)
 
     def show(self, event: Event) -> None:
         match event:
@@ -83,7 +84,7 @@ class Bars:
 
     def _begin(self, name: str, total: int | None, about: str) -> None:
         self._finish()
-        self._current = self._progress.add_task(name, total=total, about=about)
+        self._current = self._progress.add_task(escape(printable(name)), total=total, about=about)
         self._parts.append(self._current)
 
     def _finish(self) -> None:

@@ -44,7 +44,7 @@ def caption(
     from rich.console import Console
     from rich.progress import track
 
-    from phonofilm.cli.terminal import printable
+    from phonofilm.untrusted import printable
     from phonofilm.data.captioning import caption_all, without_caption
     from phonofilm.data.describe import Captioner, parse_hearing
     from phonofilm.data.endpoint import Endpoint

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from phonofilm.untrusted import printable
+
 make = partial(typer.Option, rich_help_panel="What to make")
 tracks = partial(typer.Option, rich_help_panel="Given tracks")
 sampling = partial(typer.Option, rich_help_panel="Sampling")
@@ -192,7 +194,7 @@ def generate(
         contact_sheet=contact_sheet,
     )
     checked = check_request(options, model, like=like, prompts=prompts, overwrite=overwrite)
-    typer.echo(checked.line, err=True)  # the next two seconds import PyTorch
+    typer.echo(printable(checked.line), err=True)  # the next two seconds import PyTorch
 
     from phonofilm.cli.progress import open_display
     from phonofilm.generation.placement.hardware import HardwareOptions

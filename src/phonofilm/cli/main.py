@@ -24,7 +24,7 @@ from phonofilm.cli import (
     train,
 )
 from phonofilm.cli.interrupts import interrupt_arrived
-from phonofilm.cli.terminal import printable
+from phonofilm.untrusted import printable
 from phonofilm.cli.unexpected import is_unexpected, report_unexpected
 from phonofilm.errors import InputError, PhonofilmError
 

@@ -13,6 +13,7 @@ import typer
 from phonofilm.cli.wording import in_flags
 from phonofilm.generation.report import Event, Loading, Message, OnProgress, SamplingStarted, StageStarted, StepDone
 from phonofilm.units import format_duration, format_size
+from phonofilm.untrusted import printable
 
 
 class Display(Protocol):
@@ -63,7 +64,7 @@ class Lines:
         self._handler.detach()
 
     def say(self, text: str) -> None:
-        typer.echo(text, err=True)
+        typer.echo(printable(text), err=True)
 
     def show(self, event: Event) -> None:
         match event:

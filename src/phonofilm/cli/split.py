@@ -32,7 +32,7 @@ def split(
     from rich.console import Console
     from rich.progress import track
 
-    from phonofilm.cli.terminal import printable
+    from phonofilm.untrusted import printable
     from phonofilm.data import split as scenes
     from phonofilm.data.manifest import NEW_MANIFEST
     from phonofilm.data.sets import read_items

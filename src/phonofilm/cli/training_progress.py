@@ -14,6 +14,7 @@ from phonofilm.cli.progress import LogLines
 from phonofilm.training.loop.run_log import NOTICE
 from phonofilm.training.loop.training_state import TrainingProgress
 from phonofilm.units import format_duration
+from phonofilm.untrusted import printable
 
 
 class TrainingReport(AbstractContextManager["TrainingReport"], Protocol):
@@ -66,7 +67,7 @@ class TrainingLines:
             self._say(f"step {now.step}{of}  {pace(now)}")
 
     def _say(self, text: str) -> None:
-        typer.echo(text, err=True)
+        typer.echo(printable(text), err=True)
 
 
 class TrainingBar:
@@ -102,4 +103,4 @@ class TrainingBar:
     def _say(self, text: str) -> None:
         from rich.markup import escape
 
-        self._bars.console.print(escape(text), highlight=False, soft_wrap=True)
+        self._bars.console.print(escape(printable(text)), highlight=False, soft_wrap=True)

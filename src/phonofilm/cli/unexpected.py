@@ -7,7 +7,7 @@ import traceback
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-from phonofilm.cli.terminal import printable
+from phonofilm.untrusted import printable
 
 ISSUES = "https://github.com/phonofilm/phonofilm/issues"
 # The machine's own refusals, which no report would mend.
