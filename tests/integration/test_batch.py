@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from tests.conftest import GOLDENS
 from tests.integration.cli import TINY_CLIP, generate
+from tests.media_makers import flash_and_beep
 
 from phonofilm import read_clip
-from phonofilm.media import read_metadata
+from phonofilm.media import read_metadata, save_clip
 
 IMAGE = GOLDENS / "basic" / "first_frame.png"
 
@@ -125,3 +126,19 @@ def test_a_file_that_cannot_be_understood_is_refused_whole(
     done = generate("--prompts", path, "-o", "out", *TINY_CLIP, *options)
     assert (done.exit_code, complaint in done.stderr) == (2, True), done.stderr
     assert not Path("out").exists()
+
+
+def test_given_clips_are_read_once_to_check_their_line_and_once_in_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    from phonofilm.pipeline import given_media
+
+    save_clip(flash_and_beep(num_frames=5, at=(2,), side=32), "v.mp4")
+    Path("p.jsonl").write_text("\n".join(json.dumps({"prompt": prompt, "video": "v.mp4"}) for prompt in ("a", "b")))
+    reads: list[str] = []
+    original = given_media.read_clip
+    monkeypatch.setattr(given_media, "read_clip", lambda path: reads.append(path) or original(path))
+    order = ("--prompts", "p.jsonl", "-o", "out", "--steps", "1", "--seed", "1")
+    assert generate(*order).exit_code == 0
+    assert len(reads) == 4
+    again = generate(*order)
+    assert again.stderr.count("is there already") == 2, again.output
+    assert len(reads) == 6

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -81,6 +80,15 @@ def _json_line(line: str, where: str) -> ClipOptions:
 
 
 @dataclass(frozen=True)
+class PlannedLine:
+    """A line with its plan less pictures and tracks, a hundred of which do not fit in memory; or why it has none."""
+
+    line: Line
+    plan: ClipPlan | None
+    fault: PhonofilmError | None = None
+
+
+@dataclass(frozen=True)
 class BatchResult:
     """Files that were written, and a sentence for each line that failed."""
 
@@ -88,11 +96,26 @@ class BatchResult:
     failures: list[str]
 
 
-def make_lines(lines: list[Line], maker: ClipMaker, overwrite: bool, on_progress: OnProgress) -> BatchResult:
-    """Make the clips that are not there yet.
+def plan_lines(lines: Sequence[Line], maker: ClipMaker) -> list[PlannedLine]:
+    """Every line checked: its files are read and what will be written is rehearsed. Loads no weights."""
+    planned: list[PlannedLine] = []
+    claimed: dict[Path, str] = {}
+    for line in lines:
+        try:
+            outputs = choose_outputs_of(line.options, overwrite=True)
+            plan = maker.plan_options(line.options)
+            _claim(outputs, line, claimed)
+            rehearse_output(plan, outputs[0])
+            planned.append(PlannedLine(line, without_media(plan)))
+        except PhonofilmError as error:
+            planned.append(PlannedLine(line, None, error))
+    return planned
 
-    Every line is checked before the first clip is made; one that is wrong does not keep the others from being made.
-    """
+
+def make_lines(
+    planned: Sequence[PlannedLine], maker: ClipMaker, overwrite: bool, on_progress: OnProgress
+) -> BatchResult:
+    """Make the clips that are not there yet; a line that is wrong does not keep the others from being made."""
     paths: list[Path] = []
     failures: list[str] = []
     waiting: list[Line] = []
@@ -101,20 +124,20 @@ def make_lines(lines: list[Line], maker: ClipMaker, overwrite: bool, on_progress
         failures.append(f"{line.where}: {error}")
         emit(on_progress, Message(f"error: {failures[-1]}"))
 
-    claimed: dict[Path, str] = {}
-    for line in lines:
+    for one in planned:
         try:
-            plan = maker.plan_options(line.options)
-            outputs = choose_outputs_of(line.options, overwrite=True)
-            _claim(outputs, line, claimed)
-            if is_done(plan, outputs, line, maker):
-                emit(on_progress, Message(f"{line.where}: {outputs[0].path} is there already"))
+            if one.fault is not None:
+                raise one.fault
+            assert one.plan is not None
+            outputs = choose_outputs_of(one.line.options, overwrite=True)
+            if is_done(one.plan, outputs, one.line, maker):
+                emit(on_progress, Message(f"{one.line.where}: {outputs[0].path} is there already"))
                 continue
-            rehearse_output(plan, choose_outputs_of(line.options, overwrite)[0])
+            choose_outputs_of(one.line.options, overwrite)
         except PhonofilmError as error:
-            failed(line, error)
+            failed(one.line, error)
         else:
-            waiting.append(line)
+            waiting.append(one.line)
     for position, line in enumerate(waiting, start=1):
         try:
             plan, outputs = maker.plan_options(line.options), choose_outputs_of(line.options, overwrite)
@@ -130,18 +153,6 @@ def make_lines(lines: list[Line], maker: ClipMaker, overwrite: bool, on_progress
         except PhonofilmError as error:
             failed(line, error)
     return BatchResult(paths, failures)
-
-
-def plans_of(lines: list[Line], maker: ClipMaker) -> list[ClipPlan]:
-    """The plans of the lines that are right; what is wrong with the others is reported when they come.
-
-    Without pictures and tracks, which are read again when their line's turn comes: a hundred clips do not fit in memory.
-    """
-    planned = []
-    for line in lines:
-        with suppress(PhonofilmError):
-            planned.append(without_media(maker.plan_options(line.options)))
-    return planned
 
 
 def _claim(outputs: Sequence[Output], line: Line, claimed: dict[Path, str]) -> None:

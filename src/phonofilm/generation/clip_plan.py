@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -52,8 +52,18 @@ class PlannedPart:
 
 
 @dataclass(frozen=True)
+class PlanFacts:
+    """What a plan says of its clip that follows from the given pictures and tracks: its settings and its frames in all."""
+
+    settings: Mapping[str, Any]
+    frames_in_all: int
+
+
+@dataclass(frozen=True)
 class ClipPlan:
     """All that makes a clip: its inputs, the pipeline's plan of it, its LoRAs, its seed; and all of it in one line.
+
+    `without_media` leaves the pictures and tracks out, and in `facts` what followed from them.
 
     A clip that takes several runs of the model has them in `parts`; `sampling` is then that of the largest of them, and
     `film_frames` what a film has in all.
@@ -67,6 +77,7 @@ class ClipPlan:
     line: str = ""
     parts: tuple[PlannedPart, ...] = ()
     film_frames: int | None = None
+    facts: PlanFacts | None = None
 
     def __str__(self) -> str:
         return self.line
@@ -74,6 +85,8 @@ class ClipPlan:
     @property
     def frames_in_all(self) -> int:
         """Frames of the clip that is written: more than the model makes when it goes on from another."""
+        if self.facts is not None:
+            return self.facts.frames_in_all
         tracks, task = self.inputs.tracks, self.sampling.task
         made = self.film_frames or task.geometry.num_frames - task.lead
         if tracks.video is not None:
@@ -102,6 +115,8 @@ class ClipPlan:
 
     def settings(self) -> dict[str, Any]:
         """The options of provenance.SETTINGS, as used, less the seed."""
+        if self.facts is not None:
+            return dict(self.facts.settings)
         geometry, sampling, tracks = self.sampling.task.geometry, self.sampling.sampling, self.inputs.tracks
         scales = sampling.modality_scale
         used: dict[str, Any] = {
@@ -159,12 +174,12 @@ class ClipPlan:
 
 def without_media(plan: ClipPlan) -> ClipPlan:
     """The plan's sizes and settings alone, without the pictures and tracks in memory."""
+    facts = PlanFacts(plan.settings(), plan.frames_in_all)
     inputs = replace(plan.inputs, tracks=Tracks(), image=None, last_image=None, keyframes=(), keyframe_files=())
     task = replace(plan.sampling.task, video=None, audio=None, first_frame=None, join=_as_made)
     parts = tuple(replace(part, plan=without_media(part.plan)) for part in plan.parts)
-    return replace(
-        plan, inputs=inputs, parts=parts, sampling=replace(plan.sampling, task=task, first_frames=(), last_frame=None)
-    )
+    sampling = replace(plan.sampling, task=task, first_frames=(), last_frame=None)
+    return replace(plan, inputs=inputs, parts=parts, sampling=sampling, facts=facts)
 
 
 def _as_made(made: Decoded) -> Decoded:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from phonofilm.errors import InputError, PhonofilmError
-from phonofilm.generation.batch import make_lines, plans_of, read_lines
+from phonofilm.generation.batch import make_lines, plan_lines, read_lines
 from phonofilm.generation.checkpoint import DEFAULT_MODEL, Checkpoint, open_checkpoint
 from phonofilm.generation.inputs import read_inputs
 from phonofilm.generation.latent_files import is_latents, read_latent_metadata
@@ -94,8 +94,9 @@ def _batch(
         raise InputError("remove_video_dit leaves nothing to begin a second clip with; leave it out with prompts=")
     lines = read_lines(options.prompts, common)
     with _session(options, provenance, on_progress, ranks) as session:
-        session.resolve(plans_of(lines, session), on_progress)
-        done = make_lines(lines, session, options.overwrite, on_progress)
+        planned = plan_lines(lines, session)
+        session.resolve([one.plan for one in planned if one.plan is not None], on_progress)
+        done = make_lines(planned, session, options.overwrite, on_progress)
     if done.failures:
         failures = "\n  ".join(done.failures)
         raise PhonofilmError(f"{len(done.failures)} of {len(lines)} lines failed; run it again to go on:\n  {failures}")
