@@ -142,4 +142,4 @@ def test_merge_writes_a_checkpoint_that_does_what_the_lora_does(tmp_path: Path) 
     ):
         with pytest.raises(InputError, match=message):
             run("merge", "--model", GOLDEN, *arguments)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["merged", "x.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["merged", "x.safetensors", "x.safetensors.sha256"]

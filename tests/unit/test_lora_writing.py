@@ -30,6 +30,7 @@ from phonofilm.lora.exporting import (
 from phonofilm.lora.keys import to_diffusers
 from phonofilm.lora.reading import read_lora
 from phonofilm.lora.writing import save_lora, write_checked
+from phonofilm.models.checksums import CHECKSUMS
 
 # Where a scale is multiplied into lora_B, all is exact for powers of two, as alpha / rank usually is.
 FOLDED = ("diffsynth", "videox-fun")
@@ -68,7 +69,7 @@ def test_our_own_layout_comes_back_as_it_was_and_says_what_it_is(lora: LoraFile,
     assert (header["format"], header["format_version"]) == ("phonofilm-lora", "1")
     assert header["trigger_word"] == "fóo"
     assert json.loads(header["rank"])["audio_dit"] == 2
-    assert [p.name for p in tmp_path.iterdir()] == ["mine.safetensors"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["mine.safetensors", "mine.safetensors.sha256"]
     assert file.stat().st_mode & 0o777 == 0o644
 
 
@@ -104,7 +105,7 @@ def test_the_original_does_the_same_with_its_one_alpha_and_rank(lora: LoraFile, 
 
 def test_comfyui_gets_one_file_per_part(lora: LoraFile, tmp_path: Path) -> None:
     folder = export_comfyui(lora, tmp_path / "there")
-    assert sorted(p.name for p in folder.iterdir()) == [
+    assert sorted(p.name for p in folder.glob("*.safetensors")) == [
         f"{n}.safetensors" for n in ("audio", "bridge", "high_noise", "low_noise")
     ]
     low = load_file(folder / "low_noise.safetensors")
@@ -145,7 +146,7 @@ def test_what_does_not_read_back_is_not_kept(lora: LoraFile, tmp_path: Path) -> 
     with pytest.raises(CheckpointError, match="does not read back as it was"):
         write_checked(lora, target, write_another, overwrite=True)
     assert read_lora(target).equals(lora)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["other.safetensors", "x.safetensors"]
+    assert sorted(p.name for p in tmp_path.glob("*.safetensors")) == ["other.safetensors", "x.safetensors"]
 
 
 def test_existing_files_are_replaced_only_when_allowed_and_folders_never(lora: LoraFile, tmp_path: Path) -> None:
@@ -185,7 +186,7 @@ def test_a_file_of_another_tool_comes_back_as_its_own_layout_key_by_key(
     theirs = EXPORTS[layout](lora, tmp_path / f"theirs{suffix}")
     ours = save_lora(read_lora(theirs, model), tmp_path / "ours.safetensors")
     again = EXPORTS[layout](read_lora(ours), tmp_path / f"again{suffix}")
-    files = [theirs] if suffix else sorted(file for file in theirs.rglob("*") if file.is_file())
+    files = [theirs] if suffix else sorted(f for f in theirs.rglob("*") if f.is_file() and f.name != CHECKSUMS)
     assert files
     for file in files:
         other = again if suffix else again / file.relative_to(theirs)

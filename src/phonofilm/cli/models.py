@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phonofilm.units import format_size
+from phonofilm.untrusted import printable
 
 if TYPE_CHECKING:
     from phonofilm.models.health import CheckpointFinding
@@ -66,17 +67,23 @@ def download(
 
 @app.command()
 def verify(
-    model: Annotated[str, typer.Argument(help="a checkpoint folder, a short name, or a hub id in the cache")],
+    model: Annotated[str, typer.Argument(help="a checkpoint folder, a short name, a hub id in the cache, or a LoRA")],
     deep: Annotated[bool, typer.Option("--deep", help="read every tensor and look for NaN and infinity")] = False,
     checksums: Annotated[
-        bool, typer.Option(help="compare every downloaded file with the hub's digest (reads all bytes)")
+        bool,
+        typer.Option(
+            help="compare every file with the digest from the hub, or from when we saved it (reads all bytes)"
+        ),
     ] = True,
 ) -> None:
-    """Check a checkpoint; exit code 1 when it cannot be used."""
+    """Check a checkpoint or a LoRA; exit code 1 when it cannot be used."""
+    from phonofilm.lora.health import is_lora, lora_health
     from phonofilm.models.hub import local_checkpoint
 
-    folder = local_checkpoint(model)
+    lora = is_lora(Path(model))
+    folder = Path(model) if lora else local_checkpoint(model)
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import BarColumn, FileSizeColumn, Progress, TextColumn, TransferSpeedColumn
 
     from phonofilm.models.health import health, is_loadable
@@ -84,12 +91,14 @@ def verify(
     columns = (TextColumn("{task.description}"), BarColumn(), FileSizeColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("headers", total=None)
-        findings = health(
-            folder,
-            checksums=checksums,
-            deep=deep,
-            progress=lambda subject, nbytes: bar.update(task, description=subject, advance=nbytes),
-        )
+
+        def show(subject: str, nbytes: int) -> None:
+            bar.update(task, description=escape(printable(subject)), advance=nbytes)
+
+        if lora:
+            findings = lora_health(folder, checksums=checksums, progress=show)
+        else:
+            findings = health(folder, checksums=checksums, deep=deep, progress=show)
     print_findings(folder, findings)
     if not is_loadable(findings):
         raise typer.Exit(1)

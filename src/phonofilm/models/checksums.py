@@ -10,7 +10,8 @@ from pathlib import Path
 from phonofilm.errors import CheckpointError
 from phonofilm.files import file_hash, read_chunks
 
-CHECKSUMS = "checksums.sha256"
+CHECKSUMS, SIDECAR = "checksums.sha256", ".sha256"
+MOST_BYTES = 4 * 2**20  # of a list of digests: a hundred bytes a file
 SHA256, GIT_SHA1 = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{40}")
 
 
@@ -25,7 +26,7 @@ def expected_digest(root: Path, file: Path) -> str | None:
         digest = file.resolve().name
     note = root / ".cache" / "huggingface" / "download" / f"{file.relative_to(root)}.metadata"
     if note.is_file():
-        lines = note.read_text(encoding="utf-8").splitlines()
+        lines = _lines(note)
         digest = lines[1].strip() if len(lines) > 1 else ""
     if not digest:
         digest = _saved_digests(root).get(file.relative_to(root).as_posix(), "")
@@ -43,8 +44,31 @@ def write_checksums(root: Path) -> None:
 def _saved_digests(root: Path) -> dict[str, str]:
     if not (root / CHECKSUMS).is_file():
         return {}
-    lines = (root / CHECKSUMS).read_text(encoding="utf-8", errors="replace").splitlines()
-    return {path: digest for digest, _, path in (line.partition("  ") for line in lines)}
+    return {path: digest for digest, _, path in (line.partition("  ") for line in _lines(root / CHECKSUMS))}
+
+
+def _lines(file: Path) -> list[str]:
+    """The lines of a short text; none of one that is longer than any list of digests."""
+    with file.open(encoding="utf-8", errors="replace") as stream:
+        text = stream.read(MOST_BYTES + 1)
+    return text.splitlines() if len(text) <= MOST_BYTES else []
+
+
+def sidecar(file: Path) -> Path:
+    """Where the digest of a single file stands: NAME.sha256 beside it, as `sha256sum --check` reads it."""
+    return file.with_name(file.name + SIDECAR)
+
+
+def digest_line(file: Path) -> str:
+    """What its sidecar holds."""
+    return f"{file_hash(file)}  {file.name}\n"
+
+
+def sidecar_digest(file: Path) -> str | None:
+    """The digest in a file's sidecar; None without one."""
+    lines = _lines(sidecar(file)) if sidecar(file).is_file() else []
+    found = [digest for digest, _, name in (line.partition("  ") for line in lines) if name == file.name]
+    return found[0] if found and SHA256.fullmatch(found[0]) else None
 
 
 def check_digest(file: Path, digest: str, progress: Callable[[int], None]) -> None:

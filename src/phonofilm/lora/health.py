@@ -1,0 +1,58 @@
+"""A report on a LoRA, file or folder: whether it can be read, and whether its files are what they were when we saved them."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from phonofilm.errors import CheckpointError, InputError
+from phonofilm.lora.adapter import check_numbers
+from phonofilm.lora.reading import read_lora
+from phonofilm.models.checkpoint_files import MODEL_INDEX
+from phonofilm.models.checksums import CHECKSUMS, check_digest, expected_digest, sidecar, sidecar_digest
+from phonofilm.models.health import CheckpointFinding, VerifyProgress
+
+
+def is_lora(path: Path) -> bool:
+    """Whether `models verify` should take this for a LoRA: a file, or a folder with our checksums that is no checkpoint."""
+    return path.is_file() or ((path / CHECKSUMS).is_file() and not (path / MODEL_INDEX).is_file())
+
+
+def lora_health(
+    path: Path, *, checksums: bool = False, progress: VerifyProgress | None = None
+) -> list[CheckpointFinding]:
+    """What is right and wrong with a LoRA; never raises for one that is broken. `progress` as in models/health.py."""
+    report: VerifyProgress = progress or (lambda subject, nbytes: None)
+    findings = [_readable(path)]
+    if not checksums:
+        return findings
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    files = [file for file in files if file.name != CHECKSUMS]
+    digests = {file: sidecar_digest(file) if path.is_file() else expected_digest(path, file) for file in files}
+    known = {file: digest for file, digest in digests.items() if digest is not None}
+    broken = 0
+    for file, digest in known.items():
+        try:
+            check_digest(file, digest, partial(report, file.name))
+        except CheckpointError as error:
+            findings.append(CheckpointFinding("error", file.name, str(error)))
+            broken += 1
+    if not known:
+        where = sidecar(path).name if path.is_file() else CHECKSUMS
+        findings.append(CheckpointFinding("ok", "checksums", f"none known: there is no {where}"))
+    elif not broken:
+        findings.append(
+            CheckpointFinding("ok", "checksums", f"{len(known)} of {len(files)} files are as they were saved")
+        )
+    return findings
+
+
+def _readable(path: Path) -> CheckpointFinding:
+    try:
+        lora = read_lora(path)
+        check_numbers(lora, str(path))
+    except InputError as error:  # it can only be read beside the model that it is for
+        return CheckpointFinding("warning", path.name, str(error))
+    except CheckpointError as error:
+        return CheckpointFinding("error", path.name, str(error))
+    return CheckpointFinding("ok", path.name, f"{sum(1 for _ in lora.items())} adapters, {lora.layout} layout")
