@@ -158,11 +158,12 @@ def _move(temporary: Path, target: Path) -> None:
     except BaseException:
         os.rename(old, target)
         raise
-    shutil.rmtree(old)
+    _remove(old)
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    """A file, a folder with all that is in it, or a link (and not what it leads to)."""
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)

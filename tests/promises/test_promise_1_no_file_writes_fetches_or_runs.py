@@ -153,6 +153,29 @@ def test_a_line_writes_nothing_outside_the_folder(key: str, name: str) -> None:
     assert sorted(p.name for p in Path().iterdir()) == ["p.jsonl"]
 
 
+def test_a_line_follows_no_link_out_of_the_folder() -> None:
+    Path("elsewhere").mkdir()
+    Path("p").mkdir()
+    Path("p/sub").symlink_to("../elsewhere")
+    Path("p/loop").symlink_to("loop")
+    for name in ("sub/x.mp4", "loop/x.mp4"):
+        Path("p.jsonl").write_text(json.dumps({"prompt": "a", "output": name}))
+        done = generate("--prompts", "p.jsonl", "--size", "32x32", "--num-frames", "5", "--steps", "1")
+        assert (done.exit_code, "outside the folder" in done.stderr) == (2, True), done.output
+    assert not list(Path("elsewhere").iterdir())
+
+
+def test_a_link_beside_a_clip_gives_it_nothing_but_the_file_it_was_made_with(settings: dict[str, Any]) -> None:
+    path, _ = victim()
+    Path("first.png").symlink_to(path)
+    Path("second.png").symlink_to("/dev/zero")
+    for name in ("first.png", "second.png"):
+        clip = hostile(settings, inputs=[{"option": "image", "path": name, "sha256": "0" * 64}])
+        done = generate("--like", clip, "-o", "b.mp4")
+        assert (done.exit_code, errors_of(done)) == (2, 1), done.output
+    assert not Path("b.mp4").exists()
+
+
 def test_our_own_clips_are_repeated_all_the_same(settings: dict[str, Any]) -> None:
     Path("in").mkdir()
     shutil.copy(IMAGE, "in/first.png")

@@ -116,3 +116,14 @@ def test_hashes(tmp_path: Path) -> None:
     assert file_hash(tmp_path) != one
     with pytest.raises(InputError, match="cannot be read"):
         file_hash(tmp_path / "a")
+
+
+def test_a_link_to_a_folder_is_replaced_and_the_folder_is_not(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "mine.txt").write_text("mine")
+    (tmp_path / "link").symlink_to("real")
+    with replacing(tmp_path / "link") as temporary:
+        temporary.mkdir()
+        (temporary / "new.txt").write_text("new")
+    assert not (tmp_path / "link").is_symlink()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["link", "mine.txt", "new.txt", "real"]

@@ -59,7 +59,7 @@ def read_lines(path: Path, common: ClipOptions) -> list[Line]:
         # A line's own output is relative to the folder; without one it is called after the line.
         output = f"{number:04d}{SUFFIXES[own.output_type or kind]}" if own.output is None else own.output
         for name, asked in (("output", own.output), ("contact_sheet", own.contact_sheet)):
-            if asked is not None and (asked.is_absolute() or ".." in asked.parts):
+            if asked is not None and not _stays_in(folder, asked):
                 raise InputError(f"{where}: {name} {shown(asked)} lies outside the folder {folder}; give a name in it")
         own = replace(own, output=folder / output)
         if own.contact_sheet is not None:
@@ -68,6 +68,16 @@ def read_lines(path: Path, common: ClipOptions) -> list[Line]:
     if not lines:
         raise InputError(f"{path} holds no prompts")
     return lines
+
+
+def _stays_in(folder: Path, asked: Path) -> bool:
+    """Whether a name from a file leads to something in the folder, links followed."""
+    if asked.is_absolute() or ".." in asked.parts or "\0" in str(asked):
+        return False
+    try:
+        return (folder / asked).parent.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # a loop of links, or a name that is too long
+        return False
 
 
 def _json_line(line: str, where: str) -> ClipOptions:

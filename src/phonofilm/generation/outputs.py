@@ -99,7 +99,9 @@ def _check_name(path: Path) -> None:
             f"the name {shown(path)} is not valid UTF-8, which players and terminals expect; choose another"
         )
     if has_controls(str(path)):
-        raise InputError(f"the name {shown(path)} holds control characters, which can change a terminal; choose another")
+        raise InputError(
+            f"the name {shown(path)} holds control characters, which can change a terminal; choose another"
+        )
     if longest := [part for part in path.parts if len(part.encode()) > MAX_NAME_BYTES]:
         raise InputError(f"the name {shown(longest[0])} is longer than {MAX_NAME_BYTES} bytes; choose a shorter one")
 

@@ -175,4 +175,4 @@ def _found(file: InputFile, clip: Path) -> Path:
                 f"{file.option}=, or this one to make a different clip"
             )
         return place
-    raise InputError(f"{clip} was made with {file.path}, which is not here; give it with {file.option}=")
+    raise InputError(f"{shown(clip)} was made with {shown(file.path)}, which is not here; give it with {file.option}=")
