@@ -46,7 +46,19 @@ def test_a_folder_of_other_files_is_not_replaced() -> None:
     refused(*TINY, "-o", "mine", "--output-type", "frames", "--overwrite", message="diary.txt")
 
 
-@pytest.mark.parametrize("name", ["a\x1b]0;x\x07.mp4", "a\nb.mp4", "a\u202e.mp4", "a\tb/c.mp4", "a\udcff.mp4", "x" * 5000 + ".mp4", "x" * 250 + ".mp4", "\udce9/a.mp4"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a\x1b]0;x\x07.mp4",
+        "a\nb.mp4",
+        "a\u202e.mp4",
+        "a\tb/c.mp4",
+        "a\udcff.mp4",
+        "x" * 5000 + ".mp4",
+        "x" * 250 + ".mp4",
+        "\udce9/a.mp4",
+    ],
+)
 def test_a_name_that_cannot_be_given(name: str) -> None:
     refused(*TINY, "-o", name, message="the name")
 

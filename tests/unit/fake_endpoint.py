@@ -20,13 +20,14 @@ from PIL import Image
 @dataclass
 class FakeEndpoint:
     """answers: what each pass says, or what is called with the request to say it. failures: (status, headers) given before
-    anything is answered, one per request."""
+    anything is answered, one per request. raw: bytes that are sent instead of any answer."""
 
     url: str = ""
     answers: dict[str, Any] = field(
         default_factory=lambda: {"visual": "A lamp.", "speech": 'A man says "hm".', "sound": "NONE", "merge": None}
     )
     failures: list[tuple[int, dict[str, str]]] = field(default_factory=list)
+    raw: bytes | None = None
     requests: list[dict[str, Any]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -86,14 +87,16 @@ def serving(fake: FakeEndpoint) -> Iterator[FakeEndpoint]:
                 self.reply(failure[0], {"error": {"message": "not now"}}, failure[1])
                 return
             text = fake.answer(request)
-            if request["pass"] == "transcript":
+            if fake.raw is not None:
+                self.reply(200, fake.raw)
+            elif request["pass"] == "transcript":
                 self.reply(200, {"text": text})
             else:
                 choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
                 self.reply(200, {"choices": [choice]})
 
         def reply(self, status: int, value: Any, headers: dict[str, str] | None = None) -> None:
-            data = json.dumps(value).encode()
+            data = value if isinstance(value, bytes) else json.dumps(value).encode()
             self.send_response(status)
             for name, text in {**(headers or {}), "Content-Length": str(len(data))}.items():
                 self.send_header(name, text)

@@ -211,3 +211,11 @@ def test_prompts_of_the_users_own(fake: FakeEndpoint, clips: Path, tmp_path: Pat
         mine.write_text(text)
         assert told in run(fake, clips, "--prompts", mine).output
     assert run(fake, clips, "--prompts", tmp_path / "none.yaml").exit_code == 2
+
+
+@pytest.mark.parametrize("said", [b"[" * 100_000, b'{"choices": ' + b"9" * 5000 + b"}", b"\xff\xfe", b"{", b"NaN"])
+def test_an_answer_that_is_no_json_is_one_line(fake: FakeEndpoint, said: bytes) -> None:
+    fake.raw = said
+    with pytest.raises(EndpointError, match="not JSON") as caught:
+        endpoint(fake).chat("hm")
+    assert "\n" not in str(caught.value)

@@ -44,7 +44,6 @@ def caption(
     from rich.console import Console
     from rich.progress import track
 
-    from phonofilm.untrusted import printable
     from phonofilm.data.captioning import caption_all, without_caption
     from phonofilm.data.describe import Captioner, parse_hearing
     from phonofilm.data.endpoint import Endpoint
@@ -52,6 +51,7 @@ def caption(
     from phonofilm.data.request_pace import RequestPace
     from phonofilm.data.sets import read_items
     from phonofilm.errors import InputError
+    from phonofilm.untrusted import printable
 
     texts = Prompts() if prompts is None else read_prompts(prompts)
     if show_prompts:

@@ -24,9 +24,9 @@ from phonofilm.cli import (
     train,
 )
 from phonofilm.cli.interrupts import interrupt_arrived
-from phonofilm.untrusted import printable
 from phonofilm.cli.unexpected import is_unexpected, report_unexpected
 from phonofilm.errors import InputError, PhonofilmError
+from phonofilm.untrusted import printable
 
 
 class Commands(TyperGroup):

@@ -32,10 +32,10 @@ def split(
     from rich.console import Console
     from rich.progress import track
 
-    from phonofilm.untrusted import printable
     from phonofilm.data import split as scenes
     from phonofilm.data.manifest import NEW_MANIFEST
     from phonofilm.data.sets import read_items
+    from phonofilm.untrusted import printable
 
     settings = scenes.SplitSettings(
         Fraction(str(shortest)), Fraction(str(longest)) if longest else None, threshold, at_pauses

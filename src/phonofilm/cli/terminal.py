@@ -10,6 +10,7 @@ from phonofilm.untrusted import CONTROLS, printable
 if TYPE_CHECKING:
     from rich.text import Text
 
+
 def cell(text: object, style: str = "") -> Text:
     """A cell or line for rich that is printed as it is: no markup, no control characters."""
     from rich.text import Text

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from phonofilm.data.request_pace import RequestPace
 from phonofilm.errors import InputError, PhonofilmError
+from phonofilm.untrusted import MAX_JSON_BYTES, parse_json
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ class Endpoint:
             self.pace.wait()
             try:
                 with self._opener.open(request, timeout=self.timeout) as response:
-                    return json.load(response)
+                    return parse_json(response.read(MAX_JSON_BYTES + 1))
             except urllib.error.HTTPError as error:
                 reason, wait = self._refused(error), _asked_to_wait(error)
             except (OSError, HTTPException) as error:

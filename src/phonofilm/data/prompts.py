@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
-from phonofilm.errors import InputError, MissingExtraError
-from phonofilm.untrusted import MAX_JSON_DEPTH, require_file, shown
+from phonofilm.data.yaml_files import read_yaml
+from phonofilm.errors import InputError
 
 NOTHING = "NONE"
-MOST_YAML_BYTES = 2**20
 
 VISUAL = """\
 These are frames of one short video clip, in order, each with its time. Describe in one paragraph of plain prose what the
@@ -99,32 +97,6 @@ def read_prompts(path: Path) -> Prompts:
     if unknown:
         raise InputError(f"{path}: unknown prompt {unknown[0]!r}; known are {', '.join(known)}")
     return Prompts(**texts)
-
-
-def read_yaml(path: Path) -> Any:
-    """A YAML file's plain values. Raises InputError for one that is missing, not YAML, or that refers to itself (aliases)."""
-    try:
-        import yaml
-    except ImportError as error:
-        raise MissingExtraError("pyyaml", "data") from error
-    require_file(path)
-    size = path.stat().st_size
-    if size > MOST_YAML_BYTES:
-        raise InputError(f"{shown(path)} has {size:,} bytes; at most {MOST_YAML_BYTES:,} are read")
-    try:
-        text = path.read_text(encoding="utf-8")
-        depth = 0
-        for event in yaml.parse(text):  # as it is read: what is nested without end takes time without end
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > MAX_JSON_DEPTH:
-                raise InputError(
-                    f"{shown(path)} is not YAML that is read: it is nested more than {MAX_JSON_DEPTH} levels deep"
-                )
-            if isinstance(event, yaml.AliasEvent):
-                raise InputError(f"{shown(path)} refers back to parts of itself (aliases, *name); write them out")
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
-        raise InputError(f"{shown(path)} is not YAML: {shown(' '.join(str(error).split()))}") from error
 
 
 def as_yaml(texts: Mapping[str, str]) -> str:

@@ -14,8 +14,8 @@ from typing import Any
 
 from phonofilm.data.manifest import Item, read_manifest
 from phonofilm.data.probe import probe
-from phonofilm.data.prompts import read_yaml
 from phonofilm.data.windows import ClipWindow, WindowPlan, windows_of
+from phonofilm.data.yaml_files import read_yaml
 from phonofilm.errors import InputError
 from phonofilm.untrusted import shown
 

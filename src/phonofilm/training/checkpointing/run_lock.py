@@ -14,8 +14,10 @@ from pathlib import Path
 import psutil
 
 from phonofilm.errors import InputError
+from phonofilm.untrusted import NO_FILE_FAULT, file_fault, parse_json
 
 LOCK = ".lock"
+MOST_CHARACTERS = 4096
 GRACE = 2.0
 """Seconds after which a lock that nobody can read is taken for a leftover."""
 
@@ -90,12 +92,18 @@ def _create(path: Path, owner: LockOwner) -> bool:
 
 def _read(path: Path) -> tuple[str | None, LockOwner | None]:
     """The lock's text, and the owner it names: None for no lock, and for one that nobody can read."""
+    fault = file_fault(path)
+    if fault == NO_FILE_FAULT:
+        return None, None
+    if fault is not None:
+        raise InputError(f"{path} should be a file that says who trains there, but {fault}; delete it")
     try:
-        text = path.read_text()
+        with path.open(encoding="utf-8", errors="replace") as file:
+            text = file.read(MOST_CHARACTERS)
     except FileNotFoundError:
         return None, None
     with suppress(ValueError, TypeError):
-        return text, LockOwner(**json.loads(text))
+        return text, LockOwner(**parse_json(text))
     return text, None
 
 
@@ -111,7 +119,7 @@ def _discard(path: Path, text: str) -> None:
     aside = path.with_name(f"{LOCK}-stale-{os.getpid()}-{time.monotonic_ns()}")
     with suppress(FileNotFoundError):
         path.rename(aside)
-        if aside.read_text() != text and not path.exists():
+        if _read(aside)[0] != text and not path.exists():
             aside.rename(path)
         else:
             aside.unlink()

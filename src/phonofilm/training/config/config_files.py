@@ -10,8 +10,10 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from phonofilm.data.yaml_files import parse_yaml, read_yaml
 from phonofilm.errors import InputError
 from phonofilm.training.config.finetune_config import FinetuneConfig
+from phonofilm.untrusted import shown
 
 READY = ("low_resource", "accelerate", "fsdp", "bridge_only", "nano")
 
@@ -21,7 +23,7 @@ def read_config(name_or_path: str, overrides: Sequence[str] = (), data: Sequence
 
     Raises InputError that names every wrong key: unknown, of a wrong kind, or without effect.
     """
-    content = _yaml(_text(name_or_path), name_or_path)
+    content = _content(name_or_path)
     if not isinstance(content, dict):
         raise InputError(f"{name_or_path} holds no keys; expected a YAML file such as the ready ones")
     for override in overrides:
@@ -44,20 +46,14 @@ def write_config(content: Mapping[str, Any], path: Path) -> None:
     path.write_text(yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
-def _text(name_or_path: str) -> str:
+def _content(name_or_path: str) -> Any:
     if name_or_path in READY:
-        return files("phonofilm.training.config").joinpath("ready", f"{name_or_path}.yaml").read_text(encoding="utf-8")
+        ready = files("phonofilm.training.config").joinpath("ready", f"{name_or_path}.yaml")
+        return parse_yaml(ready.read_text(encoding="utf-8"), name_or_path)
     path = Path(name_or_path)
-    if not path.is_file():
-        raise InputError(f"--config {name_or_path} is neither a file nor one of {', '.join(READY)}")
-    return path.read_text(encoding="utf-8")
-
-
-def _yaml(text: str, origin: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{origin} is not YAML: {' '.join(str(error).split())}") from error
+    if not path.exists():
+        raise InputError(f"--config {shown(name_or_path)} is neither a file nor one of {', '.join(READY)}")
+    return read_yaml(path)
 
 
 def _set(content: dict[str, Any], override: str) -> None:
@@ -73,7 +69,7 @@ def _set(content: dict[str, Any], override: str) -> None:
         if not isinstance(inner, dict):
             raise InputError(f"{override!r}: {parent} is a value and has no keys of its own")
         section = inner
-    section[last] = _number(_yaml(value, override))
+    section[last] = _number(parse_yaml(value, shown(override)))
 
 
 def _number(value: Any) -> Any:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from phonofilm.errors import InputError
 from phonofilm.training.task.objective import Sample
+from phonofilm.untrusted import file_fault, read_json_file, shown
 
 PER_CLIP = ("video", "condition", "audio", "tokens", "lengths")
 SHARED = ("white", "empty_tokens")
@@ -52,7 +54,7 @@ class LatentDataset:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.meta = LatentMeta(**json.loads(self._path("meta.json").read_text()))
+        self.meta = _read_meta(self._path("meta.json"))
         self.arrays = {name: self._open(f"{name}.npy") for name in (*PER_CLIP, *SHARED)}
         count = self.arrays["video"].shape[0]
         if count == 0:
@@ -98,13 +100,25 @@ class LatentDataset:
 
     def _path(self, name: str) -> Path:
         path = self.folder / name
-        if not path.exists():
-            raise InputError(f"{self.folder} has no {name}; expected a folder of cached latents")
+        fault = file_fault(path)
+        if fault is not None:
+            raise InputError(f"{self.folder} has no {name} ({fault}); expected a folder of cached latents")
         return path
 
     def _open(self, name: str) -> Tensor:
-        # Copy-on-write maps nothing into memory until it is read, and gives torch the writable buffer it wants.
-        return torch.from_numpy(np.load(self._path(name), mmap_mode="c"))
+        path = self._path(name)
+        try:
+            # Copy-on-write maps nothing into memory until it is read, and gives torch the writable buffer it wants.
+            return torch.from_numpy(np.load(path, mmap_mode="c"))
+        except (OSError, ValueError, TypeError, EOFError, BadZipFile) as error:
+            raise InputError(f"{path} is no array of numbers: {error}; write the folder again") from error
+
+
+def _read_meta(path: Path) -> LatentMeta:
+    try:
+        return LatentMeta(**read_json_file(path))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{path} cannot be read: {shown(error)}; write the folder again") from error
 
 
 class ShuffledOrder:
