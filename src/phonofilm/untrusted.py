@@ -26,7 +26,6 @@ _NUMBER = re.compile(r"\s*[+-]?(?:\d{1,20}(?:\.\d{0,20})?|\.\d{1,20})(?:[eE][+-]
 # C0 and C1 controls but for line breaks and tabs, what turns the direction of writing, and half characters: they can rewrite
 # a terminal, or cannot be written to one.
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 NO_FILE_FAULT = "there is no such file"
@@ -104,16 +103,6 @@ def shown(text: object) -> str:
 def printable(text: str) -> str:
     """The text with its control characters and lone surrogates written as escapes, so that it can change no terminal."""
     return CONTROLS.sub(_escaped, text)
-
-
-def has_controls(text: str) -> bool:
-    """Whether a name holds line breaks, tabs or other control characters, which no list of names can hold."""
-    return "\n" in text or "\t" in text or CONTROLS.search(text) is not None
-
-
-def is_utf8(path: Path) -> bool:
-    """Whether a name can be written as text; the system allows any bytes."""
-    return _SURROGATES.search(str(path)) is None
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -140,13 +140,13 @@ def _wait(ids: list[str], server: str | None, key: str | None) -> list[dict[str,
 
 
 def _print_job(job: dict[str, Any]) -> None:
-    from phonofilm.cli.terminal import printable
+    from phonofilm.untrusted import printable
 
     prompt = printable(job["prompt"] or "").replace("\n", " ")
     typer.echo(f"{job['id']} {job['status']} {job['progress']} %{_reason(job)} {prompt[:60]}")
 
 
 def _reason(job: dict[str, Any]) -> str:
-    from phonofilm.cli.terminal import printable
+    from phonofilm.untrusted import printable
 
     return f": {printable(job['error']['message'])}" if job["error"] else ""

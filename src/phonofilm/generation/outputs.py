@@ -10,7 +10,7 @@ from pathlib import Path
 
 from phonofilm.errors import InputError
 from phonofilm.files import check_target
-from phonofilm.untrusted import has_controls, is_utf8, shown
+from phonofilm.untrusted import printable, shown
 
 LATENT = "latent"
 FRAMES = "frames"
@@ -94,13 +94,11 @@ def _free_name(kind: str | None, count: int, overwrite: bool) -> Path:
 
 
 def _check_name(path: Path) -> None:
-    if not is_utf8(path):
+    name = str(path)
+    if printable(name) != name or "\n" in name or "\t" in name:
         raise InputError(
-            f"the name {shown(path)} is not valid UTF-8, which players and terminals expect; choose another"
-        )
-    if has_controls(str(path)):
-        raise InputError(
-            f"the name {shown(path)} holds control characters, which can change a terminal; choose another"
+            f"the name {shown(path)} holds control characters or bytes that are not valid UTF-8, which can change a terminal "
+            "and which players refuse; choose another"
         )
     if longest := [part for part in path.parts if len(part.encode()) > MAX_NAME_BYTES]:
         raise InputError(f"the name {shown(longest[0])} is longer than {MAX_NAME_BYTES} bytes; choose a shorter one")

@@ -9,7 +9,7 @@ from phonofilm.errors import CheckpointError, InputError
 from phonofilm.lora.adapter import check_numbers
 from phonofilm.lora.reading import read_lora
 from phonofilm.models.checkpoint_files import MODEL_INDEX
-from phonofilm.models.checksums import CHECKSUMS, check_digest, expected_digest, sidecar, sidecar_digest
+from phonofilm.models.checksums import CHECKSUMS, check_digest, digest_file, expected_digest, sidecar_digest
 from phonofilm.models.health import CheckpointFinding, VerifyProgress
 
 
@@ -38,7 +38,7 @@ def lora_health(
             findings.append(CheckpointFinding("error", file.name, str(error)))
             broken += 1
     if not known:
-        where = sidecar(path).name if path.is_file() else CHECKSUMS
+        where = digest_file(path).name if path.is_file() else CHECKSUMS
         findings.append(CheckpointFinding("ok", "checksums", f"none known: there is no {where}"))
     elif not broken:
         findings.append(

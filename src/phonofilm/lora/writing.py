@@ -15,7 +15,7 @@ from phonofilm.files import replacing
 from phonofilm.lora.adapter import Adapter, LoraFile, check_numbers, check_trained
 from phonofilm.lora.ours import header_of, tensors_of
 from phonofilm.lora.reading import read_for_layers
-from phonofilm.models.checksums import digest_line, sidecar, write_checksums
+from phonofilm.models.checksums import digest_file, digest_line, write_checksums
 
 logger = logging.getLogger(__name__)
 
@@ -54,9 +54,9 @@ def write_checked(lora: LoraFile, target: Path, write: Callable[[Path], None], o
             raise CheckpointError(
                 f"{target} was not kept: what was written does not read back as it was; is the disk full?"
             )
-        sidecar(target).unlink(missing_ok=True)  # whatever ends this now, no digest of another file is left
+        digest_file(target).unlink(missing_ok=True)  # whatever ends this now, no digest of another file is left
     if not target.is_dir():
-        with replacing(sidecar(target), error=InputError) as temporary:
+        with replacing(digest_file(target), error=InputError) as temporary:
             temporary.write_text(digest_line(target), encoding="utf-8")
     logger.info("%s: %d adapters written and read back", target, sum(1 for _ in lora.items()))
     return target

@@ -54,7 +54,7 @@ def _lines(file: Path) -> list[str]:
     return text.splitlines() if len(text) <= MOST_BYTES else []
 
 
-def sidecar(file: Path) -> Path:
+def digest_file(file: Path) -> Path:
     """Where the digest of a single file stands: NAME.sha256 beside it, as `sha256sum --check` reads it."""
     return file.with_name(file.name + SIDECAR)
 
@@ -66,7 +66,7 @@ def digest_line(file: Path) -> str:
 
 def sidecar_digest(file: Path) -> str | None:
     """The digest in a file's sidecar; None without one."""
-    lines = _lines(sidecar(file)) if sidecar(file).is_file() else []
+    lines = _lines(digest_file(file)) if digest_file(file).is_file() else []
     found = [digest for digest, _, name in (line.partition("  ") for line in lines) if name == file.name]
     return found[0] if found and SHA256.fullmatch(found[0]) else None
 
