@@ -113,7 +113,7 @@ from phonofilm.cli.start import leave
 atexit.register(print, "at exit")
 folder = tempfile.TemporaryDirectory(dir=sys.argv[1])
 if len(sys.argv) > 2:
-    threading.Thread(target=print, args=("thread",)).start()
+    threading.Thread(target=sys.stdout.write, args=("thread\\n",)).start()  # print writes a line in two pieces
 print("last line")
 leave(3)
 """
