@@ -16,6 +16,9 @@ CLASSES = {
     "av_align": "AvAlign",
     "onset_lag": "OnsetLag",
     "nano_sync": "NanoSync",
+    "inception": "Inception",
+    "clap": "ClapScore",
+    "lse": "LipSyncErrors",
 }
 SUITES = {
     "verse-bench": ("inception", "dnsmos", "desync", "ib_score", "lse", "cpcer"),

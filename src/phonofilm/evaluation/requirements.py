@@ -17,7 +17,8 @@ class Package:
 class WeightFile:
     """A published file that nothing downloads for you.
 
-    sha256: 64 hexadecimal digits; "first...last" where only its ends are published; empty where none is.
+    sha256: 64 hexadecimal digits; "first...last" where only its ends are published; empty where none is. rounded: `nbytes`
+    is known to three digits only.
     """
 
     name: str
@@ -25,6 +26,7 @@ class WeightFile:
     sha256: str
     licence: str
     source: str
+    rounded: bool = False
 
 
 @dataclass(frozen=True)

@@ -76,12 +76,13 @@ def _lacks_file(file: WeightFile, folder: Path | None, hashes: bool = False) -> 
     where = (
         f"put it into {folder}" if folder else f"put it into a folder and name that with --weights or {FOLDER_VARIABLE}"
     )
-    described = f"{file.name} ({file.nbytes:,} bytes, {file.licence}, from {file.source}"
+    size = f"about {file.nbytes:,}" if file.rounded else f"{file.nbytes:,}"
+    described = f"{file.name} ({size} bytes, {file.licence}, from {file.source}"
     described += f", sha256 {file.sha256})" if file.sha256 else ")"
     if folder is None or file_fault(folder / file.name) is not None:
         return f"{described}: {where}"
     found = (folder / file.name).stat().st_size
-    if found != file.nbytes:
+    if abs(found - file.nbytes) > (file.nbytes // 100 if file.rounded else 0):
         return f"{described}: the file there has {found:,} bytes; it is another one, or cut off"
     if hashes and file.sha256:
         first, _, last = file.sha256.partition("...")

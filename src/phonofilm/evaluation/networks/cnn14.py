@@ -32,6 +32,10 @@ class Cnn14(nn.Module):
 
     def forward(self, wave: Tensor) -> Tensor:
         """[b, samples] at 32 kHz -> probabilities [b, 527], each class on its own."""
+        return self.logits(wave).sigmoid()
+
+    def logits(self, wave: Tensor) -> Tensor:
+        """The same before the sigmoid."""
         bands = self.logmel_extractor(self.spectrogram_extractor(wave))  # [b, 1, t, 64]
         out: Tensor = self.bn0(bands.transpose(1, 3)).transpose(1, 3)
         for index in range(1, len(CHANNELS) + 1):
@@ -40,7 +44,7 @@ class Cnn14(nn.Module):
                 out = functional.avg_pool2d(out, 2)
         over_time = out.mean(3)
         pooled = over_time.amax(2) + over_time.mean(2)
-        return self.fc_audioset(self.fc1(pooled).relu()).sigmoid()  # type: ignore[no-any-return]
+        return self.fc_audioset(self.fc1(pooled).relu())  # type: ignore[no-any-return]
 
 
 class _ConvBlock(nn.Module):

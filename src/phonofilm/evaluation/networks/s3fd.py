@@ -43,7 +43,7 @@ class S3FD(nn.Module):
         )
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """[b, 3, h, w], red green blue minus (104, 117, 123) -> boxes [b, n, 4] and their probability [b, n].
+        """[b, 3, h, w], red green blue minus (123, 117, 104) -> boxes [b, n, 4] and their probability [b, n].
 
         Boxes are left, top, right, bottom as shares of the width and the height.
         """
