@@ -12,6 +12,7 @@ from phonofilm.cli import (
     bench,
     data,
     doctor,
+    evaluate,
     generate,
     inspect,
     lora,
@@ -69,6 +70,7 @@ for command in (remote.submit, remote.status, remote.wait, remote.fetch, remote.
 app.command("list", rich_help_panel="Clips of a server")(remote.list_jobs)
 app.add_typer(serve.app, name="serve")
 app.add_typer(train.app, name="train")
+app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(models.app, name="models")
 app.add_typer(nano.app, name="nano")
 app.add_typer(data.app, name="data")

@@ -96,6 +96,12 @@ class Metric(ABC):
         """What else than clip, prompt, version, profile and weights decides the row, such as the name of a model."""
         return ""
 
+    @property
+    def own_figures(self) -> tuple[Figure, ...]:
+        """The figures without those that are only the chance level of another."""
+        levels = {figure.chance for figure in self.figures}
+        return tuple(figure for figure in self.figures if figure.name not in levels)
+
     @abstractmethod
     def measure(self, clip: ClipFacts) -> Row:
         """The clip's row. What `needs` asks of clip and machine is there; an exception becomes a failed row."""

@@ -18,8 +18,10 @@ class Row:
         state: "ok"; "not_applicable" (no face, no speech, silent); "unavailable" (a package, weights or a key is missing);
             "failed" (an error, kept in `reason`); "skipped" (not asked for this clip).
         values: by figure name, finite; empty unless ok.
-        detail: what else is worth reading in result.json: counts, offsets, a transcript. Plain JSON values.
-        series: curves and vectors for the report and for `aggregate`, not written to result.json.
+        detail: what else is worth reading in result.json: counts, offsets, a transcript. Plain JSON values. The report shows
+            cpcer's `transcript` ([speaker, text] pairs) and `reference`.
+        series: curves and vectors for the report and for `aggregate`, not written to result.json. The report draws lse's
+            `distances` (d(k) for k = -15..15).
         reason: one clause; empty when ok.
         seconds: that measuring took.
     """

@@ -1,0 +1,112 @@
+"""Two reports of the same clips, compared clip by clip: differences and their intervals. Reads results, measures nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from phonofilm.errors import InputError
+from phonofilm.evaluation.row_cache import plain
+from phonofilm.files import replacing
+
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """One figure in both reports, over the clips that are ok in both.
+
+    difference: mean of second - first; low, high: its 95 % interval over clips drawn with replacement, None for one clip.
+    """
+
+    metric: str
+    figure: str
+    label: str
+    better: str
+    first: float
+    second: float
+    difference: float
+    low: float | None
+    high: float | None
+    clips: int
+
+    @property
+    def verdict(self) -> str:
+        """Which report is better, where the interval leaves no doubt and one way is better."""
+        if self.low is None or self.high is None or self.low <= 0 <= self.high:
+            return "no difference shown"
+        if self.better == "none":
+            return "different"
+        return "B is better" if (self.difference > 0) == (self.better == "higher") else "A is better"
+
+
+def compare_results(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[PairedDifference, ...]:
+    """Every figure that both results have. Raises InputError for other profiles, or when no clip is in both."""
+    if first["profile"] != second["profile"]:
+        raise InputError(
+            f"A was measured under {first['profile']} and B under {second['profile']}; evaluate both under one profile"
+        )
+    ours, theirs = ({clip["id"]: clip["rows"] for clip in result["clips"]} for result in (first, second))
+    shared = [name for name in ours if name in theirs]
+    if not shared:
+        raise InputError("no clip is in both reports; clips are paired by name, so name both sets alike")
+    found = []
+    for metric, about in first["metrics"].items():
+        if metric not in second["metrics"]:
+            continue
+        rows = [(ours[name].get(metric), theirs[name].get(metric)) for name in shared]
+        ok = [(a["values"], b["values"]) for a, b in rows if a and b and a["state"] == b["state"] == "ok"]
+        for figure, described in about["figures"].items():
+            pairs = [(a[figure], b[figure]) for a, b in ok if figure in a and figure in b]
+            if pairs:
+                found.append(_difference(metric, figure, described, pairs))
+    return tuple(found)
+
+
+def write_comparison(found: Sequence[PairedDifference], first: Path, second: Path, folder: Path) -> list[Path]:
+    """compare.json and compare.html in the folder."""
+    from phonofilm.evaluation.report_page import compare_page
+
+    folder.mkdir(parents=True, exist_ok=True)
+    value = {
+        "schema": 1,
+        "a": str(first),
+        "b": str(second),
+        "differences": [{**asdict(one), "verdict": one.verdict} for one in found],
+    }
+    files = {
+        folder / "compare.json": json.dumps(plain(value, 6), indent=1) + "\n",
+        folder / "compare.html": compare_page(found, str(first), str(second)),
+    }
+    for path, text in files.items():
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return list(files)
+
+
+def _difference(
+    metric: str, figure: str, described: Mapping[str, Any], pairs: Sequence[tuple[float, float]]
+) -> PairedDifference:
+    values = np.array(pairs, float)
+    each = values[:, 1] - values[:, 0]
+    low = high = None
+    if len(each) > 1:
+        drawn = np.random.default_rng(0).integers(len(each), size=(RESAMPLES, len(each)))
+        low, high = (float(one) for one in np.quantile(each[drawn].mean(1), (0.025, 0.975)))
+    return PairedDifference(
+        metric=metric,
+        figure=figure,
+        label=described["label"],
+        better=described["better"],
+        first=float(values[:, 0].mean()),
+        second=float(values[:, 1].mean()),
+        difference=float(each.mean()),
+        low=low,
+        high=high,
+        clips=len(each),
+    )

@@ -1,0 +1,184 @@
+"""Measuring many clips: one clip per process in memory, rows kept as they are made, errors as rows. Knows no screen."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from phonofilm.errors import PhonofilmError
+from phonofilm.evaluation.catalogue import build
+from phonofilm.evaluation.clip_facts import ClipFacts
+from phonofilm.evaluation.clip_list import ClipEntry
+from phonofilm.evaluation.metric import Metric, Setup
+from phonofilm.evaluation.row_cache import RowCache
+from phonofilm.evaluation.rows import Row, not_applicable
+from phonofilm.evaluation.weights import check
+
+logger = logging.getLogger(__name__)
+
+BYTES_PER_PROCESS = 3 * 2**29  # a clip of 8 s at 720p, its grey copy and the libraries
+Rows = Mapping[str, Row]  # by the metric's name
+OnClip = Callable[[int, int], object]  # clips done, of how many
+
+
+@dataclass(frozen=True)
+class MeasuringPlan:
+    """What is measured and how. rows: the folder that keeps rows. jobs: processes; None for as many as fit."""
+
+    clips: tuple[ClipEntry, ...]
+    metrics: tuple[str, ...]
+    setup: Setup
+    rows: Path
+    jobs: int | None = None
+
+
+def measure_all(plan: MeasuringPlan, on_clip: OnClip = lambda done, total: None) -> dict[str, Rows]:
+    """Every clip's rows, by its id, in the plan's order.
+
+    Metrics that run alone follow the others, in one process. A clip whose process dies is a failed row; all others go on.
+    """
+    metrics = build(plan.metrics, plan.setup)
+    passes = [
+        (tuple(metric.name for metric in metrics if not metric.alone), plan.jobs or processes(len(plan.clips))),
+        (tuple(metric.name for metric in metrics if metric.alone), 1),
+    ]
+    passes = [(names, jobs) for names, jobs in passes if names]
+    total = len(plan.clips) * len(passes)
+    found: dict[str, dict[str, Row]] = {clip.id: {} for clip in plan.clips}
+    done = 0
+    for names, jobs in passes:
+        one_pass = replace(plan, metrics=names, jobs=jobs)
+        for clip, rows in _in_one_process(one_pass) if jobs == 1 else _in_processes(one_pass):
+            found[clip.id].update(rows)
+            done += 1
+            on_clip(done, total)
+    return {clip: {metric.name: rows[metric.name] for metric in metrics} for clip, rows in found.items()}
+
+
+def processes(clips: int) -> int:
+    """As many as there are cores, clips, and room in memory for."""
+    import psutil
+
+    room = int(psutil.virtual_memory().available // BYTES_PER_PROCESS)
+    return max(1, min(clips, os.cpu_count() or 1, room))
+
+
+class ClipMeasurer:
+    """The metrics of a run in one process, built once; measures one clip after another."""
+
+    def __init__(self, metrics: Sequence[str], setup: Setup, rows: Path) -> None:
+        self._metrics = build(metrics, setup)
+        self._checks = {metric.name: check(metric) for metric in self._metrics}
+        self._cache = RowCache(rows)
+
+    def measure(self, entry: ClipEntry) -> dict[str, Row]:
+        """The clip's rows, taken from the cache where they are there; written to it as they are made."""
+        clip = ClipFacts(entry.path, entry.id, entry.category, entry.item)
+        return {metric.name: self._row(metric, clip) for metric in self._metrics}
+
+    def _row(self, metric: Metric, clip: ClipFacts) -> Row:
+        missing = self._checks[metric.name].reason
+        if missing:
+            return Row("unavailable", reason=missing)
+        began = time.perf_counter()
+        try:
+            kept = self._cache.read(metric, clip)
+            if kept is not None:
+                return kept
+            row = replace(_lacking(metric, clip) or metric.measure(clip), seconds=time.perf_counter() - began)
+            self._cache.keep(metric, clip, row)
+            return row
+        except PhonofilmError as error:
+            return Row("failed", reason=str(error), seconds=time.perf_counter() - began)
+        except Exception as error:
+            logger.warning("%s of %s failed", metric.name, clip.id, exc_info=True)
+            return Row("failed", reason=f"{type(error).__name__}: {error}", seconds=time.perf_counter() - began)
+
+
+def _lacking(metric: Metric, clip: ClipFacts) -> Row | None:
+    """The row of a clip that does not have what the metric reads."""
+    needs = metric.needs
+    if needs.prompt and clip.item is None:
+        return not_applicable("no prompt is known for the clip (--prompts)")
+    if needs.picture and not clip.has_picture:
+        return not_applicable("the clip has no picture")
+    if needs.sound and not clip.has_sound:
+        return not_applicable("the clip has no sound")
+    return None
+
+
+def _in_one_process(plan: MeasuringPlan) -> Iterator[tuple[ClipEntry, Rows]]:
+    measurer = ClipMeasurer(plan.metrics, plan.setup, plan.rows)
+    for clip in plan.clips:
+        yield clip, measurer.measure(clip)
+
+
+def _in_processes(plan: MeasuringPlan) -> Iterator[tuple[ClipEntry, Rows]]:
+    """As clips are done. When a process dies, those not yet done are measured one by one, each in a process of its own."""
+    waiting = {clip.id: clip for clip in plan.clips}
+    try:
+        with _pool(plan, plan.jobs or 1) as pool:
+            futures: dict[Future[dict[str, Row]], ClipEntry] = {
+                pool.submit(_measure, clip): clip for clip in plan.clips
+            }
+            for future in as_completed(futures):
+                clip = futures[future]
+                rows = future.result()
+                del waiting[clip.id]
+                yield clip, rows
+    except BrokenProcessPool:
+        logger.warning("a process that measured clips died; the %d clips left are measured one by one", len(waiting))
+    except BaseException:
+        for child in multiprocessing.active_children():
+            child.terminate()
+        raise
+    for clip in waiting.values():
+        yield clip, _apart(plan, clip)
+
+
+def _apart(plan: MeasuringPlan, clip: ClipEntry) -> Rows:
+    try:
+        with _pool(plan, 1) as pool:
+            return pool.submit(_measure, clip).result()
+    except BrokenProcessPool:
+        reason = "the process that measured it died, most likely for want of memory"
+        return {name: Row("failed", reason=reason) for name in plan.metrics}
+
+
+def _pool(plan: MeasuringPlan, jobs: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(
+        jobs,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_begin,
+        initargs=(plan.metrics, plan.setup, plan.rows),
+    )
+
+
+class _Worker:
+    """What a process of the pool keeps from clip to clip."""
+
+    measurer: ClipMeasurer
+
+
+def _begin(metrics: tuple[str, ...], setup: Setup, rows: Path) -> None:
+    """In each process: one thread, no word on Ctrl-C, the metrics built."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    _Worker.measurer = ClipMeasurer(metrics, setup, rows)
+    try:
+        import cv2
+    except ImportError:
+        return
+    cv2.setNumThreads(1)
+
+
+def _measure(clip: ClipEntry) -> dict[str, Row]:
+    return _Worker.measurer.measure(clip)

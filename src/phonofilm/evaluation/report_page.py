@@ -1,0 +1,151 @@
+"""report.html: the published table with our row, every figure with its interval, and a card per clip. One file, no requests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from phonofilm.evaluation.clip_cards import clip_card
+from phonofilm.evaluation.compare import PairedDifference
+from phonofilm.evaluation.metric import Figure, Metric
+from phonofilm.evaluation.page_parts import document, number, table
+from phonofilm.evaluation.paper import COLUMNS, ROWS, Comparison
+from phonofilm.evaluation.result import Evaluated
+from phonofilm.evaluation.rows import STATES
+from phonofilm.files import replacing
+
+REPORT_FILE = "report.html"
+MOST_EMBEDDED = 48 * 2**20  # bytes of clips that the page holds itself; beyond, it links them
+
+
+def write_page_of(run: Evaluated, folder: Path) -> Path:
+    """Write report.html into the folder. Clips are inside it up to 48 MiB together; larger sets are linked."""
+    target = folder / REPORT_FILE
+    embedded = sum(clip.path.stat().st_size for clip in run.clips) <= MOST_EMBEDDED
+    cards = [clip_card(clip, run.rows[clip.id], run.metrics, folder, embedded) for clip in run.clips]
+    body = "\n".join(
+        [
+            f"<h1>Evaluation of {len(run.clips)} clips</h1>",
+            _facts(run, embedded),
+            *_paper(run.comparisons),
+            "<h2>All figures</h2>",
+            _figures(run),
+            "<h2>Clips</h2>",
+            _filters(run),
+            *cards,
+        ]
+    )
+    with replacing(target) as temporary:
+        temporary.write_text(document("Phonofilm evaluation", body, "report.js"), encoding="utf-8")
+    return target
+
+
+def compare_page(found: Sequence[PairedDifference], first: str, second: str) -> str:
+    """The page of a comparison of two reports."""
+    rows = [
+        [
+            escape(one.label),
+            number(one.first),
+            number(one.second),
+            f"{one.difference:+.4g}",
+            _interval(None if one.low is None or one.high is None else (one.low, one.high)),
+            str(one.clips),
+            f'<td class="text">{escape(one.verdict)}</td>',
+        ]
+        for one in found
+    ]
+    header = ["figure", "A", "B", "B − A", "95 %", "clips", "verdict"]
+    body = (
+        f"<h1>Two reports, clip by clip</h1><p>A: {escape(first)}<br>B: {escape(second)}</p>"
+        '<p class="soft">Means over the clips that are ok in both; the interval is that of the mean difference, over clips '
+        f"drawn with replacement.</p>{table(header, rows)}"
+    )
+    return document("Phonofilm evaluation: comparison", body, "report.js")
+
+
+def _facts(run: Evaluated, embedded: bool) -> str:
+    facts = [f"profile {run.setup.profile}", f"device {run.setup.device}"]
+    if run.without_clip:
+        facts.append(f"{len(run.without_clip)} prompts have no clip")
+    if not embedded:
+        facts.append("clips are linked, so keep this page where it is")
+    return (
+        f'<p class="soft">{escape(", ".join(facts))}. Means are over clips whose row is ok, with the number of them and a '
+        "95 % interval; “–” means that there is no figure, never zero.</p>"
+    )
+
+
+def _paper(comparisons: Sequence[Comparison]) -> list[str]:
+    """The published table and our row; cells that may not be compared are grey, their reasons below."""
+    if not comparisons:
+        return []
+    ours = {one.column.name: one for one in comparisons}
+    header = ["model", "s<sub>B</sub>", *(f"{c.name} {'↑' if c.better == 'higher' else '↓'}" for c in COLUMNS)]
+    reasons: dict[str, int] = {}
+    cells = ["these clips", "–", *(_our_cell(ours.get(column.name), reasons) for column in COLUMNS)]
+    rows = [cells]
+    for row in ROWS:
+        bridge = "–" if row.bridge is None else f"{row.bridge:g}"
+        rows.append([escape(row.model), bridge, *(number(row.values.get(column.name)) for column in COLUMNS)])
+    notes = "".join(f"<li value={index}>{escape(reason)}</li>" for reason, index in reasons.items())
+    below = f'<p>Not comparable with the published rows:</p><ol class="soft">{notes}</ol>' if notes else ""
+    return ["<h2>Verse-Bench</h2>", table(header, rows, ["ours"]), below]
+
+
+def _our_cell(one: Comparison | None, reasons: dict[str, int]) -> str:
+    if one is None:
+        return '<td class="greyed">not asked</td>'
+    value = number(one.value)
+    detail = f"<br><small>{one.ok} of {one.total}</small>"
+    if one.comparable:
+        return f"<td>{value}{detail}</td>"
+    marks = ", ".join(str(reasons.setdefault(reason, len(reasons) + 1)) for reason in one.reasons)
+    title = escape("; ".join(one.reasons), quote=True)
+    return f'<td class="greyed" title="{title}">{value}{detail} <sup>{marks}</sup></td>'
+
+
+def _figures(run: Evaluated) -> str:
+    rows = []
+    for metric in run.metrics:
+        for at, figure in enumerate(metric.own_figures):
+            rows.append(_figure_row(run, metric, figure, first=at == 0))
+    header = ["figure", "", "value", "95 %", "chance", "n of N", "what to know"]
+    return table(header, rows)
+
+
+def _figure_row(run: Evaluated, metric: Metric, figure: Figure, *, first: bool) -> list[str]:
+    summary = run.summaries[metric.name]
+    found = summary.figures.get(figure.name)
+    notes = [*metric.notes, *(f"{count} × {reason}" for reason, count in summary.reasons[:3])] if first else []
+    better = {"higher": "↑", "lower": "↓", "none": ""}[figure.better]
+    value = "–" if found is None else f"{number(found.value)} {escape(figure.unit)}"
+    return [
+        f"{escape(metric.title)}: {escape(figure.label)}" if first else escape(figure.label),
+        better,
+        value,
+        _interval(found.ci95 if found else None),
+        number(summary.chance_of(figure)),
+        f"{summary.ok} of {summary.total}",
+        f'<td class="text"><small>{escape("; ".join(notes))}</small></td>',
+    ]
+
+
+def _interval(ci95: tuple[float, float] | None) -> str:
+    return "–" if ci95 is None else f"{number(ci95[0])} to {number(ci95[1])}"
+
+
+def _filters(run: Evaluated) -> str:
+    categories = dict.fromkeys(clip.category for clip in run.clips if clip.category)
+
+    def options(names: Sequence[str], every: str) -> str:
+        chosen = "".join(f'<option value="{escape(name, quote=True)}">{escape(name)}</option>' for name in names)
+        return f'<option value="">{every}</option>{chosen}'
+
+    return (
+        '<div class="bar"><label>Category <select id="category">'
+        f"{options(list(categories), 'all')}</select></label>"
+        f'<label>With a row that is <select id="state">{options(STATES, "anything")}</select></label>'
+        '<output id="count" aria-live="polite"></output>'
+        '<span class="soft">In a card: space plays, ← → seek, , . step a frame</span></div>'
+    )

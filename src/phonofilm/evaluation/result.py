@@ -1,0 +1,195 @@
+"""result.json: what was measured, on what, with what, as plain JSON; its schema is told in docs/evaluation.md."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from phonofilm import __version__
+from phonofilm.errors import InputError
+from phonofilm.evaluation.clip_facts import ClipFacts
+from phonofilm.evaluation.clip_list import ClipEntry
+from phonofilm.evaluation.figures import MetricSummary
+from phonofilm.evaluation.metric import Metric, Setup
+from phonofilm.evaluation.paper import ROWS, Comparison
+from phonofilm.evaluation.row_cache import plain
+from phonofilm.evaluation.rows import Row
+from phonofilm.evaluation.weights import check
+from phonofilm.files import replacing
+from phonofilm.untrusted import parse_json, require_file
+
+SCHEMA = 1
+DIGITS = 6
+RESULT_FILE = "result.json"
+PACKAGES = ("phonofilm", "numpy", "torch", "av", "onnxruntime", "speechmos", "opencv-python-headless", "transformers")
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Everything that one run of the evaluation found."""
+
+    clips: tuple[ClipEntry, ...]
+    metrics: tuple[Metric, ...]
+    setup: Setup
+    rows: Mapping[str, Mapping[str, Row]]
+    summaries: Mapping[str, MetricSummary]
+    comparisons: tuple[Comparison, ...]
+    without_clip: tuple[str, ...] = ()
+
+
+def as_json(run: Evaluated) -> dict[str, Any]:
+    """The result as JSON values: keys in one order, floats of six digits, so that two runs can be compared line by line."""
+    value = {
+        "schema": SCHEMA,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "tool_version": __version__,
+        "profile": run.setup.profile,
+        "env": _environment(run.setup),
+        "inputs": [_input(clip) for clip in run.clips],
+        "without_clip": list(run.without_clip),
+        "metrics": {metric.name: _metric(metric, run.summaries[metric.name]) for metric in run.metrics},
+        "clips": [
+            {"id": clip.id, "rows": {name: _clip_row(name, row, run) for name, row in run.rows[clip.id].items()}}
+            for clip in run.clips
+        ],
+        "comparisons": [_comparison(one) for one in run.comparisons],
+        "paper": [asdict(row) for row in ROWS] if run.comparisons else [],
+    }
+    rounded: dict[str, Any] = plain(value, DIGITS)
+    return rounded
+
+
+def write_result(run: Evaluated, folder: Path) -> Path:
+    """Write result.json into the folder."""
+    target = folder / RESULT_FILE
+    with replacing(target) as temporary:
+        temporary.write_text(json.dumps(as_json(run), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return target
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """The result of a report folder or a result.json. Raises InputError for anything else."""
+    file = path / RESULT_FILE if path.is_dir() else path
+    require_file(file, "result.json")
+    try:
+        value = parse_json(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} is no result of phonofilm evaluate: {error}") from error
+    if not isinstance(value, dict) or value.get("schema") != SCHEMA or "clips" not in value:
+        raise InputError(f"{file} is no result of phonofilm evaluate of schema {SCHEMA}; evaluate those clips again")
+    return value
+
+
+def _input(clip: ClipEntry) -> dict[str, Any]:
+    facts = ClipFacts(clip.path, clip.id)
+    prompt = clip.item.prompt if clip.item else None
+    return {
+        "id": clip.id,
+        "category": clip.category,
+        "path": str(clip.path),
+        "sha256": facts.sha256,
+        "prompt": prompt,
+    }
+
+
+def _metric(metric: Metric, summary: MetricSummary) -> dict[str, Any]:
+    first = metric.figures[0]
+    value = summary.figures.get(first.name)
+    lacks = check(metric)
+    return {
+        "title": metric.title,
+        "better": first.better,
+        "unit": first.unit,
+        "source": metric.source,
+        "state_counts": dict(summary.states),
+        "value": value.value if value else None,
+        "ci95": value.ci95 if value else None,
+        "n_ok": summary.ok,
+        "n_total": summary.total,
+        "chance": summary.chance_of(first),
+        "figures": {
+            figure.name: {
+                "label": figure.label,
+                "unit": figure.unit,
+                "better": figure.better,
+                "value": summary.figures[figure.name].value,
+                "ci95": summary.figures[figure.name].ci95,
+            }
+            for figure in metric.figures
+            if figure.name in summary.figures
+        },
+        "per_category": {name: dict(values) for name, values in summary.per_category.items()},
+        "requires": _requires(metric),
+        "readiness": lacks.readiness,
+        "reasons": [{"reason": reason, "clips": count} for reason, count in summary.reasons],
+        "notes": list(metric.notes),
+    }
+
+
+def _requires(metric: Metric) -> list[dict[str, Any]]:
+    needs, folder = metric.needs, metric.setup.weights
+    packages = [{"kind": "package", "name": one.module, "extra": one.extra} for one in needs.packages]
+    weights = [
+        {
+            "kind": "weights",
+            "name": one.name,
+            "sha256": one.sha256,
+            "bytes": one.nbytes,
+            "licence": one.licence,
+            "found": folder is not None and (folder / one.name).is_file(),
+        }
+        for one in needs.weights
+    ]
+    return [*packages, *weights, *({"kind": "key", "name": key} for key in needs.keys)]
+
+
+def _clip_row(name: str, row: Row, run: Evaluated) -> dict[str, Any]:
+    (metric,) = (one for one in run.metrics if one.name == name)
+    first = metric.figures[0].name
+    return {
+        "state": row.state,
+        "value": row.values.get(first),
+        "values": dict(row.values),
+        "detail": dict(row.detail),
+        "reason": row.reason,
+        "seconds": round(row.seconds, 3),
+    }
+
+
+def _comparison(one: Comparison) -> dict[str, Any]:
+    return {
+        "column": one.column.name,
+        "metric": one.column.metric,
+        "better": one.column.better,
+        "value": one.value,
+        "ci95": one.ci95,
+        "n_ok": one.ok,
+        "n_total": one.total,
+        "comparable": one.comparable,
+        "reasons": list(one.reasons),
+    }
+
+
+def _environment(setup: Setup) -> dict[str, Any]:
+    import av
+
+    return {
+        "python": platform.python_version(),
+        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "ffmpeg": ".".join(str(part) for part in av.library_versions["libavcodec"]),
+        "device": setup.device,
+        "asr": setup.asr,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,232 @@
+"""From clips to result.json: states, resuming, pooling, the published table, two reports compared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.evaluation_clips import ball, noise, shown
+from typer.testing import CliRunner
+
+from phonofilm.cli.main import app
+from phonofilm.errors import InputError
+from phonofilm.evaluation.catalogue import CLASSES, build, suite
+from phonofilm.evaluation.clip_facts import ClipFacts
+from phonofilm.evaluation.clip_list import list_clips
+from phonofilm.evaluation.compare import compare_results
+from phonofilm.evaluation.evaluate import evaluate, plan_evaluation
+from phonofilm.evaluation.figures import summarise_metric
+from phonofilm.evaluation.metric import Figure, Metric, Setup
+from phonofilm.evaluation.paper import SETS, compare_with_paper
+from phonofilm.evaluation.prompts import item_of, read_prompt_items
+from phonofilm.evaluation.requirements import Package, Requirements, WeightFile
+from phonofilm.evaluation.result import as_json, read_result
+from phonofilm.evaluation.rows import Row, measured, not_applicable
+from phonofilm.evaluation.weights import check, find_weights
+
+CHEAP = ("amplitude", "container", "nano_sync")
+PROMPTS = {
+    "indoors": {"1": {"prompt": "a ball", "speech_prompt": {"speaker": "A", "text": "hello"}}, "12": {"prompt": "b"}},
+    "outdoors": {"2": {"prompt": "c", "audio_prompt": ["knock", "hum"]}, "9": {"prompt": "no clip"}},
+}
+
+
+class Loaded(Metric):
+    """A metric with everything that can be missing."""
+
+    name = "loaded"
+    title = "Loaded"
+    figures = (Figure("p808", "DNSMOS", paper="DNSMOS", better="higher"),)
+    source = "a test"
+
+    @property
+    def needs(self) -> Requirements:
+        weights = WeightFile("net.pt", 4, "9f86...0a08", "CC0", "a page")
+        return Requirements((Package("json", "evaluate"),), (weights,), ("A_KEY",))
+
+    def measure(self, clip: ClipFacts) -> Row:
+        return measured({"p808": 1.0})
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("set")
+    moving = ball(7, num_frames=25, size=32).frames
+    for name, wave in (("1_step", noise(1)), ("12_step", 0.5 * noise(1)), ("2_step", None)):
+        shown(folder / f"{name}.mp4", moving, wave)
+    (folder / "9_broken.mp4").write_bytes(b"no clip at all")
+    (folder / "prompts.json").write_text(json.dumps(PROMPTS))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made by the command, in two processes."""
+    folder = tmp_path_factory.mktemp("report")
+    arguments = [str(clips), "--prompts", str(clips / "prompts.json"), "--metrics", ",".join(CHEAP), "--jobs", "2"]
+    done = CliRunner().invoke(app, ["evaluate", *arguments, "-o", str(folder)])
+    assert done.exit_code == 0, done.output
+    assert str(folder / "report.html") in done.output.replace("\n", "")
+    return folder
+
+
+def test_every_row_has_a_state_and_only_ok_rows_count(report: Path) -> None:
+    result = read_result(report)
+    rows = {clip["id"]: clip["rows"] for clip in result["clips"]}
+    assert list(rows) == ["12_step", "1_step", "2_step", "9_broken"]
+    states = {name: [row["state"] for row in one.values()] for name, one in rows.items()}
+    assert states["1_step"][:2] == ["ok", "ok"]
+    assert rows["2_step"]["amplitude"]["state"] == "not_applicable"
+    assert "no sound" in rows["2_step"]["amplitude"]["reason"]
+    assert states["9_broken"] == ["failed"] * 3
+    amplitude = result["metrics"]["amplitude"]
+    assert (amplitude["n_ok"], amplitude["n_total"]) == (2, 4)
+    loud, quiet = (rows[name]["amplitude"]["value"] for name in ("1_step", "12_step"))
+    assert loud - quiet == pytest.approx(6.02, abs=0.3)
+    assert amplitude["value"] == pytest.approx((loud + quiet) / 2, abs=1e-6)
+    assert amplitude["ci95"] == pytest.approx([quiet, loud], abs=1e-6)
+    assert amplitude["state_counts"] == {"ok": 2, "not_applicable": 1, "unavailable": 0, "failed": 1, "skipped": 0}
+    assert result["inputs"][0]["prompt"] == "b"
+
+
+def test_a_second_run_takes_up_what_is_measured(report: Path, clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from phonofilm.evaluation.metrics.container import Container
+
+    measured_anew: list[str] = []
+    monkeypatch.setattr(
+        Container, "measure", lambda self, clip: measured_anew.append(clip.id) or measured({"problems": 0.0})
+    )
+    again = evaluate(plan_evaluation([clips], report, CHEAP, Setup(), clips / "prompts.json", jobs=1))
+    assert measured_anew == ["9_broken"]  # what failed is tried again
+    before, after = read_result(report), as_json(again)
+    assert before["metrics"]["amplitude"] == after["metrics"]["amplitude"]
+    evaluate(plan_evaluation([clips / "1_step.mp4"], report, CHEAP, Setup("fixed"), jobs=1))
+    assert measured_anew[1:] == ["1_step"]  # another profile
+
+
+def test_what_is_missing_is_said_with_size_licence_and_place(tmp_path: Path) -> None:
+    environment = {"A_KEY": "x"}
+    lacking = check(Loaded(Setup()), environment=environment)
+    assert lacking.readiness == "missing weights"
+    assert all(part in lacking.reason for part in ("net.pt", "4 bytes", "CC0", "a page", "9f86...0a08", "--weights"))
+    (tmp_path / "net.pt").write_bytes(b"tes")
+    there = Loaded(Setup(weights=tmp_path))
+    assert "3 bytes" in check(there, environment=environment).reason
+    (tmp_path / "net.pt").write_bytes(b"test")
+    assert check(there, hashes=True, environment=environment).readiness == "ready"
+    assert find_weights(there.needs.weights[0], tmp_path) == tmp_path / "net.pt"
+    (tmp_path / "net.pt").write_bytes(b"tess")
+    assert "sha256" in check(there, hashes=True, environment=environment).reason
+    assert check(there, environment={}).readiness == "needs a key"
+
+
+def test_prompts_are_found_by_the_longest_name(clips: Path) -> None:
+    items = read_prompt_items(clips / "prompts.json")
+    assert [item.speech for item in items] == ["hello", "", "", ""]
+    assert items[2].audio_prompt == "knock hum"
+    found = {name: item_of(name, items) for name in ("1", "12_video", "1-a", "123", "x1")}
+    assert {name: item and item.id for name, item in found.items()} == {
+        "1": "1",
+        "12_video": "12",
+        "1-a": "1",
+        "123": None,
+        "x1": None,
+    }
+
+
+def test_folders_are_categories_and_names_stay_apart(tmp_path: Path) -> None:
+    for name in ("a/one.mp4", "b/one.mp4", "top.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    entries = list_clips([tmp_path])
+    assert [entry.category for entry in entries] == ["", "a", "b"]
+    assert len({entry.id for entry in entries}) == 3
+    with pytest.raises(InputError, match="no file or folder"):
+        list_clips([tmp_path / "none"])
+
+
+def test_a_set_is_the_mean_of_its_categories() -> None:
+    rows = [measured({"p808": value}) for value in (1.0, 1.0, 4.0)] + [not_applicable("silent")]
+    summary = summarise_metric(Loaded(Setup()), rows, ["set1", "set1", "set2", "set2"])
+    assert summary.figures["p808"].value == 2.5
+    assert summary.per_category == {"set1": {"p808": 1.0}, "set2": {"p808": 4.0}}
+    assert (summary.ok, summary.total, summary.reasons) == (3, 4, (("silent", 1),))
+
+
+def _summary(ok: int) -> Any:
+    names = [name for name, count in SETS.items() for _ in range(count)]
+    rows = [measured({"p808": 3.0 + (name == "set3")}) for name in names]
+    spoken = [at for at, name in enumerate(names) if name == "set3"]
+    for at in spoken[ok:]:
+        rows[at] = not_applicable("silent")
+    return summarise_metric(Loaded(Setup()), rows, names)
+
+
+def _reasons(ok: int, profile: str, asked: dict[str, int]) -> tuple[float | None, Sequence[str]]:
+    class Named(Loaded):
+        name = "dnsmos"
+
+    (found,) = compare_with_paper([Named(Setup())], {"dnsmos": _summary(ok)}, profile, asked)
+    return found.value, found.reasons
+
+
+def test_the_published_column_is_comparable_only_under_its_conditions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("phonofilm.evaluation.figures.RESAMPLES", 5)
+    assert _reasons(95, "compat", SETS) == (4.0, ())  # of set3 alone
+    assert "94 of Verse-Bench's 100" in _reasons(94, "compat", SETS)[1][0]
+    assert "fixed" in _reasons(100, "fixed", SETS)[1][0]
+    assert _reasons(100, "compat", {"set3": 50})[1]
+
+
+def test_two_reports_are_compared_clip_by_clip(report: Path, tmp_path: Path) -> None:
+    first = read_result(report)
+    second = json.loads(json.dumps(first))
+    for clip in second["clips"]:
+        row = clip["rows"]["amplitude"]
+        row["values"] = {name: value + 1 for name, value in row["values"].items()}
+    found = {one.figure: one for one in compare_results(first, second) if one.metric == "amplitude"}
+    assert found["rms_dbfs"].difference == pytest.approx(1)
+    assert (found["rms_dbfs"].clips, found["rms_dbfs"].verdict) == (2, "different")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "result.json").write_text(json.dumps(second))
+    done = CliRunner().invoke(app, ["evaluate", "compare", str(report), str(tmp_path / "b"), "-o", str(tmp_path / "c")])
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "c" / "compare.json").read_text())["differences"][0]["clips"] == 2
+    assert "B − A" in (tmp_path / "c" / "compare.html").read_text()
+    second["profile"] = "fixed"
+    with pytest.raises(InputError, match="one profile"):
+        compare_results(first, second)
+
+
+def test_wrong_calls_say_what_would_do(clips: Path) -> None:
+    calls = {
+        ("evaluate", str(clips)): "folder for the report",
+        ("evaluate", str(clips), "-o", "r", "--metrics", "fvd"): "there is no metric 'fvd'",
+        ("evaluate", str(clips), "-o", "r", "--suite", "verse"): "there is no suite 'verse'",
+        ("evaluate", str(clips), "-o", "r", "--profile", "exact"): "compat, fixed",
+        ("evaluate", str(clips), "-o", "r", "--weights", "nowhere"): "nowhere",
+    }
+    for call, expected in calls.items():
+        done = CliRunner().invoke(app, list(call))
+        assert done.exit_code == 2, done.output
+        assert expected in done.output
+
+
+def test_every_metric_describes_itself() -> None:
+    assert set(suite("all")) == set(CLASSES)
+    for metric in build(tuple(CLASSES), Setup()):
+        assert metric.name in CLASSES
+        assert metric.title
+        assert metric.source
+        assert all(figure.chance is None or isinstance(figure.chance, str | float) for figure in metric.figures)
+
+
+def test_the_report_asks_for_nothing_outside(report: Path) -> None:
+    page = (report / "report.html").read_text()
+    assert "http://" not in page
+    assert "https://" not in page
+    assert page.count('<article class="card"') == 4
+    assert page.count("data:video/mp4;base64,") == 4
