@@ -23,7 +23,7 @@ from phonofilm.evaluation.metric import Figure, Metric, Setup
 from phonofilm.evaluation.paper import SETS, compare_with_paper
 from phonofilm.evaluation.prompts import item_of, read_prompt_items
 from phonofilm.evaluation.requirements import Package, Requirements, WeightFile
-from phonofilm.evaluation.result import as_json, read_result
+from phonofilm.evaluation.result import read_result, result_json
 from phonofilm.evaluation.rows import Row, measured, not_applicable
 from phonofilm.evaluation.weights import check, find_weights
 
@@ -101,7 +101,7 @@ def test_a_second_run_takes_up_what_is_measured(report: Path, clips: Path, monke
     )
     again = evaluate(plan_evaluation([clips], report, CHEAP, Setup(), clips / "prompts.json", jobs=1))
     assert measured_anew == ["9_broken"]  # what failed is tried again
-    before, after = read_result(report), as_json(again)
+    before, after = read_result(report), result_json(again)
     assert before["metrics"]["amplitude"] == after["metrics"]["amplitude"]
     evaluate(plan_evaluation([clips / "1_step.mp4"], report, CHEAP, Setup("fixed"), jobs=1))
     assert measured_anew[1:] == ["1_step"]  # another profile

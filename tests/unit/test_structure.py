@@ -14,7 +14,8 @@ from tests.conftest import GOLDENS
 NAMES_TWICE = {"render"}
 # The goals of the design: 90 functions, 2,200 lines, no name twice.
 MOST_FUNCTIONS = 275
-MOST_CLI_LINES = 2600 + 400  # the commands of serving came later: serve, worker, and six that ask a server
+# Commands that came later: of serving (serve, worker, and six that ask a server), then evaluate and arena.
+MOST_CLI_LINES = 2600 + 400 + 300
 MOST_NAMES_TWICE = 2
 MOST_TOLD = 0
 

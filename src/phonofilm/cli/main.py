@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from phonofilm import __version__
 from phonofilm.cli import (
+    arena,
     bench,
     data,
     doctor,
@@ -64,6 +65,7 @@ app.command()(doctor.doctor)
 app.command()(plan.plan)
 app.command()(quantize.quantize)
 app.command()(bench.bench)
+app.command()(arena.arena)
 app.command()(serve.worker)
 for command in (remote.submit, remote.status, remote.wait, remote.fetch, remote.cancel):
     app.command(rich_help_panel="Clips of a server")(command)

@@ -13,10 +13,11 @@ from phonofilm.errors import PhonofilmError
 from phonofilm.evaluation.clip_facts import ClipFacts
 from phonofilm.evaluation.clip_list import ClipEntry
 from phonofilm.evaluation.metric import Metric
-from phonofilm.evaluation.page_parts import cursor, curve, drawing, media_source, number, table, ticks, wave_path
+from phonofilm.evaluation.page_parts import cursor, curve, drawing, figure_text, media_source, table, ticks, wave_path
 from phonofilm.evaluation.rows import Row
 
 RATE, POINTS = 8000, 280
+ROW_HEADER = ("metric", *(f'<th class="text" scope="col">{name}</th>' for name in ("state", "value or reason")))
 WAVE_HEIGHT, MOTION_HEIGHT = 60.0, 60.0
 # Curves and times that metrics leave in their series, in the order of preference.
 MOTION = (("av_align", "motion"), ("onset_lag", "impact"))
@@ -130,11 +131,11 @@ def _rows(rows: Mapping[str, Row], metrics: Sequence[Metric]) -> str:
     for metric in metrics:
         row = rows[metric.name]
         values = ", ".join(
-            f"{escape(figure.label)} {number(row.values[figure.name])} {escape(figure.unit)}".strip()
+            f"{escape(figure.label)} {figure_text(row.values[figure.name])} {escape(figure.unit)}".strip()
             for figure in metric.figures
             if figure.name in row.values
         )
         found = values or escape(row.reason)
         state = f'<td class="text"><span class="state {row.state}">{row.state.replace("_", " ")}</span></td>'
         lines.append([escape(metric.title), state, f'<td class="text">{found}</td>'])
-    return f"<details><summary>Rows</summary>{table(['metric', 'state', 'value or reason'], lines)}</details>"
+    return f"<details><summary>Rows</summary>{table(ROW_HEADER, lines)}</details>"

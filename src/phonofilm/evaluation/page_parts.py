@@ -35,8 +35,8 @@ def document(title: str, body: str, script: str, style: str = "report.css") -> s
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], classes: Sequence[str] = ()) -> str:
-    """Cells are HTML, a whole `<td ...>` where they need a class; classes: of the rows, where they have one."""
-    head = "".join(f'<th scope="col">{name}</th>' for name in header)
+    """Cells are HTML, a whole `<td ...>` or `<th ...>` where they need a class; classes: of the rows, where they have one."""
+    head = "".join(name if name.startswith("<th") else f'<th scope="col">{name}</th>' for name in header)
     named = [*classes, *([""] * (len(rows) - len(classes)))]
     body = "".join(
         f'<tr class="{name}">'
@@ -96,5 +96,5 @@ def drawing(parts: Sequence[str], height: float, label: str) -> str:
     return f'<svg viewBox="0 0 {WIDTH:g} {height:g}" role="img" aria-label="{escape(label, quote=True)}">{inside}</svg>'
 
 
-def number(value: float | None, digits: int = 4) -> str:
+def figure_text(value: float | None, digits: int = 4) -> str:
     return "–" if value is None else f"{value:.{digits}g}"

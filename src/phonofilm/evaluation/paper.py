@@ -37,7 +37,7 @@ class PaperRow:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PaperComparison:
     """Our figure for a column. reasons: why it may not be compared with the published ones; empty when it may."""
 
     column: PaperColumn
@@ -89,7 +89,7 @@ ROWS = (
 
 def compare_with_paper(
     metrics: Sequence[Metric], summaries: Mapping[str, MetricSummary], profile: str, asked: Mapping[str, int]
-) -> tuple[Comparison, ...]:
+) -> tuple[PaperComparison, ...]:
     """Our figure for every column. asked: how many clips each category should have, by its name."""
     by_name = {metric.name: metric for metric in metrics}
     return tuple(
@@ -101,7 +101,7 @@ def compare_with_paper(
 
 def _comparison(
     column: PaperColumn, metric: Metric, summary: MetricSummary, profile: str, asked: Mapping[str, int]
-) -> Comparison:
+) -> PaperComparison:
     name = next((figure.name for figure in metric.figures if figure.paper == column.name), "")
     reasons = _reasons(column, summary, profile, asked)
     on_sets = bool(column.sets) and set(column.sets) < set(summary.per_category)
@@ -112,7 +112,7 @@ def _comparison(
         (only,) = column.sets
         value, ci95 = summary.per_category[only].get(name), None
         ok, total = summary.per_category_ok.get(only, 0), asked.get(only, 0)
-    return Comparison(column, value, ci95, ok, total, reasons)
+    return PaperComparison(column, value, ci95, ok, total, reasons)
 
 
 def _reasons(column: PaperColumn, summary: MetricSummary, profile: str, asked: Mapping[str, int]) -> tuple[str, ...]:

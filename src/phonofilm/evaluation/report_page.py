@@ -9,8 +9,8 @@ from pathlib import Path
 from phonofilm.evaluation.clip_cards import clip_card
 from phonofilm.evaluation.compare import PairedDifference
 from phonofilm.evaluation.metric import Figure, Metric
-from phonofilm.evaluation.page_parts import document, number, table
-from phonofilm.evaluation.paper import COLUMNS, ROWS, Comparison
+from phonofilm.evaluation.page_parts import document, figure_text, table
+from phonofilm.evaluation.paper import COLUMNS, ROWS, PaperComparison
 from phonofilm.evaluation.result import Evaluated
 from phonofilm.evaluation.rows import STATES
 from phonofilm.files import replacing
@@ -46,8 +46,8 @@ def compare_page(found: Sequence[PairedDifference], first: str, second: str) -> 
     rows = [
         [
             escape(one.label),
-            number(one.first),
-            number(one.second),
+            figure_text(one.first),
+            figure_text(one.second),
             f"{one.difference:+.4g}",
             _interval(None if one.low is None or one.high is None else (one.low, one.high)),
             str(one.clips),
@@ -55,7 +55,7 @@ def compare_page(found: Sequence[PairedDifference], first: str, second: str) -> 
         ]
         for one in found
     ]
-    header = ["figure", "A", "B", "B − A", "95 %", "clips", "verdict"]
+    header = ["figure", "A", "B", "B − A", "95 %", "clips", '<th class="text" scope="col">verdict</th>']
     body = (
         f"<h1>Two reports, clip by clip</h1><p>A: {escape(first)}<br>B: {escape(second)}</p>"
         '<p class="soft">Means over the clips that are ok in both; the interval is that of the mean difference, over clips '
@@ -76,7 +76,7 @@ def _facts(run: Evaluated, embedded: bool) -> str:
     )
 
 
-def _paper(comparisons: Sequence[Comparison]) -> list[str]:
+def _paper(comparisons: Sequence[PaperComparison]) -> list[str]:
     """The published table and our row; cells that may not be compared are grey, their reasons below."""
     if not comparisons:
         return []
@@ -87,16 +87,16 @@ def _paper(comparisons: Sequence[Comparison]) -> list[str]:
     rows = [cells]
     for row in ROWS:
         bridge = "–" if row.bridge is None else f"{row.bridge:g}"
-        rows.append([escape(row.model), bridge, *(number(row.values.get(column.name)) for column in COLUMNS)])
+        rows.append([escape(row.model), bridge, *(_published(row.values.get(column.name)) for column in COLUMNS)])
     notes = "".join(f"<li value={index}>{escape(reason)}</li>" for reason, index in reasons.items())
     below = f'<p>Not comparable with the published rows:</p><ol class="soft">{notes}</ol>' if notes else ""
     return ["<h2>Verse-Bench</h2>", table(header, rows, ["ours"]), below]
 
 
-def _our_cell(one: Comparison | None, reasons: dict[str, int]) -> str:
+def _our_cell(one: PaperComparison | None, reasons: dict[str, int]) -> str:
     if one is None:
         return '<td class="greyed">not asked</td>'
-    value = number(one.value)
+    value = _published(one.value)
     detail = f"<br><small>{one.ok} of {one.total}</small>"
     if one.comparable:
         return f"<td>{value}{detail}</td>"
@@ -105,12 +105,17 @@ def _our_cell(one: Comparison | None, reasons: dict[str, int]) -> str:
     return f'<td class="greyed" title="{title}">{value}{detail} <sup>{marks}</sup></td>'
 
 
+def _published(value: float | None) -> str:
+    """With three decimals, as the table was printed."""
+    return "–" if value is None else f"{value:.3f}"
+
+
 def _figures(run: Evaluated) -> str:
     rows = []
     for metric in run.metrics:
         for at, figure in enumerate(metric.own_figures):
             rows.append(_figure_row(run, metric, figure, first=at == 0))
-    header = ["figure", "", "value", "95 %", "chance", "n of N", "what to know"]
+    header = ["figure", "", "value", "95 %", "chance", "n of N", '<th class="text" scope="col">what to know</th>']
     return table(header, rows)
 
 
@@ -119,20 +124,20 @@ def _figure_row(run: Evaluated, metric: Metric, figure: Figure, *, first: bool) 
     found = summary.figures.get(figure.name)
     notes = [*metric.notes, *(f"{count} × {reason}" for reason, count in summary.reasons[:3])] if first else []
     better = {"higher": "↑", "lower": "↓", "none": ""}[figure.better]
-    value = "–" if found is None else f"{number(found.value)} {escape(figure.unit)}"
+    value = "–" if found is None else f"{figure_text(found.value)} {escape(figure.unit)}"
     return [
         f"{escape(metric.title)}: {escape(figure.label)}" if first else escape(figure.label),
         better,
         value,
         _interval(found.ci95 if found else None),
-        number(summary.chance_of(figure)),
+        figure_text(summary.chance_of(figure)),
         f"{summary.ok} of {summary.total}",
         f'<td class="text"><small>{escape("; ".join(notes))}</small></td>',
     ]
 
 
 def _interval(ci95: tuple[float, float] | None) -> str:
-    return "–" if ci95 is None else f"{number(ci95[0])} to {number(ci95[1])}"
+    return "–" if ci95 is None else f"{figure_text(ci95[0])} to {figure_text(ci95[1])}"
 
 
 def _filters(run: Evaluated) -> str:

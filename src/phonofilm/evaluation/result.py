@@ -1,4 +1,4 @@
-"""result.json: what was measured, on what, with what, as plain JSON; its schema is told in docs/evaluation.md."""
+"""result.json: what was measured, on what, with what, as plain JSON; its schema stands in docs/evaluation.md."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from phonofilm.evaluation.clip_facts import ClipFacts
 from phonofilm.evaluation.clip_list import ClipEntry
 from phonofilm.evaluation.figures import MetricSummary
 from phonofilm.evaluation.metric import Metric, Setup
-from phonofilm.evaluation.paper import ROWS, Comparison
+from phonofilm.evaluation.paper import ROWS, PaperComparison
 from phonofilm.evaluation.row_cache import plain
 from phonofilm.evaluation.rows import Row
 from phonofilm.evaluation.weights import check
@@ -39,11 +39,11 @@ class Evaluated:
     setup: Setup
     rows: Mapping[str, Mapping[str, Row]]
     summaries: Mapping[str, MetricSummary]
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[PaperComparison, ...]
     without_clip: tuple[str, ...] = ()
 
 
-def as_json(run: Evaluated) -> dict[str, Any]:
+def result_json(run: Evaluated) -> dict[str, Any]:
     """The result as JSON values: keys in one order, floats of six digits, so that two runs can be compared line by line."""
     value = {
         "schema": SCHEMA,
@@ -69,7 +69,7 @@ def write_result(run: Evaluated, folder: Path) -> Path:
     """Write result.json into the folder."""
     target = folder / RESULT_FILE
     with replacing(target) as temporary:
-        temporary.write_text(json.dumps(as_json(run), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(result_json(run), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return target
 
 
@@ -162,7 +162,7 @@ def _clip_row(name: str, row: Row, run: Evaluated) -> dict[str, Any]:
     }
 
 
-def _comparison(one: Comparison) -> dict[str, Any]:
+def _comparison(one: PaperComparison) -> dict[str, Any]:
     return {
         "column": one.column.name,
         "metric": one.column.metric,

@@ -1,0 +1,1 @@
+"""Blind comparison of clips by people: votes, ratings, the pairs to show, and a small local server for the page."""

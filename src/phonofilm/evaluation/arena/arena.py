@@ -1,0 +1,117 @@
+"""Which pair is shown next, and what is done with its votes. Knows no server and no page: the studio can host it as well."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from phonofilm.errors import InputError
+from phonofilm.evaluation.arena.ratings import rate, win_shares
+from phonofilm.evaluation.arena.votes import ANSWERS, QUESTIONS, Question, Vote, VoteFile
+from phonofilm.evaluation.clip_list import list_clips
+from phonofilm.evaluation.row_cache import plain
+
+
+@dataclass(frozen=True)
+class ShownPair:
+    """Two clips of one prompt by two models, in the order they are shown. key: names the pair without its models."""
+
+    key: str
+    clip: str
+    left: str
+    right: str
+
+
+class Arena:
+    """The models' clips, the votes so far, and the pairs that are open."""
+
+    def __init__(self, folders: Sequence[Path], votes: Path, seed: int | None = None) -> None:
+        """Raises InputError for fewer than two folders, two of one name, or none of whose clips have a name in common."""
+        names = Counter(_name(folder) for folder in folders)
+        if len(folders) < 2 or len(names) < len(folders):
+            raise InputError(f"{len(folders)} folders were given; name two or more, each with a name of its own")
+        self.clips = {_name(folder): {entry.id: entry.path for entry in list_clips([folder])} for folder in folders}
+        self._pairs = [
+            (clip, first, second)
+            for first, second in itertools.combinations(self.clips, 2)
+            for clip in self.clips[first].keys() & self.clips[second].keys()
+        ]
+        if not self._pairs:
+            raise InputError("no clip is in two of the folders; clips of one prompt must have one name")
+        self._file = VoteFile(votes)
+        self._votes = self._file.read()
+        self._rng = np.random.default_rng(seed)
+        self._open: dict[str, ShownPair] = {}
+        self._lock = threading.Lock()
+
+    def next_pair(self) -> ShownPair:
+        """One of the pairs with the fewest votes, its sides by chance."""
+        with self._lock:
+            seen = Counter((vote.clip, *sorted((vote.left, vote.right))) for vote in self._votes)
+            counts = [seen[clip, *sorted((first, second))] for clip, first, second in self._pairs]
+            fewest = [pair for pair, count in zip(self._pairs, counts, strict=True) if count == min(counts)]
+            clip, *models = fewest[int(self._rng.integers(len(fewest)))]
+            if self._rng.random() < 0.5:
+                models.reverse()
+            pair = ShownPair(self._rng.bytes(12).hex(), clip, models[0], models[1])
+            self._open[pair.key] = pair
+            return pair
+
+    def file_of(self, key: str, side: str) -> Path:
+        """The clip on a side of an open pair. Raises InputError for any other."""
+        pair = self._known(key)
+        if side not in ("left", "right"):
+            raise InputError(f"a pair has no side {side!r}; it has left and right")
+        return self.clips[pair.left if side == "left" else pair.right][pair.clip]
+
+    def vote(self, key: str, answers: Mapping[str, str]) -> ShownPair:
+        """Keep the answers to a pair's questions; its models. Raises InputError for a strange question or answer."""
+        with self._lock:
+            pair = self._known(key)
+            if not answers:
+                raise InputError("no question was answered")
+            for question, answer in answers.items():
+                if question not in QUESTIONS or answer not in ANSWERS:
+                    raise InputError(f"{question}: {answer} is no vote; answer {QUESTIONS} with {ANSWERS}")
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            votes = [
+                Vote(pair.clip, pair.left, pair.right, question, answer, now)
+                for question in QUESTIONS
+                for answer in ANSWERS
+                if answers.get(question) == answer
+            ]
+            self._file.append(votes)
+            self._votes += votes
+            del self._open[key]
+            return pair
+
+    def standings(self, question: Question = "overall") -> dict[str, Any]:
+        """Ratings and win shares of one question, as JSON values."""
+        votes = [vote for vote in self._votes if vote.question == question]
+        ratings = [vars(one) for one in rate(votes)]
+        shares = [vars(one) for one in win_shares(votes)]
+        value: dict[str, Any] = plain({"question": question, "ratings": ratings, "win_shares": shares}, 4)
+        return value
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """How many pairs have been voted on, of how many there are."""
+        done = {(vote.clip, *sorted((vote.left, vote.right))) for vote in self._votes}
+        return sum((clip, *sorted((first, second))) in done for clip, first, second in self._pairs), len(self._pairs)
+
+    def _known(self, key: str) -> ShownPair:
+        if key not in self._open:
+            raise InputError("this pair is closed or was never shown; take the next one")
+        return self._open[key]
+
+
+def _name(folder: Path) -> str:
+    return folder.resolve().name
