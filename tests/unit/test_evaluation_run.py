@@ -19,6 +19,7 @@ from phonofilm.evaluation.clip_list import list_clips
 from phonofilm.evaluation.compare import compare_results
 from phonofilm.evaluation.evaluate import evaluate, plan_evaluation
 from phonofilm.evaluation.figures import summarise_metric
+from phonofilm.evaluation.generating import choose_sets, parse_setting, shipped_prompts
 from phonofilm.evaluation.metric import Figure, Metric, Setup
 from phonofilm.evaluation.paper import SETS, compare_with_paper
 from phonofilm.evaluation.prompts import item_of, read_prompt_items
@@ -101,7 +102,7 @@ def test_a_second_run_takes_up_what_is_measured(report: Path, clips: Path, monke
     )
     again = evaluate(plan_evaluation([clips], report, CHEAP, Setup(), clips / "prompts.json", jobs=1))
     assert measured_anew == ["9_broken"]  # what failed is tried again
-    before, after = read_result(report), result_json(again)
+    before, after = read_result(report), result_json(again, report)
     assert before["metrics"]["amplitude"] == after["metrics"]["amplitude"]
     evaluate(plan_evaluation([clips / "1_step.mp4"], report, CHEAP, Setup("fixed"), jobs=1))
     assert measured_anew[1:] == ["1_step"]  # another profile
@@ -195,7 +196,13 @@ def test_two_reports_are_compared_clip_by_clip(report: Path, tmp_path: Path) -> 
     done = CliRunner().invoke(app, ["evaluate", "compare", str(report), str(tmp_path / "b"), "-o", str(tmp_path / "c")])
     assert done.exit_code == 0, done.output
     assert json.loads((tmp_path / "c" / "compare.json").read_text())["differences"][0]["clips"] == 2
-    assert "B − A" in (tmp_path / "c" / "compare.html").read_text()
+    page = (tmp_path / "c" / "compare.html").read_text()
+    assert "B − A" in page
+    second["inputs"] = [{**one, "path": str(report / one["path"])} for one in first["inputs"]]
+    (tmp_path / "b" / "result.json").write_text(json.dumps(second))
+    done = CliRunner().invoke(app, ["evaluate", "compare", str(report), str(tmp_path / "b"), "-o", str(tmp_path / "c")])
+    page = (tmp_path / "c" / "compare.html").read_text()
+    assert page.count("data:video/mp4;base64,") == 8
     second["profile"] = "fixed"
     with pytest.raises(InputError, match="one profile"):
         compare_results(first, second)
@@ -213,6 +220,46 @@ def test_wrong_calls_say_what_would_do(clips: Path) -> None:
         done = CliRunner().invoke(app, list(call))
         assert done.exit_code == 2, done.output
         assert expected in done.output
+
+
+def test_clips_are_made_under_several_settings_and_compared(tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.json"
+    prompts.write_text(
+        json.dumps({"nano": {"a": {"prompt": "A bouncing green ball."}}, "other": {"b": {"prompt": "B"}}})
+    )
+    call = [
+        "evaluate",
+        "--generate",
+        "--prompts",
+        str(prompts),
+        "--set",
+        "nano",
+        "--metrics",
+        "amplitude",
+        "--jobs",
+        "1",
+    ]
+    settings = ["--setting", "few:steps=1,num_frames=5", "--setting", "more:steps=2,num_frames=5"]
+    done = CliRunner().invoke(app, [*call, *settings, "-o", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    made = sorted(file.relative_to(tmp_path / "out").as_posix() for file in (tmp_path / "out").rglob("*.mp4"))
+    assert made == ["clips/few/nano/a.mp4", "clips/more/nano/a.mp4"]
+    few, more = (read_result(tmp_path / "out" / name) for name in ("few", "more"))
+    assert few["inputs"][0]["prompt"] == more["inputs"][0]["prompt"] == "A bouncing green ball."
+    assert few["inputs"][0]["sha256"] != more["inputs"][0]["sha256"]
+    assert (tmp_path / "out" / "few-more" / "compare.html").is_file()
+
+
+def test_settings_and_sets_that_do_not_exist_are_refused() -> None:
+    items = read_prompt_items(shipped_prompts())
+    assert {item.category for item in items} == {"nano", "speech", "events", "music"}
+    assert len(choose_sets(items, ["speech", "music"])) == 8
+    with pytest.raises(InputError, match="there are nano, speech"):
+        choose_sets(items, ["set9"])
+    assert parse_setting("dual:modality_scale=3.5,steps=8").options.steps == 8
+    for text in (":steps=8", "a:steps", "a:stepz=8", "a:steps=x"):
+        with pytest.raises(InputError, match="setting"):
+            parse_setting(text)
 
 
 def test_every_metric_describes_itself() -> None:

@@ -15,7 +15,7 @@ NAMES_TWICE = {"render"}
 # The goals of the design: 90 functions, 2,200 lines, no name twice.
 MOST_FUNCTIONS = 275
 # Commands that came later: of serving (serve, worker, and six that ask a server), then evaluate and arena.
-MOST_CLI_LINES = 2600 + 400 + 300
+MOST_CLI_LINES = 2600 + 400 + 400
 MOST_NAMES_TWICE = 2
 MOST_TOLD = 0
 

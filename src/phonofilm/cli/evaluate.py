@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,10 +42,24 @@ def run(
     weights: Annotated[
         Path | None, typer.Option(help="Folder of published weights.  [default: $PHONOFILM_EVALUATION_WEIGHTS]")
     ] = None,
-    device: Annotated[str, typer.Option(help="Where networks run: cpu, cuda, cuda:N, mps.")] = "cpu",
+    device: Annotated[
+        str, typer.Option(help="Where networks and --generate run: auto, cpu, cuda, cuda:N, mps.")
+    ] = "auto",
     asr: Annotated[str, typer.Option(help="What transcribes: local, or a model's name at --asr-url.")] = "local",
     asr_url: Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible server.")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Clips at once.  [default: as many as fit]")] = None,
+    generate: Annotated[
+        bool, typer.Option("--generate", help="Make the clips first, from --prompts or the small set that is shipped.")
+    ] = False,
+    model: Annotated[str, typer.Option("--model", "-m", help="What --generate makes them with.")] = "nano",
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", help="A category of the prompt file to make; may be repeated.")
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME:option=value,... as in a line of generate --prompts; several are compared."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the first clip that is made.")] = 0,
     check: Annotated[bool, typer.Option("--check", help="Say what each metric needs and whether it is here.")] = False,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Exit code 0, not 3, when a metric could not be measured at all.")
@@ -58,12 +73,21 @@ def run(
     names = tuple(name.strip() for name in metrics.split(",")) if metrics else suite_of(suite)
     if check:
         raise typer.Exit(_print_checks(names, setup))
-    if not clips or output is None:
+    if output is None or bool(clips) == generate:
         raise InputError(
-            "name the clips or their folder, and a folder for the report: phonofilm evaluate CLIPS -o REPORT"
+            "name the clips or their folder, and a folder for the report: phonofilm evaluate CLIPS -o REPORT; or no clips "
+            "and --generate, which makes them"
         )
-    measured = _measure(clips, output, names, setup, prompts, jobs)
-    missing = [name for name, one in measured.summaries.items() if one.states["unavailable"] == one.total]
+    reports = {output: clips or []}
+    if generate:
+        asked = _Request(model, prompts, tuple(sets or ()), tuple(setting or ("default",)), seed)
+        reports = _generate(asked, device, output)
+        prompts = prompts or asked.prompt_file
+    found = [_measure(those, report, names, setup, prompts, jobs) for report, those in reports.items()]
+    first, *others = reports
+    for other in others:
+        _compare(first, other, output / f"{first.name}-{other.name}")
+    missing = any(one.states["unavailable"] == one.total for run in found for one in run.summaries.values())
     raise typer.Exit(3 if missing and not allow_missing else 0)
 
 
@@ -76,6 +100,41 @@ def compare(
     ] = None,
 ) -> None:
     """Compare two reports clip by clip: mean differences B - A with their intervals."""
+    _compare(first, second, output)
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What --generate was asked for."""
+
+    model: str
+    prompts: Path | None
+    sets: tuple[str, ...]
+    settings: tuple[str, ...]
+    seed: int
+
+    @property
+    def prompt_file(self) -> Path:
+        from phonofilm.evaluation.generating import shipped_prompts
+
+        return self.prompts or shipped_prompts()
+
+
+def _generate(asked: _Request, device: str, output: Path) -> dict[Path, list[Path]]:
+    """Make the clips; the report's folder of each setting, and where its clips are."""
+    from phonofilm.cli.progress import open_display
+    from phonofilm.evaluation.generating import choose_sets, generate_clips, parse_setting
+    from phonofilm.evaluation.prompts import read_prompt_items
+
+    items = choose_sets(read_prompt_items(asked.prompt_file), asked.sets)
+    settings = [parse_setting(text) for text in asked.settings]
+    typer.echo(f"{len(items)} prompts x {len(settings)} settings with {asked.model}", err=True)
+    with open_display() as show:
+        made = generate_clips(asked.model, device, items, asked.prompt_file, settings, output, asked.seed, show)
+    return {output / name: [folder] for name, folder in made.items()}
+
+
+def _compare(first: Path, second: Path, output: Path | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -83,18 +142,11 @@ def compare(
     from phonofilm.evaluation.result import read_result
 
     found = compare_results(read_result(first), read_result(second))
-    table = Table("figure", "A", "B", "B - A", "95 %", "clips", "verdict")
+    table = Table("figure", "A", "B", "B - A", "95 %", "clips", "verdict", title=f"A: {first}, B: {second}")
     for one in found:
-        low_high = f"{one.low:+.4g} to {one.high:+.4g}" if one.low is not None and one.high is not None else "–"
-        table.add_row(
-            one.label,
-            f"{one.first:.4g}",
-            f"{one.second:.4g}",
-            f"{one.difference:+.4g}",
-            low_high,
-            str(one.clips),
-            one.verdict,
-        )
+        interval = "–" if one.low is None or one.high is None else f"{one.low:+.4g} to {one.high:+.4g}"
+        means = (f"{one.first:.4g}", f"{one.second:.4g}", f"{one.difference:+.4g}")
+        table.add_row(one.label, *means, interval, str(one.clips), one.verdict)
     Console().print(table)
     if output is not None:
         for path in write_comparison(found, first, second, output):
@@ -112,7 +164,11 @@ def _setup(profile: str, weights: Path | None, device: str, asr: str, asr_url: s
     folder = weights_folder(weights)
     if folder is not None and not folder.is_dir():
         raise InputError(f"there is no folder {folder} with weights; make it, or leave --weights out")
-    return Setup(known, folder, device, asr, asr_url)
+    if folder is None:  # no network of ours can run, and asking for the device would start PyTorch
+        return Setup(known, None, "cpu", asr, asr_url)
+    from phonofilm.generation.placement.devices import choose_device
+
+    return Setup(known, folder, str(choose_device(device)), asr, asr_url)
 
 
 def _measure(
@@ -148,7 +204,7 @@ def _print_summary(measured: Evaluated) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from phonofilm.cli.terminal import printable
+    from phonofilm.untrusted import printable
 
     table = Table("figure", "value", "95 %", "chance", "n of N")
     for metric in measured.metrics:

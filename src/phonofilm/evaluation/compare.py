@@ -39,7 +39,7 @@ class PairedDifference:
     def verdict(self) -> str:
         """Which report is better, where the interval leaves no doubt and one way is better."""
         if self.low is None or self.high is None or self.low <= 0 <= self.high:
-            return "no difference shown"
+            return "none shown"
         if self.better == "none":
             return "different"
         return "B is better" if (self.difference > 0) == (self.better == "higher") else "A is better"
@@ -60,16 +60,17 @@ def compare_results(first: Mapping[str, Any], second: Mapping[str, Any]) -> tupl
         if metric not in second["metrics"]:
             continue
         rows = [(ours[name].get(metric), theirs[name].get(metric)) for name in shared]
+        levels = {one["chance"] for one in about["figures"].values()}
         ok = [(a["values"], b["values"]) for a, b in rows if a and b and a["state"] == b["state"] == "ok"]
         for figure, described in about["figures"].items():
             pairs = [(a[figure], b[figure]) for a, b in ok if figure in a and figure in b]
-            if pairs:
+            if pairs and figure not in levels:
                 found.append(_difference(metric, figure, described, pairs))
     return tuple(found)
 
 
 def write_comparison(found: Sequence[PairedDifference], first: Path, second: Path, folder: Path) -> list[Path]:
-    """compare.json and compare.html in the folder."""
+    """compare.json and compare.html in the folder; the page shows the clips of both reports side by side."""
     from phonofilm.evaluation.report_page import compare_page
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -81,7 +82,7 @@ def write_comparison(found: Sequence[PairedDifference], first: Path, second: Pat
     }
     files = {
         folder / "compare.json": json.dumps(plain(value, 6), indent=1) + "\n",
-        folder / "compare.html": compare_page(found, str(first), str(second)),
+        folder / "compare.html": compare_page(found, first, second, folder),
     }
     for path, text in files.items():
         with replacing(path) as temporary:

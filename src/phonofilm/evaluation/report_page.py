@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from phonofilm.evaluation.clip_cards import clip_card
+from phonofilm.evaluation.clip_cards import clip_card, player
 from phonofilm.evaluation.compare import PairedDifference
 from phonofilm.evaluation.metric import Figure, Metric
-from phonofilm.evaluation.page_parts import document, figure_text, table
+from phonofilm.evaluation.page_parts import document, figure_text, media_source, table
 from phonofilm.evaluation.paper import COLUMNS, ROWS, PaperComparison
-from phonofilm.evaluation.result import Evaluated
+from phonofilm.evaluation.result import Evaluated, clip_files
 from phonofilm.evaluation.rows import STATES
 from phonofilm.files import replacing
 
@@ -41,8 +41,8 @@ def write_page_of(run: Evaluated, folder: Path) -> Path:
     return target
 
 
-def compare_page(found: Sequence[PairedDifference], first: str, second: str) -> str:
-    """The page of a comparison of two reports."""
+def compare_page(found: Sequence[PairedDifference], first: Path, second: Path, folder: Path) -> str:
+    """The page of a comparison of two reports, which lies in `folder`: differences, and the clips of both side by side."""
     rows = [
         [
             escape(one.label),
@@ -55,13 +55,30 @@ def compare_page(found: Sequence[PairedDifference], first: str, second: str) -> 
         ]
         for one in found
     ]
-    header = ["figure", "A", "B", "B − A", "95 %", "clips", '<th class="text" scope="col">verdict</th>']
+    header = ["figure", "A", "B", "B − A", "95 %", "clips", '<th class="text" scope="col">difference</th>']
     body = (
-        f"<h1>Two reports, clip by clip</h1><p>A: {escape(first)}<br>B: {escape(second)}</p>"
+        f"<h1>Two reports, clip by clip</h1><p>A: {escape(str(first))}<br>B: {escape(str(second))}</p>"
         '<p class="soft">Means over the clips that are ok in both; the interval is that of the mean difference, over clips '
-        f"drawn with replacement.</p>{table(header, rows)}"
+        f"drawn with replacement.</p>{table(header, rows)}<h2>Clips</h2>{_pairs(first, second, folder)}"
     )
     return document("Phonofilm evaluation: comparison", body, "report.js")
+
+
+def _pairs(first: Path, second: Path, folder: Path) -> str:
+    """A card with two players in step for every clip of both reports that is still where it was."""
+    ours, theirs = clip_files(first), clip_files(second)
+    pairs = {name: (ours[name], theirs[name]) for name in ours if name in theirs}
+    pairs = {name: files for name, files in pairs.items() if all(file.is_file() for file in files)}
+    embedded = sum(file.stat().st_size for files in pairs.values() for file in files) <= MOST_EMBEDDED
+    cards = []
+    for name, files in pairs.items():
+        sources = [(label, media_source(file, folder, embedded)) for label, file in zip("AB", files, strict=True)]
+        label = escape(name, quote=True)
+        cards.append(
+            f'<article class="card" data-category="" data-states="" tabindex="0" aria-label="{label}">'
+            f"<header><h3>{escape(name)}</h3></header>{player(sources)}</article>"
+        )
+    return "".join(cards)
 
 
 def _facts(run: Evaluated, embedded: bool) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -43,15 +44,18 @@ class Evaluated:
     without_clip: tuple[str, ...] = ()
 
 
-def result_json(run: Evaluated) -> dict[str, Any]:
-    """The result as JSON values: keys in one order, floats of six digits, so that two runs can be compared line by line."""
+def result_json(run: Evaluated, folder: Path) -> dict[str, Any]:
+    """The result of a report in `folder` as JSON values, paths as seen from there.
+
+    Keys have one order and floats six digits, so that two runs can be compared line by line.
+    """
     value = {
         "schema": SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "tool_version": __version__,
         "profile": run.setup.profile,
         "env": _environment(run.setup),
-        "inputs": [_input(clip) for clip in run.clips],
+        "inputs": [_input(clip, folder) for clip in run.clips],
         "without_clip": list(run.without_clip),
         "metrics": {metric.name: _metric(metric, run.summaries[metric.name]) for metric in run.metrics},
         "clips": [
@@ -69,7 +73,9 @@ def write_result(run: Evaluated, folder: Path) -> Path:
     """Write result.json into the folder."""
     target = folder / RESULT_FILE
     with replacing(target) as temporary:
-        temporary.write_text(json.dumps(result_json(run), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(
+            json.dumps(result_json(run, folder), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
     return target
 
 
@@ -86,13 +92,19 @@ def read_result(path: Path) -> dict[str, Any]:
     return value
 
 
-def _input(clip: ClipEntry) -> dict[str, Any]:
+def clip_files(path: Path) -> dict[str, Path]:
+    """Where the clips of a report are, by id."""
+    folder = path if path.is_dir() else path.parent
+    return {one["id"]: folder / one["path"] for one in read_result(path)["inputs"]}
+
+
+def _input(clip: ClipEntry, folder: Path) -> dict[str, Any]:
     facts = ClipFacts(clip.path, clip.id)
     prompt = clip.item.prompt if clip.item else None
     return {
         "id": clip.id,
         "category": clip.category,
-        "path": str(clip.path),
+        "path": Path(os.path.relpath(clip.path.resolve(), folder.resolve())).as_posix(),
         "sha256": facts.sha256,
         "prompt": prompt,
     }
@@ -118,6 +130,7 @@ def _metric(metric: Metric, summary: MetricSummary) -> dict[str, Any]:
                 "label": figure.label,
                 "unit": figure.unit,
                 "better": figure.better,
+                "chance": figure.chance,
                 "value": summary.figures[figure.name].value,
                 "ci95": summary.figures[figure.name].ci95,
             }

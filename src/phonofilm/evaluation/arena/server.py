@@ -150,6 +150,7 @@ def arena_page() -> str:
         'max="1000" value="0" aria-label="position"></div>'
         + questions
         + '<div class="transport"><button id="send" type="button" disabled>Send and go on</button><button id="skip" '
-        'type="button">Skip</button></div><p id="said" role="status"></p><h2>Standings</h2><div id="standings" class="scroll" tabindex="0"></div>'
+        'type="button">Skip</button></div><p id="said" role="status"></p><h2>Standings</h2>'
+        + '<div id="standings" class="scroll" tabindex="0"></div>'
     )
     return document("Phonofilm arena", body, "arena.js")

@@ -14,11 +14,11 @@ class Container(Metric):
     name = "container"
     title = "Container checks"
     figures = (
-        Figure("problems", "Problems per clip", better="lower", chance=None),
+        Figure("problems", "Problems per clip", better="lower"),
         Figure("start_difference_ms", "Sound starts after the picture", "ms"),
         Figure("length_difference_ms", "Sound longer than the picture", "ms"),
         Figure("frozen_ratio", "Frozen frames", better="lower"),
-        Figure("silence_ratio", "Silence", better="lower"),
+        Figure("silence_ratio", "Silence"),
         Figure("clipped_ratio", "Clipped samples", better="lower"),
     )
     source = "timestamps and samples of the file"

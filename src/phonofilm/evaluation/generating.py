@@ -1,0 +1,114 @@
+"""Making the clips that are then evaluated: a prompt file's sets under several settings, the same seeds under each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from phonofilm.errors import InputError, PhonofilmError
+from phonofilm.evaluation.prompts import PromptItem
+from phonofilm.generation.batch import Line, make_lines, plan_lines
+from phonofilm.generation.checkpoint import open_checkpoint
+from phonofilm.generation.options import ClipOptions, options_from_json
+from phonofilm.generation.placement.hardware import HardwareOptions
+from phonofilm.generation.report import OnProgress
+from phonofilm.generation.session import Session
+
+CLIPS_FOLDER = "clips"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A name for a setting, and the options of a clip that it sets."""
+
+    name: str
+    options: ClipOptions
+
+
+def shipped_prompts() -> Path:
+    """The small prompt file that comes with the package: nano (the embedded model's world), speech, events, music."""
+    return Path(str(resources.files("phonofilm.evaluation") / "page" / "prompts.json"))
+
+
+def parse_setting(text: str) -> Setting:
+    """ "dual:modality_scale=3.5,steps=8" -> its name and options, in the words of a line of `generate --prompts FILE.jsonl`.
+
+    Raises InputError for an option that does not exist, or a value of another kind.
+    """
+    name, _, rest = text.partition(":")
+    if not name or "/" in name or name.startswith("."):
+        raise InputError(f"setting {text!r} has no name; write NAME:option=value,option=value")
+    values: dict[str, Any] = {}
+    for part in filter(None, rest.split(",")):
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise InputError(f"setting {name}: {part!r} is no option; write option=value, for example steps=8")
+        values[key.strip().replace("-", "_")] = _value(value.strip())
+    return Setting(name, options_from_json(values, f"setting {name}"))
+
+
+def choose_sets(items: Sequence[PromptItem], sets: Sequence[str]) -> tuple[PromptItem, ...]:
+    """The items of the named categories; all without a name. Raises InputError for a category that is not there."""
+    known = list(dict.fromkeys(item.category for item in items))
+    unknown = [name for name in sets if name not in known]
+    if unknown:
+        raise InputError(f"there is no set {unknown[0]!r} in the prompt file; there are {', '.join(known)}")
+    return tuple(item for item in items if not sets or item.category in sets)
+
+
+def generate_clips(
+    model: str,
+    device: str,
+    items: Sequence[PromptItem],
+    prompt_file: Path,
+    settings: Sequence[Setting],
+    folder: Path,
+    seed: int,
+    on_progress: OnProgress,
+) -> Mapping[str, Path]:
+    """Make FOLDER/clips/SETTING/CATEGORY/ID.mp4 for every item and setting; clips that are there are not made again.
+
+    Item i has seed + i under every setting, so that clips can be compared pair by pair. Returns each setting's folder.
+    Raises PhonofilmError when clips could not be made, after all others are.
+    """
+    twice = {one.name for one in settings if sum(other.name == one.name for other in settings) > 1}
+    if twice:
+        raise InputError(f"two settings are named {min(twice)}; give each a name of its own")
+    folders = {setting.name: folder / CLIPS_FOLDER / setting.name for setting in settings}
+    lines = [
+        _line(item, setting, folders[setting.name], prompt_file, seed + index)
+        for setting in settings
+        for index, item in enumerate(items)
+    ]
+    with Session(open_checkpoint(model), HardwareOptions(device=device)) as session:
+        planned = plan_lines(lines, session)
+        session.resolve([one.plan for one in planned if one.plan is not None], on_progress)
+        done = make_lines(planned, session, False, on_progress)
+    if done.failures:
+        failures = "\n  ".join(done.failures)
+        raise PhonofilmError(f"{len(done.failures)} of {len(lines)} clips failed; run it again to go on:\n  {failures}")
+    return folders
+
+
+def _line(item: PromptItem, setting: Setting, folder: Path, prompt_file: Path, seed: int) -> Line:
+    """First frames are found beside the prompt file; an item that names none, or one that is not there, has none."""
+    image = prompt_file.parent / item.first_frame if item.first_frame else None
+    own = ClipOptions(
+        prompt=item.prompt,
+        image=image if image is not None and image.is_file() else None,
+        seed=seed,
+        output=folder / item.category / f"{item.id}.mp4",
+    )
+    return Line(f"{setting.name}, {item.category} {item.id}", own.over(replace(setting.options, output=None)))
+
+
+def _value(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
