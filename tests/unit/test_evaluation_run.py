@@ -91,6 +91,10 @@ def test_every_row_has_a_state_and_only_ok_rows_count(report: Path) -> None:
     assert amplitude["ci95"] == pytest.approx([quiet, loud], abs=1e-6)
     assert amplitude["state_counts"] == {"ok": 2, "not_applicable": 1, "unavailable": 0, "failed": 1, "skipped": 0}
     assert result["inputs"][0]["prompt"] == "b"
+    probes = [one["probe"] for one in result["inputs"]]
+    assert probes[0] == {"width": 32, "height": 32, "picture_start": 0.0, "sound_start": 0.0}
+    assert probes[2]["sound_start"] is None
+    assert "error" in probes[3]
 
 
 def test_a_second_run_takes_up_what_is_measured(report: Path, clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:

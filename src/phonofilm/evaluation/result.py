@@ -8,12 +8,13 @@ import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from fractions import Fraction
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from phonofilm import __version__
-from phonofilm.errors import InputError
+from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.evaluation.clip_facts import ClipFacts
 from phonofilm.evaluation.clip_list import ClipEntry
 from phonofilm.evaluation.figures import MetricSummary
@@ -106,8 +107,28 @@ def _input(clip: ClipEntry, folder: Path) -> dict[str, Any]:
         "category": clip.category,
         "path": Path(os.path.relpath(clip.path.resolve(), folder.resolve())).as_posix(),
         "sha256": facts.sha256,
+        "probe": _probe(facts),
         "prompt": prompt,
     }
+
+
+def _probe(facts: ClipFacts) -> dict[str, Any]:
+    """What the container says without decoding; the error where it cannot be opened."""
+    try:
+        tracks = facts.tracks
+    except PhonofilmError as error:
+        return {"error": str(error)}
+    height, width = tracks.size or (None, None)
+    return {
+        "width": width,
+        "height": height,
+        "picture_start": _seconds(tracks.picture_start),
+        "sound_start": _seconds(tracks.sound_start),
+    }
+
+
+def _seconds(time: Fraction | None) -> float | None:
+    return None if time is None else float(time)
 
 
 def _metric(metric: Metric, summary: MetricSummary) -> dict[str, Any]:
