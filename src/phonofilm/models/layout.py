@@ -93,6 +93,15 @@ class CheckpointComponent:
         """The network without weights, built once: to look at, not to change or to load into. Raises CheckpointError."""
         return empty_module(self.class_name, self.config, str(self.folder / "config.json"))
 
+    def take_skeleton(self) -> nn.Module:
+        """The network without weights, for the caller to load into: the one that was looked at, if any was.
+
+        Whoever looks at `skeleton` afterwards gets a new one. Raises CheckpointError.
+        """
+        module = self.skeleton
+        del self.__dict__["skeleton"]  # where cached_property keeps it; the dataclass itself is frozen
+        return module
+
 
 @dataclass(frozen=True)
 class PipelineScalars:

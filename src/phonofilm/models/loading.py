@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from phonofilm.errors import CheckpointError, InputError
 from phonofilm.models.audio_vae import fuse_weight_norm
-from phonofilm.models.building import Placement, empty_module, place_tensors
+from phonofilm.models.building import Placement, place_tensors
 from phonofilm.models.layout import NETWORKS, CheckpointLayout, check_tokenizer
 from phonofilm.models.quantized import is_stored
 from phonofilm.models.shards import TensorEntry, TensorReader
@@ -69,11 +69,11 @@ def load_component(
     component = layout.components.get(name)
     if component is None:
         raise CheckpointError(f"{layout.folder} has no network {name!r}; it has {', '.join(layout.components)}")
-    module = empty_module(component.class_name, component.config, str(component.folder / "config.json"))
+    module = component.take_skeleton()
     placements = place_tensors(name, module, component.entries)
     in_float32 = _kept_in_float32(module, torch_dtype)
     tensors = module.state_dict(keep_vars=True)
-    target, done = torch.device(device), 0
+    target, done, total = torch.device(device), 0, component.nbytes
     reader = TensorReader()
     for placement in placements:
         kept = in_float32.intersection(placement.names[0].split("."))
@@ -82,7 +82,7 @@ def load_component(
         _assign(module, placement.names, _read(placement, wanted, target, reader))
         done += sum(entry.nbytes for entry in placement.sources)
         if progress is not None:
-            progress(name, done, component.nbytes)
+            progress(name, done, total)
     persistent = {place for placement in placements for place in placement.names}
     for buffer_name, buffer in list(module.named_buffers()):
         if buffer_name not in persistent:

@@ -50,6 +50,7 @@ class MovaPipeline(PretrainedMethods, LoraMethods, DiffusionPipeline):
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
+        *,  # diffusers counts positional arguments without those of ignore_for_config
         video_vae: Any,
         audio_vae: Any,
         text_encoder: Any,

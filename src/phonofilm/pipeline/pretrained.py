@@ -80,6 +80,10 @@ def save_pipeline(pipeline: MovaPipeline, folder: str | Path, max_shard_size: in
 class PretrainedMethods:
     """Loading and saving a pipeline, under diffusers' names."""
 
+    # `register_modules` puts their classes into the config. The networks themselves in it would be written out as text,
+    # layer by layer, for every one that is registered: a second and more at the released sizes.
+    ignore_for_config = [*NETWORKS, "tokenizer", "scheduler"]  # noqa: RUF012
+
     @classmethod
     def from_pretrained(
         cls,

@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from phonofilm.models.building import empty_module
 from phonofilm.models.filling import assign_memory, fill, tensor_reads
 from phonofilm.models.joint import JointDenoiser
 from phonofilm.models.layout import CheckpointLayout
@@ -75,11 +74,7 @@ def load_for_streaming(
     """
     arguments = pipeline_arguments(layout, dtype, device="cpu", skip=DENOISER, progress=progress)
     started = time.monotonic()
-    networks = {
-        name: empty_module(layout.components[name].class_name, layout.components[name].config, name)
-        for name in DENOISER
-        if name in layout.components
-    }
+    networks = {name: layout.components[name].take_skeleton() for name in DENOISER if name in layout.components}
     pipe = MovaPipeline(**{**arguments, **networks})
     loader = _Loader(layout, networks, dtype, threads or min(MOST_THREADS, os.cpu_count() or 1), progress)
     groups = dict(_groups(denoisers(pipe), resident, everything=store is not None))
