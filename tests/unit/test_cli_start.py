@@ -127,5 +127,22 @@ def test_what_is_registered_for_the_end_still_runs(tmp_path: Path, arguments: tu
     assert list(tmp_path.iterdir()) == []
 
 
+LEAN = """
+import importlib.util, sys
+from phonofilm.cli.lean_imports import make_imports_lean
+make_imports_lean()
+import diffusers
+from diffusers.utils import is_bitsandbytes_available, is_peft_available
+print(is_bitsandbytes_available(), is_peft_available(), {"bitsandbytes", "peft"} & set(sys.modules))
+print([type(finder).__name__ for finder in sys.meta_path if type(finder).__module__.startswith("phonofilm")])
+print([importlib.util.find_spec(name) is not None for name in ("bitsandbytes", "peft")])
+"""
+
+
+def test_diffusers_does_not_see_what_we_do_not_use_through_it_and_everyone_else_does() -> None:
+    done = subprocess.run([sys.executable, "-c", LEAN], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["False False set()", "[]", "[True, True]"]
+
+
 def test_the_root_has_the_option() -> None:
     assert "--traceback" in CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).stdout

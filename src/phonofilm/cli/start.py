@@ -23,8 +23,10 @@ def run() -> str | int | None:
     code: str | int | None = 0
     with interruptible():
         try:
+            from phonofilm.cli.lean_imports import make_imports_lean
             from phonofilm.cli.main import app
 
+            make_imports_lean()
             app()
         except KeyboardInterrupt:
             code = INTERRUPTED
