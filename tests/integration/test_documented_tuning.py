@@ -66,12 +66,38 @@ def test_the_guide_to_loras(place: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         assert (place / made).is_file()
 
 
-@pytest.mark.parametrize("script", ["low_resource_train", "accelerate_train", "accelerate_train_8gpu"])
-def test_movas_training_scripts(place: Path, tmp_path: Path, script: str) -> None:
-    told = {"DATA": "clips", "CKPT": "model", "OUTPUT": str(tmp_path / "run"), "GPUS": "2", "OMP_NUM_THREADS": "1"}
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+SCRIPTS = ("low_resource_train", "accelerate_train", "accelerate_train_8gpu")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_movas_training_scripts(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """The command that each script starts, taken from it by a `phonofilm` that only notes it, and run in this process."""
+    (tmp_path / "bin").mkdir()
+    noting = tmp_path / "bin" / "phonofilm"
+    noting.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > "{tmp_path}/words"\n')
+    noting.chmod(0o755)
+    run_script(script, place, tmp_path, str(noting.parent))
+    words = (tmp_path / "words").read_text().splitlines()
+    if script == "accelerate_train_8gpu":
+        at = words.index("--gpus")
+        assert words[at : at + 4] == ["--gpus", "2", "--config", "fsdp"]
+        return  # one process cannot show it; tests of several processes do, and the slow test below
+    monkeypatch.chdir(place)
+    run(*words)
+    assert (tmp_path / "run" / "lora.safetensors").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_movas_training_scripts_as_they_are_started(place: Path, tmp_path: Path, script: str) -> None:
+    run_script(script, place, tmp_path, str(Path(sys.executable).parent))
+    assert (tmp_path / "run" / "lora.safetensors").is_file()
+
+
+def run_script(script: str, place: Path, output: Path, programs: str) -> None:
+    variables = {"DATA": "clips", "CKPT": "model", "OUTPUT": str(output / "run"), "GPUS": "2", "OMP_NUM_THREADS": "1"}
     subprocess.run(
         ["bash", str(ROOT / f"scripts/training_scripts/example/{script}.sh"), "device=cpu", *SHORT],
-        check=True, cwd=place, env={**os.environ, "PATH": path, **told}, timeout=300,
+        check=True, cwd=place, timeout=300,
+        env={**os.environ, "PATH": os.pathsep.join([programs, os.environ["PATH"]]), **variables},
     )  # fmt: skip
-    assert (tmp_path / "run" / "lora.safetensors").is_file()

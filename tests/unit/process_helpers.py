@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
+import multiprocessing
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from tests.unit.finetune_helpers import ALL_PARTS, Ground
+from tests.unit.training_ranks import main
 
 from phonofilm.training.checkpointing.run_folder import latest_checkpoint
 from phonofilm.training.checkpointing.sharded_files import SavedWeights, is_sharded_checkpoint
@@ -35,14 +34,15 @@ def run_processes(world: int, plan: list[dict[str, Any]], ground: Ground, folder
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    script = str(Path(__file__).parent / "training_ranks.py")
-    about = [str(ground.checkpoint), str(ground.cache), str(folder), json.dumps(plan)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    running = [
-        subprocess.Popen([sys.executable, script, str(rank), str(world), str(port), *about], env=environment)
-        for rank in range(world)
-    ]
-    assert [process.wait() for process in running] == [0] * world
+    about = (str(ground.checkpoint), str(ground.cache), str(folder), json.dumps(plan))
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([main.__module__])  # what they import, they import once
+    running = [context.Process(target=main, args=(rank, world, port, *about)) for rank in range(world)]
+    for process in running:
+        process.start()
+    for process in running:
+        process.join()
+    assert [process.exitcode for process in running] == [0] * world
     return folder
 
 

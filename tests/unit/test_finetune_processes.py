@@ -82,6 +82,7 @@ def test_processes_that_share_clips_validate_as_one_and_resume_exactly(
         assert shared[key] == pytest.approx(whole[key], rel=1e-4), key
 
 
+@pytest.mark.slow
 def test_pairs_that_share_clips_learn_what_two_with_whole_ones_do(ground: Ground, output: Path, tmp_path: Path) -> None:
     config = {**SETTINGS, "batch_size": 1, "context_parallel": 2}
     run_processes(4, [{"folder": "pairs", "config": config}], ground, tmp_path)

@@ -70,6 +70,7 @@ def test_each_process_holds_its_part_and_gathers_one_fused_layer(output: Path) -
         assert told["layers"]["most"] <= 4 < told["layers"]["all"]
 
 
+@pytest.mark.slow
 def test_adapters_too_gather_one_fused_layer_of_the_base(ground: Ground, tmp_path: Path) -> None:
     config = {**SETTINGS, "batch_size": 1, "mode": "fsdp", "gradient_checkpointing": True, "max_steps": 2}
     run_processes(2, [{"folder": "lora", "config": config}], ground, tmp_path)
@@ -126,6 +127,7 @@ def test_a_finished_run_hands_over_a_checkpoint_folder(ground: Ground, output: P
             assert torch.equal(tensor, weights[f"{prefix}.{name}"].to(dtype)), name
 
 
+@pytest.mark.slow
 def test_parts_go_on_in_another_number_of_processes_and_whole(ground: Ground, output: Path, tmp_path: Path) -> None:
     for name in ("four", "one"):
         source = latest_checkpoint(output / "halves")

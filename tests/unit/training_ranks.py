@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +112,3 @@ def count_whole(model: Any) -> dict[str, int]:
     for layer in layers:
         layer.register_forward_hook(look)
     return found
-
-
-if __name__ == "__main__":
-    main(*map(int, sys.argv[1:4]), *sys.argv[4:])
