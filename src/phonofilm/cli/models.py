@@ -118,3 +118,17 @@ def print_findings(folder: Path, findings: list[CheckpointFinding]) -> None:
         table.add_row(MARKS[finding.severity], cell(finding.subject), cell(finding.message.replace(f"{folder}/", "")))
     console.print(table)
     console.print("[green]fit for use[/green]" if is_loadable(findings) else "[red]not fit for use[/red]")
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="a checkpoint folder, a short name, or a hub id in the cache")],
+    tool: Annotated[str, typer.Option("--for", help="sglang, diffsynth or comfyui")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="a new folder")],
+) -> None:
+    """Write a checkpoint in the folders and files that another tool looks for; docs/checkpoints.md."""
+    from phonofilm.models.exporting import export_checkpoint
+    from phonofilm.models.hub import local_checkpoint
+    from phonofilm.models.layout import read_layout
+
+    typer.echo(export_checkpoint(read_layout(local_checkpoint(model)), tool, output))

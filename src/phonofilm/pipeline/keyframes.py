@@ -1,7 +1,8 @@
 """Pictures that a clip shows at given times, between its first frame and its last.
 
 A picture is held as one latent frame, `temporal_factor` frames long, which is put back at every step as a known stretch is.
-The first frame's mask channels also take it. The released model was trained with a first frame alone.
+The mask channels that tell the towers of a first frame are left alone: they were trained with a first frame, and putting
+the picture there as well made the embedded model's clips worse (docs/generate.md has the figures).
 """
 
 from __future__ import annotations
