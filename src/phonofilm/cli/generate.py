@@ -58,7 +58,7 @@ def generate(
     video: Annotated[Path | None, tracks(help="A clip that wants sound; its picture is kept.")] = None,
     audio: Annotated[Path | None, tracks(help="A sound that wants a picture; it is kept.")] = None,
     voice: Annotated[
-        Path | None, tracks(help="A sample of a voice, which goes on in the clip; it is not in the clip.")
+        Path | None, tracks(help="A sample of a voice that stands before the clip and is cut off. An experiment.")
     ] = None,
     continue_from: Annotated[Path | None, tracks(help="A clip to go on from; it becomes longer.")] = None,
     overlap_frames: Annotated[int | None, tracks(help="Frames of it that are held (1 + 4k). [default: 17]")] = None,
