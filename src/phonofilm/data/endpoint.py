@@ -82,8 +82,15 @@ class Endpoint:
 
     def transcribe(self, wav: bytes, model: str) -> str:
         """The words in a wav file, "" for none; `model` is the one for speech. Raises as `chat` does."""
+        answer = self.transcription(wav, model)
+        if not isinstance(answer.get("text"), str):
+            raise EndpointError(f"the answer is no transcription: {json.dumps(answer)[:TOLD]}")
+        return str(answer["text"].strip())
+
+    def transcription(self, wav: bytes, model: str, *, form: str = "json", prompt: str = "") -> dict[str, Any]:
+        """The whole answer to a wav file, in the `form` that the server is asked for. Raises as `chat` does."""
         boundary = uuid.uuid4().hex
-        fields = (("model", model), ("response_format", "json"))
+        fields = [("model", model), ("response_format", form), *([("prompt", prompt)] if prompt else [])]
         head = "".join(
             f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
             for name, value in fields
@@ -94,9 +101,9 @@ class Endpoint:
         )
         body = (head + file).encode() + wav + f"\r\n--{boundary}--\r\n".encode()
         answer = self._ask("audio/transcriptions", body, f"multipart/form-data; boundary={boundary}")
-        if not isinstance(answer, dict) or not isinstance(answer.get("text"), str):
+        if not isinstance(answer, dict):
             raise EndpointError(f"the answer is no transcription: {json.dumps(answer)[:TOLD]}")
-        return str(answer["text"].strip())
+        return answer
 
     def _ask(self, path: str, body: bytes, kind: str) -> Any:
         headers = {"Content-Type": kind, "Accept": "application/json"}

@@ -17,8 +17,11 @@ CLASSES = {
     "onset_lag": "OnsetLag",
     "nano_sync": "NanoSync",
     "inception": "Inception",
+    "desync": "DeSync",
+    "ib_score": "IbScore",
     "clap": "ClapScore",
     "lse": "LipSyncErrors",
+    "cpcer": "CpCer",
 }
 SUITES = {
     "verse-bench": ("inception", "dnsmos", "desync", "ib_score", "lse", "cpcer"),

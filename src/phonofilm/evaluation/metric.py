@@ -43,14 +43,14 @@ class Figure:
 class Setup:
     """How metrics measure in one run.
 
-    weights: the folder where `WeightFile`s are looked for. device: where networks run. asr, asr_url: the engine that
-    transcribes ("local", or a model's name at an OpenAI-compatible address). asr_key: the environment variable with its key.
+    weights: the folder where `WeightFile`s are looked for. device: where networks run. asr, asr_url: the model that
+    transcribes, and the OpenAI-compatible address where it is asked. asr_key: the environment variable with its key.
     """
 
     profile: Profile = "compat"
     weights: Path | None = None
     device: str = "cpu"
-    asr: str = "local"
+    asr: str = ""
     asr_url: str | None = None
     asr_key: str = "OPENAI_API_KEY"
 

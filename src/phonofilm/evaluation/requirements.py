@@ -34,11 +34,13 @@ class Requirements:
     """Everything that must be there before a clip is measured.
 
     picture, sound, prompt: what the clip itself must have; a clip without it is not applicable. keys: environment variables.
+    settings: options that are missing under this setup, one clause each.
     """
 
     packages: tuple[Package, ...] = ()
     weights: tuple[WeightFile, ...] = ()
     keys: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
     picture: bool = False
     sound: bool = False
     prompt: bool = False

@@ -32,11 +32,6 @@ class SpeakerErrors:
     speakers: int
     heard: int
 
-    @property
-    def percent(self) -> float:
-        """cpCER of this clip; more than 100 is possible."""
-        return 100.0 * self.errors / self.characters if self.characters else 0.0
-
 
 def speaker_errors(transcript: str, reference: str) -> SpeakerErrors:
     """Compare texts such as "[S01] Good morning. [S02] Morning!". What stands before the first tag is lost."""

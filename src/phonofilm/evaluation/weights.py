@@ -16,7 +16,7 @@ from phonofilm.files import file_hash
 from phonofilm.untrusted import file_fault
 
 FOLDER_VARIABLE = "PHONOFILM_EVALUATION_WEIGHTS"
-Readiness = Literal["ready", "missing package", "missing weights", "needs a key"]
+Readiness = Literal["ready", "missing package", "missing weights", "needs a key", "needs a setting"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ def check(metric: Metric, *, hashes: bool = False, environment: Mapping[str, str
         ("missing package", _lacking_packages(needs)),
         ("missing weights", _lacking_weights(needs, metric.setup.weights, hashes)),
         ("needs a key", tuple(f"set {key}" for key in needs.keys if not environment.get(key))),
+        ("needs a setting", needs.settings),
     ):
         if lacks:
             return Check(metric.name, readiness, lacks)  # type: ignore[arg-type]
