@@ -93,12 +93,13 @@ def _first(rows: Mapping[str, Row], names: Sequence[tuple[str, str]]) -> Sequenc
 
 
 def _distances(rows: Mapping[str, Row]) -> str:
-    """SyncNet's mean distance over shifts, where it was measured."""
-    values = rows["lse"].series.get("distances") if "lse" in rows else None
-    if not values:
+    """SyncNet's mean distance over offsets, where it was measured."""
+    series = rows["lse"].series if "lse" in rows else {}
+    values, offsets = series.get("distance"), series.get("offset_seconds")
+    if not values or not offsets:
         return ""
-    reach = (len(values) - 1) // 2
-    label = f"SyncNet's mean distance d(k) for k = -{reach} to {reach} frames; lowest {min(values):.2f}"
+    first, last = min(offsets), max(offsets)
+    label = f"SyncNet's mean distance for offsets of {first:+.2f} to {last:+.2f} s; lowest {min(values):.2f}"
     return drawing([curve(values, 4, 56, "curve"), f'<text x="4" y="76">{escape(label)}</text>'], 80, label)
 
 

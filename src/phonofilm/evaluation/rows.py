@@ -21,7 +21,7 @@ class Row:
         detail: what else is worth reading in result.json: counts, offsets, a transcript. Plain JSON values. The report shows
             cpcer's `transcript` ([speaker, text] pairs) and `reference`.
         series: curves and vectors for the report and for `aggregate`, not written to result.json. The report draws lse's
-            `distances` (d(k) for k = -15..15).
+            `distance` over `offset_seconds`.
         reason: one clause; empty when ok.
         seconds: that measuring took.
     """
