@@ -1,7 +1,6 @@
-"""How a server answers under load while clips are made: `python -m benchmarks.serving`. On loopback alone, bounded in count and time.
+"""How a server answers under load while clips are made: `python -m benchmarks.serving`. On loopback, bounded in count and time.
 
-Many submissions, and clients that ask for a job's state about once a second, each on a connection of its own, all from
-this
+Many submissions, and clients that ask for a job's state about once a second, each on a connection of its own, all from this
 process. Prints the times of status requests, what was answered, and the server's memory before and after.
 """
 
