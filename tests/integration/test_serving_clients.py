@@ -55,6 +55,7 @@ def url(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     working.start()
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
+        listening.listen()  # who comes before the server is up, waits
         server = uvicorn.Server(uvicorn.Config(create_app(services), log_config=None, lifespan="off"))
         serving = threading.Thread(target=server.run, args=([listening],), daemon=True)
         serving.start()
