@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from tests.unit.checkpoints import GOLDEN, copy_golden, edit_json
 from tests.unit.lora_helpers import tiny_components, tiny_lora
 
@@ -175,3 +176,27 @@ def test_two_students_of_different_settings_do_not_work_together(lora: LoraFile)
                 "two": LoraFile(lora.layout, lora.adapters, {FEW_STEPS_KEY: FewSteps(2, 3.0, 3.0, 0.9).as_json()}),
             }
         )
+
+
+def test_the_white_frame_of_text_alone_is_encoded_once_for_a_size_and_weights() -> None:
+    pipe = MovaPipeline.from_pretrained(GOLDEN)
+    pipe.set_progress_bar_config(disable=True)
+    seen: list[int] = []
+    pipe.video_vae.encoder.register_forward_hook(lambda *_: seen.append(1))
+
+    def encodings(**changes: Any) -> int:
+        told = {"height": 32, "width": 48, "num_frames": 9, "num_inference_steps": 1, "output_type": "latent"} | changes
+        before = len(seen)
+        made.append(pipe("a man", generator=torch.Generator().manual_seed(1), **told).frames)
+        return len(seen) - before
+
+    made: list[torch.Tensor] = []
+    assert encodings() > 0
+    assert encodings() == 0
+    assert torch.equal(made[0], made[1])
+    assert encodings(num_frames=5) > 0
+    assert encodings(num_frames=5, image=Image.new("RGB", (48, 32))) > 0
+    encodings()
+    with torch.no_grad():
+        next(pipe.video_vae.encoder.parameters()).mul_(1.5)
+    assert encodings() > 0

@@ -81,6 +81,7 @@ class MovaPipeline(PretrainedMethods, LoraMethods, DiffusionPipeline):
         )
         self.defaults = Defaults(**(defaults or {}))
         self._own_few_steps = None if few_steps is None else few_steps_from(few_steps, "the pipeline")
+        self.kept_white: tuple[list[object], Tensor] | None = None  # run_plan's
         # Who runs the forwards; None: this pipeline's own modules, where they are. A streamer takes this place.
         self.engine: Engine | None = None
         self._interrupt = False
