@@ -51,12 +51,24 @@ class StubMaker:
             raise InputError("the request cannot be met: /srv/secret/place/model.safetensors")
         if prompt == "crash":
             raise RuntimeError("a bug, with a /srv/secret/place")
+
+        def picture() -> Any:
+            """No picture is drawn: what keeps it is below."""
+
+        def keep(preview: Any) -> str:
+            name = f"{OUTPUTS}/{job.id}/{job.attempt}-preview.webp"
+            with TemporaryDirectory() as folder:
+                (Path(folder) / "preview").write_bytes(BODY + b"preview")
+                store.put(name, Path(folder) / "preview")
+            return name
+
+        held.keep_preview = keep
         emit(held, SamplingStarted(("high",) * steps))
         for step in range(steps):
             time.sleep(self.seconds)
             if prompt == "kill":
                 os._exit(9)
-            emit(held, StepDone(step + 1, steps, "high"))
+            emit(held, StepDone(step + 1, steps, "high", picture))
         with TemporaryDirectory() as folder:
             outputs = []
             for number in range(len(job.request.seeds)):

@@ -15,13 +15,18 @@ from pathlib import Path
 import pytest
 import uvicorn
 from tests.nano_fixture import tiny_nano_pipeline
-from tests.unit.serving_helpers import PNG, services_in
+from tests.unit.serving_helpers import PNG, ask, services_in
 from typer.testing import CliRunner
 
 from phonofilm import read_clip
 from phonofilm.cli.main import app
+from phonofilm.media import load_image
 from phonofilm.serving.api.app import create_app
+from phonofilm.serving.jobs.book import edit_job
+from phonofilm.serving.jobs.claims import Claims
+from phonofilm.serving.jobs.job import JobRequest
 from phonofilm.serving.settings import WorkerSettings
+from phonofilm.serving.worker.held_job import HeldJob
 from phonofilm.serving.worker.loop import Worker
 from phonofilm.serving.worker.sessions import SessionMaker
 
@@ -29,13 +34,19 @@ FRAMES = 9
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained checkpoint."""
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    tiny_nano_pipeline(32, FRAMES).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def url(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server on a free port of this machine, with a worker in a thread that makes clips with an untrained model."""
-    folder = tmp_path_factory.mktemp("serving")
-    tiny_nano_pipeline(32, FRAMES).save_pretrained(folder / "tiny")
-    services = services_in(folder)
+    services = services_in(tmp_path_factory.mktemp("serving"))
     services.worker = WorkerSettings(
-        models={"tiny": str(folder / "tiny")},
+        models={"tiny": str(tiny)},
         database_url=services.worker.database_url,
         store=services.worker.store,
     )
@@ -44,6 +55,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     working.start()
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
+        listening.listen()  # who comes before the server is up, waits
         server = uvicorn.Server(uvicorn.Config(create_app(services), log_config=None, lifespan="off"))
         serving = threading.Thread(target=server.run, args=([listening],), daemon=True)
         serving.start()
@@ -140,3 +152,28 @@ def test_our_own_command_submits_waits_fetches_and_lists(url: str, tmp_path: Pat
     run("submit", "A lamp.", "--size", "33x32", code=1)
     bad = run("submit", "A lamp.", "--image", str(tmp_path / "prompts.txt"), code=1)
     assert bad == ""
+
+
+def test_previews_are_kept_while_a_clip_is_made_and_not_after(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = services_in(tmp_path)
+    edit_job(services.database, ask(services.database, model="tiny"), JobRequest({"prompt": "A lamp.", "steps": 4}), 0)
+    claims = Claims(services.database, "a")
+    job = claims.claim(["tiny"], [], 60)
+    assert job is not None
+    held, written = HeldJob(claims, job, 60), []
+    write = held.write
+
+    def record(**progress: object) -> None:
+        written.append(progress)
+        if "preview" in progress:
+            with services.store.as_file(str(progress["preview"])) as file:
+                assert load_image(file).size == (32, 32)
+        write(**progress)
+
+    monkeypatch.setattr(held, "write", record)
+    made = SessionMaker(WorkerSettings(models={"tiny": str(tiny)})).make(job, held, services.store)
+    assert sum("preview" in progress for progress in written) == 1  # one in two seconds
+    assert [progress["step"] for progress in written if "step" in progress] == [1, 2, 3, 4]
+    assert set(services.store.files("outputs", job.id)) == set(made.outputs[0].values())

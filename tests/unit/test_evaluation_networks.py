@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tests.unit.seeded_weights import fill_seeded, seeded_input
@@ -26,6 +28,7 @@ def _no_gradients() -> Iterator[None]:
         yield
 
 
+@lru_cache
 def _shapes(network: type[nn.Module]) -> dict[str, tuple[int, ...]]:
     with torch.device("meta"):
         return {name: tuple(tensor.shape) for name, tensor in network().state_dict().items()}
@@ -155,6 +158,14 @@ def test_tensors_may_lie_under_a_key_beside_others(tmp_path: Path) -> None:
     assert loaded.weight.dtype is torch.float32
     with pytest.raises(CheckpointError, match=r"no entry 'state_dict'.* it has iteration, model"):
         read_published(file, "state_dict")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_numbers_of_numpy_beside_the_tensors_do_no_harm(tmp_path: Path, zipped: bool) -> None:
+    file = tmp_path / "630k.pt"
+    content = {"epoch": np.int64(7), "loss": np.float64(0.5), "state_dict": {"module.a": torch.ones(2)}}
+    torch.save(content, file, _use_new_zipfile_serialization=zipped)
+    assert torch.equal(read_published(file, "state_dict")["module.a"], torch.ones(2))
 
 
 def test_a_file_of_another_network_says_what_it_lacks(tmp_path: Path) -> None:

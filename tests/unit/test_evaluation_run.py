@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from phonofilm.cli.main import app
 from phonofilm.errors import InputError
 from phonofilm.evaluation.catalogue import CLASSES, build, suite
+from phonofilm.evaluation.clip_cards import clip_card
 from phonofilm.evaluation.clip_facts import ClipFacts
 from phonofilm.evaluation.clip_list import list_clips
 from phonofilm.evaluation.compare import compare_results
@@ -273,6 +274,19 @@ def test_every_metric_describes_itself() -> None:
         assert metric.title
         assert metric.source
         assert all(figure.chance is None or isinstance(figure.chance, str | float) for figure in metric.figures)
+
+
+def test_a_card_shows_who_said_what_and_where_lips_fit(clips: Path) -> None:
+    rows = {
+        "cpcer": measured({"cpcer": 0.1}, {"transcript": "[S01] Hi <b>. [S02] Yes.", "reference": "[S01] Hi."}),
+        "lse": measured({"lse_d": 7.0}, series={"distance": [9.0, 7.0, 9.5], "offset_seconds": [-0.04, 0.0, 0.04]}),
+    }
+    (entry,) = list_clips([clips / "1_step.mp4"])
+    card = clip_card(entry, rows, (), clips, embedded=False)
+    assert '<b class="speaker1">S01</b><span>Hi &lt;b&gt;.</span>' in card
+    assert '<b class="speaker2">S02</b><span>Yes.</span>' in card
+    assert "offsets of -0.04 to +0.04 s; lowest 7.00" in card
+    assert 'src="1_step.mp4"' in card
 
 
 def test_the_report_asks_for_nothing_outside(report: Path) -> None:

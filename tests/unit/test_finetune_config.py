@@ -23,7 +23,8 @@ DATA = (Path("clips"),)
 def test_ready_configs_are_complete(name: str) -> None:
     config = read_config(name, data=DATA)
     assert [told.path for told in config.data.sets] == list(DATA)
-    assert config.mode == (name if name in ("low_resource", "fsdp") else "accelerate")
+    modes = {"low_resource": "low_resource", "distill": "low_resource", "fsdp": "fsdp"}
+    assert config.mode == modes.get(name, "accelerate")
     assert list(config.parts) == (["bridge"] if name == "bridge_only" else ["high", "low", "audio", "bridge"])
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from phonofilm.cli.main import app
 from phonofilm.errors import InputError
-from phonofilm.models.exporting import export_checkpoint
+from phonofilm.models.exporting import export_for_tool
 from phonofilm.models.layout import COMPONENT_CLASSES, CheckpointLayout, read_layout
 
 CHECKPOINT = GOLDENS / "basic" / "checkpoint"
@@ -53,7 +53,7 @@ def layout() -> CheckpointLayout:
 
 
 def test_sglang_finds_every_folder_and_no_key_it_does_not_know(layout: CheckpointLayout, tmp_path: Path) -> None:
-    folder = export_checkpoint(layout, "sglang", tmp_path / "out")
+    folder = export_for_tool(layout, "sglang", tmp_path / "out")
     index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     modules = [key for key, value in index.items() if isinstance(value, list)]
     assert sorted(modules) == sorted(SGLANG) == sorted(COMPONENT_CLASSES)
@@ -63,7 +63,7 @@ def test_sglang_finds_every_folder_and_no_key_it_does_not_know(layout: Checkpoin
 
 
 def test_diffsynths_patterns_find_the_same_tensors(layout: CheckpointLayout, tmp_path: Path) -> None:
-    folder = export_checkpoint(layout, "diffsynth", tmp_path / "out")
+    folder = export_for_tool(layout, "diffsynth", tmp_path / "out")
     files = [file.relative_to(folder).as_posix() for file in folder.rglob("*.safetensors")]
     for pattern in DIFFSYNTH:
         found = fnmatch.filter(files, pattern)
@@ -77,7 +77,7 @@ def test_diffsynths_patterns_find_the_same_tensors(layout: CheckpointLayout, tmp
 
 
 def test_comfyui_finds_a_wan_model_in_each_expert(layout: CheckpointLayout, tmp_path: Path) -> None:
-    folder = export_checkpoint(layout, "comfyui", tmp_path / "out")
+    folder = export_for_tool(layout, "comfyui", tmp_path / "out")
     files = sorted((folder / "diffusion_models").iterdir())
     assert [file.name for file in files] == ["checkpoint_high_noise.safetensors", "checkpoint_low_noise.safetensors"]
     for file, name in zip(files, ("video_dit", "video_dit_2"), strict=True):
@@ -89,9 +89,9 @@ def test_comfyui_finds_a_wan_model_in_each_expert(layout: CheckpointLayout, tmp_
 
 def test_a_folder_that_is_there_and_an_unknown_tool_are_refused(layout: CheckpointLayout, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="use one of sglang, diffsynth, comfyui"):
-        export_checkpoint(layout, "gguf", tmp_path / "out")
+        export_for_tool(layout, "gguf", tmp_path / "out")
     with pytest.raises(InputError, match="exists already"):
-        export_checkpoint(layout, "sglang", tmp_path)
+        export_for_tool(layout, "sglang", tmp_path)
     command = ["models", "export", str(CHECKPOINT), "--for", "comfyui", "-o", str(tmp_path / "new")]
     assert CliRunner().invoke(app, command).stdout.split() == [str(tmp_path / "new")]
 

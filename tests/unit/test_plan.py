@@ -264,6 +264,11 @@ def test_a_folder_is_planned_as_itself() -> None:
     assert "everything stays on the device" in told
 
 
+def test_a_long_film_needs_what_its_largest_part_needs() -> None:
+    film = needs_of("360p", seconds=24.0)
+    assert "205 frames (8.54 s at 24 fps), one of 3 parts" in film.title
+
+
 def test_the_commands_options_change_what_it_says() -> None:
     small = ("--model", "360p", "--size", "640x352", "--seconds", "8", "--vram-limit", "9", "--ram-limit", "100")
     told = run(*small)

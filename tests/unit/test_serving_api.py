@@ -130,9 +130,11 @@ def test_a_running_job_is_cancelled_within_a_step_and_a_deleted_one_is_gone(
     running = created(client, num_inference_steps=200)["id"]
     while client.get(f"/v1/videos/{running}").json()["step"] == 0:
         pass
+    assert client.get(f"/v1/videos/{running}/content?variant=preview").content == BODY + b"preview"
     client.post(f"/v1/videos/{running}/cancel")
     job = finished(client, running)
     assert (job["status"], job["step"] < 100) == ("cancelled", True)
+    refused(client.get(f"/v1/videos/{running}/content?variant=preview"), 404, "no_preview", "variant")
     assert client.delete(f"/v1/videos/{running}").json() == {
         "id": running,
         "object": "video.deleted",

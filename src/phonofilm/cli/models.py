@@ -127,8 +127,8 @@ def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="a new folder")],
 ) -> None:
     """Write a checkpoint in the folders and files that another tool looks for; docs/checkpoints.md."""
-    from phonofilm.models.exporting import export_checkpoint
+    from phonofilm.models.exporting import export_for_tool
     from phonofilm.models.hub import local_checkpoint
     from phonofilm.models.layout import read_layout
 
-    typer.echo(export_checkpoint(read_layout(local_checkpoint(model)), tool, output))
+    typer.echo(export_for_tool(read_layout(local_checkpoint(model)), tool, output))

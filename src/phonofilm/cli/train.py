@@ -31,7 +31,12 @@ app = typer.Typer(cls=RunByDefault, no_args_is_help=True)
 
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")]
 Config = Annotated[
-    str, typer.Option("--config", "-c", help="low_resource, accelerate, fsdp, bridge_only, nano, or a YAML file.")
+    str,
+    typer.Option(
+        "--config",
+        "-c",
+        help="low_resource, accelerate, fsdp, bridge_only, nano, distill, distill_nano, or a YAML file.",
+    ),
 ]
 Data = Annotated[
     list[Path] | None,

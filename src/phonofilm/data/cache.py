@@ -12,11 +12,12 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from phonofilm.data.cache_keys import autoencoder_hash, latent_key, remembering_hashes, text_hash, text_key, white_key
-from phonofilm.data.encoders import CaptionText, EncodedWindow, Encoders
+from phonofilm.data.encoders import MASK_CHANNELS, CaptionText, EncodedWindow, Encoders
 from phonofilm.data.sets import Weighted
 from phonofilm.data.windows import Bucket, ClipWindow, parse_bucket
 from phonofilm.errors import InputError, MediaError
@@ -26,6 +27,7 @@ from phonofilm.untrusted import read_json_file
 
 INDEX = "index.json"
 LATENTS, TEXT = "latents", "text"
+GIVEN = "given"  # mask and latents of given frames, where an entry has no clip
 
 CacheProgress = Callable[[int, int], None]
 
@@ -46,7 +48,7 @@ class Entry:
 @dataclass(frozen=True)
 class Index:
     """What a cache holds. model: the checkpoint as it was named. whites: a white first frame's key for each bucket.
-    empty: the key of the empty caption's text."""
+    empty: the key of the empty caption's text. captions_only: it holds captions and given frames, and no clips."""
 
     model: str
     autoencoders: str
@@ -54,6 +56,7 @@ class Index:
     entries: tuple[Entry, ...]
     whites: dict[str, str]
     empty: str
+    captions_only: bool = False
 
     @property
     def rate(self) -> Fraction:
@@ -81,8 +84,7 @@ def update_cache(
     """
     index = _planned(entries, model, encoders)
     windows = {planned.latents: entry.window for planned, entry in zip(index.entries, entries, strict=True)}
-    captions = {entry.text: entry.caption for entry in index.entries} | {index.empty: ""}
-    made_latents = made_text = 0
+    made_latents = 0
     for number, (key, window) in enumerate(windows.items(), start=1):
         if not _path(folder, LATENTS, key).exists():
             latents = encoders.latents(window)
@@ -91,17 +93,37 @@ def update_cache(
             made_latents += 1
         if progress is not None:
             progress(number, len(windows))
+    made_text, removed = write_around(folder, index, encoders)
+    texts = len({entry.text for entry in index.entries} | {index.empty})
+    return Built(made_latents, len(windows) - made_latents, made_text, texts - made_text, removed)
+
+
+def write_around(folder: Path, index: Index, encoders: Encoders) -> tuple[int, int]:
+    """White frames, texts and the index, once the entries' latents are there; what nothing names any more is removed.
+
+    Returns how many texts were made and how many items removed.
+    """
+    captions = {entry.text: entry.caption for entry in index.entries} | {index.empty: ""}
+    made = 0
     for bucket, key in index.whites.items():
         if not _path(folder, LATENTS, key).exists():
             _write(_path(folder, LATENTS, key), {"condition": encoders.white(parse_bucket(bucket), index.rate)})
     for key, caption in captions.items():
         if not _path(folder, TEXT, key).exists():
             _write(_path(folder, TEXT, key), vars(encoders.text(caption)))
-            made_text += 1
+            made += 1
     with replacing(folder / INDEX) as temporary:
         temporary.write_text(json.dumps(asdict(index), ensure_ascii=False, indent=1), encoding="utf-8")
-    removed = _remove_all_but(folder, {*windows, *index.whites.values()}, set(captions))
-    return Built(made_latents, len(windows) - made_latents, made_text, len(captions) - made_text, removed)
+    latents = {entry.latents for entry in index.entries}
+    return made, _remove_all_but(folder, {*latents, *index.whites.values()}, set(captions))
+
+
+def write_given_frames(folder: Path, key: str, make: Callable[[], Tensor]) -> bool:
+    """Mask and latents of given frames, if they are not there yet. Returns whether they were made."""
+    if _path(folder, LATENTS, key).exists():
+        return False
+    _write(_path(folder, LATENTS, key), {GIVEN: make()})
+    return True
 
 
 def _check_finite(latents: EncodedWindow, window: ClipWindow) -> None:
@@ -129,6 +151,21 @@ def read_index(folder: Path) -> Index:
 
 def read_latents(folder: Path, key: str) -> EncodedWindow:
     return EncodedWindow(**_read(_path(folder, LATENTS, key)))
+
+
+def read_given_frames(folder: Path, key: str) -> Tensor:
+    """[4+c,f,h,w]: mask and latents of the frames that an entry gives; a clip gives its first one."""
+    tensors = _read(_path(folder, LATENTS, key))
+    if GIVEN in tensors:
+        return tensors[GIVEN]
+    return torch.cat([first_frame_mask(tensors["condition"]), tensors["condition"]])
+
+
+def first_frame_mask(latents: Tensor) -> Tensor:
+    """[4,f,h,w], 1 in the first of the latent frames [c,f,h,w]."""
+    mask = latents.new_zeros(MASK_CHANNELS, *latents.shape[1:])
+    mask[:, 0] = 1
+    return mask
 
 
 def read_white(folder: Path, key: str) -> Tensor:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -57,6 +57,12 @@ def latent_key(window: ClipWindow, autoencoders: str, hash_of: Callable[[Path], 
 def white_key(bucket: Bucket, frame_rate: Fraction, autoencoders: str) -> str:
     """The key of a white first frame's condition."""
     return _joined(str(CACHE_FORMAT), "white", str(bucket), str(frame_rate), autoencoders)
+
+
+def given_key(files: Sequence[Path], bucket: Bucket, frame_rate: Fraction, autoencoders: str) -> str:
+    """The key of the condition of a first frame, or of a first and a last one."""
+    parts = [str(CACHE_FORMAT), "given", *map(file_hash, files), str(bucket), str(frame_rate), autoencoders]
+    return _joined(*parts)
 
 
 def text_key(caption: str, text: str) -> str:

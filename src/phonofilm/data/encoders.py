@@ -101,6 +101,12 @@ class Encoders:
         return condition[0, MASK_CHANNELS:].cpu().contiguous()
 
     @torch.no_grad()
+    def given_frames(self, geometry: ClipGeometry, first: Tensor, last: Tensor | None = None) -> Tensor:
+        """[4+c,f,h,w] float16: mask and latents of a first frame, and of a last one; both [1,3,h,w] in -1..1."""
+        condition = frame_condition(self.video_vae, geometry, self.device, first, last)
+        return condition[0].to("cpu", torch.float16).contiguous()
+
+    @torch.no_grad()
     def text(self, caption: str) -> CaptionText:
         """Tokens and embeddings of one caption. Raises InputError for one that is too long for the model."""
         tokens = tokenize(self.tokenizer, [caption], "caption")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -17,6 +18,7 @@ from phonofilm.evaluation.page_parts import cursor, curve, drawing, figure_text,
 from phonofilm.evaluation.rows import Row
 
 RATE, POINTS = 8000, 280
+SPEAKERS = 4  # colours in report.css
 ROW_HEADER = ("metric", *(f'<th class="text" scope="col">{name}</th>' for name in ("state", "value or reason")))
 WAVE_HEIGHT, MOTION_HEIGHT = 60.0, 60.0
 # Curves and times that metrics leave in their series, in the order of preference.
@@ -93,12 +95,13 @@ def _first(rows: Mapping[str, Row], names: Sequence[tuple[str, str]]) -> Sequenc
 
 
 def _distances(rows: Mapping[str, Row]) -> str:
-    """SyncNet's mean distance over shifts, where it was measured."""
-    values = rows["lse"].series.get("distances") if "lse" in rows else None
-    if not values:
+    """SyncNet's mean distance over offsets, where it was measured."""
+    series = rows["lse"].series if "lse" in rows else {}
+    values, offsets = series.get("distance"), series.get("offset_seconds")
+    if not values or not offsets:
         return ""
-    reach = (len(values) - 1) // 2
-    label = f"SyncNet's mean distance d(k) for k = -{reach} to {reach} frames; lowest {min(values):.2f}"
+    first, last = min(offsets), max(offsets)
+    label = f"SyncNet's mean distance for offsets of {first:+.2f} to {last:+.2f} s; lowest {min(values):.2f}"
     return drawing([curve(values, 4, 56, "curve"), f'<text x="4" y="76">{escape(label)}</text>'], 80, label)
 
 
@@ -114,16 +117,24 @@ def _correlation(rows: Mapping[str, Row]) -> str:
 
 
 def _transcript(rows: Mapping[str, Row]) -> str:
-    """What was understood, by speaker, beside what should be said."""
+    """What was understood, a line per speaker's turn, beside what should be said."""
     detail = rows["cpcer"].detail if "cpcer" in rows else {}
-    lines = "".join(
-        f'<div class="line"><b>{escape(str(speaker))}</b><span>{escape(str(text))}</span></div>'
-        for speaker, text in detail.get("transcript", ())
-    )
-    if not lines:
+    heard, asked = (_turns(str(detail.get(name, ""))) for name in ("transcript", "reference"))
+    if not heard and not asked:
         return ""
-    reference = f'<p class="soft">asked for: {escape(str(detail["reference"]))}</p>' if detail.get("reference") else ""
-    return f"<details open><summary>Transcript</summary>{lines}{reference}</details>"
+    return f'<details open><summary>Transcript</summary>{heard}<p class="soft">to be said:</p>{asked}</details>'
+
+
+def _turns(tagged: str) -> str:
+    """ "[S01] Hello. [S02] Yes." as lines, each speaker in a colour of its own; what comes before the first tag has none."""
+    before, *rest = re.split(r"\[S(\d+)\]", tagged)
+    turns = [("", before), *zip(rest[::2], rest[1::2], strict=True)]
+    return "".join(
+        f'<div class="line"><b class="speaker{int(number or 0) % SPEAKERS}">{f"S{number}" if number else "–"}</b>'
+        f"<span>{escape(text.strip())}</span></div>"
+        for number, text in turns
+        if text.strip()
+    )
 
 
 def _rows(rows: Mapping[str, Row], metrics: Sequence[Metric]) -> str:

@@ -126,22 +126,27 @@ def _in_processes(plan: MeasuringPlan) -> Iterator[tuple[ClipEntry, Rows]]:
     waiting = {clip.id: clip for clip in plan.clips}
     try:
         with _pool(plan, plan.jobs or 1) as pool:
-            futures: dict[Future[dict[str, Row]], ClipEntry] = {
-                pool.submit(_measure, clip): clip for clip in plan.clips
-            }
-            for future in as_completed(futures):
-                clip = futures[future]
-                rows = future.result()
+            for clip, rows in _as_done(pool, plan.clips):
                 del waiting[clip.id]
                 yield clip, rows
     except BrokenProcessPool:
         logger.warning("a process that measured clips died; the %d clips left are measured one by one", len(waiting))
+    for clip in waiting.values():
+        yield clip, _apart(plan, clip)
+
+
+def _as_done(pool: ProcessPoolExecutor, clips: Sequence[ClipEntry]) -> Iterator[tuple[ClipEntry, Rows]]:
+    """An interrupt ends the processes at once, instead of waiting for every clip that was handed out."""
+    futures: dict[Future[dict[str, Row]], ClipEntry] = {pool.submit(_measure, clip): clip for clip in clips}
+    try:
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    except BrokenProcessPool:
+        raise
     except BaseException:
         for child in multiprocessing.active_children():
             child.terminate()
         raise
-    for clip in waiting.values():
-        yield clip, _apart(plan, clip)
 
 
 def _apart(plan: MeasuringPlan, clip: ClipEntry) -> Rows:
@@ -169,8 +174,8 @@ class _Worker:
 
 
 def _begin(metrics: tuple[str, ...], setup: Setup, rows: Path) -> None:
-    """In each process: one thread, no word on Ctrl-C, the metrics built."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """In each process: one thread, Ctrl-C left to the parent, which ends its processes; the metrics built."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["OMP_NUM_THREADS"] = "1"
     _Worker.measurer = ClipMeasurer(metrics, setup, rows)
     try:

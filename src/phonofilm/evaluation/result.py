@@ -106,10 +106,17 @@ def _input(clip: ClipEntry, folder: Path) -> dict[str, Any]:
         "id": clip.id,
         "category": clip.category,
         "path": Path(os.path.relpath(clip.path.resolve(), folder.resolve())).as_posix(),
-        "sha256": facts.sha256,
+        "sha256": _sha256(facts),
         "probe": _probe(facts),
         "prompt": prompt,
     }
+
+
+def _sha256(facts: ClipFacts) -> str | None:
+    try:
+        return facts.sha256
+    except PhonofilmError:  # its rows say why
+        return None
 
 
 def _probe(facts: ClipFacts) -> dict[str, Any]:

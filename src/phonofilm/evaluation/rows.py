@@ -19,9 +19,9 @@ class Row:
             "failed" (an error, kept in `reason`); "skipped" (not asked for this clip).
         values: by figure name, finite; empty unless ok.
         detail: what else is worth reading in result.json: counts, offsets, a transcript. Plain JSON values. The report shows
-            cpcer's `transcript` ([speaker, text] pairs) and `reference`.
+            cpcer's `transcript` and `reference`, speakers tagged [S01].
         series: curves and vectors for the report and for `aggregate`, not written to result.json. The report draws lse's
-            `distances` (d(k) for k = -15..15).
+            `distance` over `offset_seconds`.
         reason: one clause; empty when ok.
         seconds: that measuring took.
     """

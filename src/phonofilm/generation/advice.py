@@ -22,7 +22,7 @@ def advise(plans: Sequence[ClipPlan], checkpoint: Checkpoint, placement: DeviceP
     for text in unused:
         logger.warning("%s", text)
     # A LoRA may have taught it words and pictures of its own.
-    plain = [plan for plan in plans if not plan.loras]
+    plain = [plan for plan in plans if all(use.own for use in plan.loras)]
     if not plain or not is_embedded(checkpoint.layout.folder):
         return
     largest = max(plain, key=lambda plan: plan.sampling.task.geometry.video_tokens)
@@ -37,9 +37,9 @@ def advise(plans: Sequence[ClipPlan], checkpoint: Checkpoint, placement: DeviceP
 
 
 def unused_options(plan: ClipPlan) -> list[str]:
-    """Options that were given for a clip and change nothing in it, each with the reason."""
+    """Options that were given for a clip and change nothing in it, or spoil it, each with the reason."""
     options, task = plan.inputs.options, plan.sampling.task
-    found = []
+    found = plan.sampling.against_few_steps if plan.sampling.few_steps else []
     evaluations = {one for scales in plan.sampling.guidance for one in scales.evaluations}
     if options.negative_prompt is not None and evaluations == {Evaluation.PROMPT}:
         found.append("negative_prompt changes nothing without guidance: guidance_scale is 1")

@@ -18,6 +18,7 @@ from phonofilm.models.known import KNOWN_MODELS
 from phonofilm.models.layout import MODEL_INDEX, CheckpointLayout, read_layout
 from phonofilm.models.loading import load_tokenizer
 from phonofilm.models.quantized import CONFIG_KEY
+from phonofilm.pipeline.few_steps import few_steps_from
 from phonofilm.pipeline.plan import ModelFacts
 from phonofilm.pipeline.request import Defaults, default_geometry
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler
@@ -77,6 +78,7 @@ class Checkpoint:
             self.layout.scalars.boundary_ratio,
             self.experts,
             self.tokenizer,
+            few_steps_from(stored, self.name) if (stored := self.layout.scalars.few_steps) is not None else None,
         )
 
     def weight_bytes(self, bytes_per_value: int) -> int:

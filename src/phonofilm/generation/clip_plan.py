@@ -14,9 +14,10 @@ from PIL import Image
 import phonofilm
 from phonofilm.errors import InputError
 from phonofilm.generation.checkpoint import NAMED_SIZES, Checkpoint
+from phonofilm.generation.few_steps import facts_with, with_own_student
 from phonofilm.generation.films.retakes import retakes_text
 from phonofilm.generation.inputs import ClipInputs
-from phonofilm.generation.loras import LoraUse
+from phonofilm.generation.loras import STUDENT_FILE, LoraUse
 from phonofilm.generation.options import ClipOptions, parse_interval, parse_scales
 from phonofilm.generation.placement.devices import DevicePlacement
 from phonofilm.geometry import frames_for_seconds, nearest_multiple, parse_frame_rate, parse_frame_size
@@ -189,6 +190,9 @@ def _as_made(made: Decoded) -> Decoded:
 def plan_clip(inputs: ClipInputs, checkpoint: Checkpoint) -> ClipPlan:
     """Resolve and check everything that needs no weights. Raises InputError for the first thing wrong."""
     options = inputs.options
+    if options.lora is None and (checkpoint.layout.folder / STUDENT_FILE).is_file():
+        options = with_own_student(options, checkpoint)
+    loras = checkpoint.loras.take(options.lora)
     request = CallRequest(
         inputs.prompt,
         options.negative_prompt,
@@ -205,9 +209,9 @@ def plan_clip(inputs: ClipInputs, checkpoint: Checkpoint) -> ClipPlan:
         negative_prompt=checkpoint.defaults.negative_prompt
         if options.negative_prompt is None
         else options.negative_prompt,
-        sampling=make_plan(request, checkpoint.facts),
+        sampling=make_plan(request, facts_with(checkpoint.facts, loras) if loras else checkpoint.facts),
         seed=inputs.seed,
-        loras=checkpoint.loras.take(options.lora),
+        loras=loras,
     )
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phonofilm.errors import InputError
 from phonofilm.files import file_hash
-from phonofilm.generation.provenance import portable_path
+from phonofilm.generation.provenance import OWN_STUDENT, portable_path
 from phonofilm.lora.adapter import LoraFile
 from phonofilm.lora.strength import LoraChoice, Strength, parse_lora_option, tell_strength
 from phonofilm.lora.target_layers import check_plain, empty_components
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from phonofilm.pipeline.mova import MovaPipeline
 
 NONE = "none"
+# The student of few steps in a checkpoint's own folder, which is asked for as OWN_STUDENT.
+STUDENT_FILE = "few_steps.safetensors"
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,17 @@ class LoraUse:
     lora: LoraFile
     strength: Strength
     expert: str | None
+    own: bool = False
+
+    @property
+    def name(self) -> str:
+        """The file's, with its folder's, for those whose folder says what they are."""
+        return "/".join(self.path.absolute().parts[-2:])
 
     def metadata(self) -> dict[str, str]:
         """What a clip's metadata holds of it."""
         return {
-            "path": portable_path(self.path),
+            "path": OWN_STUDENT if self.own else portable_path(self.path),
             "sha256": self.sha256,
             "strength": tell_strength(self.strength, self.expert),
         }
@@ -45,6 +53,10 @@ class LoraUse:
     @property
     def summary(self) -> str:
         """For the plan's line: the file's name and strength."""
+        if self.own:
+            return f"{OWN_STUDENT} of this checkpoint" + (
+                "" if self.strength == 1 else f" ({tell_strength(self.strength)})"
+            )
         return f"{self.path.name} ({tell_strength(self.strength, self.expert)})"
 
 
@@ -57,7 +69,7 @@ class LoraFiles:
 
     def take(self, texts: Sequence[str] | None) -> tuple[LoraUse, ...]:
         """The LoRAs that LoRA texts name. Raises InputError and CheckpointError as `read_lora`, and for one named twice."""
-        choices = [parse_lora_option(text) for text in texts or () if text != NONE]
+        choices = [self._named(parse_lora_option(text)) for text in texts or () if text != NONE]
         if texts and NONE in texts and choices:
             raise InputError(f"lora={NONE} takes all LoRAs away, and {choices[0].path} was given too; give one of them")
         paths = [choice.path for choice in choices]
@@ -75,7 +87,23 @@ class LoraFiles:
             check_plain(self.layout)
             lora = read_lora(choice.path, self._components, expert=choice.expert)
             self._read[key] = (file_hash(choice.path), lora)
-        return LoraUse(choice.path, *self._read[key], choice.strength, choice.expert)
+        return LoraUse(
+            choice.path, *self._read[key], choice.strength, choice.expert, own=choice.path == self.student_file
+        )
+
+    @cached_property
+    def student_file(self) -> Path | None:
+        """The checkpoint's own student of few steps, if it has one."""
+        path = self.layout.folder / STUDENT_FILE
+        return path if path.is_file() else None
+
+    def _named(self, choice: LoraChoice) -> LoraChoice:
+        """The choice with the checkpoint's own student's file where that is meant."""
+        if choice.path != Path(OWN_STUDENT) or choice.path.exists():
+            return choice
+        if self.student_file is None:
+            raise InputError(f"lora={OWN_STUDENT}: {self.layout.folder.name} has no {STUDENT_FILE}; give a file")
+        return replace(choice, path=self.student_file)
 
     @cached_property
     def _components(self) -> dict[str, nn.Module | None]:

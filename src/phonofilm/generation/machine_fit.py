@@ -12,6 +12,8 @@ import torch
 from phonofilm.errors import InputError
 from phonofilm.generation.checkpoint import NAMED_SIZES, Checkpoint
 from phonofilm.generation.expected_time import clip_seconds, measure_rates
+from phonofilm.generation.films.parts import PartSizes, divide, fits_one_part
+from phonofilm.generation.films.timed_prompts import TimedPrompt
 from phonofilm.generation.known_prompts import is_embedded
 from phonofilm.generation.placement.cards import SIZES, card_like, known_peak
 from phonofilm.generation.placement.offload import decoding_memory, empty_denoiser, text_blocks
@@ -19,6 +21,7 @@ from phonofilm.geometry import ClipGeometry, frames_for_seconds
 from phonofilm.models.hub import local_checkpoint
 from phonofilm.models.joint import TEXT_LENGTH, JointDenoiser
 from phonofilm.models.layout import read_layout
+from phonofilm.pipeline.edit_tasks import OVERLAP_FRAMES
 from phonofilm.runtime import released
 from phonofilm.runtime.flops import forward_flops
 from phonofilm.runtime.footprint import Footprint, TextBlocks, decoding_bytes
@@ -34,7 +37,10 @@ FORWARDS_A_STEP = 2
 
 @dataclass(frozen=True)
 class Needs:
-    """A model and a clip of it: bytes, and the work. `denoiser` is on the meta device; `embedded`: it is the packaged one."""
+    """A model and a clip of it: bytes, and the work. `denoiser` is on the meta device; `embedded`: it is the packaged one.
+
+    `clip` is the largest of the `parts` in which a long film is made.
+    """
 
     name: str
     clip: ClipGeometry
@@ -42,6 +48,7 @@ class Needs:
     cost: ClipCost
     denoiser: JointDenoiser
     embedded: bool = False
+    parts: int = 1
 
     @property
     def title(self) -> str:
@@ -49,6 +56,7 @@ class Needs:
         size = (
             f"{clip.width}x{clip.height}, {clip.num_frames} frames ({seconds:.3g} s at {float(clip.frame_rate):g} fps)"
         )
+        size += f", one of {self.parts} parts" if self.parts > 1 else ""
         return f"{self.name}: {size}, {clip.video_tokens} video tokens, {self.cost.steps} steps"
 
 
@@ -100,14 +108,26 @@ def needs_of(
     if model in NAMED_SIZES:
         height, width = size or NAMED_SIZES[model]
         frames = frames_for_seconds(RELEASED_SECONDS if seconds is None else seconds, FRAME_RATE)
-        return _released(model, ClipGeometry(height, width, frames, FRAME_RATE), steps or RELEASED_STEPS)
+        own = frames_for_seconds(RELEASED_SECONDS, FRAME_RATE)
+        clip, parts = _in_parts(ClipGeometry(height, width, frames, FRAME_RATE), own)
+        return replace(_released(model, clip, steps or RELEASED_STEPS), parts=parts)
     checkpoint = Checkpoint(model, read_layout(local_checkpoint(model)))
     clip = checkpoint.geometry
     if size is not None:
         clip = replace(clip, height=size[0], width=size[1])
     if seconds is not None:
         clip = replace(clip, num_frames=frames_for_seconds(seconds, clip.frame_rate, clip.temporal_factor))
-    return _of_checkpoint(checkpoint, clip, steps or checkpoint.defaults.num_inference_steps)
+    clip, parts = _in_parts(clip, checkpoint.geometry.num_frames)
+    return replace(_of_checkpoint(checkpoint, clip, steps or checkpoint.defaults.num_inference_steps), parts=parts)
+
+
+def _in_parts(clip: ClipGeometry, own_frames: int) -> tuple[ClipGeometry, int]:
+    """The largest part in which a clip is made, and how many there are."""
+    sizes = PartSizes(own_frames, OVERLAP_FRAMES, clip.temporal_factor)
+    if fits_one_part(clip.num_frames, sizes):
+        return clip, 1
+    parts = divide((TimedPrompt(0.0, float(clip.seconds), "any"),), clip.num_frames, clip.frame_rate, sizes)
+    return replace(clip, num_frames=parts[0].num_frames), len(parts)
 
 
 def _released(name: str, clip: ClipGeometry, steps: int) -> Needs:
@@ -180,7 +200,7 @@ def verdict(needs: Needs, machine: Machine) -> str:
         assert plan.seconds_per_step is not None
         clip = format_duration(plan.seconds_per_step * plan.steps)
         how = {"none": "all of it on the card", "model": "by component", "layer": "layer by layer"}[plan.offload]
-        return f"{needs.name}: yes, {how}, at least {clip} a clip"
+        return f"{needs.name}: yes, {how}, at least {clip} a {'clip' if needs.parts == 1 else 'part'}"
     streamed = plan_or_none(needs, replace(machine.budget, host=None), "layer")
     if streamed is not None:
         return f"{needs.name}: no, {format_gigabytes(streamed.host_bytes - machine.host)} of host memory short"

@@ -30,6 +30,8 @@ SETTINGS = (
 NAMED = {"loras": "lora", "keyframes": "keyframe"}
 DETAILS = {"loras": "strength", "keyframes": "seconds"}
 ABOUT = ("model", "fingerprint", "dtype")
+# The name of the student of few steps that lies in a checkpoint's own folder, in place of a LoRA file's path.
+OWN_STUDENT = "few-steps"
 # What stands after the colon of --lora, as `format_strength` writes it.
 STRENGTH = re.compile(r"[\w.=,+-]{0,200}")
 # Settings that a given clip decides, which must then be left out.
@@ -101,7 +103,7 @@ def read_provenance(metadata: Mapping[str, Any], clip: Path, again: ClipOptions)
         elif given is not None and given.exists() and file_hash(given) != file.sha256:
             logger.warning("%s is not the %s %s was made with; the clip will differ", given, file.path, clip)
     if loras and again.lora is None:
-        options["lora"] = [f"{_found(file, clip)}:{strength}" for file, strength in loras]
+        options["lora"] = [f"{_found_lora(file, clip)}:{strength}" for file, strength in loras]
     if keyframes and again.keyframe is None:
         options["keyframe"] = [f"{seconds}={_found(file, clip)}" for file, seconds in keyframes]
     if "video" in options:
@@ -159,6 +161,11 @@ def check_recorded_model(model: str, clip: Path) -> None:
 
 def _not_ours(clip: Path) -> MediaError:
     return MediaError(f"{shown(clip)} carries no settings of phonofilm generate, so it cannot be repeated")
+
+
+def _found_lora(file: InputFile, clip: Path) -> str:
+    """As _found; the checkpoint's own student is in the checkpoint, wherever that is."""
+    return OWN_STUDENT if file.path == OWN_STUDENT else str(_found(file, clip))
 
 
 def _found(file: InputFile, clip: Path) -> Path:

@@ -9,6 +9,7 @@ import torch
 
 from phonofilm.generation.checkpoint import Checkpoint
 from phonofilm.generation.clip_plan import ClipPlan
+from phonofilm.generation.few_steps import few_step_summary
 from phonofilm.generation.placement.devices import DevicePlacement
 from phonofilm.pipeline.guidance import EVERY_STEP
 from phonofilm.pipeline.solvers import DEFAULT_SOLVER
@@ -29,9 +30,11 @@ def plan_line(plan: ClipPlan, checkpoint: Checkpoint, placement: DevicePlacement
         f"{plan.frames_in_all} frames, {seconds:.3f} s at {float(geometry.frame_rate):g} fps",
         *(_parts(plan) if plan.parts else ()),
         _task(plan),
-        f"{times}{len(plan.sampling.steps)} steps ({' + '.join(f'{experts[name]} {name}-noise' for name in experts)})",
+        f"{times}{len(plan.sampling.steps)} {'distilled ' if plan.sampling.few_steps else ''}steps "
+        f"({' + '.join(f'{experts[name]} {name}-noise' for name in experts)})",
         f"{'-'.join(map(str, forwards))} forward{'s' if forwards[-1] > 1 else ''} a step, {_in_all(plan)}, {_guidance(plan)}",
         *(f"LoRA {use.summary}" for use in plan.loras),
+        *(few_step_summary(plan.loras) if plan.loras else ()),
         f"{placement.device} {placement.dtype_name}"
         + (f", offload {placement.offload}" if placement.offload != "none" else "")
         + (f", attention {placement.attention}" if placement.attention != "native" else "")

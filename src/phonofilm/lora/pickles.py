@@ -59,7 +59,8 @@ def load_pickle(path: Path, *, old_formats: bool = False) -> dict[str, Any]:
 def _numpy_numbers() -> list[Any]:
     """What a pickled numpy number consists of; none of it runs anything."""
     kinds = {type(np.dtype(name)) for name in ("float32", "float64", "int32", "int64", "bool")}
-    return [(np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"), np.dtype, *kinds]
+    scalar = np.float64(0).__reduce__()[0]  # which versions before 2 know under another name
+    return [scalar, (scalar, "numpy.core.multiarray.scalar"), np.dtype, *kinds]
 
 
 def _check_archive(path: Path) -> None:

@@ -18,6 +18,14 @@ LONGEST_LIST, LONGEST_TEXT = 1024, 10_000
 # The released models have 30 and 40.
 MOST_LAYERS = 512
 _FACTORS = ("scale_factor_spatial", "scale_factor_temporal")
+# The fields of pipeline.few_steps.FewSteps, and those that have no default.
+FEW_STEPS_RANGES: dict[str, tuple[float, float] | type] = {
+    "steps": (1, 1000),
+    **dict.fromkeys(("video_shift", "audio_shift"), (1e-3, 1e3)),
+    "boundary_ratio": (0.0, 1.0),
+    **dict.fromkeys(("guidance_scale", "audio_guidance_scale", "modality_scale"), (-1e3, 1e3)),
+}
+FEW_STEPS_NEEDED = frozenset(("steps", "video_shift", "audio_shift", "boundary_ratio"))
 
 
 def check_kinds(init: Callable[..., Any], values: Mapping[str, Any]) -> None:
@@ -84,6 +92,18 @@ def check_ranges(values: Mapping[str, Any], known: Mapping[str, tuple[float, flo
         if not _is_a(value, int if whole else float) or not kind[0] <= value <= kind[1]:
             number = "whole number" if whole else "number"
             raise ValueError(f"has {key} {value!r:.80}; expected a {number} from {kind[0]:g} to {kind[1]:g}")
+
+
+def check_few_steps(value: Any) -> None:
+    """The settings of a distilled model, or None."""
+    if value is None:
+        return
+    if not isinstance(value, dict) or not FEW_STEPS_NEEDED <= set(value) <= set(FEW_STEPS_RANGES):
+        raise ValueError(f"has few_steps {value!r:.80}; expected an object with {', '.join(FEW_STEPS_RANGES)}")
+    try:
+        check_ranges(value, FEW_STEPS_RANGES)
+    except ValueError as error:
+        raise ValueError(f"(few_steps) {error}") from error
 
 
 def check_normalizer(normalizer: Any) -> None:

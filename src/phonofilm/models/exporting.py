@@ -28,7 +28,7 @@ DIFFSYNTH_WHOLE = ("audio_dit", "dual_tower_bridge", "audio_vae")
 COMFYUI_FILES = {"video_dit": "high_noise", "video_dit_2": "low_noise"}
 
 
-def export_checkpoint(layout: CheckpointLayout, tool: str, folder: Path) -> Path:
+def export_for_tool(layout: CheckpointLayout, tool: str, folder: Path) -> Path:
     """Write what `tool` needs into `folder`, which must not exist. Raises InputError for an unknown tool or 8-bit weights."""
     if tool not in TOOLS:
         raise InputError(f"tool {tool!r} is unknown; use one of {', '.join(TOOLS)}")

@@ -17,7 +17,7 @@ from phonofilm.errors import CheckpointError
 from phonofilm.models.building import empty_module, place_tensors
 from phonofilm.models.checkpoint_files import MODEL_INDEX as MODEL_INDEX  # callers take it from here
 from phonofilm.models.checkpoint_files import listed, read_json, weights_stem
-from phonofilm.models.config_check import check_depth, check_normalizer, check_ranges
+from phonofilm.models.config_check import check_depth, check_few_steps, check_normalizer, check_ranges
 from phonofilm.models.shards import TensorEntry, read_entries
 from phonofilm.untrusted import shown
 
@@ -107,12 +107,14 @@ class CheckpointComponent:
 class PipelineScalars:
     """The numbers of model_index.json. `boundary_ratio` (0..1): the sigma at which the second expert takes over.
 
-    `defaults`: sizes and settings of a call that names none, where they are not the released models' own.
+    `defaults`: sizes and settings of a call that names none, where they are not the released models' own. `few_steps`:
+    the only settings that a distilled model is to be sampled with, as `phonofilm.pipeline.few_steps` reads them.
     """
 
     boundary_ratio: float = 0.9
     audio_vae_type: str = "dac"
     defaults: Mapping[str, Any] | None = None
+    few_steps: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -264,8 +266,12 @@ def read_scalars(root: Path) -> PipelineScalars:
         raise CheckpointError(f"{root / MODEL_INDEX} has defaults {defaults!r:.80}; expected an object")
     _check_ranges(root / MODEL_INDEX, defaults or {}, DEFAULTS_KEYS, "defaults ")
     scalars = PipelineScalars(
-        **{k: content[k] for k in ("boundary_ratio", "audio_vae_type", "defaults") if k in content}
+        **{k: content[k] for k in ("boundary_ratio", "audio_vae_type", "defaults", "few_steps") if k in content}
     )
+    try:
+        check_few_steps(scalars.few_steps)
+    except ValueError as error:
+        raise CheckpointError(f"{root / MODEL_INDEX} {error}") from error
     ratio = scalars.boundary_ratio
     if not isinstance(ratio, int | float) or isinstance(ratio, bool) or not 0 <= ratio <= 1:
         raise CheckpointError(

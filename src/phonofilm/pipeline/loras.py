@@ -13,6 +13,8 @@ from phonofilm.lora.adapter import LORA_COMPONENTS, LoraFile
 from phonofilm.lora.apply import MergedLoras, Use
 from phonofilm.lora.reading import read_lora
 from phonofilm.lora.strength import Strength
+from phonofilm.pipeline.few_step_loras import few_steps_of_loras
+from phonofilm.pipeline.few_steps import FewSteps
 
 
 @runtime_checkable
@@ -93,6 +95,11 @@ class LoraMethods:
             raise InputError(f"{len(weights)} weights were given for {len(names)} LoRAs; give one, or one each")
         active = {name: 1.0 if weight is None else weight for name, weight in zip(names, weights, strict=True)}
         self._merge(self._loaded, active)
+
+    @property
+    def few_steps(self) -> FewSteps | None:
+        """What the distilled LoRA among those at work must be sampled with."""
+        return few_steps_of_loras({name: self._loaded[name] for name in self._active})
 
     def get_active_adapters(self) -> list[str]:
         """Names of the LoRAs at work, in the order in which they were loaded or set."""

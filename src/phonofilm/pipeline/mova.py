@@ -20,6 +20,7 @@ from phonofilm.models.video import WanModel
 from phonofilm.pipeline import conditions, edit_tasks, given_media, request
 from phonofilm.pipeline.decode import MovaPipelineOutput
 from phonofilm.pipeline.denoising import Engine
+from phonofilm.pipeline.few_steps import few_steps_from
 from phonofilm.pipeline.finite import require_finite_weights
 from phonofilm.pipeline.given_media import GivenClip, GivenSound, Picture
 from phonofilm.pipeline.guidance import EVERY_STEP
@@ -28,7 +29,7 @@ from phonofilm.pipeline.plan import CallRequest, ModelFacts, SamplingOptions, Sa
 from phonofilm.pipeline.pretrained import PretrainedMethods
 from phonofilm.pipeline.request import Defaults
 from phonofilm.pipeline.run_plan import StepCallback, run_plan
-from phonofilm.pipeline.schedule import FlowMatchPairScheduler
+from phonofilm.pipeline.schedule import FlowMatchPairScheduler, require_pair_scheduler
 from phonofilm.pipeline.solvers import DEFAULT_SOLVER
 from phonofilm.pipeline.stepcache import NO_CACHE
 from phonofilm.pipeline.types import Text, Tokens
@@ -40,7 +41,7 @@ class MovaPipeline(PretrainedMethods, LoraMethods, DiffusionPipeline):
     """MOVA: picture and sound of a clip, generated together.
 
     `video_dit` is the high-noise expert and `video_dit_2` the low-noise one (None for a single-expert checkpoint).
-    `defaults` overrides fields of `Defaults` for a checkpoint of another size.
+    `defaults` overrides fields of `Defaults` for a checkpoint of another size; `few_steps`: the settings of a distilled one.
     """
 
     model_cpu_offload_seq = "text_encoder->video_dit->video_dit_2->video_vae->audio_vae"
@@ -63,9 +64,10 @@ class MovaPipeline(PretrainedMethods, LoraMethods, DiffusionPipeline):
         audio_vae_type: str = "dac",
         boundary_ratio: float = 0.9,
         defaults: dict[str, Any] | None = None,
+        few_steps: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        _check_scheduler(scheduler)
+        require_pair_scheduler(scheduler)
         self.register_modules(
             video_vae=video_vae,
             audio_vae=audio_vae,
@@ -78,6 +80,8 @@ class MovaPipeline(PretrainedMethods, LoraMethods, DiffusionPipeline):
             dual_tower_bridge=dual_tower_bridge,
         )
         self.defaults = Defaults(**(defaults or {}))
+        self._own_few_steps = None if few_steps is None else few_steps_from(few_steps, "the pipeline")
+        self.kept_white: tuple[list[object], Tensor] | None = None  # run_plan's
         # Who runs the forwards; None: this pipeline's own modules, where they are. A streamer takes this place.
         self.engine: Engine | None = None
         self._interrupt = False
@@ -97,7 +101,7 @@ class MovaPipeline(PretrainedMethods, LoraMethods, DiffusionPipeline):
     @property
     def facts(self) -> ModelFacts:
         """What planning a call needs to know of this pipeline."""
-        _check_scheduler(self.scheduler)
+        require_pair_scheduler(self.scheduler)
         return ModelFacts(
             self.default_geometry,
             self.defaults,
@@ -105,6 +109,7 @@ class MovaPipeline(PretrainedMethods, LoraMethods, DiffusionPipeline):
             self.config.boundary_ratio,
             1 if self.video_dit_2 is None else 2,
             self.tokenizer,
+            self.few_steps or self._own_few_steps,
         )
 
     def __call__(
@@ -218,6 +223,7 @@ class MovaPipeline(PretrainedMethods, LoraMethods, DiffusionPipeline):
             ),
             facts,
         )
+        plan.warn()
         out = self.run(
             plan,
             generator=generator,
@@ -290,11 +296,3 @@ class MovaPipeline(PretrainedMethods, LoraMethods, DiffusionPipeline):
         experts = "one expert" if self.video_dit_2 is None else "two experts"
         dtype = str(self.video_vae.dtype).removeprefix("torch.")
         return f"MovaPipeline({experts}, {size / 1e9:.3g} GB, {dtype} on {self.device})"
-
-
-def _check_scheduler(scheduler: object) -> None:
-    if not isinstance(scheduler, FlowMatchPairScheduler):
-        raise InputError(
-            f"scheduler is a {type(scheduler).__name__}; MOVA needs its FlowMatchPairScheduler, whose steps have a timestep "
-            'for each track. For another way to integrate, pass solver="unipc" to the call'
-        )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from phonofilm.media.images import Fit
 from phonofilm.pipeline.conditions import tokenize
 from phonofilm.pipeline.denoising import ExpertName, expert_for
 from phonofilm.pipeline.edit_tasks import EditTask
+from phonofilm.pipeline.few_steps import FewSteps, settings_against
 from phonofilm.pipeline.given_media import Picture
 from phonofilm.pipeline.guidance import EVERY_STEP, Evaluation, Guidance, guidance_per_step
 from phonofilm.pipeline.keyframes import Keyframe, with_keyframes
@@ -35,12 +37,15 @@ from phonofilm.pipeline.solvers import DEFAULT_SOLVER, check_solver
 from phonofilm.pipeline.stepcache import NO_CACHE, cache_name, parse_cache
 from phonofilm.pipeline.types import Text, Tokens
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class ModelFacts:
     """What planning needs to know of a checkpoint, whose weights may not be loaded yet.
 
-    `geometry`: a clip with no size set, in the checkpoint's own units. `experts`: one or two.
+    `geometry`: a clip with no size set, in the checkpoint's own units. `experts`: one or two. `few_steps`: the settings of
+    a distilled model, or of one with a distilled LoRA in it.
     """
 
     geometry: ClipGeometry
@@ -49,6 +54,7 @@ class ModelFacts:
     boundary_ratio: float
     experts: int
     tokenizer: Any | None
+    few_steps: FewSteps | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,23 @@ class SamplingPlan:
     steps: tuple[Step, ...]
     experts: tuple[ExpertName, ...]
     guidance: tuple[Guidance, ...]
+    few_steps: FewSteps | None = None
+
+    @property
+    def against_few_steps(self) -> list[str]:
+        """Settings that a distilled model should not have, each with what it was made for."""
+        if self.few_steps is None:
+            return []
+        against = settings_against(self.few_steps, vars(self.sampling))
+        return [
+            f"{name} is {used}, and this model was distilled for {right:g}: the clip will be worse; leave {name} out"
+            for name, (used, right) in against.items()
+        ]
+
+    def warn(self) -> None:
+        """Log what a distilled model should not have been given."""
+        for text in self.against_few_steps:
+            logger.warning("%s", text)
 
     @property
     def forwards(self) -> int:
@@ -165,6 +188,7 @@ def make_plan(request: CallRequest, model: ModelFacts) -> SamplingPlan:
         steps=tuple(steps),
         experts=tuple(expert_for(step.video.timestep, boundary, model.experts) for step in steps),
         guidance=tuple(guidance),
+        few_steps=model.few_steps,
     )
 
 
@@ -191,6 +215,8 @@ def _shift(given: float | None, default: float, name: str) -> float:
 
 def _resolved(options: SamplingOptions, model: ModelFacts) -> Sampling:
     defaults, shift = model.defaults, model.scheduler.config["shift"]
+    if model.few_steps is not None:
+        options = _with_few_steps(options, model.few_steps)
     steps = defaults.num_inference_steps if options.num_inference_steps is None else options.num_inference_steps
     most = model.scheduler.config["num_train_timesteps"]
     if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= most:
@@ -214,6 +240,15 @@ def _resolved(options: SamplingOptions, model: ModelFacts) -> Sampling:
         audio_shift=_shift(options.audio_shift, shift, "audio_shift"),
         boundary_ratio=boundary,
     )
+
+
+def _with_few_steps(options: SamplingOptions, few: FewSteps) -> SamplingOptions:
+    """The options with those that were left open as the distilled model wants them. The sound follows a guidance scale that
+    was given, as it does elsewhere."""
+    wanted = few.call_arguments()
+    if options.guidance_scale is not None:
+        del wanted["audio_guidance_scale"]
+    return replace(options, **{name: value for name, value in wanted.items() if getattr(options, name) is None})
 
 
 def _scales(given: float | Sequence[float]) -> float | tuple[float, ...]:

@@ -48,6 +48,7 @@ def pipeline_arguments(
         "audio_vae_type": scalars.audio_vae_type,
         "boundary_ratio": scalars.boundary_ratio,
         "defaults": None if scalars.defaults is None else dict(scalars.defaults),
+        "few_steps": None if scalars.few_steps is None else dict(scalars.few_steps),
     }
 
 
@@ -65,7 +66,7 @@ def save_pipeline(pipeline: MovaPipeline, folder: str | Path, max_shard_size: in
     networks = {name: getattr(pipeline, name) for name in NETWORKS if getattr(pipeline, name) is not None}
     config = pipeline.config
     scheduler = {key: value for key, value in pipeline.scheduler.config.items() if not key.startswith("_")}
-    scalars = PipelineScalars(config.boundary_ratio, config.audio_vae_type, config.defaults)
+    scalars = PipelineScalars(config.boundary_ratio, config.audio_vae_type, config.defaults, config.few_steps)
     return save_checkpoint(
         folder,
         networks,

@@ -72,12 +72,25 @@ def run_plan(
 
 
 def _condition(pipe: MovaPipeline, plan: SamplingPlan, device: torch.device) -> Tensor:
-    """The given first and last frames as the towers read them: one row per clip."""
-    frames = [
-        conditions.frame_condition(pipe.video_vae, plan.task.geometry, device, first, plan.last_frame)
-        for first in plan.first_frames
-    ]
-    return torch.cat(frames).repeat_interleave(plan.clips // len(frames), 0)
+    """The given first and last frames as the towers read them: one row per clip.
+
+    That of a white first frame, which all clips from text alone have, is kept by the pipeline, for one size at a time and as
+    long as the VAE is the same.
+    """
+    vae, geometry = pipe.video_vae, plan.task.geometry
+    white = plan.last_frame is None and bool(torch.cat(plan.first_frames).eq(1).all())
+    if not white:
+        frames = [
+            conditions.frame_condition(vae, geometry, device, first, plan.last_frame) for first in plan.first_frames
+        ]
+        return torch.cat(frames).repeat_interleave(plan.clips // len(frames), 0)
+    versions = [None if p.is_inference() else p._version for p in vae.parameters()]
+    tiled = getattr(vae, "use_tiling", False)
+    key = [id(vae), vae.dtype, device, tiled, geometry.height, geometry.width, geometry.num_frames, versions]
+    if pipe.kept_white is None or pipe.kept_white[0] != key or None in versions:
+        made = conditions.frame_condition(vae, geometry, device, plan.first_frames[0])
+        pipe.kept_white = (key, made.cpu())
+    return pipe.kept_white[1].to(device).repeat_interleave(plan.clips, 0)
 
 
 def _experts(pipe: MovaPipeline, remove_video_dit: bool) -> Experts:

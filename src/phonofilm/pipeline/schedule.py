@@ -114,3 +114,12 @@ class FlowMatchPairScheduler(SchedulerMixin, ConfigMixin):
 def euler_step(sample: Tensor, velocity: Tensor, track: TrackStep) -> Tensor:
     """sample + velocity * (sigma_next - sigma)."""
     return sample + velocity * (track.sigma_next - track.sigma)
+
+
+def require_pair_scheduler(scheduler: object) -> None:
+    """Raises InputError for any other scheduler."""
+    if not isinstance(scheduler, FlowMatchPairScheduler):
+        raise InputError(
+            f"scheduler is a {type(scheduler).__name__}; MOVA needs its FlowMatchPairScheduler, whose steps have a timestep "
+            'for each track. For another way to integrate, pass solver="unipc" to the call'
+        )

@@ -16,6 +16,7 @@ from torch import nn
 
 from phonofilm.data.cache import update_cache
 from phonofilm.data.cache_keys import autoencoder_hash
+from phonofilm.data.caption_cache import read_captions, update_caption_cache
 from phonofilm.data.encoders import Encoders
 from phonofilm.data.sets import Source, gather
 from phonofilm.data.windows import Bucket, WindowPlan, parse_bucket
@@ -45,6 +46,8 @@ from phonofilm.training.loop.trainer import Trainer
 from phonofilm.training.loop.training_state import ProgressCallback
 from phonofilm.training.task.cached_clips import CachedClips
 from phonofilm.training.task.context_parallel import check_sharing
+from phonofilm.training.task.distill_batch import DistillData
+from phonofilm.training.task.distill_task import DistillTask
 from phonofilm.training.task.finetune_task import FinetuneTask, checkpoint_objective
 from phonofilm.training.task.interface import Hook, RunEnd
 from phonofilm.training.task.joint_task import JointModel
@@ -75,9 +78,11 @@ def prepare_finetune(config: FinetuneConfig, output: Path) -> FinetuneTask:
     layout = read_layout(resolve_model(config.model))
     check_sharing(config, layout, join_processes(config).num_processes)
     clips = cached_clips(config, layout, output)
-    return FinetuneTask(
-        load_model(config, layout), clips, config, checkpoint_objective(config, layout), placement, layout
-    )
+    objective = checkpoint_objective(config, layout)
+    if config.distill is None:
+        return FinetuneTask(load_model(config, layout), clips, config, objective, placement, layout)
+    data = distill_data(config, layout, clips)
+    return DistillTask(load_model(config, layout), clips, data, config, objective, placement, layout)
 
 
 @contextmanager
@@ -142,6 +147,8 @@ def finetune(
         write_config(as_plain(task.config), output / "config.yaml")
     if before is not None and not goes_on:
         before(trainer)
+    with trainer.undisturbed(), trainer.arithmetic(), trainer.accelerator.autocast():
+        task.before_training(output)
     end = trainer.run(until)
     result = None
     if trainer.accelerator.is_main_process:
@@ -168,11 +175,16 @@ def cached_clips(config: FinetuneConfig, layout: CheckpointLayout, output: Path)
     """
     folder = config.data.cache or output / "cache"
     state = join_processes(config)
-    if config.data.sets and state.is_local_main_process:
+    captions = None if config.distill is None else config.distill.captions
+    if (config.data.sets or captions is not None) and state.is_local_main_process:
         _update(folder, config, layout, state.device)
     state.wait_for_everyone()
     clips = CachedClips(folder, config.seed)
-    if not config.data.sets and clips.index.autoencoders != autoencoder_hash(layout):
+    if clips.captions_only and config.distill is None:
+        raise InputError(
+            f"{folder} holds captions and no clips, which only a distillation learns from; give other data"
+        )
+    if not config.data.sets and captions is None and clips.index.autoencoders != autoencoder_hash(layout):
         raise InputError(f"{folder} was made with other autoencoders than those of {config.model}; make it again")
     word = config.trigger_word
     if word is not None and any(not has_trigger(entry.caption, word) for entry in clips.index.entries):
@@ -181,6 +193,26 @@ def cached_clips(config: FinetuneConfig, layout: CheckpointLayout, output: Path)
             "captions are encoded with it, or leave trigger_word out"
         )
     return clips
+
+
+def distill_data(config: FinetuneConfig, layout: CheckpointLayout, clips: CachedClips) -> DistillData:
+    """What a distillation is given: the clips' captions and frames, and the teacher's negative prompt."""
+    assert config.distill is not None
+    negative = config.distill.negative_prompt
+    if negative is None:
+        negative = Defaults(**(layout.scalars.defaults or {})).negative_prompt
+    encoders = Encoders(layout, torch.device("cpu"))
+    shapes = {
+        name: (
+            int(layout.components["audio_dit"].config["in_dim"]),
+            encoders.geometry(parse_bucket(name), clips.index.rate).audio_latents,
+        )
+        for name in clips.buckets
+    }
+    data = DistillData(clips, clips.empty if negative == "" else encoders.text(negative).embeds, shapes)
+    del encoders
+    gc.collect()
+    return data
 
 
 def load_model(config: FinetuneConfig, layout: CheckpointLayout) -> JointModel:
@@ -212,6 +244,18 @@ def _quantize(name: str, network: nn.Module, kind: str) -> None:
 
 def _update(folder: Path, config: FinetuneConfig, layout: CheckpointLayout, device: torch.device) -> None:
     data = config.data
+    captions = None if config.distill is None else config.distill.captions
+    if captions is not None:
+        bucket = parse_bucket(data.buckets[0]) if data.buckets else _default_bucket(layout)
+        rate = parse_frame_rate(data.frame_rate)
+        made = update_caption_cache(
+            folder, read_captions(captions), bucket, rate, config.model, Encoders(layout, device)
+        )
+        logger.log(
+            NOTICE, "cache %s: %d captions, of which %d frames were encoded now", folder, made.entries, made.frames
+        )
+        _give_back(device)
+        return
     buckets = tuple(map(parse_bucket, data.buckets)) or (_default_bucket(layout),)
     plan = WindowPlan(buckets, parse_frame_rate(data.frame_rate), data.windows, data.count, data.seed)
     sources = [Source(part.path, part.weight) for part in data.sets]
@@ -220,6 +264,11 @@ def _update(folder: Path, config: FinetuneConfig, layout: CheckpointLayout, devi
         entries = triggered(entries, config.trigger_word)
     built = update_cache(folder, entries, config.model, Encoders(layout, device))
     logger.log(NOTICE, "cache %s: %d windows encoded, %d kept", folder, built.latents_made, built.latents_kept)
+    _give_back(device)
+
+
+def _give_back(device: torch.device) -> None:
+    """Give the encoders' memory back."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()

@@ -26,11 +26,14 @@ from phonofilm.pipeline.types import Text
 from phonofilm.training.config.finetune_config import SetConfig
 from phonofilm.training.dry_run.estimate import Estimate
 from phonofilm.training.dry_run.measure_run import ExpertSwitch, MicroBatchKind, estimate_run
-from phonofilm.training.finetune import cached_clips
+from phonofilm.training.finetune import cached_clips, distill_data
+from phonofilm.training.loop.distill_validation import TeacherDistance
 from phonofilm.training.loop.previews import Preview, PreviewComponents, SampleHook
 from phonofilm.training.loop.run_log import NOTICE
 from phonofilm.training.loop.trainer import Trainer
 from phonofilm.training.loop.validation import ValidationLoss, cached_batches
+from phonofilm.training.task.cached_clips import CachedClips
+from phonofilm.training.task.distill_task import DistillTask
 from phonofilm.training.task.finetune_task import FinetuneTask
 from phonofilm.training.task.interface import Hook
 from phonofilm.training.task.timesteps import Expert
@@ -47,7 +50,10 @@ def finetune_hooks(task: FinetuneTask, output: Path) -> tuple[Hook, ...]:
     config = task.config
     hooks: list[Hook] = []
     if config.validation.every:
-        hooks.append(_validation(task, layout, output))
+        if isinstance(task, DistillTask):
+            hooks.append(_distance(task, layout, output))
+        else:
+            hooks.append(_validation(task, layout, output))
     if config.samples.every:
         hooks.append(_samples(task, layout))
     return tuple(hooks)
@@ -59,12 +65,17 @@ def finetune_dry_run(task: FinetuneTask, trainer: Trainer, clock: Callable[[], f
 
 
 def _cases(task: FinetuneTask, trainer: Trainer) -> dict[str, MicroBatchKind]:
-    """The first batch index of each bucket, and the share of micro-batches that are of it."""
+    """The first batch index of each bucket, and the share of micro-batches that are of it.
+
+    A distillation's is that micro-step of the update whose way to the step it learns is nearest to the mean.
+    """
     size, first = task.config.batch_size, trainer.batch_index(0)
     shares = {name: sum(entry.weight for entry in rows) for name, rows in task.clips.buckets.items()}
     found: dict[str, MicroBatchKind] = {}
     for step in range(task.config.max_steps or len(task.clips) * 100):
         index = replace(first, step=step)
+        if isinstance(task, DistillTask):
+            index = replace(index, micro=task.turns.middle_micro(step))
         name = task.clips.bucket_at(index.first_draw(size) // size, size)
         found.setdefault(name, MicroBatchKind(index, shares[name]))
         if len(found) == len(shares):
@@ -87,17 +98,31 @@ def _switching(task: FinetuneTask) -> ExpertSwitch | None:
     return ExpertSwitch(there_and_back, changes / len(steps))
 
 
-def _validation(task: FinetuneTask, layout: CheckpointLayout, output: Path) -> ValidationLoss:
-    section, clips = task.config.validation, task.clips
-    if section.sets:
-        sets = tuple(SetConfig(path=path) for path in section.sets)
-        data = task.config.data.model_copy(update={"sets": sets, "cache": output / "cache-validation"})
-        clips = cached_clips(task.config.model_copy(update={"data": data}), layout, output)
-    else:
+def _validation_clips(task: FinetuneTask, layout: CheckpointLayout, output: Path) -> CachedClips:
+    section = task.config.validation
+    if not section.sets:
         logger.log(
             NOTICE,
             "validation on training clips; name others with validation.sets to see when they are learnt by heart",
         )
+        return task.clips
+    sets = tuple(SetConfig(path=path) for path in section.sets)
+    changes: dict[str, Any] = {
+        "data": task.config.data.model_copy(update={"sets": sets, "cache": output / "cache-validation"})
+    }
+    if task.config.distill is not None:
+        changes["distill"] = task.config.distill.model_copy(update={"captions": None})
+    return cached_clips(task.config.model_copy(update=changes), layout, output)
+
+
+def _distance(task: DistillTask, layout: CheckpointLayout, output: Path) -> TeacherDistance:
+    clips, section = _validation_clips(task, layout, output), task.config.validation
+    data = task.data if clips is task.clips else distill_data(task.config, layout, clips)
+    return TeacherDistance(task, data, section.clips, every=section.every)
+
+
+def _validation(task: FinetuneTask, layout: CheckpointLayout, output: Path) -> ValidationLoss:
+    section, clips = task.config.validation, _validation_clips(task, layout, output)
     return ValidationLoss(
         task.model,
         cached_batches(clips, section.clips, task.config.batch_size),
@@ -132,7 +157,11 @@ def _samples(task: FinetuneTask, layout: CheckpointLayout) -> SampleHook:
         studio,
         previews,
         every=section.every,
-        settings={**_sizes(task), **{name: value for name, value in given.items() if value is not None}},
+        settings={
+            **_sizes(task),
+            **(task.few_steps.call_arguments() if isinstance(task, DistillTask) else {}),
+            **{name: value for name, value in given.items() if value is not None},
+        },
         activate=task.placement.activate,
     )
 

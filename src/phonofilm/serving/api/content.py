@@ -20,6 +20,8 @@ def send_variant(services: Services, job: Job, variant: str, index: int, wanted:
 
     Raises ApiError: 409 while the clip is not made, 404 when it has expired, 416 for a range outside the file.
     """
+    if variant == "preview":
+        return _preview(services, job)
     if job.status != COMPLETED:
         reason = f": {job.error_message}" if job.error_message else ""
         raise ApiError(409, f"{job.id} is {job.status}{reason}", "video_not_ready", param="video_id")
@@ -46,6 +48,17 @@ def send_variant(services: Services, job: Job, variant: str, index: int, wanted:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     pieces = services.store.read(name, start, end - start)
     return StreamingResponse(pieces, 200 if wanted is None else 206, headers, MEDIA_TYPES[suffix])
+
+
+def _preview(services: Services, job: Job) -> Response:
+    """What the clip of a running job will become, as far as that can be seen."""
+    try:
+        if job.preview is None:
+            raise NotStored("")
+        picture = b"".join(services.store.read(job.preview, 0, services.store.size(job.preview)))
+    except NotStored:
+        raise ApiError(404, f"{job.id} has no preview: it is {job.status}", "no_preview", param="variant") from None
+    return Response(picture, media_type=MEDIA_TYPES[".webp"])
 
 
 def _part(wanted: str | None, size: int) -> tuple[int, int]:

@@ -36,6 +36,7 @@ REFUSED = {
 }
 
 Text = Annotated[str, Field(max_length=100_000)]
+Prompt = Annotated[str, Field(min_length=1, max_length=100_000)]
 Reference = str | dict[str, Any]
 
 
@@ -44,7 +45,7 @@ class VideoFields(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    prompt: Annotated[Text, Field(description="What is seen and heard.", examples=["A red ball bounces."])]
+    prompt: Annotated[Prompt, Field(description="What is seen and heard.", examples=["A red ball bounces."])]
     model: Annotated[str | None, Field(description="One of GET /v1/models.", examples=["nano"])] = None
     input_reference: Annotated[
         Reference | None, Field(description="First frame: a data URL, or an http(s) URL where the server allows it.")
@@ -110,7 +111,7 @@ class RemixFields(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    prompt: Text
+    prompt: Prompt
 
 
 class ChangeFields(BaseModel):
@@ -118,7 +119,7 @@ class ChangeFields(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    prompt: Text | None = None
+    prompt: Prompt | None = None
     negative_prompt: Text | None = None
     seconds: Annotated[float | None, Field(gt=0)] = None
     size: Annotated[str | None, Field(max_length=20)] = None
@@ -135,7 +136,7 @@ class MoveFields(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    index: Annotated[int, Field(ge=0, le=100_000, description="0 is next.", examples=[0])]
+    index: Annotated[int, Field(strict=True, ge=0, le=100_000, description="0 is next.", examples=[0])]
 
 
 class LoraFields(BaseModel):

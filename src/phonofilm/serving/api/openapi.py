@@ -22,7 +22,7 @@ def body_of(
 ) -> dict[str, Any]:
     """The request body as OpenAPI: the same fields as JSON, and as a form in which media are files."""
     schema = fields.model_json_schema()
-    form = {**schema, "properties": dict(schema["properties"])}
+    form = {**schema, "properties": {name: _without_null(one) for name, one in schema["properties"].items()}}
     for name in files:
         form["properties"][name] = {"type": "string", "format": "binary"}
     shown = {**EXAMPLE, **(example or {})}
@@ -35,6 +35,13 @@ def body_of(
             },
         }
     }
+
+
+def _without_null(field: dict[str, Any]) -> dict[str, Any]:
+    """A form has texts and files; what is not given is left out."""
+    kinds = [kind for kind in field.get("anyOf", []) if kind != {"type": "null"}]
+    rest = {name: value for name, value in field.items() if name not in ("anyOf", "default")}
+    return {**rest, **({"anyOf": kinds} if len(kinds) > 1 else kinds[0] if kinds else {})}
 
 
 def video_links() -> dict[str, Any]:

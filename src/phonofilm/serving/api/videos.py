@@ -27,7 +27,7 @@ from phonofilm.serving.security.access import Access
 
 router = APIRouter(tags=["videos"], responses=ERRORS)
 Status = Literal["queued", "in_progress", "completed", "failed", "cancelled"]
-Variant = Literal["video", "thumbnail", "spritesheet"]
+Variant = Literal["video", "thumbnail", "spritesheet", "preview"]
 SSE_SECONDS = 15
 
 
@@ -80,7 +80,7 @@ async def get_content(
     index: Annotated[int, Query(ge=0, le=1000, description="Which of several clips.")] = 0,
     range: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """The clip, or its thumbnail or spritesheet."""
+    """The clip, its thumbnail or spritesheet; or, while it is made, a preview."""
     job = await find_or_404(services, video_id, access)
     return await run_in_threadpool(send_variant, services, job, variant, index, range)
 
@@ -89,7 +89,7 @@ async def get_content(
     "/v1/videos/{video_id}/events",
     operation_id="followVideo",
     response_class=EventSourceResponse,
-    responses={200: {"description": "Events status and progress.", "content": {"text/event-stream": {}}}},
+    responses={200: {"description": "Events status, progress and preview.", "content": {"text/event-stream": {}}}},
 )
 async def follow(video_id: str, request: Request, services: ServicesOf, access: MayRead) -> EventSourceResponse:
     """The job's states as server-sent events, until it has ended."""
@@ -142,8 +142,9 @@ def _listed(services: Services, jobs: list[Job], base_url: str, more: bool) -> V
 
 
 async def _events(services: Services, access: Access, job: Job, base_url: str) -> AsyncIterator[dict[str, Any]]:
-    """An event `status` for a new state, `progress` for a new step, each with the job as data."""
+    """An event `status` for a new state, `progress` for a new step, each with the job as data; `preview` with an address."""
     before: tuple[object, ...] = ()
+    previewed = -1
     while True:
         now = (job.status, job.step, job.stage)
         if now != before:
@@ -152,6 +153,10 @@ async def _events(services: Services, access: Access, job: Job, base_url: str) -
             yield {"event": kind, "data": data.model_dump_json(), "id": f"{job.attempt}-{job.step}-{time.time():.3f}"}
         if job.has_ended or services.closing.is_set():
             return
+        if job.preview is not None and job.step != previewed:
+            previewed = job.step
+            picture = f"{base_url.rstrip('/')}/v1/videos/{job.id}/content?variant=preview"
+            yield {"event": "preview", "data": json.dumps({"id": job.id, "step": job.step, "url": picture})}
         before = now
         await asyncio.sleep(LOOK_SECONDS)
         found = await run_in_threadpool(find, services.database, job.id, access)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from phonofilm.generation.options import ClipOptions, options_from_json
 from phonofilm.generation.outputs import Output
 from phonofilm.generation.rehearsal import rehearse_output
+from phonofilm.generation.report import Preview
 from phonofilm.generation.session import Session
 from phonofilm.media import Clip, save_clip
 from phonofilm.serving.jobs.job import Job
@@ -54,6 +56,8 @@ def make_job(
             path = folder / f"{number}.mp4"
             rehearse_output(plan, Output(path, "mp4"))
             session.resolve([plan], held)
+            if not session.placement.offloads:  # elsewhere a decoder in between would drive the weights out
+                held.keep_preview = partial(_keep_preview, job, store, folder)
             out = session.run(plan, held)
             held.write(stage="writing")
             (clip,) = out.clips([session.metadata(plan, out)])
@@ -66,6 +70,7 @@ def make_job(
             outputs.append(names)
             about["seeds"].append(plan.seed)
             about |= _facts(clip)
+    store.delete(_preview_name(job))
     about["inference_time_s"] = round(time.monotonic() - started, 3)
     about["peak_memory_mb"] = round(_peak_memory(session) / 2**20, 1)
     return MadeClips(outputs, about, nbytes)
@@ -80,6 +85,19 @@ def _options(job: Job, files: dict[str, Path], settings: WorkerSettings) -> Clip
         name, colon, strength = text.partition(":")
         texts.append(settings.loras[name] + colon + strength)
     return replace(options, lora=tuple(texts) or None)
+
+
+def _preview_name(job: Job) -> str:
+    return f"{OUTPUTS}/{job.id}/{job.attempt}-preview.webp"
+
+
+def _keep_preview(job: Job, store: Store, folder: Path, preview: Preview) -> str:
+    file = folder / "preview.webp"
+    image = preview()
+    image.thumbnail((THUMBNAIL_WIDTH, THUMBNAIL_WIDTH))
+    image.save(file, quality=70)
+    store.put(_preview_name(job), file)
+    return _preview_name(job)
 
 
 def _facts(clip: Clip) -> dict[str, Any]:

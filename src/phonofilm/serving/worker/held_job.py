@@ -8,13 +8,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
-from phonofilm.generation.report import Event, Loading, SamplingStarted, StageStarted, StepDone
+from phonofilm.generation.report import Event, Loading, Preview, SamplingStarted, StageStarted, StepDone
 from phonofilm.serving.database.engines import is_unreachable
 from phonofilm.serving.jobs.claims import Claims
 from phonofilm.serving.jobs.job import Job
@@ -23,10 +23,14 @@ logger = logging.getLogger(__name__)
 
 CANCEL, LOST, STOPPING, STALLED = "cancel", "lost", "stopping", "stalled"
 LOADING_SECONDS = 0.5
+PREVIEW_SECONDS = 2.0
 
 
 class HeldJob:
-    """Listens to a run (it is an `OnProgress`) and returns False when the run should stop; `why` says the reason."""
+    """Listens to a run (it is an `OnProgress`) and returns False when the run should stop; `why` says the reason.
+
+    `keep_preview` stores a picture and returns its name; without it none are made.
+    """
 
     def __init__(self, claims: Claims, job: Job, stall: float) -> None:
         self.claims, self.job, self.stall = claims, job, stall
@@ -36,6 +40,8 @@ class HeldJob:
         self._latest = 0
         self._moved = time.monotonic()
         self._written = 0.0
+        self._previewed = 0.0
+        self.keep_preview: Callable[[Preview], str] | None = None
         self._ended = threading.Event()
 
     def __call__(self, event: Event) -> bool:
@@ -44,9 +50,10 @@ class HeldJob:
             case SamplingStarted(experts):
                 self._done, self._latest = self._done + self._latest, 0
                 self.write(stage="sampling", steps=max(self._expected, self._done + len(experts)))
-            case StepDone(done):
+            case StepDone(done, total, _, preview):
                 self._latest = done
-                self.write(step=self._done + done)
+                shown = self._shown(preview) if preview is not None and done < total else {}
+                self.write(step=self._done + done, **shown)
             case StageStarted(name):
                 self.write(stage=name[:80])
             case Loading(component) if time.monotonic() - self._written > LOADING_SECONDS:
@@ -56,6 +63,14 @@ class HeldJob:
     def expect(self, steps: int) -> None:
         """So many steps are to be made in all, over every clip and every part of one."""
         self._expected = steps
+
+    def _shown(self, preview: Preview) -> dict[str, str]:
+        """The stored name of a new preview, if it is time for one."""
+        if self.keep_preview is None or time.monotonic() - self._previewed < PREVIEW_SECONDS:
+            return {}
+        name = self.keep_preview(preview)
+        self._previewed = time.monotonic()
+        return {"preview": name}
 
     def write(self, **progress: Any) -> None:
         """Tell the table; learn whether to go on. A database that is away for a while does not stop the work."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
 from phonofilm.files import replacing
+from phonofilm.models.checkpoint_files import MODEL_INDEX, read_json
 from phonofilm.models.checksums import write_checksums
 from phonofilm.models.layout import CheckpointLayout, read_layout
 from phonofilm.models.saving import save_component
@@ -46,9 +49,15 @@ class WithoutPrefix(Mapping[str, Tensor]):
         return f"{self._prefix}{name}" in self._weights
 
 
-def export_checkpoint(layout: CheckpointLayout, trained: Mapping[str, TrainedNetwork], folder: Path) -> Path:
+def export_checkpoint(
+    layout: CheckpointLayout,
+    trained: Mapping[str, TrainedNetwork],
+    folder: Path,
+    scalars: Mapping[str, Any] | None = None,
+) -> Path:
     """Write `folder` as a checkpoint like `layout`'s with the `trained` networks in their files' dtype, and check it.
 
+    `scalars` go into its model_index.json.
     Untouched files are hard links to the base's where both lie on one disk, and copies otherwise.
     """
     with replacing(folder) as fresh:
@@ -61,6 +70,11 @@ def export_checkpoint(layout: CheckpointLayout, trained: Mapping[str, TrainedNet
         for name, part in trained.items():
             dtype = next(iter(layout.components[name].entries.values())).dtype
             save_component(fresh / name, part.network, parse_size(EXPORT_SHARD, "the shard size"), part.weights, dtype)
+        if scalars:
+            index = fresh / MODEL_INDEX
+            content = {**read_json(index), **scalars}
+            index.unlink()  # it may be a link to the base's
+            index.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
         read_layout(fresh)
         write_checksums(fresh)
     return folder

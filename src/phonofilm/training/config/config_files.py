@@ -15,7 +15,7 @@ from phonofilm.errors import InputError
 from phonofilm.training.config.finetune_config import FinetuneConfig
 from phonofilm.untrusted import shown
 
-READY = ("low_resource", "accelerate", "fsdp", "bridge_only", "nano")
+READY = ("low_resource", "accelerate", "fsdp", "bridge_only", "nano", "distill", "distill_nano")
 
 
 def read_config(name_or_path: str, overrides: Sequence[str] = (), data: Sequence[Path] = ()) -> FinetuneConfig:

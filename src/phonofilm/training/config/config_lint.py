@@ -44,6 +44,8 @@ def _idle(config: FinetuneConfig) -> Iterator[tuple[str, str]]:
     yield from _idle_optimizer(config)
     yield from _idle_timesteps(config)
     yield from _idle_data(config)
+    if config.distill is not None:
+        yield from _idle_distill(config)
     for part in ("audio", "bridge"):
         if getattr(config.lora, part, None) is not None and part == "bridge":
             yield f"lora.{part}.ffn", "the bridge has no feed-forward layers"
@@ -78,10 +80,21 @@ def _idle_timesteps(config: FinetuneConfig) -> Iterator[tuple[str, str]]:
 
 
 def _idle_data(config: FinetuneConfig) -> Iterator[tuple[str, str]]:
-    if not config.data.sets:
+    if config.distill is not None and config.distill.captions is not None:
+        for key in ("windows", "count", "seed", "silent"):
+            yield f"data.{key}", "distill.captions has no clips"
+    elif not config.data.sets:
         for key in ("buckets", "frame_rate", "windows", "count", "seed", "silent"):
             yield f"data.{key}", "no clips were given, and the cache is used as it is"
     if config.data.windows != "random":
         yield "data.seed", "windows are not random"
     if config.data.windows == "head":
         yield "data.count", "a clip has one head"
+
+
+def _idle_distill(config: FinetuneConfig) -> Iterator[tuple[str, str]]:
+    for key in ("mode", "density", "logit_mean", "logit_std", "mode_scale"):
+        yield f"objective.timesteps.{key}", "a distillation learns at the student's own steps"
+    for key in ("caption_dropout", "bridge_dropout", "unconditional_dropout"):
+        yield f"objective.{key}", "a student of distill has no guidance, so nothing is hidden from it"
+    yield "turn_updates", "with distill experts take turns from one micro-step to the next"

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationInfo, model_validator
 
 from phonofilm.training.config.config_lint import ignored_keys
+from phonofilm.training.config.distill_config import DistillConfig
 from phonofilm.training.config.training_config import (
     LoopConfig,
     Modality,
@@ -102,6 +103,9 @@ class FinetuneConfig(LoopConfig):
         ulysses_degree: how many of them deal attention's heads among themselves; the others pass keys and values round in a
             ring. By default as many as the heads allow.
         trigger_word: put at the beginning of every caption that does not say it, and written into the LoRA file.
+        distill: instead of learning clips, learn to do in a few steps what the checkpoint does in many. `objective` then
+            keeps its weights, its shifts (the student's grid), hold_video, hold_audio and first_frame_dropout (the share of
+            text alone).
         samples, validation: what is looked at while it trains.
     """
 
@@ -110,6 +114,7 @@ class FinetuneConfig(LoopConfig):
     data: DataConfig = DataConfig()
     lora: LoraConfig | None = None
     full: FullConfig | None = None
+    distill: DistillConfig | None = None
     experts: FinetuneExperts = "alternate"
     high_share: Probability | None = None
     turn_updates: Annotated[int, Field(ge=1)] = 1
@@ -169,9 +174,30 @@ class FinetuneConfig(LoopConfig):
                 "lora.dropout with context_parallel: processes that share a clip must drop the same of its sound, and "
                 "each has other tokens of its picture; set lora.dropout=0"
             )
-        if not self.data.sets and self.data.cache is None:
+        if self.distill is not None:
+            self._check_distillation(self.distill)
+        elif not self.data.sets and self.data.cache is None:
             raise ValueError("no data was given; name a folder of clips with --data, or a cache with data.cache=DIR")
         return self
+
+    def _check_distillation(self, distill: DistillConfig) -> None:
+        if distill.captions is not None and self.data.sets:
+            raise ValueError("distill.captions and --data were both given; give captions, or clips that have them")
+        if distill.captions is None and not self.data.sets and self.data.cache is None:
+            raise ValueError(
+                "nothing to distill from was given; name a file of captions with distill.captions=FILE, a folder of clips "
+                "with --data, or a cache with data.cache=DIR"
+            )
+        if self.full is not None and self.mode == "fsdp":
+            raise ValueError("distill with full in mode fsdp: whole weights need a second copy, the teacher; use lora")
+        if self.lora is not None and self.lora.dropout:
+            raise ValueError(
+                "lora.dropout with distill: the student must go the way it will go later; set lora.dropout=0"
+            )
+        if self.trigger_word is not None:
+            raise ValueError("trigger_word with distill: nothing new is learnt that a word could call; leave it out")
+        if self.context_parallel > 1 and self.lora is None:
+            raise ValueError("context_parallel with distill and full: the teacher would compute alone; use lora")
 
     @model_validator(mode="after")
     def _nothing_ignored(self, info: ValidationInfo) -> Self:

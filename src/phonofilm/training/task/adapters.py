@@ -9,6 +9,7 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from phonofilm.lora.adapter import SHORT_NAMES, Adapter, Layout, LoraFile
 from phonofilm.lora.target_layers import ATTENTION_TARGETS, adapted_layers
 from phonofilm.models.quantized import QuantizedLinear
 from phonofilm.training.config.finetune_config import AdapterConfig, LoraConfig, Part
+from phonofilm.training.task.adapter_switch import SwitchedAdapter
 from phonofilm.training.task.joint_task import JointModel
 
 FFN_TARGETS = ("ffn.0", "ffn.2")
@@ -102,13 +104,20 @@ def _inject(
     except ImportError as error:
         raise MissingExtraError("peft", "train") from error
 
-    class LinearWithLora(Linear):
+    class LinearWithLora(SwitchedAdapter, Linear):
         """peft's adapter of a linear layer. Of its base it asks in_features, out_features and a product only, so that a
         quantised layer may be one.
 
         Under autocast it hands on what it is given: autocast rounds for the product anyway, and peft's float32 copy of the
         input, kept for the backward pass, changed no number.
         """
+
+        def forward(self, x: Tensor, *arguments: Any, **settings: Any) -> Tensor:
+            if self.bypassed:
+                plain: Tensor = self.get_base_layer()(x)
+                return plain
+            result: Tensor = super().forward(x, *arguments, **settings)
+            return result
 
         def _cast_input_dtype(self, x: Tensor, dtype: torch.dtype) -> Tensor:
             return x if torch.is_autocast_enabled(x.device.type) else super()._cast_input_dtype(x, dtype)

@@ -76,15 +76,33 @@ class CachedClips:
         facts = [[e.bucket, e.latents, e.text, e.has_audio, e.weight] for e in self.index.entries]
         return digest([facts, self.index.frame_rate, self.index.empty])
 
+    @property
+    def captions_only(self) -> bool:
+        """Whether it holds captions and given frames, and no clips."""
+        return self.index.captions_only
+
+    @property
+    def empty(self) -> Tensor:
+        """[l,d]: the empty caption's embeddings."""
+        return self._empty
+
+    def white(self, bucket: str) -> Tensor:
+        """[c,f,h,w]: the condition of a white first frame."""
+        return self._whites[bucket]
+
     def bucket_at(self, number: int, size: int) -> str:
         """The bucket of micro-batch `number`."""
         return list(self.buckets)[self._order.batch(number, size)[0]]
 
+    def rows_at(self, number: int, size: int) -> list[Entry]:
+        """The `size` clips of micro-batch `number`, all of one bucket."""
+        bucket, rows = self._order.batch(number, size)
+        clips = list(self.buckets.values())[bucket]
+        return [clips[row] for row in rows]
+
     def batch(self, number: int, size: int, device: torch.device) -> Batch:
         """The `size` clips of micro-batch `number`, all of one bucket, on `device`."""
-        bucket, rows = self._order.batch(number, size)
-        name = list(self.buckets)[bucket]
-        return self.batch_of(name, [self.buckets[name][row] for row in rows], device)
+        return self.batch_of(self.bucket_at(number, size), self.rows_at(number, size), device)
 
     def _latents(self, entry: Entry) -> EncodedWindow:
         """One clip's latents. Raises InputError, naming the clip, when they are not finite."""

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +76,9 @@ class FinetuneTask:
         if self.config.context_parallel > 1:
             share_clips(self.model, self.config, device)
         self.placement.place(self.model, device)
+
+    def before_training(self, output: Path) -> None:
+        """Make what the run needs besides its clips, and keep it in the run's folder. Every process calls it."""
 
     def loss(self, model: nn.Module, index: BatchIndex) -> TaskLoss:
         size = self.config.batch_size
@@ -166,7 +170,11 @@ class FinetuneTask:
             for part, network in parts_of(self.model).items()
             if part in self.config.parts
         }
-        return export_checkpoint(self.layout, trained, folder)
+        return export_checkpoint(self.layout, trained, folder, self.scalars())
+
+    def scalars(self) -> dict[str, Any]:
+        """What a trained checkpoint's model_index.json says that the base's does not."""
+        return {}
 
     def metadata(self, step: int) -> dict[str, str]:
         """What the LoRA file says about how it was made."""
@@ -180,11 +188,14 @@ class FinetuneTask:
                 f"experts is {self.config.experts} and the checkpoint has {'two experts' if two else 'one expert'}; "
                 + ("use alternate, weighted, high or low" if two else "set experts=both-as-one")
             )
+        if self.config.objective.audio_weight == 0 and "audio" in self.config.parts:
+            raise InputError("objective.audio_weight is 0 and the audio part is to be trained; drop one of the two")
+        self._check_sound()
+
+    def _check_sound(self) -> None:
         deaf = [part for part in ("audio", "bridge") if part in self.config.parts]
         if deaf and not self.clips.any_sound:
             raise InputError(f"no clip has sound, so {' and '.join(deaf)} would learn nothing; train video parts alone")
-        if self.config.objective.audio_weight == 0 and "audio" in self.config.parts:
-            raise InputError("objective.audio_weight is 0 and the audio part is to be trained; drop one of the two")
 
 
 def checkpoint_objective(config: FinetuneConfig, layout: CheckpointLayout) -> ObjectiveConfig:

@@ -1,0 +1,108 @@
+"""Captions without clips, with the frames some of them give, as a cache: all that a distillation needs to know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from torch import Tensor
+
+from phonofilm.data.cache import Entry, Index, write_around, write_given_frames
+from phonofilm.data.cache_keys import autoencoder_hash, given_key, text_hash, text_key, white_key
+from phonofilm.data.encoders import Encoders
+from phonofilm.data.windows import Bucket
+from phonofilm.errors import InputError
+from phonofilm.media import load_image
+from phonofilm.media.images import fit_image
+from phonofilm.pipeline.conditions import clean_prompt, image_tensor
+from phonofilm.untrusted import parse_json, require_file, shown
+
+KEYS = ("caption", "image", "last_image")
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A caption, and the files of its first and last frame if it has any."""
+
+    caption: str
+    image: Path | None = None
+    last_image: Path | None = None
+
+
+@dataclass(frozen=True)
+class CaptionsBuilt:
+    """How many entries the cache has, and of how many the frames were encoded now."""
+
+    entries: int
+    frames: int
+
+
+def read_captions(path: Path) -> tuple[Caption, ...]:
+    """Captions of a file: one a line, or JSONL whose pictures lie relative to it. Raises InputError."""
+    require_file(path, "captions")
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text ({error}); expected captions, one a line, or JSONL") from error
+    rows = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
+    if path.suffix.lower() == ".jsonl":
+        found = tuple(_from_json(line, path, number) for number, line in rows)
+    else:
+        found = tuple(Caption(line) for _, line in rows)
+    if not found:
+        raise InputError(f"{path} holds no captions; expected one a line, or JSONL")
+    return found
+
+
+def _from_json(line: str, path: Path, number: int) -> Caption:
+    try:
+        content = parse_json(line)
+    except ValueError as error:
+        raise InputError(f"{path}, line {number}: no JSON: {error}") from error
+    if (
+        not isinstance(content, dict)
+        or not set(content) <= set(KEYS)
+        or not all(isinstance(v, str) for v in content.values())
+    ):
+        raise InputError(
+            f"{path}, line {number}: {shown(repr(content))}; expected text under some of {', '.join(KEYS)}"
+        )
+    if not content.get("caption", "").strip():
+        raise InputError(f"{path}, line {number} has no caption")
+    images = {key: path.parent / content[key] for key in KEYS[1:] if key in content}
+    if missing := [image for image in images.values() if not image.is_file()]:
+        raise InputError(f"{path}, line {number}: there is no picture {missing[0]}")
+    if set(images) == {"last_image"}:
+        raise InputError(f"{path}, line {number} has a last_image and no image; give both")
+    return Caption(content["caption"], **images)
+
+
+def update_caption_cache(
+    folder: Path, captions: Sequence[Caption], bucket: Bucket, rate: Fraction, model: str, encoders: Encoders
+) -> CaptionsBuilt:
+    """Bring the cache in `folder` to exactly these captions. Interrupted, it goes on from where it was."""
+    geometry = encoders.geometry(bucket, rate)
+    autoencoders, texts = autoencoder_hash(encoders.layout), text_hash(encoders.layout)
+    white = white_key(bucket, rate, autoencoders)
+    entries, made = [], 0
+    for number, one in enumerate(captions, start=1):
+        files = [file for file in (one.image, one.last_image) if file is not None]
+        key = given_key(files, bucket, rate, autoencoders) if files else white
+        if files:
+
+            def encode(files: Sequence[Path] = files) -> Tensor:
+                return encoders.given_frames(geometry, *(_pixels(file, bucket) for file in files))
+
+            made += write_given_frames(folder, key, encode)
+        caption = clean_prompt(one.caption)
+        entries.append(Entry(f"caption {number}", str(bucket), caption, key, text_key(caption, texts), True, 1.0))
+    whites = {str(bucket): white}
+    index = Index(model, autoencoders, str(rate), tuple(entries), whites, text_key("", texts), captions_only=True)
+    write_around(folder, index, encoders)
+    return CaptionsBuilt(len(entries), made)
+
+
+def _pixels(file: Path, bucket: Bucket) -> Tensor:
+    return image_tensor(fit_image(load_image(file), bucket.height, bucket.width))

@@ -1,0 +1,47 @@
+"""Few steps in a plan: when a checkpoint's own student is taken, and what distilled LoRAs ask of the sampling."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from phonofilm.generation.loras import LoraUse
+from phonofilm.generation.options import ClipOptions
+from phonofilm.generation.provenance import OWN_STUDENT
+from phonofilm.pipeline.few_step_loras import few_steps_of_loras, uncovered_parts
+from phonofilm.pipeline.plan import ModelFacts
+
+if TYPE_CHECKING:
+    from phonofilm.generation.checkpoint import Checkpoint
+
+# Options that are the teacher's: whoever gives one of them does not mean the student.
+TEACHERS = (
+    *("negative_prompt", "guidance_scale", "audio_guidance_scale", "modality_scale", "guidance_interval"),
+    *("solver", "cache", "video_shift", "audio_shift", "boundary_ratio"),
+)
+
+
+def with_own_student(options: ClipOptions, checkpoint: Checkpoint) -> ClipOptions:
+    """The options, which name no LoRA, with the checkpoint's own student of few steps where nothing speaks against it.
+
+    Any option that the student has no use for and any other number of steps mean the model itself, as does the LoRA "none".
+    """
+    if any(getattr(options, name) is not None for name in TEACHERS):
+        return options
+    (student,) = checkpoint.loras.take((OWN_STUDENT,))
+    few = few_steps_of_loras({student.name: student.lora})
+    if few is None or options.steps not in (None, few.steps):
+        return options
+    return replace(options, lora=(OWN_STUDENT,))
+
+
+def facts_with(facts: ModelFacts, loras: tuple[LoraUse, ...]) -> ModelFacts:
+    """The checkpoint's facts with the settings that these LoRAs were distilled for."""
+    few = few_steps_of_loras({use.name: use.lora for use in loras})
+    return facts if few is None else replace(facts, few_steps=few)
+
+
+def few_step_summary(loras: tuple[LoraUse, ...]) -> list[str]:
+    """What a plan's line says of parts that a distilled LoRA leaves as they were; nothing where it reaches them all."""
+    parts = uncovered_parts({use.name: use.lora for use in loras})
+    return [f"few-step LoRA without {', '.join(parts)}: undistilled there"] if parts else []

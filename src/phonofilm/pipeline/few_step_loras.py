@@ -1,0 +1,43 @@
+"""Which LoRA files are distilled ones, by their metadata or, for those of others, by their names and what they cover."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from phonofilm.errors import InputError
+from phonofilm.lora.adapter import LORA_COMPONENTS, LoraFile
+from phonofilm.pipeline.few_steps import FEW_STEPS_KEY, FewSteps, few_steps_from
+
+# Wan 2.2's few-step LoRAs in circulation: lightx2v's, also under the name Lightning. They were made for timesteps 1000,
+# 937.5, 833.3 and 625, which are the grid of four steps at shift 5, without guidance, experts changing at 0.9.
+WAN_FEW_STEPS = FewSteps(steps=4, video_shift=5.0, audio_shift=5.0, boundary_ratio=0.9)
+WAN_NAME = re.compile(r"lightx2v|lightning|seko|4[-_ ]?steps?(?![a-z])", re.IGNORECASE)
+VIDEO_TOWERS = {"video_dit", "video_dit_2"}
+
+
+def few_steps_of_lora(lora: LoraFile, name: str) -> FewSteps | None:
+    """What a LoRA must be sampled with, or None where it is no distilled one. `name`: of its file and folder.
+
+    Raises CheckpointError when its metadata says so and cannot be read.
+    """
+    if FEW_STEPS_KEY in lora.metadata:
+        return few_steps_from(lora.metadata[FEW_STEPS_KEY], f"the LoRA {name}")
+    texts = (name, *lora.metadata.values())
+    is_wan = set(lora.adapters) <= VIDEO_TOWERS and any(WAN_NAME.search(text) for text in texts)
+    return WAN_FEW_STEPS if is_wan else None
+
+
+def few_steps_of_loras(loras: Mapping[str, LoraFile]) -> FewSteps | None:
+    """What LoRAs that work together must be sampled with. Raises InputError when two of them want different things."""
+    found = {name: few for name, lora in loras.items() if (few := few_steps_of_lora(lora, name)) is not None}
+    if len(set(found.values())) > 1:
+        raise InputError(f"{' and '.join(found)} were distilled for different settings; use one of them")
+    return next(iter(found.values()), None)
+
+
+def uncovered_parts(loras: Mapping[str, LoraFile]) -> list[str]:
+    """The parts of the model that no distilled LoRA among these reaches; none where there is no such LoRA."""
+    distilled = [lora for name, lora in loras.items() if few_steps_of_lora(lora, name) is not None]
+    covered = {component for lora in distilled for component in lora.adapters}
+    return [component for component in LORA_COMPONENTS if component not in covered] if distilled else []

@@ -1,0 +1,111 @@
+"""The warm start of a distillation: states of the teacher's clips at the ends of the student's steps, kept in files."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from phonofilm.files import replacing
+from phonofilm.pipeline.types import Latents
+from phonofilm.training.checkpointing.digest import digest
+from phonofilm.training.loop.processes import join_processes
+from phonofilm.training.loop.run_log import NOTICE
+from phonofilm.training.task.distill_batch import DistillBatch
+from phonofilm.training.task.latent_dataset import ShuffledOrder
+
+if TYPE_CHECKING:
+    from phonofilm.training.task.distill_task import DistillTask
+
+logger = logging.getLogger(__name__)
+
+# Clips of the warm start are counted from here, so that none starts from the noise of an update.
+FIRST_NUMBER = 2**40
+
+
+class StoredStates:
+    """Groups of one micro-batch each: float16 states after every step of the student, under the hash of all that decides them.
+
+    Making one makes what is missing. Every process calls it.
+    """
+
+    def __init__(self, task: DistillTask, folder: Path) -> None:
+        self._task, self._size = task, task.config.batch_size
+        stored = task.distill.stored
+        self._groups = max(1, stored.trajectories // self._size)
+        self._order = ShuffledOrder(self._groups, task.config.seed)
+        decides = [
+            task.content,
+            task.config.model,
+            task.config.seed,
+            self._size,
+            task.config.objective.first_frame_dropout,
+            stored.substeps,
+            [repr(step) for step in task.steps],
+            repr(task.teacher.guidance),
+            task.teacher.boundary,
+        ]
+        self._folder = folder / digest(decides)
+        self._make()
+
+    def group_at(self, number: int, device: torch.device) -> tuple[DistillBatch, list[Latents]]:
+        """What a group's clips are given, and their states from noise to the end, for the `number`-th micro-batch drawn."""
+        group = int(self._order.rows(number, 1))
+        batch, noise = self._begin(group, device)
+        tensors = load_file(self._path(group))
+        pairs = zip(tensors["video"].to(device).float(), tensors["audio"].to(device).float(), strict=True)
+        return batch, [noise, *(Latents(video, audio) for video, audio in pairs)]
+
+    def _begin(self, group: int, device: torch.device) -> tuple[DistillBatch, Latents]:
+        task, first = self._task, FIRST_NUMBER + group * self._size
+        batch = task.data.batch(group, self._size, device)
+        return task.begin(batch, task.clips.bucket_at(group, self._size), range(first, first + self._size))
+
+    def _make(self) -> None:
+        """Every process makes its share, all of them the same number, for some models compute only together."""
+        task = self._task
+        state = join_processes(task.config)
+        missing = [group for group in range(self._groups) if not self._path(group).exists()]
+        state.wait_for_everyone()
+        if not missing:
+            return
+        sharing = task.processes_per_clip
+        makers = state.num_processes // sharing
+        mine, writes = state.process_index // sharing, state.process_index % sharing == 0
+        rounds = -(-len(missing) // makers)
+        each = len(task.steps) * task.distill.stored.substeps * len(task.teacher.guidance.evaluations)
+        if state.is_main_process:
+            clips = len(missing) * self._size
+            logger.log(
+                NOTICE, "warm start: %d clips of the teacher, %d forwards each, into %s", clips, each, self._folder
+            )
+        for turn in range(rounds):
+            place = turn * makers + mine
+            states = self._walk(missing[min(place, len(missing) - 1)], task.device)
+            if writes and place < len(missing):
+                with replacing(self._path(missing[place])) as temporary:
+                    save_file(states, temporary)
+            if state.is_main_process and (turn + 1) % max(1, rounds // 10) == 0:
+                logger.log(
+                    NOTICE, "warm start: %d of %d clips", (turn + 1) * makers * self._size, len(missing) * self._size
+                )
+        state.wait_for_everyone()
+
+    def _walk(self, group: int, device: torch.device) -> dict[str, Tensor]:
+        task = self._task
+        batch, now = self._begin(group, device)
+        states = []
+        for step in task.steps:
+            now = task.teacher.walk(batch, now, task.grid.substeps(step, task.distill.stored.substeps))
+            states.append(now)
+        return {
+            "video": torch.stack([state.video for state in states]).half().cpu(),
+            "audio": torch.stack([state.audio for state in states]).half().cpu(),
+        }
+
+    def _path(self, group: int) -> Path:
+        return self._folder / f"{group:06d}.safetensors"

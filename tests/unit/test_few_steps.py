@@ -1,0 +1,202 @@
+"""Distilled models in plans: their settings are obeyed where none are given, and a setting that is against them is named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from tests.unit.checkpoints import GOLDEN, copy_golden, edit_json
+from tests.unit.lora_helpers import tiny_components, tiny_lora
+
+from phonofilm.errors import CheckpointError, InputError
+from phonofilm.generation.advice import unused_options
+from phonofilm.generation.checkpoint import Checkpoint, open_checkpoint
+from phonofilm.generation.clip_plan import ClipPlan, plan_clip
+from phonofilm.generation.inputs import read_inputs
+from phonofilm.generation.options import ClipOptions
+from phonofilm.generation.placement.devices import DevicePlacement
+from phonofilm.generation.summary import plan_line
+from phonofilm.lora.adapter import LoraFile
+from phonofilm.lora.writing import save_lora
+from phonofilm.pipeline.few_step_loras import WAN_FEW_STEPS, few_steps_of_lora, few_steps_of_loras
+from phonofilm.pipeline.few_steps import FEW_STEPS_KEY, FewSteps
+from phonofilm.pipeline.mova import MovaPipeline
+
+CPU = DevicePlacement(torch.device("cpu"), torch.float32)
+FEW = FewSteps(4, 3.0, 2.0, 0.95)
+
+
+@pytest.fixture(scope="module")
+def lora() -> LoraFile:
+    return tiny_lora(tiny_components(), few_steps=FEW.as_json())  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def file(lora: LoraFile, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_lora(lora, tmp_path_factory.mktemp("lora") / "student.safetensors")
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    return open_checkpoint(str(GOLDEN))
+
+
+@pytest.fixture(scope="module")
+def with_student(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    folder = copy_golden(tmp_path_factory.mktemp("with-student"))
+    shutil.copy(file, folder / "few_steps.safetensors")
+    return open_checkpoint(str(folder))
+
+
+def planned(checkpoint: Checkpoint, **options: Any) -> ClipPlan:
+    return plan_clip(
+        read_inputs(ClipOptions(**{"prompt": "a man", "size": "48x32", "num_frames": 9} | options)), checkpoint
+    )
+
+
+def used(plan: ClipPlan) -> FewSteps:
+    s = plan.sampling.sampling
+    assert isinstance(s.modality_scale, float)
+    return FewSteps(
+        s.num_inference_steps,
+        s.video_shift,
+        s.audio_shift,
+        s.boundary_ratio,
+        s.guidance_scale,
+        s.audio_guidance_scale,
+        s.modality_scale,
+    )
+
+
+def test_a_distilled_lora_brings_its_settings(checkpoint: Checkpoint, file: Path) -> None:
+    plan = planned(checkpoint, lora=(str(file),))
+    assert used(plan) == FEW
+    assert plan.sampling.forwards == 4
+    assert unused_options(plan) == []
+    line = plan_line(plan, checkpoint, CPU)
+    assert "4 distilled steps" in line
+    assert "1 forward a step, 4 in all" in line
+    assert used(planned(checkpoint)).steps == 50
+
+
+@pytest.mark.parametrize(
+    ("options", "warning"),
+    [
+        ({"steps": 8}, "num_inference_steps is 8, and this model was distilled for 4"),
+        ({"guidance_scale": 3.0}, "guidance_scale is 3.0, and this model was distilled for 1"),
+        ({"modality_scale": "2"}, "modality_scale is 2.0, and this model was distilled for 1"),
+        ({"video_shift": 5.0}, "video_shift is 5.0, and this model was distilled for 3"),
+        ({"boundary_ratio": 0.5}, "boundary_ratio is 0.5, and this model was distilled for 0.95"),
+    ],
+)
+def test_a_setting_against_it_is_obeyed_and_named(
+    checkpoint: Checkpoint, file: Path, options: dict[str, Any], warning: str
+) -> None:
+    plan = planned(checkpoint, lora=(str(file),), **options)
+    assert any(text.startswith(warning) for text in unused_options(plan))
+    assert used(plan) != FEW
+
+
+def test_a_checkpoints_own_student_is_taken_unless_something_speaks_for_the_teacher(with_student: Checkpoint) -> None:
+    for plan in (planned(with_student), planned(with_student, steps=4), planned(with_student, lora=("few-steps",))):
+        assert used(plan) == FEW
+        assert [use.metadata()["path"] for use in plan.loras] == ["few-steps"]
+        assert "few-steps of this checkpoint" in plan_line(plan, with_student, CPU)
+    for options in ({"steps": 8}, {"lora": ("none",)}, {"guidance_scale": 5.0}, {"negative_prompt": "x"}):
+        plan = planned(with_student, **options)
+        assert plan.loras == ()
+        assert plan.sampling.few_steps is None
+        assert used(plan).guidance_scale == 5.0
+
+
+def test_a_name_without_a_student_is_refused(checkpoint: Checkpoint) -> None:
+    with pytest.raises(InputError, match=r"has no few_steps\.safetensors"):
+        planned(checkpoint, lora=("few-steps",))
+
+
+def test_a_distilled_checkpoint_says_so_itself(tmp_path: Path) -> None:
+    folder = copy_golden(tmp_path)
+    edit_json(folder / "model_index.json", lambda index: index.update(few_steps=json.loads(FEW.as_json())))
+    checkpoint = open_checkpoint(str(folder))
+    assert used(planned(checkpoint)) == FEW
+    assert "distilled" in unused_options(planned(checkpoint, steps=9))[0]
+    pipe = MovaPipeline.from_pretrained(folder)
+    assert pipe.facts.few_steps == FEW
+    pipe.save_pretrained(tmp_path / "again")
+    assert open_checkpoint(str(tmp_path / "again")).facts.few_steps == FEW
+    edit_json(folder / "model_index.json", lambda index: index["few_steps"].update(steps=0))
+    with pytest.raises(CheckpointError, match="few_steps"):
+        open_checkpoint(str(folder))
+
+
+def test_the_pipeline_obeys_a_distilled_lora_while_it_is_at_work(lora: LoraFile) -> None:
+    pipe = MovaPipeline.from_pretrained(GOLDEN)
+    pipe.load_lora_weights(lora, "student")
+    assert pipe.facts.few_steps == FEW
+    pipe.set_adapters([])
+    assert pipe.facts.few_steps is None
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("wan2.2_i2v_A14b_low_noise_lora_rank64_lightx2v_4step_1022.safetensors", True),
+        ("Wan2.2-I2V-A14B-4steps-lora-rank64-Seko-V1/high_noise_model.safetensors", True),
+        ("Wan22_Lightning_I2V_HIGH.safetensors", True),
+        ("loras/cartoon.safetensors", False),
+    ],
+)
+def test_few_step_loras_of_wan_are_known_by_name_and_cover_the_picture_alone(name: str, known: bool) -> None:
+    components = tiny_components()
+    video = tiny_lora(components, only=["video_dit_2"])
+    assert few_steps_of_lora(video, name) == (WAN_FEW_STEPS if known else None)
+    assert few_steps_of_lora(tiny_lora(components), name) is None
+
+
+def test_the_plan_says_what_such_a_lora_leaves_out(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    high = tiny_lora(tiny_components(), only=["video_dit"])
+    path = save_lora(high, tmp_path / "high_noise_lightx2v_4step.safetensors")
+    plan = planned(checkpoint, lora=(str(path),))
+    assert used(plan) == WAN_FEW_STEPS
+    assert "few-step LoRA without video_dit_2, audio_dit, dual_tower_bridge: undistilled there" in plan_line(
+        plan, checkpoint, CPU
+    )
+
+
+def test_two_students_of_different_settings_do_not_work_together(lora: LoraFile) -> None:
+    with pytest.raises(InputError, match="were distilled for different settings"):
+        few_steps_of_loras(
+            {
+                "one": lora,
+                "two": LoraFile(lora.layout, lora.adapters, {FEW_STEPS_KEY: FewSteps(2, 3.0, 3.0, 0.9).as_json()}),
+            }
+        )
+
+
+def test_the_white_frame_of_text_alone_is_encoded_once_for_a_size_and_weights() -> None:
+    pipe = MovaPipeline.from_pretrained(GOLDEN)
+    pipe.set_progress_bar_config(disable=True)
+    seen: list[int] = []
+    pipe.video_vae.encoder.register_forward_hook(lambda *_: seen.append(1))
+
+    def encodings(**changes: Any) -> int:
+        told = {"height": 32, "width": 48, "num_frames": 9, "num_inference_steps": 1, "output_type": "latent"} | changes
+        before = len(seen)
+        made.append(pipe("a man", generator=torch.Generator().manual_seed(1), **told).frames)
+        return len(seen) - before
+
+    made: list[torch.Tensor] = []
+    assert encodings() > 0
+    assert encodings() == 0
+    assert torch.equal(made[0], made[1])
+    assert encodings(num_frames=5) > 0
+    assert encodings(num_frames=5, image=Image.new("RGB", (48, 32))) > 0
+    encodings()
+    with torch.no_grad():
+        next(pipe.video_vae.encoder.parameters()).mul_(1.5)
+    assert encodings() > 0
