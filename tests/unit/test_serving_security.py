@@ -377,3 +377,12 @@ def test_a_log_line_stays_one_line() -> None:
     record = logging.LogRecord("phonofilm", logging.INFO, "", 0, "a\nb\x1b[31m", None, None)
     assert TextLines().format(record).endswith("a b\\x1b[31m")
     assert json.loads(JsonLines().format(record))["message"] == "a\nb\x1b[31m"
+
+
+def test_the_commands_are_known_without_the_packages_of_serving() -> None:
+    import subprocess
+    import sys
+
+    heavy = "{'fastapi', 'uvicorn', 'sqlalchemy', 'alembic', 'prometheus_client', 'torch'}"
+    code = f"import sys, phonofilm.cli.main, phonofilm.serving.client; sys.exit(len({heavy} & set(sys.modules)))"
+    subprocess.run([sys.executable, "-c", code], check=True)

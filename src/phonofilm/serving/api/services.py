@@ -43,10 +43,13 @@ class Services:
     worker: WorkerSettings
     api: ApiSettings = field(default_factory=ApiSettings)
     closing: threading.Event = field(default_factory=threading.Event)
+    _facts: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def facts(self, model: str) -> dict[str, Any] | None:
-        """Default sizes and factors of a model, once a worker has opened it."""
-        return model_facts(self.database, model)
+        """Default sizes and factors of a model, once a worker has opened it; looked up until then, and kept."""
+        if model not in self._facts and (found := model_facts(self.database, model)) is not None:
+            self._facts[model] = found
+        return self._facts.get(model)
 
 
 def services_of(request: Request) -> Services:
