@@ -14,7 +14,7 @@ from phonofilm.generation.inputs import read_inputs
 from phonofilm.generation.latent_files import is_latents, read_latent_metadata
 from phonofilm.generation.options import ClipOptions
 from phonofilm.generation.placement.hardware import HardwareOptions
-from phonofilm.generation.placement.ranks import is_shared, on_ranks, parallel_config
+from phonofilm.generation.placement.ranks import is_shared, on_ranks, parallel_config, refuse_before_starting
 from phonofilm.generation.preflight import choose_outputs_of
 from phonofilm.generation.provenance import Provenance, read_provenance
 from phonofilm.generation.rehearsal import rehearse_output
@@ -50,6 +50,7 @@ def run(options: RunOptions, open_display: OpenDisplay) -> list[Path]:
     if is_shared(config):
         if options.remove_video_dit:
             raise InputError("remove_video_dit is for one device; with several, shard_weights saves more")
+        refuse_before_starting(config, options.hardware)
         return on_ranks(config, options.hardware.device, run_on_this_rank, options, open_display)
     return run_on_this_rank(None, options, open_display)
 

@@ -77,7 +77,7 @@ def resolve_placement(
     about_layers = (placement.disk, limits.slots, limits.resident)
     if placement.offload == "auto" and any(limit is not None for limit in about_layers):
         placement = replace(placement, offload="layer")
-    _refuse_what_changes_nothing(placement, limits)
+    refuse_what_changes_nothing(placement, limits)
     spread(limits.resident or 0, checkpoint.layout.components["video_dit"].config["num_layers"])  # refuses too many
     limited = limits.vram is not None or limits.ram is not None
     has_card = placement.device.type == "cuda" or limits.vram is not None
@@ -101,7 +101,8 @@ def resolve_placement(
     )
 
 
-def _refuse_what_changes_nothing(placement: DevicePlacement, limits: MemoryLimits) -> None:
+def refuse_what_changes_nothing(placement: DevicePlacement, limits: MemoryLimits) -> None:
+    """Raises InputError for a limit that plays no part with the placement's way of offloading."""
     streaming = {"slots": limits.slots, "resident_layers": limits.resident}
     memory = {"vram_limit": limits.vram, "ram_limit": limits.ram}
     useless = {} if placement.offload == "layer" else streaming

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import torch
 
 from phonofilm.errors import InputError
-from phonofilm.generation.placement.hardware import HardwareOptions
+from phonofilm.generation.placement.hardware import HardwareOptions, limits_of, requested_placement
+from phonofilm.generation.placement.offload import refuse_what_changes_nothing
 from phonofilm.generation.placement.threads import threads
 from phonofilm.parallel.launcher import Rank, device_of, launch, launcher_rank, process_group
 from phonofilm.parallel.parallel_session import ParallelConfig, ParallelSession
@@ -38,6 +39,13 @@ def is_shared(several: ParallelConfig) -> bool:
     if useless := [name for name, given in options.items() if given]:
         raise InputError(f"{'= and '.join(useless)}= would change nothing on one device; use gpus=N")
     return False
+
+
+def refuse_before_starting(several: ParallelConfig, hardware: HardwareOptions) -> None:
+    """Raises InputError for options that no rank could take: here, rather than after every rank has imported PyTorch."""
+    rank = launcher_rank() or Rank(0, several.gpus, 0, "")
+    session = ParallelSession(rank, device_of(rank, hardware.device), several)
+    refuse_what_changes_nothing(requested_placement(hardware, session), limits_of(hardware))
 
 
 def on_ranks(several: ParallelConfig, device: str, work: Callable[..., Result], *arguments: Any) -> Result:
