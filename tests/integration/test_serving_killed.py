@@ -17,7 +17,7 @@ import psutil
 import pytest
 from sqlalchemy import select
 from tests.serving_stub import BODY
-from tests.unit.serving_helpers import ask, postgres_programs, postgres_server
+from tests.unit.serving_helpers import ask, postgres_server, require_postgres
 
 from phonofilm.serving.database.engines import Database, open_database
 from phonofilm.serving.database.migrate import migrate
@@ -136,10 +136,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
         migrate(found)
         yield found
         return
-    programs = postgres_programs()
-    if programs is None:
-        pytest.skip("PostgreSQL's server is not installed (initdb is not found)")
-    with postgres_server(programs) as url:
+    with postgres_server(require_postgres()) as url:
         found = open_database(url)
         migrate(found)
         yield found

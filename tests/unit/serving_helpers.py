@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+import pytest
 from fastapi.testclient import TestClient
 
 from phonofilm.serving.api.app import create_app
@@ -44,6 +45,16 @@ def postgres_programs() -> Path | None:
         return Path(found).resolve().parent
     installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     return installed[-1].parent if installed else None
+
+
+def require_postgres() -> Path:
+    """The folder of PostgreSQL's programs. Without them the test is skipped; in CI, which installs them, it fails."""
+    programs = postgres_programs()
+    if programs is None and os.environ.get("PHONOFILM_REQUIRE_SERVICES"):
+        pytest.fail("PostgreSQL's server is not installed, and PHONOFILM_REQUIRE_SERVICES forbids to skip its tests")
+    if programs is None:
+        pytest.skip("PostgreSQL's server is not installed (initdb is not found)")
+    return programs
 
 
 @contextmanager

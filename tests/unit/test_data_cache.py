@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from tests.conftest import Golden
 from tests.unit.test_data_doctor import noise, scene
 
-from phonofilm.data.cache import Built, read_index, read_latents, read_text, update_cache
+from phonofilm.data.cache import Built, read_cached_window, read_index, read_text, update_cache
 from phonofilm.data.encoders import EncodedWindow, Encoders
 from phonofilm.data.sets import Source, gather
 from phonofilm.data.show import decoded
@@ -110,7 +110,7 @@ def test_items_are_what_the_pipeline_makes(data: Path, cache: Path, update: Upda
     update()
     window = gather([Source(data)], PLAN)[1].window
     entry = read_index(cache).entries[1]
-    item, clip = read_latents(cache, entry.latents), read_window(window, 48000)
+    item, clip = read_cached_window(cache, entry.latents), read_window(window, 48000)
     assert clip.audio is not None
     assert np.array_equal(clip.frames.shape, (5, 16, 16, 3))
     pixels = torch.from_numpy(clip.frames).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
@@ -134,7 +134,7 @@ def test_the_trainer_reads_the_cache_as_it_is(cache: Path, update: Update) -> No
     assert {path.name for path in cache.iterdir()} == {"latents", "text", "index.json"}
     (bucket,) = clips.buckets
     sample = clips.batch_of(bucket, index.entries[1:], torch.device("cpu")).sample
-    assert torch.equal(sample.video[0], read_latents(cache, index.entries[1].latents).video.float())
+    assert torch.equal(sample.video[0], read_cached_window(cache, index.entries[1].latents).video.float())
     assert sample.has_audio.tolist() == [True, False]
 
 

@@ -19,7 +19,7 @@ from phonofilm import read_clip
 from phonofilm.cli.lora_report import _prompts
 from phonofilm.errors import InputError
 from phonofilm.evaluation.lora_compare import Comparison, ComparisonRequest, agreement, compare, distance, parts_at_work
-from phonofilm.evaluation.lora_page import verdicts, write_page
+from phonofilm.evaluation.lora_page import lora_verdicts, write_page
 from phonofilm.lora.adapter import LORA_COMPONENTS, LoraFile
 from phonofilm.media.clip import Clip
 from phonofilm.pipeline.mova import MovaPipeline
@@ -59,7 +59,7 @@ def test_a_lora_without_a_part_is_told_so(pipe: MovaPipeline, lora: LoraFile) ->
     sound = replace(lora, adapters={"audio_dit": lora.adapters["audio_dit"]})
     comparison = compare(pipe, sound, ComparisonRequest(("a ball",), (0,), {"num_inference_steps": 1}))
     assert [variant.name for variant in comparison.variants] == ["without", "with"]
-    assert "video: nothing learned, the LoRA has no trained adapters for it" in verdicts(comparison)
+    assert "video: nothing learned, the LoRA has no trained adapters for it" in lora_verdicts(comparison)
     assert parts_at_work(lora, {"audio": 0.0, "a2v": 0.0}) == ("video", "bridge")
     with pytest.raises(InputError, match="changes nothing"):
         compare(pipe, lora, ComparisonRequest(("a ball",)), 0.0)
@@ -70,7 +70,7 @@ def test_a_lora_without_a_part_is_told_so(pipe: MovaPipeline, lora: LoraFile) ->
 def test_the_page_has_verdicts_pictures_clips_and_json(comparison: Comparison, tmp_path: Path) -> None:
     page = write_page(comparison, tmp_path / "out", "What x changes", {"LoRA": "x.safetensors"})
     text = page.read_text()
-    for line in verdicts(comparison):
+    for line in lora_verdicts(comparison):
         assert line in text
     files = re.findall(r"\]\(([^)]+)\)", text)
     assert len(files) == 2 * (1 + 5)
@@ -82,7 +82,7 @@ def test_the_page_has_verdicts_pictures_clips_and_json(comparison: Comparison, t
     told = json.loads((page.parent / "report.json").read_text())
     assert told["variants"][0]["psnr_db"] is None
     assert told["variants"][1]["log_mel_db"] == comparison.variant("with").mel
-    assert told["verdicts"] == verdicts(comparison)
+    assert told["verdicts"] == lora_verdicts(comparison)
 
 
 def test_distances_are_zero_for_the_same_clip_and_grow_with_the_change() -> None:

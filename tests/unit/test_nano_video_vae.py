@@ -127,7 +127,7 @@ def test_the_finished_vae_normalises_its_own_latents(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_minute_of_training_beats_a_flat_picture_by_far(tmp_path: Path) -> None:
-    config = VideoVaeConfig(budget_seconds=60, bank_clips=200, statistics_clips=8, held_out=4, threads=2)
+def test_a_short_training_beats_a_flat_picture_by_far(tmp_path: Path) -> None:
+    config = VideoVaeConfig(max_steps=150, bank_clips=200, statistics_clips=8, held_out=4, threads=2)
     vae = AutoencoderKLWan.from_pretrained(train_video_vae(config, tmp_path))
     assert measure_reconstruction(vae, held_out_frames(4)).psnr > 18

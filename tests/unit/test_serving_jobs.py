@@ -10,7 +10,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import delete, text, update
-from tests.unit.serving_helpers import ask, new_database, postgres_programs, postgres_server
+from tests.unit.serving_helpers import ask, new_database, postgres_server, require_postgres
 
 from phonofilm.errors import InputError
 from phonofilm.serving.database.engines import Database, open_database
@@ -43,10 +43,7 @@ def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     if request.param == "sqlite":
         yield new_database(tmp_path_factory.mktemp("jobs"))
         return
-    programs = postgres_programs()
-    if programs is None:
-        pytest.skip("PostgreSQL's server is not installed (initdb is not found)")
-    with postgres_server(programs) as url:
+    with postgres_server(require_postgres()) as url:
         database = open_database(url)
         migrate(database)
         yield database

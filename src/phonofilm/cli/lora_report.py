@@ -30,7 +30,7 @@ def report(
     """Compare clips without a LoRA, with it, and with each of its parts alone: pictures, sounds, figures, verdicts."""
     from phonofilm.cli.progress import open_display
     from phonofilm.evaluation.lora_compare import ComparisonRequest, compare
-    from phonofilm.evaluation.lora_page import verdicts, write_page
+    from phonofilm.evaluation.lora_page import lora_verdicts, write_page
     from phonofilm.generation.checkpoint import open_checkpoint
     from phonofilm.generation.placement.attention import attention_of
     from phonofilm.generation.placement.devices import explaining_memory
@@ -63,7 +63,7 @@ def report(
         **{key: value for key, value in call.items() if value is not None},
     }
     page = write_page(comparison, output, f"What {use.path.name} changes", about)
-    for line in verdicts(comparison):
+    for line in lora_verdicts(comparison):
         typer.echo(line)
     typer.echo(page)
 

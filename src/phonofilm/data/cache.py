@@ -149,7 +149,7 @@ def read_index(folder: Path) -> Index:
         raise InputError(f"{path} cannot be read ({error}); make the cache again") from error
 
 
-def read_latents(folder: Path, key: str) -> EncodedWindow:
+def read_cached_window(folder: Path, key: str) -> EncodedWindow:
     return EncodedWindow(**_read(_path(folder, LATENTS, key)))
 
 

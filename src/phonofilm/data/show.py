@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from phonofilm.data.cache import Entry, read_index, read_latents
+from phonofilm.data.cache import Entry, read_cached_window, read_index
 from phonofilm.data.cache_keys import autoencoder_hash
 from phonofilm.data.encoders import Encoders
 from phonofilm.data.windows import parse_bucket
@@ -43,7 +43,7 @@ def show_cache(
 @torch.no_grad()
 def _clip(cache: Path, entry: Entry, frame_rate: Fraction, encoders: Encoders) -> Clip:
     geometry = encoders.geometry(parse_bucket(entry.bucket), frame_rate)
-    item = read_latents(cache, entry.latents)
+    item = read_cached_window(cache, entry.latents)
     video = decode_video(encoders.video_vae, item.video[None].float().to(encoders.device))
     frames = to_uint8(video[0].permute(0, 2, 3, 1).numpy())
     if not entry.has_audio:

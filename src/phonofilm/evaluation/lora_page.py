@@ -43,7 +43,7 @@ def write_page(comparison: Comparison, out: Path, title: str, about: dict[str, A
     `about`: what was compared (LoRA, model, settings), as plain JSON values.
     """
     out.mkdir(parents=True, exist_ok=True)
-    lines = [f"# {title}", "", *(f"* {line}" for line in verdicts(comparison)), "", _table(comparison), ""]
+    lines = [f"# {title}", "", *(f"* {line}" for line in lora_verdicts(comparison)), "", _table(comparison), ""]
     lines += [_explanation(), ""]
     count = len(comparison.request.seeds)
     for index, prompt in enumerate(prompt for prompt in comparison.request.prompts for _ in range(count)):
@@ -59,7 +59,11 @@ def write_page(comparison: Comparison, out: Path, title: str, about: dict[str, A
             links.append(f"[{variant.name}]({name})")
         lines += [" · ".join(links), ""]
     lines += ["## Made with", "", *(f"* {key}: {value}" for key, value in about.items()), ""]
-    content = {"about": about, "verdicts": verdicts(comparison), "variants": [_figures(v) for v in comparison.variants]}
+    content = {
+        "about": about,
+        "verdicts": lora_verdicts(comparison),
+        "variants": [_figures(v) for v in comparison.variants],
+    }
     for name, text in (
         ("report.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n"),
         ("report.md", "\n".join(lines)),
@@ -69,7 +73,7 @@ def write_page(comparison: Comparison, out: Path, title: str, about: dict[str, A
     return out / "report.md"
 
 
-def verdicts(comparison: Comparison) -> list[str]:
+def lora_verdicts(comparison: Comparison) -> list[str]:
     """One line per question, the answer in front of the figures it comes from."""
     whole, base = comparison.variant(ALL), comparison.variant(BASE)
     lines = [

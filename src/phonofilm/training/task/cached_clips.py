@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from phonofilm.data.cache import Entry, read_index, read_latents, read_text, read_white
+from phonofilm.data.cache import Entry, read_cached_window, read_index, read_text, read_white
 from phonofilm.data.encoders import EncodedWindow
 from phonofilm.data.sets import WeightedOrder
 from phonofilm.errors import InputError
@@ -106,7 +106,7 @@ class CachedClips:
 
     def _latents(self, entry: Entry) -> EncodedWindow:
         """One clip's latents. Raises InputError, naming the clip, when they are not finite."""
-        item = read_latents(self.cache, entry.latents)
+        item = read_cached_window(self.cache, entry.latents)
         for track in ("video", "condition", "audio"):
             if not torch.isfinite(getattr(item, track)).all():
                 raise InputError(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from phonofilm.data.cache import Entry, first_frame_mask, read_given_frames, read_latents, read_text
+from phonofilm.data.cache import Entry, first_frame_mask, read_cached_window, read_given_frames, read_text
 from phonofilm.pipeline.guidance import Evaluation
 from phonofilm.pipeline.types import Latents
 from phonofilm.training.task.cached_clips import CachedClips
@@ -72,7 +72,7 @@ class DistillData:
         cache = self.clips.cache
         clean = None
         if tracks:
-            items = [read_latents(cache, entry.latents) for entry in entries]
+            items = [read_cached_window(cache, entry.latents) for entry in entries]
             clean = Latents(
                 torch.stack([item.video for item in items]).to(device).float(),
                 torch.stack([item.audio for item in items]).to(device).float(),
