@@ -57,21 +57,31 @@ class LiveBytes(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.device = device
         self.peak = 0
-        self._alive: dict[int, tuple[StorageWeakRef, int]] = {}
+        self._noted: dict[int, tuple[StorageWeakRef, int]] = {}
+        self._total = 0  # bytes of what is noted, dead or alive
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        given = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
         made = [t for t in tree_leaves(result) if isinstance(t, Tensor) and t.device.type == self.device.type]
-        fresh = [t.untyped_storage() for t in made if t.untyped_storage()._cdata not in given]
-        if fresh:
-            self._alive = {key: entry for key, entry in self._alive.items() if not entry[0].expired()}
-            self._alive |= {storage._cdata: (StorageWeakRef(storage), storage.nbytes()) for storage in fresh}
-            self.peak = max(self.peak, sum(nbytes for _, nbytes in self._alive.values()))
+        if made:
+            given = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
+            for storage in (tensor.untyped_storage() for tensor in made):
+                if storage._cdata not in given:
+                    self._note(storage)
         return result
+
+    def _note(self, storage: torch.UntypedStorage) -> None:
+        """The dead are looked for only when, counted in, they would make a new peak: seldom, and the peak is the same."""
+        _, before = self._noted.get(storage._cdata, (None, 0))
+        self._noted[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
+        self._total += storage.nbytes() - before
+        if self._total > self.peak:
+            self._noted = {key: entry for key, entry in self._noted.items() if not entry[0].expired()}
+            self._total = sum(nbytes for _, nbytes in self._noted.values())
+            self.peak = max(self.peak, self._total)
 
 
 def bytes_in_use(device: torch.device) -> int:
