@@ -19,6 +19,11 @@ from phonofilm.cli.wording import in_flags
         ("slots= and ram_limit= would change nothing", "--slots and --ram-limit would change nothing"),
         ("LoRA v.safetensors (video=0.0,audio=0.5)", "LoRA v.safetensors (video=0.0,audio=0.5)"),
         ("use v.safetensors:video=1,audio=0.5", "use v.safetensors:video=1,audio=0.5"),
+        (
+            "compile=True needs a C++ compiler; leave compile= out",
+            "--compile needs a C++ compiler; leave --compile out",
+        ),
+        ("the device is cpu; use kernels=eager or auto", "the device is cpu; use --kernels eager or auto"),
         ("clips/vram_limit_test.mp4 is there", "clips/vram_limit_test.mp4 is there"),
     ],
 )

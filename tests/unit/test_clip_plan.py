@@ -127,7 +127,7 @@ def test_seconds_become_the_nearest_frame_count(checkpoint: Checkpoint, seconds:
         ({"retake": "1:2"}, "retake was given without video"),
         ({"retake_tracks": "audio"}, "retake_tracks was given without retake"),
         ({"overlap_frames": 5}, "overlap_frames was given without continue_from"),
-        ({"audio": Path("wide.png"), "video": Path("wide.png")}, "give one of video, audio and continue_from"),
+        ({"audio": Path("wide.png"), "video": Path("wide.png")}, "give one of video, audio, continue_from and voice"),
         ({"output": Path("a.avi")}, "unknown kind .avi"),
     ],
 )

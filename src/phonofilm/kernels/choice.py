@@ -53,14 +53,14 @@ def choose_kernels(name: str, device: torch.device) -> Kernels:
     if name == "eager" or (name == "auto" and not (device.type == "cuda" and installed)):
         return "eager"
     if not installed:
-        raise InputError("kernels triton need the package triton; install phonofilm[kernels] or use --kernels eager")
+        raise InputError("kernels triton need the package triton; install phonofilm[kernels] or use kernels=eager")
     if device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
-        raise InputError(f"kernels triton run on CUDA, and the device is {device}; use --kernels eager or auto")
+        raise InputError(f"kernels triton run on CUDA, and the device is {device}; use kernels=eager or auto")
     wrong = check.complaint(device)
     if wrong is None:
         return "triton"
     if name == "triton":
-        raise InputError(f"kernels triton are wrong on {device}: {wrong}; use --kernels eager or auto")
+        raise InputError(f"kernels triton are wrong on {device}: {wrong}; use kernels=eager or auto")
     _warn_once(f"kernels triton are not used: on {device} {wrong}. PyTorch's operations run instead.")
     return "eager"
 

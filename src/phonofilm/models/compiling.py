@@ -26,14 +26,14 @@ def require_compiler(device: torch.device) -> None:
     """Raises InputError when PyTorch could not compile for `device` here."""
     if device.type == "cuda" and importlib.util.find_spec("triton") is None:
         raise InputError(
-            "--compile on CUDA needs the package triton; install phonofilm[kernels] or leave --compile out"
+            "compile=True on CUDA needs the package triton; install phonofilm[kernels] or leave compile= out"
         )
     named = os.environ.get("CXX")
     wanted = (named,) if named else CPP_COMPILERS
     if not any(shutil.which(name) for name in wanted):
         raise InputError(
-            f"--compile needs a C++ compiler, and there is no {' or '.join(wanted)} here; install g++, name one in the "
-            "environment variable CXX, or leave --compile out"
+            f"compile=True needs a C++ compiler, and there is no {' or '.join(wanted)} here; install g++, name one in the "
+            "environment variable CXX, or leave compile= out"
         )
 
 

@@ -229,7 +229,7 @@ def _outside_the_hub(name: str) -> Path | None:
     if name == "nano":
         if not (PACKAGED_WEIGHTS / MODEL_INDEX).is_file():
             raise CheckpointError(
-                "this installation of Phonofilm has no embedded model (nano); install a released wheel, or give --model a "
+                "this installation of Phonofilm has no embedded model (nano); install a released wheel, or give model= a "
                 "checkpoint folder, 360p or 720p"
             )
         return PACKAGED_WEIGHTS

@@ -98,7 +98,7 @@ def open_parts(output: Path, account: Mapping[str, Any], overwrite: bool) -> Par
         if not overwrite:
             raise InputError(
                 f"{folder} holds parts of a film that was begun with another {', '.join(differing)}; begin it with the same "
-                "to go on, remove the folder, or replace it (--overwrite)"
+                "to go on, remove the folder, or replace it (--overwrite, in Python overwrite=True)"
             )
         shutil.rmtree(folder)
     return PartFolder(folder, wanted)
