@@ -167,9 +167,9 @@ def test_the_teacher_is_the_base_model_to_the_last_bit_and_stays_so(ground: Grou
     with_random_adapters(trainer)
     batch, noise = task._given(0, torch.device("cpu"), "none")
     step = task.steps[2]
-    taught = task.teacher.walk(batch, noise, [step])
+    taught = task.teacher.rollout(batch, noise, [step])
     task.model = base.eval()
-    plain = DistillTask._teacher(task, task.layout, 1000).walk(batch, noise, [step])
+    plain = DistillTask._teacher(task, task.layout, 1000).rollout(batch, noise, [step])
     assert torch.equal(taught.video, plain.video)
     assert torch.equal(taught.audio, plain.audio)
 
@@ -178,10 +178,10 @@ def test_adapters_that_are_off_come_back_on(ground: Ground, tmp_path: Path) -> N
     trainer, task = trainer_of(ground, tmp_path)
     with_random_adapters(trainer)
     batch, noise = task._given(0, torch.device("cpu"), "none")
-    before = task.student.walk(batch, noise, task.steps[:1])
+    before = task.student.rollout(batch, noise, task.steps[:1])
     with adapters_off(task.model):
-        off = task.student.walk(batch, noise, task.steps[:1])
-    after = task.student.walk(batch, noise, task.steps[:1])
+        off = task.student.rollout(batch, noise, task.steps[:1])
+    after = task.student.rollout(batch, noise, task.steps[:1])
     assert torch.equal(before.video, after.video)
     assert not torch.equal(before.video, off.video)
 
@@ -190,11 +190,11 @@ def test_whole_weights_learn_from_a_copy_that_stays(ground: Ground, tmp_path: Pa
     full = {"lora": None, "full": {part: {} for part in ALL_PARTS}, "optimizer": {"lr": 1e-3}}
     task = task_of(ground, **full)
     batch, noise = task._given(0, torch.device("cpu"), "none")
-    before = task.teacher.walk(batch, noise, task.steps[:1])
+    before = task.teacher.rollout(batch, noise, task.steps[:1])
     finetune(task, tmp_path / "run")
-    after = task.teacher.walk(batch, noise, task.steps[:1])
+    after = task.teacher.rollout(batch, noise, task.steps[:1])
     assert torch.equal(before.video, after.video)
-    assert not torch.equal(before.video, task.student.walk(batch, noise, task.steps[:1]).video)
+    assert not torch.equal(before.video, task.student.rollout(batch, noise, task.steps[:1]).video)
     index = json.loads((tmp_path / "run" / "checkpoint" / "model_index.json").read_text())
     assert few_steps_from(index[FEW_STEPS_KEY], "test") == task.few_steps
     assert FEW_STEPS_KEY not in json.loads((ground.checkpoint / "model_index.json").read_text())

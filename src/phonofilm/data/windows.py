@@ -1,4 +1,4 @@
-"""Which stretch of each clip is learnt, and at which size and length. Times and shapes only; pixels are read in reading.py.
+"""Which stretch of each clip is learnt, and at which size and length. Times and shapes only; pixels: window_reading.py.
 
 A bucket is a size x a number of frames; a batch holds one bucket's windows. All choices are pure functions of the plan's
 seed and the clip's name, so that the same plan always means the same windows.

@@ -1,4 +1,4 @@
-"""The door from Python: `load` opens a checkpoint on this machine, and the session makes clips of it, one after the other."""
+"""The interface for Python: `load` opens a checkpoint on this machine, and the session makes clips of it, one after the other."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Reading a LoRA in any layout: which layer of which component each tensor belongs to, and what is left over (an error)."""
+"""Reading a LoRA in any layout: its tensors by layer, the alpha of each. Which layer of the model each is for: matching.py."""
 
 from __future__ import annotations
 
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
@@ -23,32 +23,18 @@ from phonofilm.lora.adapter import (
 from phonofilm.lora.fillers import without_fillers
 from phonofilm.lora.keys import (
     Parts,
-    component_in_name,
-    component_of_key,
     detect,
-    flatten,
     group,
-    module_path,
     to_diffusers,
 )
-from phonofilm.lora.ours import COMPONENT_KEY, FORMAT_NAME, check_version, metadata_of, stated_alphas, unfolded
+from phonofilm.lora.matching import Layers, ReadOptions, check_layers_fit, place_layers, unused
+from phonofilm.lora.ours import FORMAT_NAME, check_version, metadata_of, stated_alphas, unfolded
 from phonofilm.lora.sources import PEFT_WEIGHTS, LoraSource, open_sources
-from phonofilm.lora.target_layers import Shape, linear_layers
-from phonofilm.models.checkpoint_files import listed
+from phonofilm.lora.target_layers import linear_layers
 
 logger = logging.getLogger(__name__)
 
 ORIGINAL_ALPHA = 16.0  # what the original reads when there is no config
-Layers = Mapping[str, Mapping[str, Shape]]
-
-
-@dataclass(frozen=True)
-class _ReadOptions:
-    """What the caller says besides the file: the model's layers (None: unknown), the expert and the alpha the user names."""
-
-    layers: Layers | None
-    expert: str | None
-    alpha: float | None
 
 
 def read_lora(
@@ -76,7 +62,7 @@ def read_for_layers(
     path: str | Path, layers: Layers | None, *, expert: str | None = None, alpha: float | None = None
 ) -> LoraFile:
     """`read_lora` for a model of which only the linear layers' (out, in) are known, by component and path."""
-    options = _ReadOptions(layers, None if expert is None else component_named(expert), alpha)
+    options = ReadOptions(layers, None if expert is None else component_named(expert), alpha)
     merged: dict[str, dict[str, Adapter]] = {}
     metadata: dict[str, str] = {}
     layouts: list[Layout] = []
@@ -97,17 +83,17 @@ def read_for_layers(
     return lora
 
 
-def _read_source(source: LoraSource, options: _ReadOptions) -> LoraFile:
+def _read_source(source: LoraSource, options: ReadOptions) -> LoraFile:
     parts, strange = group(source.tensors)
     if strange:
         raise CheckpointError(
-            _unused(source, strange, "are no part of a LoRA (expected lora_A/lora_B, lora_down/lora_up)")
+            unused(source, strange, "are no part of a LoRA (expected lora_A/lora_B, lora_down/lora_up)")
         )
     parts = without_fillers(source, parts)
     layout = _layout(source, parts)
     if layout is Layout.PHONOFILM:
         check_version(source)
-    placed = _place(source, layout, parts, options)
+    placed = place_layers(source, layout, parts, options)
     alphas = stated_alphas(source)
     adapters: dict[str, dict[str, Adapter]] = {}
     for layer, (component, path) in placed.items():
@@ -115,7 +101,7 @@ def _read_source(source: LoraSource, options: _ReadOptions) -> LoraFile:
         if path in adapters.setdefault(component, {}):
             raise CheckpointError(f"{source.path} has two adapters for {component}.{path}, the second as {layer}")
         adapters[component][path] = adapter
-    _check_fit(source, adapters, options.layers)
+    check_layers_fit(source, adapters, options.layers)
     for component, layers in adapters.items():
         logger.info("%s: %s layout, %d adapters for %s", source.path, layout, len(layers), component)
     logger.info("%s: all %d tensors used", source.path, len(source.tensors))
@@ -130,49 +116,6 @@ def _layout(source: LoraSource, parts: Mapping[str, Parts]) -> Layout:
     if source.path.name == PEFT_WEIGHTS:
         return Layout.PEFT
     return detect(source.tensors.keys(), parts.keys(), source.path.stem)
-
-
-def _place(
-    source: LoraSource, layout: Layout, parts: Mapping[str, Parts], options: _ReadOptions
-) -> dict[str, tuple[str, str]]:
-    """(component, path) of every layer."""
-    if layout in (Layout.PHONOFILM, Layout.ORIGINAL, Layout.LOW_RESOURCE):
-        if lost := [layer for layer in parts if component_of_key(layer) is None]:
-            raise CheckpointError(_unused(source, lost, f"name no component (expected {', '.join(LORA_COMPONENTS)})"))
-        return {layer: (layer.partition(".")[0], layer.partition(".")[2]) for layer in parts}
-    if layout is Layout.KOHYA and options.layers is None:
-        raise InputError(
-            f"{source.path} has kohya's names, with underscores for dots: only a model tells them apart; "
-            "name the model too"
-        )
-    said = _component_said(source, options)
-    placed: dict[str, tuple[str, str]] = {}
-    for layer in parts:
-        component = (
-            "video_dit_2" if said is None and layer.startswith("transformer_2.") else said or _default(options, source)
-        )
-        flattened = flatten((options.layers or {}).get(component, {}))
-        placed[layer] = (component, module_path(layer, flattened))
-    return placed
-
-
-def _component_said(source: LoraSource, options: _ReadOptions) -> str | None:
-    """What the file itself says it is for, or else what the user says; None when neither does."""
-    folder = source.path.parent.name if source.path.name == PEFT_WEIGHTS else ""
-    own = source.header.get(COMPONENT_KEY) or (
-        folder if folder in LORA_COMPONENTS else component_in_name(source.path.stem)
-    )
-    if own is None:
-        return options.expert
-    if options.expert not in (None, own):
-        raise InputError(f"{source.path} is for {own}, by its own name or metadata, but was given for {options.expert}")
-    return component_named(own)
-
-
-def _default(options: _ReadOptions, source: LoraSource) -> str:
-    if options.expert is None:
-        logger.warning("%s does not say which part of the model it is for; taken for the high expert", source.path)
-    return options.expert or "video_dit"
 
 
 def _alpha(source: LoraSource, layout: Layout, component: str, path: str, alphas: Mapping[str, float]) -> float | None:
@@ -205,26 +148,3 @@ def _adapter(source: LoraSource, layer: str, parts: Parts, wanted: float | None,
     check_shapes(f"{source.path}: {layer}", adapter)
     adapter = unfolded(adapter, source)
     return adapter if wanted is None else replace(adapter, alpha=wanted)
-
-
-def _check_fit(source: LoraSource, adapters: Mapping[str, Mapping[str, Adapter]], layers: Layers | None) -> None:
-    """Raises CheckpointError unless every adapter fits a linear layer of the model."""
-    if layers is None:
-        return
-    if absent := [component for component in adapters if component not in layers]:
-        raise CheckpointError(f"{source.path} is for {', '.join(absent)}, which this model does not have")
-    unknown = [f"{c}.{p}" for c, found in adapters.items() for p in found if p not in layers[c]]
-    if unknown:
-        raise CheckpointError(_unused(source, unknown, "are no linear layers of this model"))
-    wrong = [
-        f"{c}.{p} (made for {given[0]}x{given[1]}, the layer is {layers[c][p][0]}x{layers[c][p][1]})"
-        for c, found in adapters.items()
-        for p, a in found.items()
-        if (given := (a.up.shape[0], a.down.shape[1])) != layers[c][p]
-    ]
-    if wrong:
-        raise CheckpointError(_unused(source, wrong, "have another shape; another model, or another --expert?"))
-
-
-def _unused(source: LoraSource, names: list[str], why: str) -> str:
-    return f"{source.path}: {len(names)} of its names {why}: {listed(names)}"

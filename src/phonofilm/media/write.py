@@ -1,4 +1,4 @@
-"""Writing a clip: mp4, webm, gif or a frame folder, checked and then moved into place. The plot; the acts are elsewhere."""
+"""Writing a clip: mp4, webm, gif or a frame folder, checked and then moved into place. Each format has its own file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stopping a run whose numbers are none: after its first step rather than at its end, and never with a file."""
+"""Stops a run whose numbers are NaN or infinite: after its first step rather than at its end, and never with a file."""
 
 from __future__ import annotations
 

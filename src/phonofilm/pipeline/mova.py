@@ -1,4 +1,4 @@
-"""The pipeline: prompt, pictures and tracks in; frames and sound out. This is the plot; its chapters are the other files here."""
+"""The pipeline: prompt, pictures and tracks in; frames and sound out. The steps in their order; each has its own file here."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from phonofilm.pipeline.finite import require_finite_weights
 from phonofilm.pipeline.given_media import GivenClip, GivenSound, Picture
 from phonofilm.pipeline.guidance import EVERY_STEP
 from phonofilm.pipeline.loras import LoraMethods
+from phonofilm.pipeline.noise import clip_generators, start_noise
 from phonofilm.pipeline.plan import CallRequest, ModelFacts, SamplingOptions, SamplingPlan, make_plan
 from phonofilm.pipeline.pretrained import PretrainedMethods
 from phonofilm.pipeline.request import Defaults
@@ -250,10 +251,10 @@ class MovaPipeline(PretrainedMethods, LoraMethods, DiffusionPipeline):
         if output_type not in OUTPUT_TYPES:
             raise InputError(f"output_type {output_type!r} is unknown; use one of {', '.join(OUTPUT_TYPES)}")
         self._interrupt = False
-        noise = request.start_noise(
+        noise = start_noise(
             plan.task.geometry,
             (self.video_vae.config.z_dim, self.audio_dit.config.in_dim),
-            request.clip_generators(generator, plan.clips),
+            clip_generators(generator, plan.clips),
             latents,
             audio_latents,
             self._execution_device,

@@ -1,4 +1,4 @@
-"""A step cache: steps at which the model would say nearly what it said last are given that again. Lossy, and off by default.
+"""A step cache: where the model's output would change little, the last one is used again. Lossy, and off by default.
 
 After EasyCache (Zhou et al. 2025): how much a velocity changes per movement of the latents is nearly constant over
 neighbouring steps, so that the movement since the last computed step tells the change. One decision is made for both

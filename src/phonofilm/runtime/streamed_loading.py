@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from phonofilm.models.filling import assign_memory, fill, tensor_reads
 from phonofilm.models.joint import JointDenoiser
 from phonofilm.models.layout import CheckpointLayout
 from phonofilm.models.loading import LoadProgress
 from phonofilm.models.quantized import loaded_dtype
+from phonofilm.models.threaded_reads import assign_memory, fill, tensor_reads
 from phonofilm.pipeline.mova import MovaPipeline
 from phonofilm.pipeline.pretrained import pipeline_arguments
 from phonofilm.runtime.layer_groups import Group, layer_groups, parameters_of, slab_parameters

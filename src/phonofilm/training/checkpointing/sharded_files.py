@@ -24,7 +24,7 @@ from phonofilm.errors import CheckpointError
 from phonofilm.parallel.sharded_tensors import any_sharded, local_part
 from phonofilm.training.checkpointing.checkpointer import RunTensors
 from phonofilm.training.checkpointing.process_agreement import raise_together
-from phonofilm.training.checkpointing.snapshot import refuse_other_parameters
+from phonofilm.training.checkpointing.verification import refuse_other_parameters
 
 SHARDED = "sharded"
 READ_BACK = 10**9

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +16,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from phonofilm.errors import CheckpointError
-from phonofilm.training.checkpointing.digest import digest
 from phonofilm.training.checkpointing.run_folder import STATE
 from phonofilm.units import format_gigabytes
 
@@ -75,12 +74,6 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor] | Non
     return weights, averaged
 
 
-def refuse_other_parameters(path: Path, saved: Collection[str], trained: Collection[str]) -> None:
-    """Raises CheckpointError when a checkpoint does not hold the very parameters that are trained now."""
-    if set(saved) != set(trained):
-        raise CheckpointError(f"{path} trains other parameters than this run; expected {len(trained)}")
-
-
 def load_weights(checkpoint: Path, model: nn.Module, average: bool = True) -> None:
     """Put a checkpoint's trained weights (their running average if there is one and `average`) into `model`.
 
@@ -101,23 +94,6 @@ def copy_weights(parameters: Mapping[str, nn.Parameter], weights: Mapping[str, T
             given, expected = tuple(weight.shape), tuple(parameters[name].shape)
             raise CheckpointError(f"{name} has shape {given} in the checkpoint and {expected} in the model")
         parameters[name].copy_(weight)
-
-
-def save_weights(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write a safetensors file and read it back. Raises CheckpointError when it differs from memory."""
-    on_host = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(on_host, path)
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-    if digest(load_file(path)) != digest(on_host):
-        raise CheckpointError(f"{path.name} reads back differently from what was written; is the disk full or failing?")
-
-
-def refuse_values_not_finite(step: int, weights: Mapping[str, Tensor]) -> None:
-    """Raises CheckpointError for a weight with NaN or infinite values: a run does not go on from there."""
-    for name, weight in weights.items():
-        if not torch.isfinite(weight).all():
-            raise CheckpointError(f"refusing to save update {step}: {name} holds values that are not finite")
 
 
 @contextmanager

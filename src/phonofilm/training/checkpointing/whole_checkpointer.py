@@ -19,11 +19,13 @@ from phonofilm.training.checkpointing.snapshot import (
     Snapshot,
     copy_weights,
     read_weights,
+    removed_on_failure,
+    write_state,
+)
+from phonofilm.training.checkpointing.verification import (
     refuse_other_parameters,
     refuse_values_not_finite,
-    removed_on_failure,
     save_weights,
-    write_state,
 )
 
 

@@ -34,8 +34,8 @@ class StoredConfig(Strict):
 class DistillConfig(Strict):
     """Trajectory imitation: the model without its adapters is the teacher, with them the student.
 
-    After the warm start the student goes its own way from fresh noise to one of its steps; the teacher goes on from there
-    in `substeps` guided steps to the end of that step; the student's velocity is drawn to the way between.
+    After the warm start the student samples from fresh noise up to one of its steps; the teacher goes on from there in
+    `substeps` guided steps to the end of that step; the student's velocity is trained towards the mean velocity between.
 
     Attributes:
         steps: the student's, one forward each. Its grid is the checkpoint's own for so many steps.

@@ -35,12 +35,12 @@ class TeacherDistance:
             for batch, noise in batches:
                 now = noise
                 for step in task.steps:
-                    now = task.teacher.walk(batch, now, task.grid.substeps(step, task.distill.stored.substeps))
+                    now = task.teacher.rollout(batch, now, task.grid.substeps(step, task.distill.stored.substeps))
                 self._teacher.append(now)
         errors = {"video": 0.0, "audio": 0.0}
         scale = {"video": 0.0, "audio": 0.0}
         for (batch, noise), there in zip(batches, self._teacher, strict=True):
-            here = task.student.walk(batch, noise, task.steps)
+            here = task.student.rollout(batch, noise, task.steps)
             for track, mine, its in (("video", here.video, there.video), ("audio", here.audio, there.audio)):
                 errors[track] += float((mine - its).square().sum())
                 scale[track] += float((its - its.mean()).square().sum())

@@ -37,7 +37,7 @@ from phonofilm.training.task.joint_task import JointModel
 from phonofilm.training.task.objective import still_learnt
 from phonofilm.training.task.segment_turns import SegmentTurns
 from phonofilm.training.task.stored_states import StoredStates
-from phonofilm.training.task.trajectories import UNGUIDED, Grid, Way, mean_velocity
+from phonofilm.training.task.trajectories import UNGUIDED, Grid, Policy, mean_velocity
 from phonofilm.training.task.weight_placement import ResidentWeights, WeightPlacement
 
 
@@ -92,7 +92,7 @@ class DistillTask(FinetuneTask):
             step_experts(self.steps, self.few_steps.boundary_ratio, train_timesteps, 2 if model.low else 1),
         )
         self.teacher = self._teacher(layout, train_timesteps)
-        self.student = Way(
+        self.student = Policy(
             model, nullcontext, placement.activate, self.few_steps.boundary_ratio * train_timesteps, UNGUIDED
         )
         self.stored: StoredStates | None = None
@@ -106,7 +106,7 @@ class DistillTask(FinetuneTask):
                 "--data, or set both to 0"
             )
 
-    def _teacher(self, layout: CheckpointLayout, train_timesteps: int) -> Way:
+    def _teacher(self, layout: CheckpointLayout, train_timesteps: int) -> Policy:
         usual, given = Defaults(**(layout.scalars.defaults or {})), self.distill
         text = usual.guidance_scale if given.guidance_scale is None else given.guidance_scale
         sound = text if given.audio_guidance_scale is None else given.audio_guidance_scale
@@ -114,8 +114,8 @@ class DistillTask(FinetuneTask):
         boundary = self.objective.timesteps.boundary_ratio * train_timesteps
         guidance = Guidance(text, sound, modality)
         if self._copy is None:
-            return Way(self.model, self._without_adapters, self.placement.activate, boundary, guidance)
-        return Way(self._copy, nullcontext, self._copy_placement.activate, boundary, guidance)
+            return Policy(self.model, self._without_adapters, self.placement.activate, boundary, guidance)
+        return Policy(self._copy, nullcontext, self._copy_placement.activate, boundary, guidance)
 
     def _without_adapters(self) -> AbstractContextManager[None]:
         return adapters_off(self.model)
@@ -160,8 +160,8 @@ class DistillTask(FinetuneTask):
             batch, noise = self._given(first, self._device, turn.held)
             steps = [_held(step, turn.held) for step in self.steps]
             step = steps[turn.segment]
-            state = self.student.walk(batch, noise, steps[: turn.segment])
-            end = self.teacher.walk(batch, state, self.grid.substeps(step, self.distill.substeps))
+            state = self.student.rollout(batch, noise, steps[: turn.segment])
+            end = self.teacher.rollout(batch, state, self.grid.substeps(step, self.distill.substeps))
         heard = batch.sound.float() if turn.held != "none" else torch.ones(batch.size)
         lesson = Lesson(
             batch,

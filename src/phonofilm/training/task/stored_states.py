@@ -100,7 +100,7 @@ class StoredStates:
         batch, now = self._begin(group, device)
         states = []
         for step in task.steps:
-            now = task.teacher.walk(batch, now, task.grid.substeps(step, task.distill.stored.substeps))
+            now = task.teacher.rollout(batch, now, task.grid.substeps(step, task.distill.stored.substeps))
             states.append(now)
         return {
             "video": torch.stack([state.video for state in states]).half().cpu(),

@@ -51,14 +51,14 @@ def _cut(track: TrackStep, count: int, shift: float, train_timesteps: int) -> li
 
 
 @dataclass(frozen=True)
-class Way:
-    """One who can be sampled: whose weights, where experts change (a timestep), and how it is guided.
+class Policy:
+    """The teacher or the student: its weights, where its experts change (a timestep), and how it is guided.
 
-    `worn`: a block in which the model has these weights. `activate`: makes an expert ready to run.
+    `with_weights`: a block in which the model has these weights. `activate`: makes an expert ready to run.
     """
 
     model: JointModel
-    worn: Callable[[], AbstractContextManager[None]]
+    with_weights: Callable[[], AbstractContextManager[None]]
     activate: Callable[[Expert], None]
     boundary: float
     guidance: Guidance
@@ -88,12 +88,12 @@ class Way:
             batch.prompts[evaluation],
             batch.frame_rate,
         )
-        with self.worn():
+        with self.with_weights():
             out = self.model(inputs, expert)
         return Latents(out.video.float(), out.audio.float())
 
     @torch.no_grad()
-    def walk(self, batch: DistillBatch, start: Latents, steps: Sequence[Step]) -> Latents:
+    def rollout(self, batch: DistillBatch, start: Latents, steps: Sequence[Step]) -> Latents:
         """The latents after these steps, by Euler's method, as the sampler goes."""
 
         def velocity(step: Step, latents: Latents, evaluations: Sequence[Evaluation]) -> list[Latents]:

@@ -1,4 +1,4 @@
-"""Weights read by several threads straight into memory that is there already. Whose memory that is, is not known here."""
+"""Weights read by several threads straight into memory that the caller has allocated."""
 
 from __future__ import annotations
 
