@@ -16,6 +16,7 @@ from tests.integration.cli import CHECKPOINT, generate, made
 from phonofilm import Clip, Session, load, read_clip, save_clip
 from phonofilm.errors import InputError
 from phonofilm.generation.films.part_files import parts_folder
+from phonofilm.generation.films.timed_prompts import parse_timed_prompts
 from phonofilm.media import read_metadata
 
 FILM = ("--size", "32x32", "--part-seconds", "0.375", "--overlap-frames", "5", "--steps", "1", "--device", "cpu")
@@ -151,13 +152,30 @@ def test_a_parts_own_prompt_changes_it_and_no_part_before(session: Session, film
         ({"part_seconds": 1.0}, "part_seconds was given without seconds"),
         ({"seconds": 2.0, "part_seconds": 3.0}, "part_seconds was given, and the clip is made in one part"),
         ({"seconds": 2.0, "overlap_frames": 5}, "overlap_frames was given, and the clip is made in one part"),
-        ({"seconds": 9.0, "part_seconds": 0.0}, "part_seconds 0 is not positive"),
+        ({"seconds": 9.0, "part_seconds": 0.0}, "part_seconds 0 is outside 0 to 3600"),
+        ({"seconds": 9.0, "part_seconds": float("nan")}, "part_seconds nan is outside 0 to 3600"),
+        ({"seconds": float("nan")}, "seconds nan is outside 0 to 3600"),
+        ({"seconds": 1e9}, "seconds 1e\\+09 is outside 0 to 3600"),
+        ({"prompt": "0-2: a; 2-1000000: b"}, "seconds 1e\\+06 is outside 0 to 3600"),
+        ({"prompt": "0:00-0:02: a; 0:02-0:04: b"}, "0:00-0:02: looks like the times of a prompt"),
+        ({"prompt": "0-nan: a; 2-4: b"}, "0-nan: looks like the times of a prompt"),
+        ({"prompt": "0-2: a; 2-end: b"}, "2-end: looks like the times of a prompt"),
+        ({"keyframes": {float("nan"): np.zeros((32, 32, 3), np.uint8)}}, "keyframe at nan s is outside the clip"),
         ({"seconds": 24.0, "overlap_frames": 6}, "overlap_frames 6 must be 1 \\+ a multiple of 4 and below the 193"),
     ],
 )
 def test_a_film_that_cannot_be_is_refused(session: Session, words: dict[str, Any], complaint: str) -> None:
     with pytest.raises(InputError, match=complaint):
         session.plan(**({"prompt": "a man", "size": "32x32"} | words))
+
+
+@pytest.mark.parametrize("prompt", ["8-bit music: a robot dances", "At 3-4: a bell", "A man says: 1-2: go"])
+def test_a_plain_prompt_is_not_taken_for_times(session: Session, prompt: str) -> None:
+    assert session.plan(prompt=prompt, size="32x32").sampling is not None
+
+
+def test_times_may_have_their_unit() -> None:
+    assert [(one.start, one.end) for one in parse_timed_prompts("0-2s: a; 2s-4.5s: b")] == [(0.0, 2.0), (2.0, 4.5)]
 
 
 def test_a_film_has_no_latents() -> None:

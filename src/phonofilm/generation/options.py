@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from phonofilm.generation.films.retakes import parse_retakes, retakes_text
 from phonofilm.generation.films.timed_prompts import parse_timed_prompts, timed_prompts_from_json
 from phonofilm.untrusted import shown
 
+MOST_SECONDS = 3600.0  # of a film
 MAX_CLIPS = 10_000
 MAX_SEED = 2**63 - 1
 # Options that change nothing unless one of the others is given.
@@ -90,8 +92,13 @@ def check_options(options: ClipOptions, in_memory: Collection[str] = ()) -> tupl
     if prompt is None or not prompt.strip():
         raise InputError("the prompt is empty; say what should be seen and heard")
     there = {field.name for field in fields(options) if getattr(options, field.name) is not None}.union(in_memory)
-    if parse_timed_prompts(prompt):
+    timed = parse_timed_prompts(prompt)
+    if timed:
         there.add("seconds")  # the last time is how long it is
+    end = timed[-1].end if timed else None
+    for name, seconds in (("seconds", options.seconds), ("seconds", end), ("part_seconds", options.part_seconds)):
+        if seconds is not None and not 0 < seconds <= MOST_SECONDS:
+            raise InputError(f"{name} {seconds:g} is outside 0 to {MOST_SECONDS:g}")
     for name, needed in NEEDS.items():
         if name in there and there.isdisjoint(needed):
             raise InputError(f"{name} was given without {' or '.join(needed)}; it would change nothing")
@@ -155,7 +162,7 @@ def parse_keyframe(text: str) -> tuple[float, Path]:
         time = float(seconds)
     except ValueError:
         time = -1.0
-    if time < 0 or not equals or not file:
+    if not 0 <= time < math.inf or not equals or not file:
         raise InputError(f"keyframe {shown(repr(text))} is not SECONDS=FILE; use for example 3.5=picture.png")
     return time, Path(file)
 

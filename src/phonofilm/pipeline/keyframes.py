@@ -58,8 +58,8 @@ def keyframe_latent(one: Keyframe, task: EditTask) -> int:
     """The latent frame that shows a keyframe. Raises InputError for a time outside the clip."""
     geometry = task.geometry
     length = float((geometry.num_frames - task.lead) / geometry.frame_rate)
-    frame = task.lead + round(one.seconds * geometry.frame_rate)
-    if not 0 <= one.seconds < length or frame >= geometry.num_frames:
+    frame = task.lead + round(one.seconds * geometry.frame_rate) if 0 <= one.seconds < length else geometry.num_frames
+    if frame >= geometry.num_frames:
         raise InputError(f"keyframe at {one.seconds:g} s is outside the clip, which is {length:.3f} s long")
     if frame == task.lead == 0:
         raise InputError("a keyframe at 0 s is the first frame; give it as image")

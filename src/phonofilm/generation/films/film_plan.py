@@ -79,7 +79,7 @@ def _dealt(keyframes: Sequence[Keyframe], parts: Sequence[FilmPart], rate: Fract
     for part in parts:
         begin = max(0, end - part.overlap)
         end = begin + part.num_frames
-        mine = [one for one in left if round(one.seconds * rate) < end]
+        mine = [one for one in left if one.seconds * rate < end - 0.5]  # not for NaN and infinity
         dealt.append(tuple(replace(one, seconds=one.seconds - float(begin / rate)) for one in mine))
         left = [one for one in left if one not in mine]
     if left:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from phonofilm.errors import InputError
 
-_BETWEEN = re.compile(r";\s*(?=\d{1,6}(?:\.\d{0,6})?:)")
+_BETWEEN = re.compile(r";\s*(?=\d+(?:\.\d*)?:)")
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,14 @@ from typing import Any
 from phonofilm.errors import InputError
 from phonofilm.untrusted import shown
 
-_SECONDS = r"\d{1,6}(?:\.\d{1,6})?"
-_RANGE = rf"({_SECONDS})\s*-\s*({_SECONDS})\s*s?\s*:"
-_BEGINS = re.compile(rf"\s*{_RANGE}")
-_BETWEEN = re.compile(rf";\s*(?={_SECONDS}\s*-\s*{_SECONDS}\s*s?\s*:)")
+_SECONDS = r"\d+(?:\.\d+)?"
+_BEGINS = re.compile(rf"\s*({_SECONDS})\s*s?\s*-\s*({_SECONDS})\s*s?\s*:")
+_BETWEEN = re.compile(rf";\s*(?={_SECONDS}\s*s?\s*-\s*{_SECONDS}\s*s?\s*:)")
+# What someone means for times and is none of ours: minutes, no number, a sign. "8-bit music: ..." is a prompt.
+_OTHER_TIME = r"-?(?:\d[\d.,:]*|nan|inf(?:inity)?|end)"
+_LOOKS_TIMED = re.compile(
+    rf"(?:^|;)\s*(-?\d[\d.,:]*\s*s?\s*-\s*{_OTHER_TIME}\s*(?:s|sec|seconds)?\s*:)(?=\s)", re.IGNORECASE
+)
 EXAMPLE = "0-8: A ball bounces; 8-16: A lamp blinks"
 
 
@@ -32,6 +36,7 @@ def parse_timed_prompts(prompt: str) -> tuple[TimedPrompt, ...]:
     Raises InputError unless they begin at 0, follow one another without a gap, and each says something.
     """
     if _BEGINS.match(prompt) is None:
+        _refuse_other_times(prompt)
         return ()
     stretches: list[TimedPrompt] = []
     for text in _BETWEEN.split(prompt):
@@ -46,10 +51,19 @@ def parse_timed_prompts(prompt: str) -> tuple[TimedPrompt, ...]:
             )
         if one.end <= one.start:
             raise InputError(f"the prompt of {one.start:g}-{one.end:g} s ends before it begins")
+        _refuse_other_times(one.prompt)
         if not one.prompt:
             raise InputError(f"the prompt of {one.start:g}-{one.end:g} s is empty; say what should be seen and heard")
         stretches.append(one)
     return tuple(stretches)
+
+
+def _refuse_other_times(text: str) -> None:
+    """Raises InputError for times in another form, which would be read as something to see and hear."""
+    if found := _LOOKS_TIMED.search(text):
+        raise InputError(
+            f"{shown(found[1])} looks like the times of a prompt and is not START-END: in seconds; use for example {EXAMPLE!r}"
+        )
 
 
 def timed_prompts_from_json(content: Mapping[Any, Any], where: str) -> str:
