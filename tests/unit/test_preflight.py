@@ -75,3 +75,16 @@ def test_the_default_name_is_numbered_and_a_given_one_is_not(tmp_path: Path, mon
     assert chosen(count=2) == "clip-2-0.mp4"
     with pytest.raises(InputError, match=r"clip\.mp4 exists already"):
         choose_outputs(Path("clip.mp4"), None, 1, False)
+
+
+@pytest.mark.parametrize("option", ["video", "continue_from", "image"])
+def test_a_clip_does_not_replace_what_it_is_made_from(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.mp4").write_bytes(b"")
+    Path("link.mp4").symlink_to("a.mp4")
+    for output in ("a.mp4", "./a.mp4", "link.mp4"):
+        options = ClipOptions(prompt="x", output=Path(output), **{option: Path("a.mp4")})  # type: ignore[arg-type]
+        with pytest.raises(InputError, match=r"would replace a\.mp4, which it is made from"):
+            check_request(options, None, overwrite=True)

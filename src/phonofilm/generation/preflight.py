@@ -40,9 +40,7 @@ def check_request(
     overwrite: bool = False,
 ) -> Request:
     """Raises InputError for an empty prompt, a missing file, an output that exists or an unknown model."""
-    files = [(name, getattr(options, name)) for name in INPUTS] + [("like", like), ("prompts", prompts)]
-    files += [("keyframe", parse_keyframe(one)[1]) for one in options.keyframe or ()]
-    for name, path in files:
+    for name, path in [*_given_files(options), ("like", like), ("prompts", prompts)]:
         # A clip may be a folder of frames, so only that something is there is checked here.
         if path is not None and (fault := file_fault(path)) not in (None, FOLDER_FAULT):
             reason = "" if fault == NO_FILE_FAULT else f": {fault}"
@@ -58,8 +56,24 @@ def check_request(
 
 
 def choose_outputs_of(options: ClipOptions, overwrite: bool) -> tuple[Output, ...]:
-    """The outputs that the options ask for; with --like the recorded ones may still be added."""
-    return choose_outputs(options.output, options.output_type, clip_count(options), overwrite, options.contact_sheet)
+    """The outputs that the options ask for; with --like the recorded ones may still be added.
+
+    Raises InputError as `choose_outputs` does, and for one that would replace a file that the clip is made from.
+    """
+    outputs = choose_outputs(options.output, options.output_type, clip_count(options), overwrite, options.contact_sheet)
+    for name, path in _given_files(options):
+        if any(output.path.exists() and path.exists() and output.path.samefile(path) for output in outputs):
+            raise InputError(
+                f"the clip would replace {shown(path)}, which it is made from ({name}), and could never be repeated; "
+                "choose another output"
+            )
+    return outputs
+
+
+def _given_files(options: ClipOptions) -> list[tuple[str, Path]]:
+    """The files that a clip is made from, with the option that names each."""
+    named = [(name, getattr(options, name)) for name in INPUTS if getattr(options, name) is not None]
+    return [*named, *(("keyframe", parse_keyframe(one)[1]) for one in options.keyframe or ())]
 
 
 def check_model_name(name: str) -> None:
