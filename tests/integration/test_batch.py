@@ -142,3 +142,10 @@ def test_given_clips_are_read_once_to_check_their_line_and_once_in_its_turn(monk
     again = generate(*order)
     assert again.stderr.count("is there already") == 2, again.output
     assert len(reads) == 6
+
+
+def test_prompts_that_are_not_utf_8_say_so(tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_text("a bell", encoding="utf-16")
+    done = generate("--prompts", tmp_path / "p.txt", "-o", tmp_path / "out")
+    assert done.exit_code == 2
+    assert "is no text in UTF-8; save it as UTF-8" in " ".join(done.stderr.split())

@@ -144,7 +144,12 @@ def generate(
     output_type: Annotated[
         str | None, written(help="mp4, webm, gif, frames or latent; what the name says by default.")
     ] = None,
-    overwrite: Annotated[bool, written(help="Replace files that exist.")] = False,
+    overwrite: Annotated[
+        bool,
+        written(
+            help="Replace files that exist. With --prompts, clips that are there already, whole and as asked for, are kept."
+        ),
+    ] = False,
     contact_sheet: Annotated[Path | None, written(help="Also write a picture of the clip's frames and sound.")] = None,
 ) -> None:
     """Make a clip: picture and sound together, from a prompt and a first frame.

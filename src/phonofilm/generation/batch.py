@@ -43,8 +43,10 @@ def read_lines(path: Path, common: ClipOptions) -> list[Line]:
         raise InputError(f"cannot read prompts from {shown(path)}: {fault}")
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read prompts from {path}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{shown(path)} is no text in UTF-8; save it as UTF-8") from error
+    except OSError as error:
+        raise InputError(f"cannot read prompts from {shown(path)}: {error.strerror}") from error
     as_json = path.suffix.lower() == ".jsonl"
     folder = common.output or Path(path.stem)
     kind = common.output_type or "mp4"
