@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 from tests.nano_fixture import tiny_nano_pipeline
-from tests.unit.serving_helpers import PNG, ask, services_in
+from tests.unit.serving_helpers import PNG, ask, services_in, skip_without
 from typer.testing import CliRunner
 
 from phonofilm import read_clip
@@ -100,7 +100,7 @@ def test_the_openai_package_makes_extends_remixes_and_deletes(url: str, tmp_path
 
 def test_curl_sends_a_form_and_fetches_the_clip(url: str, tmp_path: Path) -> None:
     if shutil.which("curl") is None:
-        pytest.skip("curl is not installed")
+        skip_without("curl is not installed")
     words = ["curl", "-sf", "-F", "prompt=A lamp.", "-F", "num_inference_steps=1", f"{url}/v1/videos"]
     video = json.loads(subprocess.run(words, check=True, capture_output=True).stdout)
     events = subprocess.run(["curl", "-sfN", f"{url}/v1/videos/{video['id']}/events"], check=True, capture_output=True)

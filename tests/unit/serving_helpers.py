@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from fastapi.testclient import TestClient
@@ -47,13 +47,18 @@ def postgres_programs() -> Path | None:
     return installed[-1].parent if installed else None
 
 
+def skip_without(what: str) -> NoReturn:
+    """Skip a test for want of a program; in CI, whose machines have or install it, the test fails."""
+    if os.environ.get("PHONOFILM_REQUIRE_SERVICES"):
+        pytest.fail(f"{what}, and PHONOFILM_REQUIRE_SERVICES forbids to skip the tests that need it")
+    pytest.skip(what)
+
+
 def require_postgres() -> Path:
-    """The folder of PostgreSQL's programs. Without them the test is skipped; in CI, which installs them, it fails."""
+    """The folder of PostgreSQL's programs."""
     programs = postgres_programs()
-    if programs is None and os.environ.get("PHONOFILM_REQUIRE_SERVICES"):
-        pytest.fail("PostgreSQL's server is not installed, and PHONOFILM_REQUIRE_SERVICES forbids to skip its tests")
     if programs is None:
-        pytest.skip("PostgreSQL's server is not installed (initdb is not found)")
+        skip_without("PostgreSQL's server is not installed (initdb is not found)")
     return programs
 
 

@@ -53,4 +53,5 @@ class Housekeeping:
             except (DBAPIError, StoreError) as error:
                 logger.warning("housekeeping has to wait: %s", type(error).__name__)
             except Exception:
+                # If this thread ended, nothing would expire or be called back, and nobody would know.
                 logger.exception("housekeeping failed")
