@@ -8,8 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,7 @@ from tests.integration.cli import CHECKPOINT, IMAGE, TINY, generate, made, same
 
 from phonofilm import MovaPipeline, read_clip
 from phonofilm.cli.start import run
-from phonofilm.media import read_metadata
+from phonofilm.media import movie, read_metadata
 
 
 @pytest.fixture(autouse=True)
@@ -304,15 +302,19 @@ def test_interrupting_a_run_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_ending_a_run_in_the_middle_of_writing_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def end_once_writing_has_begun() -> None:
-        while not list(tmp_path.glob(".phonofilm-*")):
-            time.sleep(0.005)
-        os.kill(os.getpid(), signal.SIGTERM)
+    decode_time, seen = movie._decode_time, []
 
+    def end_at_the_fifth_packet(packet: Any) -> Any:
+        seen.append(packet)
+        if len(seen) == 5:
+            assert list(tmp_path.glob(".phonofilm-*"))
+            os.kill(os.getpid(), signal.SIGTERM)
+        return decode_time(packet)
+
+    monkeypatch.setattr(movie, "_decode_time", end_at_the_fifth_packet)
     command = ["generate", *TINY, "-m", str(CHECKPOINT), "--size", "64x64", "--num-frames", "17", "-o", "a.webm"]
     monkeypatch.setattr(sys, "argv", ["phonofilm", *command])
     usual = signal.getsignal(signal.SIGTERM)
-    threading.Thread(target=end_once_writing_has_begun, daemon=True).start()
     try:
         code = run()
     finally:

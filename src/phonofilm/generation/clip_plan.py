@@ -239,8 +239,6 @@ def _sizes(inputs: ClipInputs, checkpoint: Checkpoint) -> ClipSizes:
         return ClipSizes(height, width, options.num_frames, rate)
     if options.num_frames is not None:
         raise InputError("seconds and num_frames were both given; give one")
-    if not 0 < options.seconds < math.inf:
-        raise InputError(f"seconds {options.seconds} is not positive; use for example 8")
     clip_rate = rate or (default.frame_rate if clip is None else clip.frame_rate)
     return ClipSizes(height, width, frames_for_seconds(options.seconds, clip_rate, default.temporal_factor), rate)
 

@@ -97,8 +97,12 @@ def check_options(options: ClipOptions, in_memory: Collection[str] = ()) -> tupl
         there.add("seconds")  # the last time is how long it is
     end = timed[-1].end if timed else None
     for name, seconds in (("seconds", options.seconds), ("seconds", end), ("part_seconds", options.part_seconds)):
-        if seconds is not None and not 0 < seconds <= MOST_SECONDS:
-            raise InputError(f"{name} {seconds:g} is outside 0 to {MOST_SECONDS:g}")
+        if seconds is None:
+            continue
+        if not seconds > 0:  # NaN too
+            raise InputError(f"{name} {seconds:g} is not positive; use for example 8")
+        if seconds > MOST_SECONDS:
+            raise InputError(f"{name} {seconds:g} is more than {MOST_SECONDS:g}, the longest")
     for name, needed in NEEDS.items():
         if name in there and there.isdisjoint(needed):
             raise InputError(f"{name} was given without {' or '.join(needed)}; it would change nothing")

@@ -100,8 +100,6 @@ def part_sizes(inputs: ClipInputs, checkpoint: Checkpoint) -> PartSizes:
     """A part lasts as long as the checkpoint's own clip, or as asked, at whatever frame rate."""
     own = checkpoint.geometry
     seconds = own.seconds if inputs.options.part_seconds is None else Fraction(inputs.options.part_seconds)
-    if seconds <= 0:
-        raise InputError(f"part_seconds {float(seconds):g} is not positive; use for example {float(own.seconds):.0f}")
     frames = frames_for_seconds(float(seconds), _rate(inputs, checkpoint), own.temporal_factor)
     return PartSizes(frames, inputs.tracks.overlap_frames, own.temporal_factor)
 
