@@ -40,6 +40,9 @@ NOT_HERE = (
     "evaluate --generate",
     "settings/",
     "evaluate --check",
+    # Asks a language model; tests/unit/test_writing.py does, of a fake one.
+    "phonofilm prompt ",
+    "prompt.txt",
 )
 
 

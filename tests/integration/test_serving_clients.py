@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 from tests.nano_fixture import tiny_nano_pipeline
+from tests.unit.fake_endpoint import FakeEndpoint, serving
 from tests.unit.serving_helpers import PNG, ask, services_in, skip_without
 from typer.testing import CliRunner
 
@@ -29,6 +30,7 @@ from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.worker.held_job import HeldJob
 from phonofilm.serving.worker.loop import Worker
 from phonofilm.serving.worker.sessions import SessionMaker
+from phonofilm.writing.writing_endpoint import WritingEndpoint
 
 FRAMES = 9
 
@@ -177,3 +179,18 @@ def test_previews_are_kept_while_a_clip_is_made_and_not_after(
     assert sum("preview" in progress for progress in written) == 1  # one in two seconds
     assert [progress["step"] for progress in written if "step" in progress] == [1, 2, 3, 4]
     assert set(services.store.files("outputs", job.id)) == set(made.outputs[0].values())
+
+
+def test_a_worker_makes_the_clip_of_the_prompt_that_it_had_written(tiny: Path, tmp_path: Path) -> None:
+    services = services_in(tmp_path)
+    request = JobRequest({"prompt": "A lamp.", "steps": 1}, seeds=[1], enhance_prompt=True)
+    edit_job(services.database, ask(services.database, model="tiny"), request, 0)
+    claims = Claims(services.database, "a")
+    job = claims.claim(["tiny"], [], 60)
+    assert job is not None
+    with serving(FakeEndpoint(answers={"merge": "A red lamp blinks and beeps."})) as fake:
+        settings = WorkerSettings(models={"tiny": str(tiny)}, writing=WritingEndpoint(fake.url, "writer"))
+        made = SessionMaker(settings).make(job, HeldJob(claims, job, 60), services.store)
+    assert made.about["prompt"] == "A red lamp blinks and beeps."
+    with services.store.as_file(made.outputs[0]["video"]) as file:
+        assert read_clip(file).metadata["prompt"] == "A red lamp blinks and beeps."

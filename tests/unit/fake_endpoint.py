@@ -20,7 +20,7 @@ from PIL import Image
 @dataclass
 class FakeEndpoint:
     """answers: what each pass says, or what is called with the request to say it. failures: (status, headers) given before
-    anything is answered, one per request. raw: bytes that are sent instead of any answer."""
+    anything is answered, one per request. raw: bytes that are sent instead of any answer. strict: it knows no response_format."""
 
     url: str = ""
     answers: dict[str, Any] = field(
@@ -28,6 +28,7 @@ class FakeEndpoint:
     )
     failures: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     raw: bytes | None = None
+    strict: bool = False
     requests: list[dict[str, Any]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -51,6 +52,8 @@ def understood(headers: Any, path: str, body: bytes) -> dict[str, Any]:
         assert b'name="model"\r\n\r\nwhisper-1\r\n' in body
         start = body.index(b"RIFF")
         return {**about, "pass": "transcript", "sound": heard(body[start : body.rindex(b"\r\n--")])}
+    if path.endswith("/images/generations"):
+        return {**about, "pass": "image", **json.loads(body)}
     assert path.endswith("/chat/completions")
     told = json.loads(body)
     content = told["messages"][0]["content"]
@@ -89,6 +92,11 @@ def serving(fake: FakeEndpoint) -> Iterator[FakeEndpoint]:
             text = fake.answer(request)
             if fake.raw is not None:
                 self.reply(200, fake.raw)
+            elif request["pass"] == "image":
+                if "response_format" in request and fake.strict:
+                    self.reply(400, {"error": {"message": "Unknown parameter: 'response_format'."}})
+                    return
+                self.reply(200, {"data": [text]})
             elif request["pass"] == "transcript":
                 self.reply(200, {"text": text})
             else:

@@ -41,5 +41,12 @@ StorePlace = Annotated[
 ]
 Keep = Annotated[str, typer.Option(metavar="7d", help="How long clips are kept: 12h, 7d.")]
 LoadedModels = Annotated[int, typer.Option(min=1, help="Models kept in memory at once.")]
+WritingEndpointUrl = Annotated[
+    str | None,
+    typer.Option(envvar="PHONOFILM_WRITING_ENDPOINT", metavar="URL", help="OpenAI-compatible; rewrites prompts."),
+]
+WritingModel = Annotated[
+    str | None, typer.Option(envvar="PHONOFILM_WRITING_MODEL", help="The writing endpoint's model.")
+]
 AllowUrls = Annotated[bool, typer.Option("--allow-urls", help="Fetch inputs from public addresses.")]
 LogFormat = Annotated[str, typer.Option(help="text or json.")]

@@ -20,6 +20,7 @@ from phonofilm.cli import (
     models,
     nano,
     plan,
+    prompt,
     quantize,
     remote,
     serve,
@@ -63,6 +64,7 @@ app.command()(generate.generate)
 app.command()(inspect.inspect)
 app.command()(doctor.doctor)
 app.command()(plan.plan)
+app.command()(prompt.prompt)
 app.command()(quantize.quantize)
 app.command()(bench.bench)
 app.command()(arena.arena)

@@ -38,6 +38,8 @@ def serve(
     allow_urls: given.AllowUrls = False,
     allow_callbacks: Annotated[bool, typer.Option("--allow-callbacks", help="Take callback_url; signed.")] = False,
     log_format: given.LogFormat = "text",
+    writing_endpoint: given.WritingEndpointUrl = None,
+    writing_model: given.WritingModel = None,
     device: given.Device = "auto",
     dtype: given.Dtype = None,
     offload: given.Offload = "auto",
@@ -63,6 +65,7 @@ def serve(
     from phonofilm.serving.server import ServerSettings, serve_until_stopped
     from phonofilm.serving.settings import RequestLimits, worker_settings
     from phonofilm.units import parse_size
+    from phonofilm.writing.writing_endpoint import writing_endpoint as endpoint_of
 
     machine = HardwareOptions(
         device, dtype, offload, offload_to_disk, vram_limit, ram_limit,
@@ -72,6 +75,7 @@ def serve(
     worker = worker_settings(
         model, lora, database_url, store, machine,
         keep=_seconds(keep), loaded_models=loaded_models, allow_urls=allow_urls, max_upload=upload, log_format=log_format,
+        writing=endpoint_of(writing_endpoint, writing_model),
     )  # fmt: skip
     api = ApiSettings(
         RequestLimits(max_seconds=max_seconds, max_upload_bytes=upload),
@@ -90,6 +94,8 @@ def worker(
     keep: given.Keep = "7d",
     allow_urls: given.AllowUrls = False,
     log_format: given.LogFormat = "text",
+    writing_endpoint: given.WritingEndpointUrl = None,
+    writing_model: given.WritingModel = None,
     device: given.Device = "auto",
     dtype: given.Dtype = None,
     offload: given.Offload = "auto",
@@ -105,6 +111,7 @@ def worker(
     from phonofilm.generation.placement.hardware import HardwareOptions
     from phonofilm.serving.settings import RequestLimits, worker_settings
     from phonofilm.serving.worker.process import work_alone
+    from phonofilm.writing.writing_endpoint import writing_endpoint as endpoint_of
 
     machine = HardwareOptions(
         device, dtype, offload, offload_to_disk, vram_limit, ram_limit,
@@ -114,6 +121,7 @@ def worker(
         model, lora, database_url, store, machine,
         keep=_seconds(keep), loaded_models=loaded_models, allow_urls=allow_urls,
         max_upload=RequestLimits.max_upload_bytes, log_format=log_format,
+        writing=endpoint_of(writing_endpoint, writing_model),
     )  # fmt: skip
     raise typer.Exit(work_alone(settings))
 

@@ -5,6 +5,7 @@ The key goes into one header and nowhere else; redirects are not followed, so th
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import random
@@ -79,6 +80,26 @@ class Endpoint:
         if not isinstance(text, str) or not text.strip():
             raise EndpointError(f"the model answered nothing (finish reason {reason!r})")
         return text.strip()
+
+    def image(self, prompt: str, size: str) -> bytes:
+        """The bytes of one picture for a prompt; size is WxH. Raises as `chat` does.
+
+        The picture has to come in the answer itself. Servers that send nothing else know no `response_format`, and refuse it.
+        """
+        fields = {"model": self.model, "prompt": prompt, "n": 1, "size": size, "response_format": "b64_json"}
+        try:
+            answer = self._ask("images/generations", json.dumps(fields).encode(), "application/json")
+        except EndpointError as error:
+            if "response_format" not in str(error):
+                raise
+            del fields["response_format"]
+            answer = self._ask("images/generations", json.dumps(fields).encode(), "application/json")
+        try:
+            return base64.b64decode(answer["data"][0]["b64_json"], validate=True)
+        except (KeyError, IndexError, TypeError, ValueError):
+            raise EndpointError(
+                "the answer holds no picture (b64_json); addresses of pictures are not followed"
+            ) from None
 
     def transcribe(self, wav: bytes, model: str) -> str:
         """The words in a wav file, "" for none; `model` is the one for speech. Raises as `chat` does."""

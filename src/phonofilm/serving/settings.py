@@ -11,6 +11,7 @@ from typing import Any
 from phonofilm.errors import InputError
 from phonofilm.generation.placement.hardware import HardwareOptions
 from phonofilm.generation.preflight import check_model_name
+from phonofilm.writing.writing_endpoint import WritingEndpoint
 
 DEFAULT_DATABASE = "sqlite:///phonofilm-jobs/jobs.db"
 DEFAULT_STORE = "phonofilm-jobs/files"
@@ -38,6 +39,7 @@ class WorkerSettings:
     loaded_models: sessions kept at once; the one used longest ago makes room. switch_after: seconds that a job may wait for
     its model to be loaded while jobs of a loaded one go first. keep: seconds that clips are kept. grace: seconds that a
     running clip has when the worker is asked to stop. stall: seconds without a sign of progress after which a clip is given up.
+    writing: who rewrites prompts; None where that is not offered.
     """
 
     models: dict[str, str]
@@ -54,6 +56,7 @@ class WorkerSettings:
     allow_urls: bool = False
     max_upload_bytes: int = RequestLimits.max_upload_bytes
     log_json: bool = False
+    writing: WritingEndpoint | None = None
 
     @property
     def default_model(self) -> str:
@@ -70,7 +73,8 @@ class WorkerSettings:
         hardware = dict(content["hardware"])
         if hardware["offload_to_disk"] is not None:
             hardware["offload_to_disk"] = Path(hardware["offload_to_disk"])
-        return cls(**{**content, "hardware": HardwareOptions(**hardware)})
+        writing = None if content["writing"] is None else WritingEndpoint(**content["writing"])
+        return cls(**{**content, "hardware": HardwareOptions(**hardware), "writing": writing})
 
 
 def parse_models(given: Sequence[str]) -> dict[str, str]:
@@ -127,6 +131,7 @@ def worker_settings(
     allow_urls: bool,
     max_upload: int,
     log_format: str,
+    writing: WritingEndpoint | None = None,
 ) -> WorkerSettings:
     """The settings of options as they were given. Raises InputError for one that cannot be."""
     if log_format not in ("text", "json"):
@@ -142,4 +147,5 @@ def worker_settings(
         allow_urls=allow_urls,
         max_upload_bytes=max_upload,
         log_json=log_format == "json",
+        writing=writing,
     )

@@ -24,6 +24,7 @@ from phonofilm.serving.api.openapi import body_of, video_links
 from phonofilm.serving.api.services import MayWrite, Services, ServicesOf
 from phonofilm.serving.api.translate import (
     RequestChecks,
+    check_enhancing,
     check_request_for,
     loras_of,
     model_named,
@@ -169,7 +170,7 @@ def _make_entry(
         )
     _check_callback(services, fields.callback_url)
     if fields.enhance_prompt:
-        raise invalid("enhance_prompt: this server has no text model; write the prompt out", "enhance_prompt")
+        check_enhancing(services.worker, fields.prompt)
     loras = loras_of(fields.loras, services.worker.loras)
     request = JobRequest(
         options=options_of(fields),
@@ -177,6 +178,7 @@ def _make_entry(
         loras=read_setting(services.database, LORA_SETTING) if loras is None else loras,
         seeds=seeds_of(fields),
         warnings=body.warnings,
+        enhance_prompt=bool(fields.enhance_prompt),
     )
     known = RequestChecks(services.api.limits, services.worker.loras, services.facts(model))
     job_id = new_job_id()

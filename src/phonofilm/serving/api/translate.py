@@ -22,7 +22,7 @@ from phonofilm.geometry import ClipGeometry, frames_for_seconds, parse_frame_rat
 from phonofilm.serving.api.errors import ApiError, invalid
 from phonofilm.serving.api.fields import EditFields, ExtensionFields, VideoFields
 from phonofilm.serving.jobs.job import JobRequest
-from phonofilm.serving.settings import RequestLimits
+from phonofilm.serving.settings import RequestLimits, WorkerSettings
 from phonofilm.untrusted import shown
 
 # Our option for each field that has another name than it.
@@ -98,6 +98,18 @@ def loras_of(given: Sequence[str] | str | None, known: Mapping[str, str]) -> lis
             offered = ", ".join(known) or "none"
             raise invalid(f"LoRA {shown(text)!r} is not offered; this server has {offered}", "loras")
     return texts
+
+
+def check_enhancing(settings: WorkerSettings, prompt: str) -> None:
+    """Raises ApiError where a prompt cannot be rewritten: nobody does it here, or it is a film's, with times."""
+    if settings.writing is None:
+        raise invalid(
+            "enhance_prompt: this server has no writing model; its operator names one with --writing-endpoint and "
+            "--writing-model",
+            "enhance_prompt",
+        )
+    if parse_timed_prompts(prompt):
+        raise invalid("enhance_prompt: a prompt with times is not rewritten; write it out", "enhance_prompt")
 
 
 def check_request_for(request: JobRequest, known: RequestChecks) -> None:

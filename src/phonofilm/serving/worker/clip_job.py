@@ -18,11 +18,13 @@ from phonofilm.generation.outputs import Output
 from phonofilm.generation.rehearsal import rehearse_output
 from phonofilm.generation.report import Preview
 from phonofilm.generation.session import Session
+from phonofilm.geometry import parse_frame_rate
 from phonofilm.media import Clip, save_clip
 from phonofilm.serving.jobs.job import Job
 from phonofilm.serving.security.public_http import PublicHttp
 from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.store.interface import OUTPUTS, Store
+from phonofilm.serving.worker.enhancing import with_enhanced_prompt
 from phonofilm.serving.worker.held_job import HeldJob
 from phonofilm.serving.worker.inputs_of import input_files
 from phonofilm.serving.worker.maker import MadeClips
@@ -49,6 +51,9 @@ def make_job(
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="phonofilm-")))
         held.write(stage="reading inputs")
         options = _options(job, input_files(job.request, settings, store, stack, web), settings)
+        if job.request.enhance_prompt:
+            options = with_enhanced_prompt(options, settings.writing, _seconds(options, session), held)
+            about["prompt"] = options.prompt
         _reset_peak(session)
         for number, seed in enumerate(job.request.seeds):
             plan = session.plan_options(replace(options, seed=seed))
@@ -85,6 +90,14 @@ def _options(job: Job, files: dict[str, Path], settings: WorkerSettings) -> Clip
         name, colon, strength = text.partition(":")
         texts.append(settings.loras[name] + colon + strength)
     return replace(options, lora=tuple(texts) or None)
+
+
+def _seconds(options: ClipOptions, session: Session) -> float:
+    geometry = session.checkpoint.geometry
+    if options.seconds is not None:
+        return options.seconds
+    rate = geometry.frame_rate if options.fps is None else parse_frame_rate(options.fps)
+    return float((options.num_frames or geometry.num_frames) / rate)
 
 
 def _preview_name(job: Job) -> str:

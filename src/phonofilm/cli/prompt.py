@@ -1,0 +1,60 @@
+"""`phonofilm prompt`: an idea rewritten into a prompt, and a first frame for it. Only glue; docs/prompts.md explains it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from phonofilm.errors import InputError
+
+ENDPOINT = "PHONOFILM_WRITING_ENDPOINT"
+MODEL = "PHONOFILM_WRITING_MODEL"
+
+
+def prompt(
+    idea: Annotated[str, typer.Argument(help="What the clip is about; words in quotation marks are kept.")],
+    image: Annotated[Path | None, typer.Option("--image", "-i", help="First frame; the model has to see.")] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(envvar=ENDPOINT, metavar="URL", help="OpenAI-compatible, up to and with /v1.")
+    ] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", envvar=MODEL, help="As the endpoint names it.")] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, max=600, help="Length of the clip.")] = 8.0,
+    first_frame_from: Annotated[
+        str | None,
+        typer.Option(metavar="URL|MODEL", help="Also draw a first frame: an images endpoint, or a model of diffusers."),
+    ] = None,
+    first_frame_model: Annotated[str | None, typer.Option(help="The images endpoint's model.")] = None,
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="Of the first frame.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the first frame, where the model takes one.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File of the first frame.")] = Path("first-frame.png"),
+) -> None:
+    """Rewrite an idea as a prompt: scene, action, speech, sounds. The prompt is printed and nothing else.
+
+    \b
+    phonofilm prompt 'A fisherman says "No luck today."' --endpoint http://localhost:8080/v1 --model qwen3
+    """
+    from phonofilm.files import check_target
+    from phonofilm.untrusted import printable
+    from phonofilm.writing.first_frame import frame_source, write_first_frame
+    from phonofilm.writing.prompt_writer import PromptWriter
+    from phonofilm.writing.writing_endpoint import writing_endpoint
+
+    chosen = writing_endpoint(endpoint, model)
+    if chosen is None:
+        raise InputError(
+            "no model writes prompts here; name one with --endpoint and --model, for example "
+            f"--endpoint http://localhost:8080/v1 --model qwen3, or in {ENDPOINT} and {MODEL}"
+        )
+    source = None
+    if first_frame_from is not None:
+        if image is not None:
+            raise InputError("a first frame was given with --image and another asked for; leave one out")
+        source = frame_source(first_frame_from, first_frame_model)
+        check_target(output, overwrite=False)
+    written = PromptWriter(chosen.open()).write(idea, image, seconds)
+    typer.echo(printable(written))
+    if source is not None:
+        write_first_frame(source, written, output, size, seed)
+        typer.echo(f"first frame: {printable(str(output))}", err=True)

@@ -1,0 +1,206 @@
+"""Help with writing, by a fake endpoint: prompts from ideas, first frames from text, and both at the doors."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.conftest import GOLDENS
+from tests.unit.fake_endpoint import FakeEndpoint, serving
+from tests.unit.serving_helpers import client_of, services_in
+from typer.testing import CliRunner, Result
+
+from phonofilm.cli.main import app
+from phonofilm.data.endpoint import Endpoint, EndpointError, Hopeless
+from phonofilm.errors import InputError, MediaError, PhonofilmError
+from phonofilm.generation.options import ClipOptions
+from phonofilm.generation.report import Cancelled, Event, silent
+from phonofilm.serving.settings import WorkerSettings
+from phonofilm.serving.worker.enhancing import with_enhanced_prompt
+from phonofilm.writing.first_frame import DiffusersFrames, EndpointFrames, frame_source, write_first_frame
+from phonofilm.writing.prompt_writer import PromptWriter
+from phonofilm.writing.writing_endpoint import KEY_VARIABLE, WritingEndpoint, writing_endpoint
+
+IDEA = 'a fisherman on a pier says "No luck today."'
+GOOD = 'An old fisherman stands on a pier at dawn. In a hoarse voice he says, "No luck today." Waves lap at the posts.'
+FRAME = GOLDENS / "basic" / "first_frame.png"
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_API_KEY", KEY_VARIABLE, "PHONOFILM_WRITING_ENDPOINT", "PHONOFILM_WRITING_MODEL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeEndpoint]:
+    with serving(FakeEndpoint(answers={"merge": GOOD, "visual": GOOD, "image": {"b64_json": png()}})) as endpoint:
+        yield endpoint
+
+
+def png() -> str:
+    stream = io.BytesIO()
+    Image.fromarray(np.full((64, 96, 3), 200, np.uint8)).save(stream, "PNG")
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+def asking(fake: FakeEndpoint, key: str | None = None) -> Endpoint:
+    return Endpoint(fake.url, "writer", key, retries=0, timeout=5)
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, ["prompt", *map(str, arguments)])
+
+
+def test_an_idea_becomes_a_prompt_that_keeps_the_quoted_words(fake: FakeEndpoint) -> None:
+    assert PromptWriter(asking(fake)).write(IDEA, seconds=4) == GOOD
+    (request,) = fake.requests
+    assert IDEA in request["texts"][0]
+    assert "4 seconds" in request["texts"][0]
+    assert "at most 10 words" in request["texts"][0]
+    assert not request["pictures"]
+
+
+def test_a_picture_is_shown_and_described_as_the_beginning(fake: FakeEndpoint) -> None:
+    assert PromptWriter(asking(fake)).write(IDEA, FRAME) == GOOD
+    (request,) = fake.requests
+    assert len(request["pictures"]) == 1
+    assert "begins with exactly the picture" in request["texts"][0]
+
+
+@pytest.mark.parametrize("around", ["```\n{}\n```", "**Prompt:** {}", "Prompt: {}\n", "  {}\n\n"])
+def test_what_models_put_around_their_answer_is_taken_off(fake: FakeEndpoint, around: str) -> None:
+    fake.answers["merge"] = around.format(GOOD)
+    assert PromptWriter(asking(fake)).write(IDEA) == GOOD
+
+
+def test_an_answer_that_changes_the_words_is_asked_again_and_then_refused(fake: FakeEndpoint) -> None:
+    answers = iter(["He says nothing.", GOOD])
+    fake.answers["merge"] = lambda request: next(answers)
+    assert PromptWriter(asking(fake)).write(IDEA) == GOOD
+    fake.answers["merge"] = "He says nothing."
+    with pytest.raises(EndpointError, match="changes the words that the idea quotes"):
+        PromptWriter(asking(fake)).write(IDEA)
+    fake.answers["merge"] = "word " * 2000
+    with pytest.raises(EndpointError, match="at most 4,000 are taken"):
+        PromptWriter(asking(fake)).write("a pier")
+
+
+def test_ideas_that_cannot_be_rewritten_are_refused_before_anything_is_asked(fake: FakeEndpoint) -> None:
+    for idea in ("  ", "x" * 10_001):
+        with pytest.raises(InputError, match="the idea"):
+            PromptWriter(asking(fake)).write(idea)
+    assert not fake.requests
+
+
+def test_what_is_missing_is_said_in_one_line() -> None:
+    lone = run("a pier")
+    assert lone.exit_code == 2
+    assert "--endpoint http://localhost:8080/v1 --model qwen3" in lone.output
+    assert "needs a model" in run("a pier", "--endpoint", "http://localhost:1/v1").output
+    assert "has no endpoint" in run("a pier", "--model", "m").output
+    assert "not into its address" in run("a pier", "--endpoint", "http://u:p@localhost/v1", "--model", "m").output
+    with pytest.raises(InputError, match="--first-frame-model gpt-image-1"):
+        frame_source("http://localhost:1/v1", None)
+    with pytest.raises(InputError, match="is a model already"):
+        frame_source("some/model", "gpt-image-1")
+
+
+def test_the_command_prints_the_prompt_alone_and_draws_its_first_frame(
+    fake: FakeEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, "secret-key")
+    target = tmp_path / "frame.png"
+    drawn = ("--first-frame-from", fake.url, "--first-frame-model", "painter", "--size", "96x64", "-o", target)
+    done = run(IDEA, "--endpoint", fake.url, "--model", "writer", *drawn)
+    assert done.exit_code == 0, done.output
+    assert done.stdout == GOOD + "\n"
+    assert "secret-key" not in done.output
+    assert Image.open(target).size == (96, 64)
+    asked = fake.requests[-1]
+    assert (asked["model"], asked["size"], asked["key"]) == ("painter", "96x64", "Bearer secret-key")
+    assert GOOD in asked["prompt"]
+    again = run(IDEA, "--endpoint", fake.url, "--model", "writer", *drawn)
+    assert again.exit_code == 2
+    assert len(fake.requests) == 2, "the file exists: nothing is asked for"
+
+
+def test_servers_that_know_no_response_format_draw_too_and_addresses_are_not_followed(
+    fake: FakeEndpoint, tmp_path: Path
+) -> None:
+    source = EndpointFrames(asking(fake))
+    fake.strict = True
+    write_first_frame(source, "a pier", tmp_path / "a.png", None, None)
+    assert fake.requests[-1]["size"] == source.usual_size
+    fake.answers["image"] = {"url": "http://127.0.0.1:1/picture.png"}
+    with pytest.raises(EndpointError, match="not followed"):
+        write_first_frame(source, "a pier", tmp_path / "b.png", None, None)
+    fake.answers["image"] = {"b64_json": base64.b64encode(b"no picture").decode()}
+    with pytest.raises(MediaError):
+        write_first_frame(source, "a pier", tmp_path / "c.png", None, None)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+@pytest.mark.slow  # imports every pipeline of diffusers
+def test_a_folder_that_is_no_text_to_image_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no text-to-image model"):
+        write_first_frame(DiffusersFrames(str(tmp_path)), "a pier", tmp_path / "a.png", "64x64", 1)
+
+
+def test_a_worker_rewrites_the_prompt_and_never_falls_back(
+    fake: FakeEndpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    options, endpoint = ClipOptions(prompt=IDEA, seed=3), WritingEndpoint(fake.url, "writer")
+    written = with_enhanced_prompt(options, endpoint, 4.0, silent)
+    assert (written.prompt, written.seed) == (GOOD, 3)
+    with pytest.raises(PhonofilmError, match="without a writing endpoint"):
+        with_enhanced_prompt(options, None, 4.0, silent)
+    fake.failures = [(401, {})]
+    with pytest.raises(PhonofilmError) as refused:
+        with_enhanced_prompt(options, endpoint, 4.0, silent)
+    assert not isinstance(refused.value, InputError | Hopeless), "it is the server's fault, not the client's"
+    assert "not now" not in str(refused.value)
+    assert Hopeless.__name__ in caplog.text
+    assert "fisherman" not in caplog.text
+
+
+def test_a_job_that_is_cancelled_meanwhile_stops(fake: FakeEndpoint) -> None:
+    seen: list[Event] = []
+
+    def stop_after_the_first(event: Event) -> Any:
+        seen.append(event)
+        return len(seen) < 2
+
+    with pytest.raises(Cancelled):
+        with_enhanced_prompt(ClipOptions(prompt=IDEA), WritingEndpoint(fake.url, "writer"), 4.0, stop_after_the_first)
+
+
+def test_the_api_takes_enhance_prompt_where_the_operator_named_a_model(tmp_path: Path) -> None:
+    client = client_of(services_in(tmp_path, writing=WritingEndpoint("http://127.0.0.1:1/v1", "writer")))
+    made = client.post("/v1/videos", json={"prompt": IDEA, "enhance_prompt": True})
+    assert made.status_code == 200, made.text
+    with_times = {"prompt": "0-2: a ball; 2-4: a lamp", "enhance_prompt": True}
+    refused = client.post("/v1/videos", json=with_times).json()["error"]
+    assert refused["param"] == "enhance_prompt"
+    assert "times" in refused["message"]
+
+
+def test_settings_with_an_endpoint_travel_to_workers(tmp_path: Path) -> None:
+    settings = WorkerSettings({"nano": "nano"}, writing=WritingEndpoint("http://127.0.0.1:1/v1", "writer"))
+    assert WorkerSettings.from_json(json.loads(json.dumps(settings.to_json()))) == settings
+
+
+def test_half_an_endpoint_is_refused_and_none_is_none() -> None:
+    assert writing_endpoint(None, None) is None
+    assert writing_endpoint("http://localhost:1/v1", "m") == WritingEndpoint("http://localhost:1/v1", "m")
+    with pytest.raises(InputError, match="no address"):
+        writing_endpoint("localhost", "m")
