@@ -1,0 +1,54 @@
+// One request and its answer. Which requests there are is in calls.ts.
+import { Fault } from "./faults";
+
+let whenSignedOut: () => void = () => undefined;
+
+/** What to do when the server asks for a key. */
+export function onSignedOut(then: () => void): void {
+  whenSignedOut = then;
+}
+
+export async function send(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<Response> {
+  const init: RequestInit = { method, credentials: "same-origin" };
+  if (signal !== undefined) init.signal = signal;
+  if (body instanceof FormData) init.body = body;
+  else if (body !== undefined) {
+    init.body = JSON.stringify(body);
+    init.headers = { "Content-Type": "application/json" };
+  }
+  let answer: Response;
+  try {
+    answer = await fetch(path, init);
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
+    throw new Fault(0, "unreachable", "The server does not answer.");
+  }
+  if (answer.ok) return answer;
+  if (answer.status === 401) whenSignedOut();
+  throw await faultOf(answer);
+}
+
+export async function json<T>(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
+  return (await (await send(method, path, body, signal)).json()) as T;
+}
+
+async function faultOf(answer: Response): Promise<Fault> {
+  const after = Number(answer.headers.get("Retry-After") ?? "");
+  const retry = Number.isFinite(after) && after > 0 ? after : null;
+  try {
+    const { error } = (await answer.json()) as { error: { message: string; code: string | null; param: string | null } };
+    return new Fault(answer.status, error.code ?? "error", error.message, error.param, retry);
+  } catch {
+    return new Fault(answer.status, "error", `The server answered ${answer.status}.`, null, retry);
+  }
+}
+
+export function query(values: Record<string, string | number | boolean | string[] | null | undefined>): string {
+  const found = new URLSearchParams();
+  for (const [name, value] of Object.entries(values)) {
+    if (value === null || value === undefined || value === "" || value === false) continue;
+    for (const one of Array.isArray(value) ? value : [value]) found.append(name, String(one));
+  }
+  const text = found.toString();
+  return text === "" ? "" : `?${text}`;
+}

@@ -1,0 +1,106 @@
+// The library as it is filtered: pages of clips, loaded as they come into view.
+import { getShelves, listClips, restoreClips, trashClips, type ClipQuery } from "../api/calls";
+import type { Shelves, StudioClip } from "../api/types";
+import { plural } from "../lib/format";
+import { attempt, complain, say } from "../state/notices.svelte";
+import { library } from "../state/queue.svelte";
+
+export interface Filters {
+  q: string;
+  tags: string[];
+  folder: string | null;
+  model: string | null;
+  favourite: boolean;
+  trashed: boolean;
+  sort: "newest" | "oldest" | "longest";
+}
+
+const PAGE = 100;
+export const filters = $state<Filters>({
+  q: "",
+  tags: [],
+  folder: null,
+  model: null,
+  favourite: false,
+  trashed: false,
+  sort: "newest",
+});
+export const shelf = $state<{ clips: StudioClip[]; total: number; next: string | null; loaded: boolean; shelves: Shelves | null }>({
+  clips: [],
+  total: 0,
+  next: null,
+  loaded: false,
+  shelves: null,
+});
+export const picked = $state<{ ids: string[] }>({ ids: [] });
+
+let asked: AbortController | null = null;
+let loadingMore = false;
+
+export function hasFilters(): boolean {
+  return filters.q !== "" || filters.tags.length > 0 || filters.folder !== null || filters.favourite || filters.model !== null;
+}
+
+function queryNow(): ClipQuery {
+  const { q, tags, folder, model, favourite, trashed, sort } = filters;
+  return { q, tag: tags, folder, model, favourite, trashed, sort };
+}
+
+/** The first pages again; as many clips as were shown, so that the place in the list is kept. */
+export async function reload(keepPlace: boolean): Promise<void> {
+  asked?.abort();
+  const mine = new AbortController();
+  asked = mine;
+  try {
+    const limit = keepPlace ? Math.min(200, Math.max(PAGE, shelf.clips.length)) : PAGE;
+    const [found, shelves] = await Promise.all([listClips({ ...queryNow(), limit }, mine.signal), getShelves()]);
+    if (mine.signal.aborted) return;
+    Object.assign(shelf, { clips: found.data, total: found.total, next: found.next_cursor, loaded: true, shelves });
+    const there = new Set(found.data.map((clip) => clip.id));
+    if (found.next_cursor === null) picked.ids = picked.ids.filter((id) => there.has(id));
+  } catch (error) {
+    if (!mine.signal.aborted) complain(error);
+  }
+}
+
+/** Loads on until the clip at `index` is there. */
+export async function loadTo(index: number): Promise<void> {
+  if (loadingMore) return;
+  loadingMore = true;
+  const current = asked;
+  try {
+    while (shelf.next !== null && shelf.clips.length <= Math.min(index, shelf.total - 1)) {
+      const found = await listClips({ ...queryNow(), limit: PAGE * 2, cursor: shelf.next });
+      if (current !== asked) return;
+      shelf.clips.push(...found.data);
+      shelf.next = found.next_cursor;
+    }
+  } catch (error) {
+    complain(error);
+  } finally {
+    loadingMore = false;
+  }
+}
+
+export function replaceClip(clip: StudioClip): void {
+  const index = shelf.clips.findIndex((one) => one.id === clip.id);
+  if (index >= 0) shelf.clips[index] = clip;
+}
+
+/** Into the trash, with a way back. */
+export async function trash(ids: string[]): Promise<void> {
+  await attempt(async () => {
+    await trashClips(ids);
+    picked.ids = picked.ids.filter((id) => !ids.includes(id));
+    library.revision += 1;
+    say(`${plural(ids.length, "clip")} deleted.`, { label: "Undo", run: () => void restore(ids) });
+  });
+}
+
+export async function restore(ids: string[]): Promise<void> {
+  await attempt(async () => {
+    await restoreClips(ids);
+    picked.ids = [];
+    library.revision += 1;
+  });
+}

@@ -1,0 +1,38 @@
+// Filling the Make form from a clip or a job, with the files that belonged to it.
+import { getFile, getSettings } from "../api/calls";
+import type { ClipRequest, GivenInput, StudioClip, StudioJob } from "../api/types";
+import { draft, fillFrom, type Given } from "../state/draft.svelte";
+import { attempt, say } from "../state/notices.svelte";
+import { goTo } from "../state/route.svelte";
+
+export async function useClip(clip: StudioClip): Promise<void> {
+  await attempt(async () => {
+    const settings = await getSettings(clip.id);
+    await fill(settings.request, settings.inputs);
+    say(["Settings of this clip.", ...settings.missing].join(" "));
+  });
+}
+
+export async function useJob(job: StudioJob): Promise<void> {
+  await attempt(async () => {
+    await fill(job.request, job.inputs);
+    if (job.task !== "create") say("It was a part of another clip; here it is asked for as a new one.");
+  });
+}
+
+async function fill(request: ClipRequest, inputs: GivenInput[]): Promise<void> {
+  const fetched = await Promise.all(inputs.map(async (input) => ({ input, given: await fetchGiven(input) })));
+  fillFrom(request);
+  for (const { input, given } of fetched) {
+    if (input.field === "input_reference") draft.first = given;
+    else if (input.field === "last_frame") draft.last = given;
+    else if (input.field === "video") draft.film = given;
+    else if (input.field === "audio") draft.music = given;
+  }
+  goTo("make");
+}
+
+async function fetchGiven(input: GivenInput): Promise<Given> {
+  const blob = await getFile(input.url);
+  return { label: "From the other clip", blob, url: URL.createObjectURL(blob), clip: null };
+}

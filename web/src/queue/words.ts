@@ -1,0 +1,22 @@
+// What a job is called and what it is doing, in words.
+import type { StudioJob } from "../api/types";
+
+const KINDS = { create: "New clip", edit: "Retake", extension: "Continuation" };
+
+export function kindOf(job: StudioJob): string {
+  if (job.task === "create" && job.inputs.some((input) => input.field === "video")) return "Sound for a picture";
+  if (job.task === "create" && job.inputs.some((input) => input.field === "audio")) return "Picture for a sound";
+  return KINDS[job.task];
+}
+
+export function stageOf(job: StudioJob): string {
+  if (job.step > 0 && job.step < job.steps) return `Step ${job.step} of ${job.steps}`;
+  const stage = job.stage ?? "starting";
+  return `${stage.slice(0, 1).toUpperCase()}${stage.slice(1)}…`;
+}
+
+export function factsOf(job: StudioJob): string {
+  const facts = [job.model, job.seconds === null ? "" : `${job.seconds} s`, job.size?.replace("x", " × ") ?? ""];
+  if (job.num_outputs > 1) facts.push(`${job.num_outputs} clips`);
+  return facts.filter((fact) => fact !== "").join(" · ");
+}

@@ -1,0 +1,142 @@
+// What the Make form holds. Words and numbers are kept in this browser; files are not.
+import type { Asked } from "../api/calls";
+import type { ClipRequest } from "../api/types";
+import { joinPrompt } from "../lib/prompt";
+import { modelNamed } from "./server.svelte";
+
+/** A picture, film or sound that was given: a file, with where it came from; or a clip of the library. */
+export interface Given {
+  label: string;
+  blob: Blob | null;
+  url: string;
+  clip: string | null;
+}
+export interface ChosenLora {
+  name: string;
+  picture: number;
+  sound: number;
+}
+export interface Numbers {
+  size: string | null;
+  seconds: number | null;
+  steps: number | null;
+  guidance: number | null;
+  together: number | null;
+  seed: number | null;
+  count: number;
+  negative: string;
+}
+export interface Draft extends Numbers {
+  model: string | null;
+  separate: boolean;
+  text: string;
+  picture: string;
+  speech: string;
+  sound: string;
+  loras: ChosenLora[];
+  first: Given | null;
+  last: Given | null;
+  film: Given | null;
+  music: Given | null;
+}
+
+const KEY = "phonofilm-draft";
+const EMPTY: Draft = {
+  model: null,
+  separate: false,
+  text: "",
+  picture: "",
+  speech: "",
+  sound: "",
+  size: null,
+  seconds: null,
+  steps: null,
+  guidance: null,
+  together: null,
+  seed: null,
+  count: 1,
+  negative: "",
+  loras: [],
+  first: null,
+  last: null,
+  film: null,
+  music: null,
+};
+const FILES = { first: null, last: null, film: null, music: null };
+
+export const draft = $state<Draft>(stored());
+
+export function clearDraft(): void {
+  Object.assign(draft, { ...EMPTY, model: draft.model, separate: draft.separate, loras: [] });
+}
+
+export function keepDraft(): void {
+  localStorage.setItem(KEY, JSON.stringify({ ...draft, ...FILES }));
+}
+
+export function promptOf(now: Draft): string {
+  if (!now.separate) return now.text.trim();
+  return joinPrompt(now, modelNamed(now.model)?.embedded ?? false);
+}
+
+/** The request that the form stands for. */
+export function askedOf(now: Draft): Asked {
+  const request: ClipRequest = { prompt: promptOf(now) };
+  const files: Record<string, Blob> = {};
+  const model = modelNamed(now.model);
+  if (model !== null) request.model = model.id;
+  if (now.seconds !== null) request.seconds = now.seconds;
+  if (now.size !== null) request.size = now.size;
+  if (now.steps !== null) request.num_inference_steps = now.steps;
+  if (now.guidance !== null) request.guidance_scale = now.guidance;
+  if (now.together !== null) request.modality_scale = now.together;
+  if (now.seed !== null) request.seed = now.seed;
+  if (now.count > 1) request.n = now.count;
+  if (now.negative.trim() !== "") request.negative_prompt = now.negative.trim();
+  if (now.loras.length > 0) request.loras = now.loras.map(loraText);
+  if (now.first?.blob) files["input_reference"] = now.first.blob;
+  if (now.last?.blob) files["last_frame"] = now.last.blob;
+  if (now.film?.clip) request.video = { id: now.film.clip };
+  else if (now.film?.blob) files["video"] = now.film.blob;
+  if (now.music?.clip) request.audio = { id: now.music.clip };
+  else if (now.music?.blob) files["audio"] = now.music.blob;
+  return { task: "create", request, files };
+}
+
+/** Fills the form with the settings of a clip or a job; what is no field of the form stays as it is by default. */
+export function fillFrom(request: ClipRequest): void {
+  clearDraft();
+  Object.assign(draft, {
+    separate: false,
+    text: request.prompt,
+    model: request.model ?? draft.model,
+    seconds: request.seconds ?? null,
+    size: request.size ?? null,
+    steps: request.num_inference_steps ?? null,
+    guidance: request.guidance_scale ?? null,
+    together: Number.isFinite(Number(request.modality_scale)) ? Number(request.modality_scale) : null,
+    seed: typeof request.seed === "number" ? request.seed : null,
+    negative: request.negative_prompt ?? "",
+    loras: (request.loras ?? []).map(loraOf),
+  } satisfies Partial<Draft>);
+}
+
+function loraText({ name, picture, sound }: ChosenLora): string {
+  return picture === sound ? `${name}:${picture}` : `${name}:video=${picture},audio=${sound}`;
+}
+
+function loraOf(text: string): ChosenLora {
+  const [name = "", strength = "1"] = text.split(/:(.*)/);
+  const part = (wanted: string) => Number(new RegExp(`${wanted}=([\\d.+-]+)`).exec(strength)?.[1] ?? strength);
+  const each = (value: number) => (Number.isFinite(value) ? value : 1);
+  return { name, picture: each(part("video")), sound: each(part("audio")) };
+}
+
+function stored(): Draft {
+  try {
+    const kept = JSON.parse(localStorage.getItem(KEY) ?? "{}") as Partial<Draft>;
+    return { ...EMPTY, ...kept, ...FILES };
+  } catch {
+    return { ...EMPTY };
+  }
+}

@@ -1,0 +1,91 @@
+// The jobs of this server, live: one stream of events for the whole page.
+import { getInfo, listJobs } from "../api/calls";
+import type { StudioJob, StudioJobs, StudioWorker } from "../api/types";
+import { server } from "./server.svelte";
+
+export const queue = $state<StudioJobs & { loaded: boolean; previews: Record<string, string> }>({
+  running: [],
+  waiting: [],
+  ended: [],
+  loaded: false,
+  previews: {},
+});
+/** Rises whenever the library may have changed. */
+export const library = $state({ revision: 0 });
+
+let stream: EventSource | null = null;
+let again: ReturnType<typeof setTimeout> | undefined;
+
+export function follow(): void {
+  stream?.close();
+  clearTimeout(again);
+  stream = new EventSource("/v1/studio/events");
+  stream.onopen = () => void reconnected();
+  stream.onerror = () => {
+    server.reachable = false;
+    // A browser gives up for good when the answer was an error.
+    if (stream?.readyState === EventSource.CLOSED) again = setTimeout(follow, 2000);
+  };
+  on<StudioJobs>("jobs", take);
+  on<StudioJob>("job", takeOne);
+  on<{ id: string }>("removed", ({ id }) => drop(id));
+  on<{ id: string; step: number; url: string }>("preview", ({ id, step, url }) => {
+    queue.previews[id] = `${url}${url.includes("?") ? "&" : "?"}step=${step}`;
+  });
+  on<{ revision: number }>("clips", ({ revision }) => {
+    library.revision = Math.max(revision, library.revision + 1);
+  });
+  on<{ workers: StudioWorker[] }>("workers", ({ workers }) => {
+    if (server.info !== null) server.info.workers = workers;
+    if (server.info?.models.some((model) => model.sizes === null)) void refreshInfo();
+  });
+}
+
+/** Asks for the queue now, where waiting for the next event would feel slow. */
+export async function refreshQueue(): Promise<void> {
+  take(await listJobs());
+}
+
+function on<T>(kind: string, then: (data: T) => void): void {
+  stream?.addEventListener(kind, (event) => then(JSON.parse((event as MessageEvent<string>).data) as T));
+}
+
+async function reconnected(): Promise<void> {
+  const before = server.reachable;
+  server.reachable = true;
+  if (!before) await refreshInfo();
+}
+
+async function refreshInfo(): Promise<void> {
+  try {
+    server.info = await getInfo();
+  } catch {
+    server.reachable = false;
+  }
+}
+
+function take(jobs: StudioJobs): void {
+  queue.running = jobs.running;
+  queue.waiting = jobs.waiting;
+  queue.ended = jobs.ended;
+  queue.loaded = true;
+}
+
+function takeOne(job: StudioJob): void {
+  const list = job.status === "in_progress" ? queue.running : job.status === "queued" ? queue.waiting : queue.ended;
+  const index = list.findIndex((one) => one.id === job.id);
+  if (index >= 0) list[index] = job;
+  else {
+    drop(job.id);
+    if (list === queue.ended) list.unshift(job);
+    else list.push(job);
+  }
+  if (job.status === "completed") library.revision += 1;
+}
+
+function drop(id: string): void {
+  for (const list of [queue.running, queue.waiting, queue.ended]) {
+    const index = list.findIndex((job) => job.id === id);
+    if (index >= 0) list.splice(index, 1);
+  }
+}

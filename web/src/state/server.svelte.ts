@@ -1,0 +1,40 @@
+// Who may do what here, and what this server has: models, LoRAs, limits, workers.
+import { getInfo, getSession } from "../api/calls";
+import { onSignedOut } from "../api/http";
+import type { Session, StudioInfo, StudioModel } from "../api/types";
+
+interface Server {
+  session: Session | null;
+  info: StudioInfo | null;
+  reachable: boolean;
+}
+
+export const server = $state<Server>({ session: null, info: null, reachable: true });
+
+onSignedOut(() => {
+  if (server.session !== null) server.session.signed_in = false;
+});
+
+export async function openServer(): Promise<void> {
+  server.session = await getSession();
+  if (server.session.signed_in) server.info = await getInfo();
+}
+
+export function mayWrite(): boolean {
+  return server.session?.can_write ?? false;
+}
+
+export function modelNamed(name: string | null): StudioModel | null {
+  const models = server.info?.models ?? [];
+  return models.find((model) => model.id === name) ?? models[0] ?? null;
+}
+
+/** What the workers are doing, as a sentence. */
+export function workersSay(): { text: string; good: boolean } {
+  const workers = server.info?.workers ?? [];
+  if (!server.reachable) return { text: "The server does not answer. Trying again…", good: false };
+  if (workers.length === 0) return { text: "Nothing is working on clips yet", good: false };
+  if (workers.every((worker) => worker.state === "starting")) return { text: "Loading the model…", good: false };
+  if (workers.some((worker) => worker.state === "busy")) return { text: "Making a clip", good: true };
+  return { text: "Ready", good: true };
+}
