@@ -11,11 +11,12 @@ import pytest
 from tests.conftest import GOLDENS
 
 # Public names that two modules still define, each in its own sense.
-NAMES_TWICE = {"render"}
+# `upgrade` is what alembic calls in every migration.
+NAMES_TWICE = {"render", "upgrade"}
 # The goals of the design: 90 functions, 2,200 lines, no name twice.
 MOST_FUNCTIONS = 285
-# Commands that came later: of serving (serve, worker, and six that ask a server), then evaluate and arena.
-MOST_CLI_LINES = 2600 + 400 + 400
+# Commands that came later: of serving (serve, worker, six that ask a server), evaluate and arena, studio and prompt.
+MOST_CLI_LINES = 2600 + 400 + 400 + 200
 MOST_NAMES_TWICE = 0
 MOST_TOLD = 0
 

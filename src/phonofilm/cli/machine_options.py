@@ -39,7 +39,7 @@ StorePlace = Annotated[
     str | None,
     typer.Option("--store", metavar="DIR|s3://...", help="Where files are kept. [default: phonofilm-jobs/files]"),
 ]
-Keep = Annotated[str, typer.Option(metavar="7d", help="How long clips are kept: 12h, 7d.")]
+Keep = Annotated[str, typer.Option(metavar="7d", help="How long clips are kept: 12h, 7d, or forever.")]
 LoadedModels = Annotated[int, typer.Option(min=1, help="Models kept in memory at once.")]
 WritingEndpointUrl = Annotated[
     str | None,

@@ -24,6 +24,7 @@ from phonofilm.cli import (
     quantize,
     remote,
     serve,
+    studio,
     train,
 )
 from phonofilm.cli.interrupts import interrupt_arrived
@@ -68,6 +69,7 @@ app.command()(prompt.prompt)
 app.command()(quantize.quantize)
 app.command()(bench.bench)
 app.command()(arena.arena)
+app.command()(studio.studio)
 app.command()(serve.worker)
 for command in (remote.submit, remote.status, remote.wait, remote.fetch, remote.cancel):
     app.command(rich_help_panel="Clips of a server")(command)

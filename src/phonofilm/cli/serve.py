@@ -58,7 +58,7 @@ def serve(
     """
     if context.invoked_subcommand is not None:
         return
-    _require_extra()
+    require_serve_extra()
     from phonofilm.generation.placement.hardware import HardwareOptions
     from phonofilm.serving.api.services import ApiSettings
     from phonofilm.serving.jobs.book import Room
@@ -74,7 +74,7 @@ def serve(
     upload = parse_size(max_upload, "max_upload")
     worker = worker_settings(
         model, lora, database_url, store, machine,
-        keep=_seconds(keep), loaded_models=loaded_models, allow_urls=allow_urls, max_upload=upload, log_format=log_format,
+        keep=seconds_kept(keep), loaded_models=loaded_models, allow_urls=allow_urls, max_upload=upload, log_format=log_format,
         writing=endpoint_of(writing_endpoint, writing_model),
     )  # fmt: skip
     api = ApiSettings(
@@ -107,7 +107,7 @@ def worker(
     compile_layers: given.Compile = False,
 ) -> None:
     """Make the clips of a server's queue; on as many machines as reach its database and store."""
-    _require_extra()
+    require_serve_extra()
     from phonofilm.generation.placement.hardware import HardwareOptions
     from phonofilm.serving.settings import RequestLimits, worker_settings
     from phonofilm.serving.worker.process import work_alone
@@ -119,7 +119,7 @@ def worker(
     )  # fmt: skip
     settings = worker_settings(
         model, lora, database_url, store, machine,
-        keep=_seconds(keep), loaded_models=loaded_models, allow_urls=allow_urls,
+        keep=seconds_kept(keep), loaded_models=loaded_models, allow_urls=allow_urls,
         max_upload=RequestLimits.max_upload_bytes, log_format=log_format,
         writing=endpoint_of(writing_endpoint, writing_model),
     )  # fmt: skip
@@ -168,7 +168,7 @@ def revoke(name: Name, database_url: given.DatabaseUrl = None) -> None:
 
 
 def _database(url: str | None) -> Database:
-    _require_extra()
+    require_serve_extra()
     from phonofilm.serving.database.engines import open_database
     from phonofilm.serving.database.migrate import migrate
     from phonofilm.serving.settings import DEFAULT_DATABASE
@@ -178,7 +178,8 @@ def _database(url: str | None) -> Database:
     return database
 
 
-def _require_extra() -> None:
+def require_serve_extra() -> None:
+    """Raises MissingExtraError for the first package of the extra `serve` that is not installed."""
     from importlib.util import find_spec
 
     for package in ("fastapi", "uvicorn", "sqlalchemy", "alembic", "multipart", "sse_starlette", "prometheus_client"):
@@ -186,8 +187,11 @@ def _require_extra() -> None:
             raise MissingExtraError(package, "serve")
 
 
-def _seconds(text: str) -> float:
+def seconds_kept(text: str) -> float | None:
+    """The value of --keep in seconds; None for ever. Raises InputError."""
+    if text == "forever":
+        return None
     match = re.fullmatch(r"(\d{1,6})([mhd])", text)
     if match is None:
-        raise InputError(f"--keep {text!r} is no span of time; use for example 12h or 7d")
+        raise InputError(f"--keep {text!r} is no span of time; use for example 12h, 7d or forever")
     return int(match[1]) * {"m": 60.0, "h": 3600.0, "d": 86_400.0}[match[2]]

@@ -22,11 +22,11 @@ FILES_SECONDS = 600.0
 
 @dataclass
 class Housekeeping:
-    """`keep`: seconds that clips are kept. `callbacks`: None where they are off."""
+    """`keep`: seconds that clips are kept; None for ever. `callbacks`: None where they are off."""
 
     database: Database
     store: Store
-    keep: float
+    keep: float | None
     callbacks: Callbacks | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None

@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -46,8 +46,8 @@ class ServerSettings:
     worker_command: tuple[str, ...] = WORKER_COMMAND
 
 
-def serve_until_stopped(settings: ServerSettings) -> int:
-    """Serve until SIGTERM or Ctrl-C; returns the exit code.
+def serve_until_stopped(settings: ServerSettings, on_listening: Callable[[str], None] | None = None) -> int:
+    """Serve until SIGTERM or Ctrl-C; returns the exit code. `on_listening` is called once with the server's address.
 
     Raises InputError for a port that is taken, an address beyond this machine without any key, a database or a store that
     cannot be used.
@@ -72,7 +72,11 @@ def serve_until_stopped(settings: ServerSettings) -> int:
     housekeeping = Housekeeping(database, store, settings.worker.keep, _callbacks(settings, database))
     workers.start()
     housekeeping.start()
-    logger.info("listening on http://%s:%d", *listening.getsockname()[:2])
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    address = f"http://{host}:{listening.getsockname()[1]}"
+    logger.info("listening on %s", address)
+    if on_listening is not None:
+        on_listening(address)
     try:
         server.run(sockets=[listening])
     finally:
@@ -137,12 +141,22 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def is_free(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether nobody listens on a port of this machine."""
+    try:
+        _listen(host, port).close()
+    except InputError:
+        return False
+    return True
+
+
 def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listening = socket.socket(family, socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
+        listening.listen()  # who comes before the server is up, waits
     except OSError as error:
         raise InputError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --port") from error
     return listening

@@ -37,9 +37,9 @@ class WorkerSettings:
 
     models: what `load` takes, by the name that clients say. loras: LoRA files by the name that clients say.
     loaded_models: sessions kept at once; the one used longest ago makes room. switch_after: seconds that a job may wait for
-    its model to be loaded while jobs of a loaded one go first. keep: seconds that clips are kept. grace: seconds that a
-    running clip has when the worker is asked to stop. stall: seconds without a sign of progress after which a clip is given up.
-    writing: who rewrites prompts; None where that is not offered.
+    its model to be loaded while jobs of a loaded one go first. keep: seconds that clips are kept, None for ever. grace:
+    seconds that a running clip has when the worker is asked to stop. stall: seconds without a sign of progress after which a
+    clip is given up. writing: who rewrites prompts; None where that is not offered.
     """
 
     models: dict[str, str]
@@ -49,7 +49,7 @@ class WorkerSettings:
     loras: dict[str, str] = field(default_factory=dict)
     loaded_models: int = 1
     switch_after: float = 60.0
-    keep: float = 7 * DAY
+    keep: float | None = 7 * DAY
     lease: float = 30.0
     grace: float = 30.0
     stall: float = 3600.0
@@ -126,7 +126,7 @@ def worker_settings(
     store: str | None,
     hardware: HardwareOptions,
     *,
-    keep: float,
+    keep: float | None,
     loaded_models: int,
     allow_urls: bool,
     max_upload: int,

@@ -12,6 +12,7 @@ from phonofilm.serving.api import creating, models_and_loras, operations, videos
 from phonofilm.serving.api.errors import add_error_handlers
 from phonofilm.serving.api.guard import Guard
 from phonofilm.serving.api.services import Services
+from phonofilm.serving.studio import page, sign_in
 
 ABOUT = """Clips with picture and sound, in the dialect of OpenAI's videos API and SGLang's.
 
@@ -27,6 +28,7 @@ def create_app(services: Services) -> ASGIApp:
     app.state.services = services
     app.state.answers = Counter[tuple[str, int]]()
     add_error_handlers(app)
-    for router in (creating.router, videos.router, models_and_loras.router, operations.router):
+    routers = (creating.router, videos.router, models_and_loras.router, operations.router, sign_in.router, page.router)
+    for router in routers:
         app.include_router(router)
     return Guard(app, services, app.state.answers)

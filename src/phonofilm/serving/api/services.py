@@ -6,20 +6,23 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
 from phonofilm.serving.api.errors import ApiError
 from phonofilm.serving.database.engines import Database
 from phonofilm.serving.jobs.book import Room
 from phonofilm.serving.jobs.roster import model_facts
 from phonofilm.serving.security.access import ADMIN, READ, WRITE, Access
+from phonofilm.serving.security.browser_sessions import COOKIE, access_of_session
 from phonofilm.serving.security.keys import access_of
 from phonofilm.serving.settings import RequestLimits, WorkerSettings
 from phonofilm.serving.store.interface import Store
 
 BEARER = HTTPBearer(auto_error=False, description="A key of `phonofilm serve keys create`.")
+SESSION = APIKeyCookie(name=COOKIE, auto_error=False, description="The studio's session, of POST /studio/session.")
 
 
 @dataclass(frozen=True)
@@ -62,15 +65,37 @@ def services_of(request: Request) -> Services:
 ServicesOf = Annotated[Services, Depends(services_of)]
 
 
+def access_of_request(
+    request: Request, services: Services, bearer: HTTPAuthorizationCredentials | None, cookie: str | None
+) -> Access | None:
+    """The rights of who asks, by the key in the header or else by a browser's session; None for nobody.
+
+    Raises ApiError (403) when the cookie came with a request of another page.
+    """
+    if bearer is None and cookie is not None and (found := access_of_session(services.database, cookie)) is not None:
+        _check_own_page(request)
+        return found
+    return access_of(services.database, None if bearer is None else bearer.credentials)
+
+
+def _check_own_page(request: Request) -> None:
+    """SameSite=Strict keeps the cookie from other sites; this keeps it from pages on other ports of the same host too."""
+    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site", "same-origin")
+    own = origin is not None and urlsplit(origin).netloc == request.headers.get("host")
+    if site not in ("same-origin", "none") or (request.method not in ("GET", "HEAD") and not own):
+        raise ApiError(403, "requests of other pages are not taken", "origin_not_allowed")
+
+
 def _needs(scope: str) -> Callable[..., Access]:
     def access(
         request: Request,
         services: ServicesOf,
         bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)],
+        cookie: Annotated[str | None, Depends(SESSION)],
     ) -> Access:
-        found = access_of(services.database, None if bearer is None else bearer.credentials)
+        found = access_of_request(request, services, bearer, cookie)
         if found is None:
-            message = "a valid API key is needed: send the header Authorization: Bearer KEY"
+            message = "a valid API key is needed: send the header Authorization: Bearer KEY, or sign in to the studio"
             raise ApiError(401, message, "invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
         if not found.may(scope):
             raise ApiError(403, f"this key may not do that: it lacks the scope {scope}", "insufficient_scope")

@@ -80,6 +80,15 @@ API_KEY = Table(
     Column("revoked_at", Float),
 )
 
+# A browser that showed a key: its cookie stands for the key until the session expires. Only a hash of the cookie is kept.
+BROWSER_SESSION = Table(
+    "browser_session",
+    METADATA,
+    Column("token_hash", String(64), primary_key=True),
+    Column("key_id", String(64), nullable=False),
+    Column("expires_at", Float, nullable=False),
+)
+
 # Workers say here that they live, and what they can do.
 WORKER = Table(
     "worker",

@@ -81,17 +81,15 @@ class Claims:
         return None if row is None else not (row[0] or row[1])
 
     def complete(
-        self, job: Job, outputs: Sequence[dict[str, str]], made: dict[str, Any], nbytes: int, keep: float
+        self, job: Job, outputs: Sequence[dict[str, str]], made: dict[str, Any], nbytes: int, keep: float | None
     ) -> bool:
-        """Publish what was made; False when the job is no longer ours."""
-        end = _end(
-            COMPLETED, outputs=list(outputs), made=made, nbytes=JOB.c.nbytes + nbytes, expires_at=DatabaseNow() + keep
-        )
+        """Publish what was made, for `keep` seconds or for ever; False when the job is no longer ours."""
+        end = _end(COMPLETED, outputs=list(outputs), made=made, nbytes=JOB.c.nbytes + nbytes, expires_at=_expiry(keep))
         return self._finish(job, end)
 
-    def fail(self, job: Job, code: str, message: str, keep: float) -> bool:
+    def fail(self, job: Job, code: str, message: str, keep: float | None) -> bool:
         """End the job with a reason; False when it is no longer ours."""
-        end = _end(FAILED, error_code=code, error_message=message, expires_at=DatabaseNow() + keep)
+        end = _end(FAILED, error_code=code, error_message=message, expires_at=_expiry(keep))
         return self._finish(job, end)
 
     def cancel(self, job: Job) -> bool:
@@ -123,11 +121,11 @@ def expire_leases(database: Database, worker: str) -> None:
         connection.execute(held.values(lease_until=literal(0.0)))
 
 
-def end_lost_jobs(database: Database, keep: float) -> list[str]:
+def end_lost_jobs(database: Database, keep: float | None) -> list[str]:
     """End jobs that lost their worker and are not tried again: for the last time, or after someone cancelled them."""
     lost = update(JOB).where(_is_lost())
     message = f"the worker died or fell silent {STRIKES} times while it made this clip; it is not tried again"
-    failed = _end(FAILED, error_code="worker_lost", error_message=message, expires_at=DatabaseNow() + keep)
+    failed = _end(FAILED, error_code="worker_lost", error_message=message, expires_at=_expiry(keep))
     given_up = or_(JOB.c.cancel_requested, JOB.c.hidden)
     with database.write() as connection:
         cancelled = (
@@ -135,6 +133,10 @@ def end_lost_jobs(database: Database, keep: float) -> list[str]:
         )
         strikes = lost.where(JOB.c.strikes >= STRIKES - 1).values(strikes=JOB.c.strikes + 1, **failed)
         return [*cancelled, *connection.execute(strikes.returning(JOB.c.id)).scalars()]
+
+
+def _expiry(keep: float | None) -> Any:
+    return None if keep is None else DatabaseNow() + keep
 
 
 def _is_lost() -> ColumnElement[bool]:

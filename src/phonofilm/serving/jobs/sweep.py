@@ -23,7 +23,7 @@ ROW_SECONDS = 30 * 86400.0
 SILENT_WORKER_SECONDS = 300.0
 
 
-def sweep_jobs(database: Database, store: Store, keep: float) -> None:
+def sweep_jobs(database: Database, store: Store, keep: float | None) -> None:
     """End lost jobs, remove expired and deleted clips, and forget workers that are long gone."""
     for job_id in end_lost_jobs(database, keep):
         logger.warning("job %s lost its worker and is not tried again", job_id)

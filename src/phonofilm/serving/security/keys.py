@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import RowMapping, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from phonofilm.errors import InputError
@@ -87,11 +87,18 @@ def access_of(database: Database, token: str | None) -> Access | None:
         return None if has_keys(database) else OPEN_ACCESS
     with database.read() as connection:
         row = connection.execute(select(*API_KEY.c).where(API_KEY.c.token_hash == _hash(token))).mappings().first()
-    if row is not None and row["revoked_at"] is None:
-        limits = {name: row[name] for name in ("max_queued", "max_running", "max_bytes", "best_priority")}
-        return Access(row["id"], frozenset(row["scopes"]), **limits)
+    if row is not None and (found := access_of_row(row)) is not None:
+        return found
     # Clients of OpenAI's dialect must be given some key; a server without keys takes any.
     return None if has_keys(database) else OPEN_ACCESS
+
+
+def access_of_row(row: RowMapping) -> Access | None:
+    """The rights of a key's row; None when it was revoked."""
+    if row["revoked_at"] is not None:
+        return None
+    limits = {name: row[name] for name in ("max_queued", "max_running", "max_bytes", "best_priority")}
+    return Access(row["id"], frozenset(row["scopes"]), **limits)
 
 
 def _hash(token: str) -> str:

@@ -1,0 +1,95 @@
+"""`phonofilm studio`: a server on this machine alone, a worker, and the page in the browser. Only glue; see docs/studio.md."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from phonofilm.cli import machine_options as given
+from phonofilm.cli.serve import require_serve_extra, seconds_kept
+from phonofilm.errors import InputError
+
+DEFAULT_PORT = 8000
+
+
+def studio(
+    model: given.Models = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="[default: 8000, or a free one if that is taken]")
+    ] = None,
+    open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
+    database_url: given.DatabaseUrl = None,
+    store: given.StorePlace = None,
+    lora: given.Loras = None,
+    loaded_models: given.LoadedModels = 1,
+    keep: given.Keep = "forever",
+    disk_quota: Annotated[str | None, typer.Option(metavar="100GB", help="For all clips and uploads.")] = None,
+    writing_endpoint: given.WritingEndpointUrl = None,
+    writing_model: given.WritingModel = None,
+    device: given.Device = "auto",
+    dtype: given.Dtype = None,
+    offload: given.Offload = "auto",
+    offload_to_disk: given.OffloadToDisk = None,
+    vram_limit: given.VramLimit = None,
+    ram_limit: given.RamLimit = None,
+    quantize: given.Quantize = None,
+    attn_backend: given.AttnBackend = None,
+    compile_layers: given.Compile = False,
+) -> None:
+    """Make, look at and compare clips on a page in the browser. Everything stays on this machine.
+
+    \b
+    phonofilm studio
+    phonofilm studio --model nano --model 360p
+    """
+    require_serve_extra()
+    from phonofilm.generation.placement.hardware import HardwareOptions
+    from phonofilm.serving.api.services import ApiSettings
+    from phonofilm.serving.jobs.book import Room
+    from phonofilm.serving.server import ServerSettings, is_free, serve_until_stopped
+    from phonofilm.serving.settings import RequestLimits, worker_settings
+    from phonofilm.serving.studio.page import NOT_BUILT, is_built
+    from phonofilm.units import parse_size
+    from phonofilm.writing.writing_endpoint import writing_endpoint as endpoint_of
+
+    if not is_built():
+        raise InputError(NOT_BUILT)
+    machine = HardwareOptions(
+        device, dtype, offload, offload_to_disk, vram_limit, ram_limit,
+        attn_backend=attn_backend, quantize=quantize, compile=compile_layers,
+    )  # fmt: skip
+    worker = worker_settings(
+        model, lora, database_url, store, machine,
+        keep=seconds_kept(keep), loaded_models=loaded_models, allow_urls=False,
+        max_upload=RequestLimits.max_upload_bytes, log_format="text", writing=endpoint_of(writing_endpoint, writing_model),
+    )  # fmt: skip
+    api = ApiSettings(room=Room(max_bytes=None if disk_quota is None else parse_size(disk_quota, "disk_quota")))
+    settings = ServerSettings(worker, port=_port(port, is_free), api=api)
+
+    def show(address: str) -> None:
+        typer.echo(f"the studio is at {address}/studio (Ctrl-C ends it; clips that are being made go on next time)")
+        if open_page:
+            _open_browser(f"{address}/studio")
+
+    raise typer.Exit(serve_until_stopped(settings, show))
+
+
+def _port(wanted: int | None, is_free: Callable[[int], bool]) -> int:
+    if wanted is not None:
+        return wanted
+    return DEFAULT_PORT if is_free(DEFAULT_PORT) else 0
+
+
+def _open_browser(address: str) -> None:
+    """Open the page where there is a screen; a browser in the terminal would take it away from the log."""
+    import webbrowser
+
+    has_screen = sys.platform in ("darwin", "win32") or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
+    )
+    if has_screen:
+        webbrowser.open(address)

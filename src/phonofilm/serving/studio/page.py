@@ -1,0 +1,73 @@
+"""The page's built files: at /studio, with a policy that lets it ask this server and nobody else."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from fastapi import APIRouter
+from fastapi.responses import FileResponse, RedirectResponse, Response
+
+from phonofilm.serving.api.errors import ApiError
+
+router = APIRouter(include_in_schema=False)
+
+BUILT = Path(__file__).with_name("static")
+PAGE_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".webp": "image/webp",
+    ".ico": "image/x-icon",
+    ".woff2": "font/woff2",
+    ".json": "application/json",
+    ".webmanifest": "application/manifest+json",
+    ".txt": "text/plain; charset=utf-8",
+}
+# Styles may be inline: the waveform's component writes them into its shadow tree. Scripts may not.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' blob: data:; "
+    "media-src 'self' blob:; font-src 'self'; connect-src 'self' blob:; worker-src 'self' blob:; manifest-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+HEADERS = {"Content-Security-Policy": POLICY, "Permissions-Policy": "camera=(self), microphone=(self), geolocation=()"}
+NOT_BUILT = (
+    "the studio's page is not in this installation: install a released package, or run `npm ci && npm run build` in the "
+    "folder web of the source and start again"
+)
+_NAME = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9_.-]*/){0,4}[A-Za-z0-9_-][A-Za-z0-9_.-]*")
+
+
+def is_built() -> bool:
+    """Whether this installation has the page."""
+    return (BUILT / "index.html").is_file()
+
+
+@router.get("/")
+def lead_to_page() -> Response:
+    """Whoever types the server's address means the page."""
+    return RedirectResponse("/studio")
+
+
+@router.get("/studio")
+@router.get("/studio/")
+def get_page() -> Response:
+    """The page. Raises ApiError (404) where it was not built."""
+    if not is_built():
+        raise ApiError(404, NOT_BUILT, "page_not_built")
+    return _file(BUILT / "index.html", "no-cache")
+
+
+@router.get("/studio/{name:path}")
+def get_page_file(name: str) -> Response:
+    """A file that the page is made of. Those in assets/ have a hash in their name and never change."""
+    file = BUILT / name
+    if _NAME.fullmatch(name) is None or file.suffix not in PAGE_TYPES or not file.is_file():
+        raise ApiError(404, "the page has no such file", "unknown_url")
+    return _file(file, "public, max-age=31536000, immutable" if name.startswith("assets/") else "no-cache")
+
+
+def _file(file: Path, caching: str) -> Response:
+    return FileResponse(file, media_type=PAGE_TYPES[file.suffix], headers={**HEADERS, "Cache-Control": caching})
