@@ -14,10 +14,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from phonofilm.cli.interrupts import interrupt_arrived, interruptible
 from phonofilm.cli.main import Commands, app
 from phonofilm.cli.terminal import json_text
-from phonofilm.cli.unexpected import report_unexpected
+from phonofilm.process.interrupts import interrupt_arrived, interruptible
+from phonofilm.process.unexpected import report_unexpected
 from phonofilm.untrusted import printable
 
 
@@ -109,7 +109,7 @@ def test_control_characters_are_spelt_out() -> None:
 
 LEAVE = """
 import atexit, sys, tempfile, threading
-from phonofilm.cli.start import leave
+from phonofilm.process.leaving import leave
 atexit.register(print, "at exit")
 folder = tempfile.TemporaryDirectory(dir=sys.argv[1])
 if len(sys.argv) > 2:
@@ -129,7 +129,7 @@ def test_what_is_registered_for_the_end_still_runs(tmp_path: Path, arguments: tu
 
 LEAN = """
 import importlib.util, sys
-from phonofilm.cli.lean_imports import make_imports_lean
+from phonofilm.process.lean_imports import make_imports_lean
 make_imports_lean()
 import diffusers
 from diffusers.utils import is_bitsandbytes_available, is_peft_available

@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from phonofilm.cli.main import app
-from phonofilm.cli.training_processes import are_to_be_started, start_processes
 from phonofilm.errors import InputError
+from phonofilm.parallel.command_launcher import are_to_be_started, start_processes
 
 
 def test_processes_get_the_command_without_gpus(monkeypatch: pytest.MonkeyPatch) -> None:

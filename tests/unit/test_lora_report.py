@@ -16,10 +16,10 @@ from tests.nano_fixture import tiny_nano_pipeline
 from tests.unit.lora_helpers import tiny_lora
 
 from phonofilm import read_clip
-from phonofilm.cli.lora_report import _prompts
 from phonofilm.errors import InputError
 from phonofilm.evaluation.lora_compare import Comparison, ComparisonRequest, agreement, compare, distance, parts_at_work
 from phonofilm.evaluation.lora_page import lora_verdicts, write_page
+from phonofilm.evaluation.lora_report import prompt_lines
 from phonofilm.lora.adapter import LORA_COMPONENTS, LoraFile
 from phonofilm.media.clip import Clip
 from phonofilm.pipeline.mova import MovaPipeline
@@ -118,8 +118,8 @@ def flash(seen: float, heard: float) -> Clip:
 def test_prompts_are_given_or_in_a_file(tmp_path: Path) -> None:
     file = tmp_path / "p.txt"
     file.write_text("one\n\ntwo\n")
-    assert _prompts(str(file)) == ["one", "two"]
-    assert _prompts("a ball") == ["a ball"]
+    assert prompt_lines(str(file)) == ["one", "two"]
+    assert prompt_lines("a ball") == ["a ball"]
     for text in (" ", str(tmp_path / "none.txt")):
         with pytest.raises(InputError):
-            _prompts(text)
+            prompt_lines(text)

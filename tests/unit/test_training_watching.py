@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 from tests.unit.test_training_trainer import config, trainer
 from tests.unit.training_helpers import write_latents
 
-from phonofilm.cli.training_curves import draw_curves
 from phonofilm.cli.training_progress import TrainingBar, TrainingLines, report_training
 from phonofilm.errors import MissingExtraError
+from phonofilm.evaluation.training_curves import draw_curves
 from phonofilm.media import Clip
 from phonofilm.training.loop.boards import open_boards
 from phonofilm.training.loop.early_stopping import Validations

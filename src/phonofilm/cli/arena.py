@@ -41,17 +41,8 @@ def arena(
 
 
 def _print_standings(standings: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from phonofilm.cli.terminal import cell, console, table
+    from phonofilm.evaluation.arena.arena import RATING_COLUMNS, SHARE_COLUMNS, rating_rows, share_rows
 
-    from phonofilm.cli.terminal import cell
-
-    table = Table("model", "Elo", "Bradley-Terry", "95 %", "votes", title=standings["question"])
-    for one in standings["ratings"]:
-        figures = (f"{one['elo']:.1f}", f"{one['bradley_terry']:.1f}", f"{one['low']:.0f} to {one['high']:.0f}")
-        table.add_row(cell(one["model"]), *figures, str(one["votes"]))
-    shares = Table("model", "against", "win", "tie", "lose", "votes")
-    for one in standings["win_shares"]:
-        percent = (f"{one[name]:.1%}" for name in ("win", "tie", "lose"))
-        shares.add_row(cell(one["model"]), cell(one["opponent"]), *percent, str(one["votes"]))
-    Console().print(table, shares)
+    ratings, shares = ([tuple(map(cell, row)) for row in rows(standings)] for rows in (rating_rows, share_rows))
+    console().print(table(RATING_COLUMNS, ratings, standings["question"]), table(SHARE_COLUMNS, shares))

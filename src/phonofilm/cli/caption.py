@@ -41,9 +41,7 @@ def caption(
     import os
     from dataclasses import asdict
 
-    from rich.console import Console
-    from rich.progress import track
-
+    from phonofilm.cli.terminal import counting
     from phonofilm.data.captioning import caption_all, without_caption
     from phonofilm.data.describe import Captioner, parse_hearing
     from phonofilm.data.endpoint import Endpoint
@@ -59,26 +57,19 @@ def caption(
         return
     if data is None or not base_url or not model:
         raise InputError("name the clips, the endpoint that is to see and hear them (--base-url) and its --model")
-    endpoint = Endpoint(
-        base_url,
-        model,
-        os.environ.get(key_from) or None,
-        timeout=timeout,
-        retries=retries,
-        pace=RequestPace(per_minute),
-    )
+    token = os.environ.get(key_from) or None
+    endpoint = Endpoint(base_url, model, token, timeout=timeout, retries=retries, pace=RequestPace(per_minute))
     captioner = Captioner(endpoint, texts, frames, parse_hearing(sound), speech_model, merge)
     items = read_items(data)
     pending = without_caption(items)
-    progress = Console(stderr=True)
-    answers = caption_all(pending, captioner, concurrency)
-    failed = []
-    for answer in track(answers, "Captioning", len(pending), console=progress, transient=True):
-        if answer.failure is not None:
-            failed.append(answer)
-            typer.echo(printable(f"{answer.item.name}: {answer.failure}"), err=True)
-    kept = len(items) - len(pending)
-    typer.echo(f"{len(pending) - len(failed)} captions written, {kept} kept, {len(failed)} failed")
+    failed = 0
+    with counting("Captioning") as bar:
+        for done, answer in enumerate(caption_all(pending, captioner, concurrency), start=1):
+            bar(done, len(pending))
+            if answer.failure is not None:
+                failed += 1
+                typer.echo(printable(f"{answer.item.name}: {answer.failure}"), err=True)
+    typer.echo(f"{len(pending) - failed} captions written, {len(items) - len(pending)} kept, {failed} failed")
     if failed:
         typer.echo("the same command tries those that failed again", err=True)
         raise typer.Exit(1)

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phonofilm.cli import caption, split
+from phonofilm.cli.shared_options import AsJson, Device, Model
 
 if TYPE_CHECKING:
-    from phonofilm.data.encoders import Encoders
     from phonofilm.data.findings import Finding
-    from phonofilm.data.windows import WindowPlan
 
 app = typer.Typer(
     help="Clips for training: examine them, cache them as latents, look at what is cached.", no_args_is_help=True
@@ -22,24 +21,18 @@ app = typer.Typer(
 app.command()(split.split)
 app.command()(caption.caption)
 
-DEFAULT_BUCKET = "64x64x49"
-
 Data = Annotated[
     Path,
     typer.Argument(help="Folder of clips with captions beside them, manifest (json, jsonl, csv), or YAML of sets."),
 ]
 Buckets = Annotated[
     list[str] | None,
-    typer.Option(
-        "--bucket", help=f"height x width x frames of a window; may be repeated.  [default: {DEFAULT_BUCKET}]"
-    ),
+    typer.Option("--bucket", help="height x width x frames of a window; may be repeated.  [default: 64x64x49]"),
 ]
 Windows = Annotated[str, typer.Option("--windows", help="head, random or several.")]
 Count = Annotated[int, typer.Option("--count", min=1, help="Windows per clip (at most, with several).")]
 Rate = Annotated[str, typer.Option("--frame-rate", help="Frames per second of the windows.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of random windows.")]
-Model = Annotated[str, typer.Option("--model", "-m", help="Checkpoint folder, hub id, nano, 360p or 720p.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N, mps.")]
 RefuseSilent = Annotated[bool, typer.Option("--refuse-silent", help="A clip without sound is an error.")]
 
 
@@ -55,28 +48,23 @@ def doctor(
     fix: Annotated[
         Path | None, typer.Option(help="New folder for copies without constant offsets, and a manifest that uses them.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Examine every clip and caption for what would teach the model something wrong; exit code 1 when unfit."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from phonofilm.cli.terminal import json_text
+    from phonofilm.cli.terminal import counting, json_text
     from phonofilm.data.examination import examine
     from phonofilm.data.findings import as_json as plain
     from phonofilm.data.findings import is_fit
     from phonofilm.data.repair import check_empty, repair
     from phonofilm.data.sets import read_items
+    from phonofilm.data.windows import parse_plan
 
     if fix is not None:
         check_empty(fix)
     items = read_items(data)
-    plan = _plan(bucket, windows, count, frame_rate, seed)
-    with Progress(console=Console(stderr=True), disable=as_json, transient=True) as bars:
-        bar = bars.add_task("Examining", total=len(items))
-        found = examine(
-            items, plan, refuse_silent=refuse_silent, progress=lambda done: bars.update(bar, completed=done)
-        )
+    plan = parse_plan(bucket, windows, count, frame_rate, seed)
+    with counting("Examining", silent=as_json) as bar:
+        found = examine(items, plan, refuse_silent=refuse_silent, progress=lambda done: bar(done, len(items)))
     flat = [finding for about in found for finding in about]
     if as_json:
         typer.echo(json_text(plain(flat, len(items))))
@@ -111,25 +99,17 @@ def cache(
     device: Device = "auto",
 ) -> None:
     """Encode clips and captions once; clips, windows, captions or weights that changed are encoded again, no others."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+    from phonofilm.cli.terminal import counting
     from phonofilm.data.cache import update_cache
-    from phonofilm.data.sets import Source, gather
-    from phonofilm.errors import InputError
+    from phonofilm.data.encoders import encoders_of
+    from phonofilm.data.sets import gather, weighted_sources
+    from phonofilm.data.windows import parse_plan
+    from phonofilm.generation.placement.devices import choose_device
 
-    weights = weight or [1] * len(data)
-    if len(weights) != len(data):
-        raise InputError(f"{len(weights)} weights were given for {len(data)} sets; give one for each")
-    plan = _plan(bucket, windows, count, frame_rate, seed)
-    sources = [Source(path, share) for path, share in zip(data, weights, strict=True)]
-    entries = gather(sources, plan, refuse_silent=refuse_silent)
-    encoders = _encoders(model, device)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, transient=True) as bars:
-        bar = bars.add_task("Encoding", total=len(entries))
-        built = update_cache(
-            output, entries, model, encoders, lambda done, total: bars.update(bar, completed=done, total=total)
-        )
+    sources = weighted_sources(data, weight)
+    entries = gather(sources, parse_plan(bucket, windows, count, frame_rate, seed), refuse_silent=refuse_silent)
+    with counting("Encoding") as bar:
+        built = update_cache(output, entries, model, encoders_of(model, choose_device(device)), bar)
     typer.echo(f"latents: {built.latents_made} made, {built.latents_kept} kept; ", nl=False)
     typer.echo(f"text: {built.text_made} made, {built.text_kept} kept; {built.removed} stale files removed")
     typer.echo(f"train on it with data.cache={output}")
@@ -150,54 +130,31 @@ def show(
 ) -> None:
     """Decode what is cached and draw each item: frames over their waveform, with name and caption."""
     from phonofilm.data.cache import read_index
+    from phonofilm.data.encoders import encoders_of
     from phonofilm.data.show import show_cache
+    from phonofilm.generation.placement.devices import choose_device
 
-    encoders = _encoders(model or read_index(cache).model, device)
+    encoders = encoders_of(model or read_index(cache).model, choose_device(device))
     for path in show_cache(cache, output or cache / "sheets", encoders, first, count):
         typer.echo(path)
 
 
-def _encoders(model: str, device: str) -> Encoders:
-    from phonofilm.data.encoders import Encoders
-    from phonofilm.generation.placement.devices import choose_device
-    from phonofilm.models.hub import resolve_model
-    from phonofilm.models.layout import read_layout
-
-    return Encoders(read_layout(resolve_model(model)), choose_device(device))
-
-
 def _print_findings(findings: Sequence[Finding], clips: int) -> None:
-    from rich.console import Console
-    from rich.table import Column, Table
+    from rich.table import Column
 
-    from phonofilm.cli.terminal import cell
-    from phonofilm.data.offset_findings import KIND
+    from phonofilm.cli.terminal import cell, console, table
+    from phonofilm.data.examination import sound_summary
 
-    console = Console()
-    table = Table("", Column("clip", overflow="fold"), "what", Column("", overflow="fold"), "fix")
+    colours = {"error": "red", "warning": "yellow"}
     faults = [finding for finding in findings if finding.severity != "note"]
-    for finding in faults:
-        colour = "red" if finding.severity == "error" else "yellow"
-        fix = "--fix" if finding.fixable else ""
-        table.add_row(
-            f"[{colour}]{finding.severity}[/{colour}]", cell(finding.clip), finding.kind, cell(finding.message), fix
-        )
+    rows = [
+        (cell(one.severity, colours[one.severity]), cell(one.clip), one.kind, cell(one.message), "--fix" * one.fixable)
+        for one in faults
+    ]
     if faults:
-        console.print(table)
-    known = [finding.value for finding in findings if finding.kind == KIND and finding.value is not None]
-    if known:
-        far = max(known, key=abs) * 1000
-        console.print(f"sound against picture: known for {len(known)} of {clips} clips, at most {far:+.0f} ms apart")
-    else:
-        console.print("sound against picture: unknown; look and listen")
+        columns = ("", Column("clip", overflow="fold"), "what", Column("", overflow="fold"), "fix")
+        console().print(table(columns, rows))
+    console().print(sound_summary(findings, clips))
     errors = sum(finding.severity == "error" for finding in faults)
     verdict = "[red]unfit[/red]" if errors else "[green]fit[/green]"
-    console.print(f"{clips} clips, {errors} errors, {len(faults) - errors} warnings: {verdict}")
-
-
-def _plan(bucket: list[str] | None, windows: str, count: int, frame_rate: str, seed: int) -> WindowPlan:
-    from phonofilm.data.windows import WindowPlan, parse_bucket, parse_mode
-    from phonofilm.geometry import parse_frame_rate
-
-    buckets = tuple(parse_bucket(text) for text in bucket or [DEFAULT_BUCKET])
-    return WindowPlan(buckets, parse_frame_rate(frame_rate), parse_mode(windows), count, seed)
+    console().print(f"{clips} clips, {errors} errors, {len(faults) - errors} warnings: {verdict}")

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from phonofilm.cli import machine_options as given
 from phonofilm.untrusted import printable
 
 make = partial(typer.Option, rich_help_panel="What to make")
@@ -89,19 +90,13 @@ def generate(
     dtype: Annotated[
         str | None, hardware(help="auto, float32, bfloat16 or float16. auto: float32 on a CPU, else bfloat16.")
     ] = None,
-    device: Annotated[str, hardware(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: given.Device = "auto",
     offload: Annotated[
         str, hardware(help="Where weights wait: auto, none, model, layer; cpu (is model), group (diffusers').")
     ] = "auto",
-    offload_to_disk: Annotated[
-        Path | None, hardware(metavar="DIR", help="With layers: let them wait in files here, written once.")
-    ] = None,
-    vram_limit: Annotated[
-        str | None, hardware(metavar="12GB", help="Device memory to plan with, instead of what is free.")
-    ] = None,
-    ram_limit: Annotated[
-        str | None, hardware(metavar="64GB", help="Host memory to plan with, instead of what is available.")
-    ] = None,
+    offload_to_disk: given.OffloadToDisk = None,
+    vram_limit: given.VramLimit = None,
+    ram_limit: given.RamLimit = None,
     slots: Annotated[int | None, hardware(min=1, help="Layers that stream through the device. [default: 2]")] = None,
     resident_layers: Annotated[
         int | None, hardware(min=0, help="Layers of each expert that stay on the device; as many as fit by default.")
@@ -163,41 +158,15 @@ def generate(
     from phonofilm.generation.preflight import check_request
 
     options = ClipOptions(
-        prompt=prompt,
-        negative_prompt=negative_prompt,
-        image=image,
-        last_image=last_image,
-        keyframe=tuple(keyframe) if keyframe else None,
-        image_fit=image_fit,
-        video=video,
-        audio=audio,
-        voice=voice,
-        continue_from=continue_from,
-        overlap_frames=overlap_frames,
-        retake="; ".join(retake) if retake else None,
-        retake_tracks=retake_tracks,
-        size=size,
-        seconds=seconds,
-        part_seconds=part_seconds,
-        num_frames=num_frames,
-        fps=fps,
-        steps=steps,
-        guidance_scale=guidance_scale,
-        audio_guidance_scale=audio_guidance_scale,
-        modality_scale=modality_scale,
-        guidance_interval=guidance_interval,
-        solver=solver,
-        cache=cache,
-        video_shift=video_shift,
-        audio_shift=audio_shift,
-        boundary_ratio=boundary_ratio,
-        lora=tuple(lora) if lora else None,
-        seed=seed,
-        num_clips=num_clips,
-        output=output,
-        output_type=output_type,
-        contact_sheet=contact_sheet,
-    )
+        prompt, negative_prompt, image, last_image, tuple(keyframe) if keyframe else None, image_fit,
+        video=video, audio=audio, voice=voice, continue_from=continue_from, overlap_frames=overlap_frames,
+        retake="; ".join(retake) if retake else None, retake_tracks=retake_tracks,
+        size=size, seconds=seconds, part_seconds=part_seconds, num_frames=num_frames, fps=fps, steps=steps,
+        guidance_scale=guidance_scale, audio_guidance_scale=audio_guidance_scale, modality_scale=modality_scale,
+        guidance_interval=guidance_interval, solver=solver, cache=cache, video_shift=video_shift,
+        audio_shift=audio_shift, boundary_ratio=boundary_ratio, lora=tuple(lora) if lora else None, seed=seed,
+        num_clips=num_clips, output=output, output_type=output_type, contact_sheet=contact_sheet,
+    )  # fmt: skip
     checked = check_request(options, model, like=like, prompts=prompts, overwrite=overwrite)
     typer.echo(printable(checked.line), err=True)  # the next two seconds import PyTorch
 
@@ -206,24 +175,10 @@ def generate(
     from phonofilm.generation.run import RunOptions, run
 
     machine = HardwareOptions(
-        device=device,
-        dtype=dtype,
-        offload=offload,
-        offload_to_disk=offload_to_disk,
-        vram_limit=vram_limit,
-        ram_limit=ram_limit,
-        slots=slots,
-        resident_layers=resident_layers,
-        vae_tiling=vae_tiling,
-        gpus=gpus,
-        ulysses_degree=ulysses_degree,
-        ring_degree=ring_degree,
-        cfg_parallel=cfg_parallel,
-        shard_weights=shard_weights,
-        attn_backend=attn_backend,
-        kernels=kernels,
-        quantize=quantize,
+        device, dtype, offload, offload_to_disk, vram_limit, ram_limit, slots, resident_layers, vae_tiling,
+        gpus=gpus, ulysses_degree=ulysses_degree, ring_degree=ring_degree, cfg_parallel=cfg_parallel,
+        shard_weights=shard_weights, attn_backend=attn_backend, kernels=kernels, quantize=quantize,
         compile=compile_layers,
-    )
+    )  # fmt: skip
     for path in run(RunOptions(options, machine, model, like, prompts, overwrite, remove_video_dit), open_display):
         typer.echo(path)

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phonofilm.cli import lora_report
+from phonofilm.cli.shared_options import AsJson, Model, NewFolder
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from phonofilm.lora.inspection import LoraReport
 
 app = typer.Typer(
@@ -35,22 +34,21 @@ def inspect(
     model: ModelOption = None,
     expert: ExpertOption = None,
     alpha: AlphaOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show a LoRA's layout, what of the model it covers, ranks, alphas, sizes, and what looks wrong."""
+    from dataclasses import asdict
+
+    from phonofilm.cli.terminal import json_text
     from phonofilm.lora.inspection import report_on
     from phonofilm.lora.reading import read_lora
+    from phonofilm.lora.target_layers import components_of
 
     components = None if model is None else components_of(model)
     report = report_on(read_lora(file, components, expert=expert, alpha=alpha), file, components)
-    if as_json:
-        from dataclasses import asdict
-
-        from phonofilm.cli.terminal import json_text
-
-        typer.echo(json_text(asdict(report)))
-        return
-    _print(file, report)
+    if not as_json:
+        return _print(file, report)
+    typer.echo(json_text(asdict(report)))
 
 
 @app.command()
@@ -74,18 +72,13 @@ def convert(
     overwrite: Annotated[bool, typer.Option(help="Replace a file of ours that exists.")] = False,
 ) -> None:
     """Write a LoRA in another layout; what is written is read back and compared before it counts."""
-    from phonofilm.errors import InputError
-    from phonofilm.lora.exporting import EXPORTS
+    from phonofilm.lora.exporting import check_layout, write_lora
     from phonofilm.lora.reading import read_lora
-    from phonofilm.lora.writing import save_lora
+    from phonofilm.lora.target_layers import components_of
 
-    if to != "phonofilm" and to not in EXPORTS:
-        raise InputError(f"--to {to} is no layout that is written; expected phonofilm, {', '.join(EXPORTS)}")
-    if overwrite and to != "phonofilm":
-        raise InputError("--overwrite goes with --to phonofilm; what other tools read is never replaced")
-    components = None if model is None else components_of(model)
-    lora = read_lora(file, components, expert=expert, alpha=alpha)
-    written = save_lora(lora, output, overwrite=overwrite) if to == "phonofilm" else EXPORTS[to](lora, output)
+    check_layout(to, overwrite)
+    lora = read_lora(file, None if model is None else components_of(model), expert=expert, alpha=alpha)
+    written = write_lora(lora, to, output, overwrite)
     parts = ", ".join(f"{len(layers)} layers of {component}" for component, layers in lora.adapters.items())
     typer.echo(f"{written}: {parts}, from the {lora.layout} layout")
 
@@ -93,10 +86,8 @@ def convert(
 @app.command()
 def merge(
     loras: Annotated[list[str], typer.Argument(metavar="LORA[:STRENGTH]...", help="LoRAs as --lora takes them.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="A new folder.")],
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="Checkpoint folder, hub id, nano, 360p or 720p.")
-    ] = "nano",
+    output: NewFolder,
+    model: Model = "nano",
     max_shard_size: Annotated[str, typer.Option(help="Largest weight file.")] = "5GB",
 ) -> None:
     """Write a checkpoint with LoRAs baked in; it needs no --lora and costs nothing per step."""
@@ -114,35 +105,19 @@ def merge(
     typer.echo(f"{output}: {', '.join(use.summary for use in taken)} merged into {', '.join(parts)}")
 
 
-def components_of(model: str) -> dict[str, nn.Module | None]:
-    """The towers and the bridge of a checkpoint without their weights; its other parts need not be there."""
-    from phonofilm.lora.adapter import LORA_COMPONENTS
-    from phonofilm.lora.target_layers import empty_components
-    from phonofilm.models.hub import resolve_model
-    from phonofilm.models.layout import NETWORKS, read_layout
-
-    others = ("tokenizer", *(name for name in NETWORKS if name not in LORA_COMPONENTS))
-    return empty_components(read_layout(resolve_model(model), others))
-
-
 def _print(file: Path, report: LoraReport) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from phonofilm.cli.terminal import cell, console, table
 
-    from phonofilm.cli.terminal import cell
-
-    console = Console()
-    columns = ("part", "adapters", "targets", "rank", "alpha", "update: median", "largest")
-    table = Table(*columns, title=cell(f"{file}: {report.layout} layout"), title_justify="left")
+    rows = []
     for part in report.components:
         covered = str(part.adapters) if part.block_layers is None else f"{part.adapters} of {part.block_layers}"
         targets = ", ".join(f"{name} x{count}" for name, count in part.targets.items())
         ranks, alphas = (", ".join(f"{value:g}" for value in values) for values in (part.ranks, part.alphas))
-        table.add_row(
-            part.component, covered, cell(targets), ranks, alphas, f"{part.norm_median:.4g}", f"{part.norm_max:.4g}"
-        )
-    console.print(table)
+        norms = (f"{part.norm_median:.4g}", f"{part.norm_max:.4g}")
+        rows.append((part.component, covered, cell(targets), ranks, alphas, *norms))
+    columns = ("part", "adapters", "targets", "rank", "alpha", "update: median", "largest")
+    console().print(table(columns, rows, f"{file}: {report.layout} layout"))
     for key, value in report.metadata.items():
-        console.print(cell(f"{key}: {value}"))
+        console().print(cell(f"{key}: {value}"))
     for suspicion in report.suspicions:
-        console.print(cell(f"to look at: {suspicion}", "yellow"))
+        console().print(cell(f"to look at: {suspicion}", "yellow"))

@@ -27,9 +27,9 @@ from phonofilm.cli import (
     studio,
     train,
 )
-from phonofilm.cli.interrupts import interrupt_arrived
-from phonofilm.cli.unexpected import is_unexpected, report_unexpected
 from phonofilm.errors import InputError, PhonofilmError
+from phonofilm.process.interrupts import interrupt_arrived
+from phonofilm.process.unexpected import is_unexpected, report_unexpected
 from phonofilm.untrusted import printable
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from phonofilm.cli.shared_options import NewFolder
 from phonofilm.units import format_size
 from phonofilm.untrusted import printable
 
@@ -15,25 +16,23 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List, download and verify checkpoints.", no_args_is_help=True)
 
-MARKS = {"ok": "[green]ok[/green]", "warning": "[yellow]warning[/yellow]", "error": "[red]error[/red]"}
+MARKS = {"ok": "green", "warning": "yellow", "error": "red"}
 
 
 @app.command("list")
 def list_models() -> None:
     """The models with a short name, and what of them is on this machine."""
-    from rich.console import Console
-    from rich.table import Table
-
+    from phonofilm.cli.terminal import console, table
     from phonofilm.models.hub import local_state
     from phonofilm.models.known import KNOWN_MODELS
 
-    table = Table("name", "hub id", "size", "here", "what it is")
+    rows = []
     for model in KNOWN_MODELS:
         local = local_state(model.name)
         here = {"complete": "complete", "partial": f"part: {format_size(local.nbytes)}", "absent": "no"}[local.state]
         size = local.nbytes if local.state == "complete" else model.nbytes
-        table.add_row(model.name, model.hub_id or "in the package", format_size(size), here, model.about)
-    Console().print(table)
+        rows.append((model.name, model.hub_id or "in the package", format_size(size), here, model.about))
+    console().print(table(("name", "hub id", "size", "here", "what it is"), rows))
 
 
 @app.command()
@@ -46,23 +45,21 @@ def download(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be downloaded")] = False,
 ) -> None:
     """Download a checkpoint, with progress; run it again to resume, or to update."""
-    from rich.console import Console
-
+    from phonofilm.cli.terminal import console
     from phonofilm.errors import InputError
     from phonofilm.models.hub import download_model, plan_download, require_space
 
     if model == "nano":
         raise InputError("nano is part of the package; there is nothing to download")
-    console = Console()
     plan = plan_download(model, revision=revision, local_dir=output)
-    console.print(
+    console().print(
         f"{plan.hub_id}: {plan.files} files, {format_size(plan.nbytes)}; still to fetch: {plan.missing_files} files, "
         f"{format_size(plan.missing_bytes)}; into {plan.destination} ({format_size(plan.free_bytes)} free)",
         soft_wrap=True,
     )
     require_space(plan)
     if not dry_run:
-        console.print(f"ready: {download_model(model, revision=revision, local_dir=output)}", soft_wrap=True)
+        console().print(f"ready: {download_model(model, revision=revision, local_dir=output)}", soft_wrap=True)
 
 
 @app.command()
@@ -77,19 +74,19 @@ def verify(
     ] = True,
 ) -> None:
     """Check a checkpoint or a LoRA; exit code 1 when it cannot be used."""
+    from rich.markup import escape
+    from rich.progress import BarColumn, FileSizeColumn, Progress, TextColumn, TransferSpeedColumn
+
+    from phonofilm.cli.terminal import console
     from phonofilm.lora.health import is_lora, lora_health
+    from phonofilm.models.health import health, is_loadable
     from phonofilm.models.hub import local_checkpoint
 
     lora = is_lora(Path(model))
     folder = Path(model) if lora else local_checkpoint(model)
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import BarColumn, FileSizeColumn, Progress, TextColumn, TransferSpeedColumn
-
-    from phonofilm.models.health import health, is_loadable
 
     columns = (TextColumn("{task.description}"), BarColumn(), FileSizeColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=console(error=True), transient=True) as bar:
         task = bar.add_task("headers", total=None)
 
         def show(subject: str, nbytes: int) -> None:
@@ -106,25 +103,22 @@ def verify(
 
 def print_findings(folder: Path, findings: list[CheckpointFinding]) -> None:
     """The findings as a table, and the verdict under it."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from phonofilm.cli.terminal import cell
+    from phonofilm.cli.terminal import cell, console, table
     from phonofilm.models.health import is_loadable
 
-    console = Console()
-    table = Table("", "what", "finding", title=cell(folder))
-    for finding in findings:
-        table.add_row(MARKS[finding.severity], cell(finding.subject), cell(finding.message.replace(f"{folder}/", "")))
-    console.print(table)
-    console.print("[green]fit for use[/green]" if is_loadable(findings) else "[red]not fit for use[/red]")
+    rows = [
+        (cell(one.severity, MARKS[one.severity]), cell(one.subject), cell(one.message.replace(f"{folder}/", "")))
+        for one in findings
+    ]
+    console().print(table(("", "what", "finding"), rows, folder))
+    console().print("[green]fit for use[/green]" if is_loadable(findings) else "[red]not fit for use[/red]")
 
 
 @app.command()
 def export(
     model: Annotated[str, typer.Argument(help="a checkpoint folder, a short name, or a hub id in the cache")],
     tool: Annotated[str, typer.Option("--for", help="sglang, diffsynth or comfyui")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="a new folder")],
+    output: NewFolder,
 ) -> None:
     """Write a checkpoint in the folders and files that another tool looks for; docs/checkpoints.md."""
     from phonofilm.models.exporting import export_for_tool

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from phonofilm.errors import InputError
-
-if TYPE_CHECKING:
-    from rich.progress import TaskID
+from phonofilm.cli.repository import find_in_repository
+from phonofilm.cli.terminal import counting
 
 app = typer.Typer(help="The small embedded model: look at its world, train it again.", no_args_is_help=True)
 
@@ -33,13 +28,12 @@ def world(
     frames: Annotated[int, typer.Option(min=1, help="Frames, at 24 per second.")] = 49,
 ) -> None:
     """Write clips of the procedural world: mp4, caption and, for measuring, the hidden state of each."""
-    from rich.progress import track
-
     from phonofilm.nano.world_files import export_world
 
     clips = export_world(output, count, first_seed=seed, scene=scene, size=size, num_frames=frames)
-    for _ in track(clips, description="Rendering", total=count):
-        pass
+    with counting("Rendering") as bar:
+        for done, _ in enumerate(clips, start=1):
+            bar(done, count)
     typer.echo(f"{count} clips in {output}")
 
 
@@ -87,11 +81,8 @@ def measure(
 ) -> None:
     """Measure sync, what comes out as prompted, the autoencoders and speed; docs/measuring.md explains the figures."""
     _find_recipe()
-    from phonofilm.generation.placement.devices import choose_placement
-    from phonofilm.pipeline.mova import MovaPipeline
+    from recipes.nano.measuring.commands import measure_model
     from recipes.nano.measuring.generated_clips import MeasurePlan
-    from recipes.nano.measuring.measure import measure as run_measure
-    from recipes.nano.measuring.measure_report import markdown, write_report
 
     plan = MeasurePlan(
         clips=16 if quick else clips,
@@ -104,14 +95,9 @@ def measure(
         sweep_clips=sweep_clips,
         batch=batch,
     )
-    machine = choose_placement(device)
-    pipeline = MovaPipeline.from_pretrained(model, machine.dtype, device=machine.device)
-    pipeline.set_progress_bar_config(disable=True)
-    with _bars() as on_progress:
-        measured = run_measure(pipeline, output, plan, model=model, on_progress=on_progress)
-        files = write_report(measured, output, samples)
-    typer.echo(markdown(measured.report))
-    typer.echo(f"{len(files)} files in {output}")
+    with counting() as bars:
+        text, files = measure_model(model, device, plan, output, samples, lambda row, *count: bars(*count, row))
+    typer.echo(f"{text}\n{len(files)} files in {output}")
 
 
 @app.command()
@@ -137,63 +123,15 @@ def learned(
 ) -> None:
     """Measure what a LoRA taught the embedded model of a new scene, and what it forgot; docs/tutorial.md."""
     _find_recipe()
-    from phonofilm.generation.loras import LoraFiles, use_loras
-    from phonofilm.generation.placement.devices import choose_placement
-    from phonofilm.models.hub import resolve_model
-    from phonofilm.models.layout import read_layout
-    from phonofilm.pipeline.mova import MovaPipeline
+    from recipes.nano.measuring.commands import LearnedScene, measure_lora
     from recipes.nano.measuring.generated_clips import MeasurePlan
-    from recipes.nano.measuring.learned import measure_learned
-    from recipes.nano.measuring.learned_report import learned_markdown, write_learned
-    from recipes.nano.measuring.novelty import read_trained
 
-    uses = LoraFiles(read_layout(resolve_model(model))).take(lora)
-    machine = choose_placement(device)
-    pipeline = MovaPipeline.from_pretrained(model, machine.dtype, device=machine.device)
-    pipeline.set_progress_bar_config(disable=True)
-    trained = read_trained(trained_on, pipeline.default_geometry)
-    with _bars() as on_progress:
-        report = measure_learned(
-            pipeline,
-            lambda pipe: use_loras(pipe, uses),
-            output / "clips",
-            MeasurePlan(clips=old_clips, steps=steps, batch=batch),
-            trained,
-            scene=scene,
-            clips=clips,
-            first_frame=first_frame,
-            on_progress=on_progress,
-        )
-    files = write_learned(report, output, samples)
-    typer.echo(learned_markdown(report))
-    typer.echo(f"{len(files)} files in {output}")
+    plan = MeasurePlan(clips=old_clips, steps=steps, batch=batch)
+    taught = LearnedScene(tuple(lora), tuple(trained_on), scene, clips, first_frame)
+    with counting() as bars:
+        text, files = measure_lora(model, device, taught, plan, output, samples, lambda row, *count: bars(*count, row))
+    typer.echo(f"{text}\n{len(files)} files in {output}")
 
 
 def _find_recipe() -> None:
-    """Make `recipes.nano` importable. Raises InputError where the package was installed without the repository."""
-    repository = Path(__file__).resolve().parents[3]
-    if not (repository / "recipes" / "nano" / "recipe.py").is_file():
-        raise InputError(
-            "the recipe of the embedded model is not part of the installed package; clone the repository "
-            "(https://github.com/phonofilm/phonofilm), where it is in recipes/nano, and install from there: "
-            "pip install -e '.[train]'"
-        )
-    if str(repository) not in sys.path:
-        sys.path.insert(0, str(repository))
-
-
-@contextmanager
-def _bars() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar per row of what is made."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns) as bars:
-        shown: dict[str, TaskID] = {}
-
-        def on_progress(row: str, done: int, total: int) -> None:
-            if row not in shown:
-                shown[row] = bars.add_task(row)
-            bars.update(shown[row], completed=done, total=total)
-
-        yield on_progress
+    find_in_repository("recipes/nano/recipe.py", "the recipe of the embedded model is", "pip install -e '.[train]'")

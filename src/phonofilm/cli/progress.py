@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 from collections.abc import Callable
 from typing import Protocol
 
 import typer
 
 from phonofilm.cli.wording import in_flags
+from phonofilm.generation.pace import Pace
 from phonofilm.generation.report import Event, Loading, Message, OnProgress, SamplingStarted, StageStarted, StepDone
-from phonofilm.units import format_duration, format_size
+from phonofilm.units import format_size
 from phonofilm.untrusted import printable
 
 
@@ -31,22 +31,6 @@ def open_display(stream_is_terminal: bool | None = None) -> Display:
 
         return Bars()
     return Lines()
-
-
-class Pace:
-    """The time a step takes and the time that is left; the first step, which warms up, counts least."""
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._start = self._second = time.monotonic()
-
-    def after(self, done: int) -> str:
-        now = time.monotonic()
-        if done == 1:
-            self._second = now
-        each = (now - self._second) / (done - 1) if done > 1 else now - self._start
-        left = "" if done == self._total else f", {format_duration(each * (self._total - done))} left"
-        return f"{each:.2f} s/step{left}"
 
 
 class Lines:

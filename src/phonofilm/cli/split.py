@@ -29,9 +29,7 @@ def split(
     ] = False,
 ) -> None:
     """Find the scenes of long clips; the same command goes on where it stopped. Exit code 1 when a clip cannot be read."""
-    from rich.console import Console
-    from rich.progress import track
-
+    from phonofilm.cli.terminal import counting
     from phonofilm.data import split as scenes
     from phonofilm.data.manifest import NEW_MANIFEST
     from phonofilm.data.sets import read_items
@@ -41,27 +39,18 @@ def split(
         Fraction(str(shortest)), Fraction(str(longest)) if longest else None, threshold, at_pauses
     )
     items = read_items(data)
-    progress = Console(stderr=True)
-    done = list(
-        track(
-            scenes.split(items, settings, output, clips=clips), "Looking", len(items), console=progress, transient=True
+    done = []
+    with counting("Looking") as bar:
+        for entry in scenes.split(items, settings, output, clips=clips):
+            done.append(entry)
+            bar(len(done), len(items))
+    summary = scenes.summarise_scenes(done, shortest)
+    for line in summary.notes:
+        typer.echo(printable(line), err=True)
+    typer.echo(f"{summary.scenes} scenes of {len(items) - summary.failed} clips in {output / NEW_MANIFEST}")
+    if summary.lost_captions:
+        typer.echo(
+            f"{summary.lost_captions} captions spoke of a whole clip and are left out; caption the scenes", err=True
         )
-    )
-    for entry in done:
-        if entry.failure is not None:
-            typer.echo(printable(f"{entry.item.name}: {entry.failure}"), err=True)
-        elif not entry.rows:
-            typer.echo(printable(f"{entry.item.name}: no scene of {shortest:g} s or more"), err=True)
-    for entry in done:
-        if entry.flashes:
-            passed = f"{entry.flashes} sudden changes were taken for flashes, not for cuts; look at its scenes"
-            typer.echo(printable(f"{entry.item.name}: {passed}"), err=True)
-    failed = sum(entry.failure is not None for entry in done)
-    lost = sum(bool(entry.item.caption) and not any("caption" in row for row in entry.rows) for entry in done)
-    typer.echo(
-        f"{sum(len(entry.rows) for entry in done)} scenes of {len(items) - failed} clips in {output / NEW_MANIFEST}"
-    )
-    if lost:
-        typer.echo(f"{lost} captions spoke of a whole clip and are left out; caption the scenes", err=True)
-    if failed:
+    if summary.failed:
         raise typer.Exit(1)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
-import os
 import sys
-import threading
-from typing import NoReturn
 
-from phonofilm.cli.interrupts import interruptible
+from phonofilm.process.interrupts import interruptible
+from phonofilm.process.leaving import leave
 
 INTERRUPTED = 130
 
@@ -23,8 +20,8 @@ def run() -> str | int | None:
     code: str | int | None = 0
     with interruptible():
         try:
-            from phonofilm.cli.lean_imports import make_imports_lean
             from phonofilm.cli.main import app
+            from phonofilm.process.lean_imports import make_imports_lean
 
             make_imports_lean()
             app()
@@ -35,21 +32,3 @@ def run() -> str | int | None:
     if code == INTERRUPTED:
         sys.stderr.write("interrupted\n")
     return code
-
-
-def leave(code: str | int | None) -> NoReturn:
-    """End the process as `sys.exit(code)` does, without tearing down what was imported, which takes a second or more.
-
-    What other modules registered with atexit runs, and streams are flushed. While a thread that must end works, the usual
-    way is taken.
-    """
-    others = [one for one in threading.enumerate() if one is not threading.main_thread() and not one.daemon]
-    if others or isinstance(code, str):
-        sys.exit(code)
-    atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):  # closed by the reader, or by us: nothing is left to say
-            code = code or 1
-    os._exit(code or 0)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperGroup
+
+from phonofilm.cli.run_by_default import RunByDefault
 
 if TYPE_CHECKING:
     from phonofilm.training.config.finetune_config import FinetuneConfig
@@ -18,38 +19,17 @@ if TYPE_CHECKING:
     from phonofilm.training.task.interface import Hook
 
 
-class RunByDefault(TyperGroup):
-    """`phonofilm train -o RUN ...` is `phonofilm train run -o RUN ...`."""
-
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
-        if args and args[0] not in (*self.commands, "-h", "--help"):
-            args = ["run", *args]
-        return super().parse_args(ctx, args)
-
-
 app = typer.Typer(cls=RunByDefault, no_args_is_help=True)
 
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")]
-Config = Annotated[
-    str,
-    typer.Option(
-        "--config",
-        "-c",
-        help="low_resource, accelerate, fsdp, bridge_only, nano, distill, distill_nano, or a YAML file.",
-    ),
-]
+CONFIGS = "low_resource, accelerate, fsdp, bridge_only, nano, distill, distill_nano"
+Config = Annotated[str, typer.Option("--config", "-c", help=f"{CONFIGS}, or a YAML file.")]
 Data = Annotated[
     list[Path] | None,
     typer.Option("--data", help="Folder or manifest of clips; may be repeated. Weights: data.sets in the YAML."),
 ]
-Gpus = Annotated[
-    int,
-    typer.Option(
-        "--gpus",
-        min=1,
-        help="GPUs of this machine that train together, each on other clips unless context_parallel is set.",
-    ),
-]
+TOGETHER = "GPUs of this machine that train together, each on other clips unless context_parallel is set."
+Gpus = Annotated[int, typer.Option("--gpus", min=1, help=TOGETHER)]
 Settings = Annotated[
     list[str] | None, typer.Argument(help="Settings over the config's: optimizer.lr=2e-4 lora.audio=null ...")
 ]
@@ -80,7 +60,7 @@ def run(
     if _started(gpus, "run", output, config, data, given, overrides):
         return
 
-    from phonofilm.cli.training_curves import check_plotting
+    from phonofilm.evaluation.training_curves import check_plotting
     from phonofilm.training.config.config_files import read_config
     from phonofilm.training.finetune import open_run
 
@@ -92,8 +72,8 @@ def run(
 
 def _train(config: FinetuneConfig, output: Path, resume: bool, allow: Sequence[str]) -> None:
     """What `run` does once the run folder is its own."""
-    from phonofilm.cli.training_curves import draw_curves
     from phonofilm.cli.training_progress import report_training
+    from phonofilm.evaluation.training_curves import draw_curves
     from phonofilm.training.finetune import finetune
     from phonofilm.training.loop.processes import join_processes
 
@@ -144,14 +124,14 @@ def _started(
     overrides: Sequence[str] | None,
 ) -> bool:
     """Whether processes were started that have done it all, one for each GPU."""
-    from phonofilm.cli.training_processes import are_to_be_started, start_processes
+    from phonofilm.parallel.command_launcher import are_to_be_started, start_processes
 
     if not are_to_be_started(gpus):
         return False
     sets = [f"--data={path}" for path in data or ()]
-    start_processes(
-        gpus, ["train", command, f"--output={output}", f"--config={config}", *sets, *given, *(overrides or ())]
-    )
+    options = [f"--output={output}", f"--config={config}", *sets, *given, *(overrides or ())]
+    if code := start_processes(gpus, ["train", command, *options]):
+        raise typer.Exit(code)
     return True
 
 
@@ -179,29 +159,23 @@ def _measure(task: FinetuneTask, trainer: Trainer) -> None:
 
 
 def _print_estimate(estimate: Estimate) -> None:
-    from rich.console import Console
-    from rich.table import Column, Table
+    from rich.table import Column
 
-    table = Table("measured dry run", Column("", justify="right"))
-    for what, much in estimate.lines():
-        table.add_row(what, much)
-    Console(stderr=True).print(table)
+    from phonofilm.cli.terminal import console, table
+
+    columns = ("measured dry run", Column("", justify="right"))
+    console(error=True).print(table(columns, estimate.lines()))
 
 
 def _print_adapted(parts: tuple[AdaptedPart, ...]) -> None:
-    from rich.console import Console
-    from rich.table import Column, Table
+    from rich.table import Column
 
-    table = Table("part", Column("layers", justify="right"), "targets", "rank", "alpha", "lr", "parameters")
+    from phonofilm.cli.terminal import console, table
+
+    rows = []
     for part in parts:
-        targets = sorted({_target(layer) for layer in part.layers})
         rate = "optimizer.lr" if part.config.lr is None else f"{part.config.lr:g}"
         about = (str(part.config.rank), f"{part.config.alpha:g}", rate, f"{part.parameters:,}")
-        table.add_row(part.part, str(len(part.layers)), ", ".join(targets), *about)
-    Console().print(table)
-
-
-def _target(layer: str) -> str:
-    """The end of a layer's name: q, or ffn.0."""
-    parts = layer.split(".")
-    return ".".join(parts[-2:]) if parts[-1].isdigit() else parts[-1]
+        rows.append((part.part, str(len(part.layers)), ", ".join(part.targets), *about))
+    columns = ("part", Column("layers", justify="right"), "targets", "rank", "alpha", "lr", "parameters")
+    console().print(table(columns, rows))

@@ -18,7 +18,8 @@ from phonofilm.data.window_reading import read_window
 from phonofilm.data.windows import Bucket, ClipWindow
 from phonofilm.geometry import ClipGeometry
 from phonofilm.models.building import config_with_defaults
-from phonofilm.models.layout import CheckpointLayout
+from phonofilm.models.hub import resolve_model
+from phonofilm.models.layout import CheckpointLayout, read_layout
 from phonofilm.models.loading import load_component, load_tokenizer
 from phonofilm.pipeline.conditions import encode_text, encode_video, frame_condition, tokenize, white_frame
 
@@ -117,3 +118,8 @@ class Encoders:
     def _config(self, name: str) -> Any:
         component = self.layout.components[name]
         return config_with_defaults(component.class_name, component.config)
+
+
+def encoders_of(model: str, device: torch.device) -> Encoders:
+    """The encoders of a model by its name, which is downloaded where it is not here yet."""
+    return Encoders(read_layout(resolve_model(model)), device)

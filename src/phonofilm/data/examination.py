@@ -175,3 +175,12 @@ def _shows(window: ClipWindow, cut: Fraction) -> bool:
 
 def _ms(seconds: Fraction) -> str:
     return f"{abs(float(seconds)) * 1000:.0f} ms"
+
+
+def sound_summary(findings: Sequence[Finding], clips: int) -> str:
+    """How far sound and picture are apart, over the clips where that is known."""
+    known = [finding.value for finding in findings if finding.kind == KIND and finding.value is not None]
+    if not known:
+        return "sound against picture: unknown; look and listen"
+    far = max(known, key=abs) * 1000
+    return f"sound against picture: known for {len(known)} of {clips} clips, at most {far:+.0f} ms apart"

@@ -63,6 +63,14 @@ def _source(row: Any, path: Path, number: int) -> Source:
     return Source(path.parent / entry["path"], weight)
 
 
+def weighted_sources(paths: Sequence[Path], weights: Sequence[int] | None) -> list[Source]:
+    """Sets with how often an epoch shows each; once without `weights`. Raises InputError unless there is one for each."""
+    shares = weights or [1] * len(paths)
+    if len(shares) != len(paths):
+        raise InputError(f"{len(shares)} weights were given for {len(paths)} sets; give one for each")
+    return [Source(path, share) for path, share in zip(paths, shares, strict=True)]
+
+
 @dataclass(frozen=True)
 class Weighted:
     """A window, and how often an epoch shows it: 2.5 is twice, and once more in every other epoch on average."""

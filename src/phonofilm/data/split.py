@@ -192,3 +192,30 @@ def _key(item: Item, settings: SplitSettings) -> str:
         asdict(settings),
     ]
     return hashlib.sha256(json.dumps(about, default=str).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class SplitSummary:
+    """What became of all clips: `notes` has a line for each that is worth a look; `lost_captions` spoke of a whole clip."""
+
+    notes: tuple[str, ...]
+    scenes: int
+    failed: int
+    lost_captions: int
+
+
+def summarise_scenes(done: Sequence[Scenes], shortest: float) -> SplitSummary:
+    """Count what `split` gave, and say which clips failed, have no scene of `shortest` seconds, or flashes."""
+    notes = []
+    for entry in done:
+        if entry.failure is not None:
+            notes.append(f"{entry.item.name}: {entry.failure}")
+        elif not entry.rows:
+            notes.append(f"{entry.item.name}: no scene of {shortest:g} s or more")
+    for entry in done:
+        if entry.flashes:
+            passed = f"{entry.flashes} sudden changes were taken for flashes, not for cuts; look at its scenes"
+            notes.append(f"{entry.item.name}: {passed}")
+    lost = sum(bool(entry.item.caption) and not any("caption" in row for row in entry.rows) for entry in done)
+    failed = sum(entry.failure is not None for entry in done)
+    return SplitSummary(tuple(notes), sum(len(entry.rows) for entry in done), failed, lost)

@@ -11,12 +11,28 @@ from phonofilm.evaluation.catalogue import build
 from phonofilm.evaluation.clip_list import list_clips, without_clip
 from phonofilm.evaluation.figures import summarise_metric
 from phonofilm.evaluation.measuring import MeasuringPlan, OnClip, measure_all
-from phonofilm.evaluation.metric import Setup
+from phonofilm.evaluation.metric import PROFILES, Setup
 from phonofilm.evaluation.paper import compare_with_paper
 from phonofilm.evaluation.prompts import read_prompt_items
 from phonofilm.evaluation.result import Evaluated, write_result
+from phonofilm.evaluation.weights import weights_folder
 
 ROWS_FOLDER = "rows"
+
+
+def make_setup(profile: str, weights: Path | None, device: str, asr: str, asr_url: str | None) -> Setup:
+    """How to measure, from the words of the command. Raises InputError for an unknown profile or device, or no such folder."""
+    known = next((one for one in PROFILES if one == profile), None)
+    if known is None:
+        raise InputError(f"there is no profile {profile!r}; there are {', '.join(PROFILES)}")
+    folder = weights_folder(weights)
+    if folder is not None and not folder.is_dir():
+        raise InputError(f"there is no folder {folder} with weights; make it, or leave --weights out")
+    if folder is None:  # no network of ours can run, and asking for the device would start PyTorch
+        return Setup(known, None, "cpu", asr, asr_url)
+    from phonofilm.generation.placement.devices import choose_device
+
+    return Setup(known, folder, str(choose_device(device)), asr, asr_url)
 
 
 def plan_evaluation(
@@ -60,6 +76,11 @@ def evaluate(plan: MeasuringPlan, prompts: Path | None = None, on_clip: OnClip =
         comparisons=compare_with_paper(metrics, summaries, plan.setup.profile, asked),
         without_clip=tuple(item.id for item in missing),
     )
+
+
+def lacks_a_metric(run: Evaluated) -> bool:
+    """Whether some metric could not be measured on any clip."""
+    return any(one.states["unavailable"] == one.total for one in run.summaries.values())
 
 
 def write_report(run: Evaluated, folder: Path) -> list[Path]:

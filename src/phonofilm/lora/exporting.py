@@ -21,7 +21,7 @@ from phonofilm.lora.fillers import FILLERS_KEY, missing_wan_layers
 from phonofilm.lora.keys import KOHYA_PREFIX, VIDEOX_COMPONENTS, to_diffusers
 from phonofilm.lora.ours import ALPHAS_KEY, COMPONENT_KEY, folded, said_by, tensors_of
 from phonofilm.lora.sources import ORIGINAL_CONFIG, ORIGINAL_WEIGHTS, PEFT_CONFIG, PEFT_WEIGHTS
-from phonofilm.lora.writing import save_lora_tensors, write_checked
+from phonofilm.lora.writing import save_lora, save_lora_tensors, write_checked
 
 FILE_NAMES = {
     "video_dit": "high_noise",
@@ -203,3 +203,16 @@ EXPORTS: Mapping[str, Callable[[LoraFile, str | Path], Path]] = {
     "diffsynth": export_diffsynth,
     "videox-fun": export_videox_fun,
 }
+
+
+def check_layout(name: str, overwrite: bool) -> None:
+    """Raises InputError for a layout that is not written, or that would be replaced."""
+    if name != "phonofilm" and name not in EXPORTS:
+        raise InputError(f"--to {name} is no layout that is written; expected phonofilm, {', '.join(EXPORTS)}")
+    if overwrite and name != "phonofilm":
+        raise InputError("--overwrite goes with --to phonofilm; what other tools read is never replaced")
+
+
+def write_lora(lora: LoraFile, layout: str, output: Path, overwrite: bool) -> Path:
+    """Write a LoRA in the named layout, ours or another tool's."""
+    return save_lora(lora, output, overwrite=overwrite) if layout == "phonofilm" else EXPORTS[layout](lora, output)

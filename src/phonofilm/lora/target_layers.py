@@ -8,7 +8,8 @@ from torch import nn
 
 from phonofilm.errors import InputError
 from phonofilm.lora.adapter import LORA_COMPONENTS
-from phonofilm.models.layout import CheckpointLayout
+from phonofilm.models.hub import resolve_model
+from phonofilm.models.layout import NETWORKS, CheckpointLayout, read_layout
 from phonofilm.models.quantized import CONFIG_KEY, QuantizedLinear
 
 ATTENTION_TARGETS = ("q", "k", "v", "o")
@@ -33,6 +34,12 @@ def linear_layers(components: Mapping[str, nn.Module | None]) -> dict[str, dict[
 def empty_components(layout: CheckpointLayout) -> dict[str, nn.Module | None]:
     """The towers and the bridge of a checkpoint without their weights, on the meta device."""
     return {name: part.skeleton for name, part in layout.components.items() if name in LORA_COMPONENTS}
+
+
+def components_of(model: str) -> dict[str, nn.Module | None]:
+    """The same of a model by its name; its other parts need not be there."""
+    others = ("tokenizer", *(name for name in NETWORKS if name not in LORA_COMPONENTS))
+    return empty_components(read_layout(resolve_model(model), others))
 
 
 def check_plain(layout: CheckpointLayout) -> None:

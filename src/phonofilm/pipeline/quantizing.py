@@ -1,10 +1,13 @@
-"""A pipeline whose towers and bridge are quantised. What that does to a layer: models/quantized.py."""
+"""A pipeline, or a checkpoint, whose towers and bridge are quantised. What that does to a layer: models/quantized.py."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+
+import torch
 
 from phonofilm.errors import InputError
+from phonofilm.models.hub import resolve_model
 from phonofilm.models.quantized import (
     QUANTIZED_COMPONENTS,
     QuantizationReport,
@@ -12,9 +15,10 @@ from phonofilm.models.quantized import (
     format_of,
     quantize_network,
 )
+from phonofilm.models.saving import require_replaceable
+from phonofilm.pipeline.mova import MovaPipeline
 
-if TYPE_CHECKING:
-    from phonofilm.pipeline.mova import MovaPipeline
+DTYPES = {"keep": None, "bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 
 def quantize_pipeline(pipe: MovaPipeline, kind: str) -> dict[str, QuantizationReport]:
@@ -29,3 +33,17 @@ def quantize_pipeline(pipe: MovaPipeline, kind: str) -> dict[str, QuantizationRe
         if (before := format_of(network)) is not None:
             raise InputError(f"{name} is quantised to {before} already; quantise the original checkpoint")
     return {name: quantize_network(network, kind) for name, network in networks.items()}
+
+
+def quantize_checkpoint(
+    model: str, kind: str, dtype: str, output: Path, overwrite: bool
+) -> dict[str, QuantizationReport]:
+    """Write a model quantised; what it did to each network. `dtype`: of what stays unquantised, or "keep"."""
+    check_quantization(kind)
+    if dtype not in DTYPES:
+        raise InputError(f"dtype {dtype!r} is unknown; use one of {', '.join(DTYPES)}")
+    require_replaceable(output.absolute(), overwrite)
+    pipe = MovaPipeline.from_pretrained(resolve_model(model), torch_dtype=DTYPES[dtype])
+    reports = quantize_pipeline(pipe, kind)
+    pipe.save_pretrained(output, overwrite=overwrite)
+    return reports

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,9 @@ from phonofilm.evaluation.arena.ratings import rate, win_shares
 from phonofilm.evaluation.arena.votes import ANSWERS, QUESTIONS, Question, Vote, VoteFile
 from phonofilm.evaluation.clip_list import list_clips
 from phonofilm.evaluation.row_cache import plain
+
+RATING_COLUMNS = ("model", "Elo", "Bradley-Terry", "95 %", "votes")
+SHARE_COLUMNS = ("model", "against", "win", "tie", "lose", "votes")
 
 
 @dataclass(frozen=True)
@@ -115,3 +118,17 @@ class Arena:
 
 def _name(folder: Path) -> str:
     return folder.resolve().name
+
+
+def rating_rows(standings: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """A row of RATING_COLUMNS for each model."""
+    for one in standings["ratings"]:
+        figures = (f"{one['elo']:.1f}", f"{one['bradley_terry']:.1f}", f"{one['low']:.0f} to {one['high']:.0f}")
+        yield (one["model"], *figures, str(one["votes"]))
+
+
+def share_rows(standings: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """A row of SHARE_COLUMNS for each pair of models."""
+    for one in standings["win_shares"]:
+        percent = (f"{one[name]:.1%}" for name in ("win", "tie", "lose"))
+        yield (one["model"], one["opponent"], *percent, str(one["votes"]))

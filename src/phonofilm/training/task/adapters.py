@@ -6,6 +6,7 @@ Names: a part (high, low, audio, bridge) is a module of the joint model; a compo
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -41,6 +42,11 @@ class AdaptedPart:
     layers: tuple[str, ...]
     config: AdapterConfig
     parameters: int
+
+    @property
+    def targets(self) -> list[str]:
+        """The ends of the layers' names, each once: q, ffn.0."""
+        return sorted({re.sub(r"^.*?([^.]+(\.\d+)?)$", r"\1", layer) for layer in self.layers})
 
 
 def parts_of(model: JointModel) -> dict[Part, nn.Module]:

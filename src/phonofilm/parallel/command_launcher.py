@@ -1,17 +1,18 @@
-"""`phonofilm train --gpus N`: starts the processes of a training, so that nobody needs a launcher."""
+"""A command of ours in several processes, which find each other as torchrun's do: what training needs, which may be resumed.
+
+Clips are made by ranks of launcher.py, which hand their result back; a training hands back nothing but files.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import typer
 
 from phonofilm.errors import InputError
 from phonofilm.parallel.launcher import launcher_rank
 
 
 def are_to_be_started(gpus: int) -> bool:
-    """Whether this process shall start others that train. Raises InputError when a launcher started another number."""
+    """Whether this process shall start others. Raises InputError when a launcher started another number."""
     rank = launcher_rank()
     if rank is None:
         return gpus > 1
@@ -20,10 +21,10 @@ def are_to_be_started(gpus: int) -> bool:
     return False
 
 
-def start_processes(gpus: int, arguments: Sequence[str]) -> None:
-    """Run `phonofilm ARGUMENTS` in `gpus` processes that know each other, and wait for all of them.
+def start_processes(gpus: int, arguments: Sequence[str]) -> int:
+    """Run `phonofilm ARGUMENTS` in `gpus` processes that know each other, and wait for all of them; the exit code.
 
-    When one fails, the others are stopped, and this command ends as that one did, which has said why.
+    When one fails, the others are stopped; the code is that of the one that failed, which has said why.
     """
     import torch
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -35,4 +36,5 @@ def start_processes(gpus: int, arguments: Sequence[str]) -> None:
         torchrun(["--standalone", f"--nproc_per_node={gpus}", "-m", "phonofilm", *arguments])
     except ChildFailedError as error:
         _, failure = error.get_first_failure()
-        raise typer.Exit(failure.exitcode if failure.exitcode > 0 else 1) from error
+        return failure.exitcode if failure.exitcode > 0 else 1
+    return 0
