@@ -19,7 +19,7 @@ from phonofilm.models.joint import JointDenoiser, JointOutput
 from phonofilm.models.quantized import QuantizedLinear, empty_quantized
 from phonofilm.models.shared_forward import forward_one
 from phonofilm.runtime.backends import Backend, CudaBackend, HostBackend
-from phonofilm.runtime.streaming import LayerStreamer
+from phonofilm.runtime.layer_streaming import LayerStreamer
 
 HOST = torch.device("cpu")
 

@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.timing import timed
 from benchmarks.workload import Workload
-from phonofilm.kernels.hardware import has_fp8
+from phonofilm.kernels.fp8_support import has_fp8
 from phonofilm.models.eight_bit_rows import multiply_fp8, quantize_activations, quantize_rows
 
 TRIES = 8

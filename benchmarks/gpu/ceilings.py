@@ -12,7 +12,7 @@ from benchmarks.gpu.context import Context
 from benchmarks.gpu.stages import Skipped
 from benchmarks.timing import median_seconds
 from phonofilm.kernels import ops
-from phonofilm.kernels.hardware import has_fp8
+from phonofilm.kernels.fp8_support import has_fp8
 from phonofilm.models.eight_bit_rows import Fp8Rows, multiply_fp8, quantize_activations, quantize_rows
 
 REPEATS = 8

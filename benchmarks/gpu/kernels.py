@@ -12,7 +12,7 @@ from benchmarks.timing import median_seconds
 from phonofilm.kernels import check
 from phonofilm.kernels.cases import KernelCase, Sizes, cases
 from phonofilm.kernels.choice import choose_kernels
-from phonofilm.kernels.hardware import has_fp8
+from phonofilm.kernels.fp8_support import has_fp8
 
 REPEATS = 5
 AUDIO = Sizes(width=1536, tokens=403, batch=1, hidden=8960)

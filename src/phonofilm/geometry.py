@@ -11,11 +11,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from phonofilm.errors import InputError
 from phonofilm.untrusted import parse_fraction, shown
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MAX_SIDE = 8192
 MAX_FRAMES = 100_000
@@ -148,6 +150,8 @@ def clock_positions(
     with it frame 0 sits at 0 and frame f > 0 at (1/frame_rate + (f-1)*4/frame_rate) * audio_fps. Evaluated in float32,
     as the model was trained.
     """
+    import numpy as np  # sizes are parsed before anything that large is imported
+
     index = np.arange(latent_frames, dtype=np.float32)
     if not first_frame_bias:
         return index * np.float32(audio_fps / (frame_rate / temporal_factor))

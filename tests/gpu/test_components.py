@@ -11,8 +11,8 @@ from phonofilm.models.compiling import compile_layers, require_compiler
 from phonofilm.pipeline.decode import decode_video
 from phonofilm.runtime.backends import Backend
 from phonofilm.runtime.component_offload import ComponentOffload
+from phonofilm.runtime.layer_streaming import LayerStreamer
 from phonofilm.runtime.module_streamer import ModuleStreamer
-from phonofilm.runtime.streaming import LayerStreamer
 from tests.gpu.small_models import apart, experts, resident, same, step, tensors
 from tests.nano_fixture import tiny_audio_vae, tiny_nano_pipeline, tiny_video_vae
 

@@ -11,7 +11,7 @@ import torch
 from phonofilm.kernels import check
 from phonofilm.kernels.cases import Sizes, cases
 from phonofilm.kernels.choice import choose_kernels, use_kernels
-from phonofilm.kernels.hardware import has_fp8
+from phonofilm.kernels.fp8_support import has_fp8
 from tests.gpu.small_models import apart, experts, resident
 
 needs_triton = pytest.mark.skipif(

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from phonofilm.kernels import ops
-from phonofilm.kernels.hardware import has_fp8
+from phonofilm.kernels.fp8_support import has_fp8
 from phonofilm.models.eight_bit_rows import quantize_rows
 from phonofilm.models.quantized import QuantizedLinear
 from tests.gpu.small_models import apart

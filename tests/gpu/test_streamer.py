@@ -10,7 +10,7 @@ import torch
 from phonofilm.models.joint import JointDenoiser
 from phonofilm.models.quantized import quantize_network
 from phonofilm.runtime.backends import Backend
-from phonofilm.runtime.streaming import LayerStreamer
+from phonofilm.runtime.layer_streaming import LayerStreamer
 from tests.gpu.small_models import experts, resident, same, step, tensors
 
 

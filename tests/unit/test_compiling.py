@@ -13,7 +13,7 @@ from phonofilm.models.joint import JointDenoiser
 from phonofilm.models.shared_forward import Conditioning, StepInputs, forward_one
 from phonofilm.models.video import WanModel
 from phonofilm.runtime.backends import HostBackend
-from phonofilm.runtime.streaming import LayerStreamer
+from phonofilm.runtime.layer_streaming import LayerStreamer
 
 BOUND = 1e-5
 

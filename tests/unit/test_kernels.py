@@ -16,7 +16,7 @@ from phonofilm.errors import InputError
 from phonofilm.kernels import check, ops
 from phonofilm.kernels.cases import Sizes, cases
 from phonofilm.kernels.choice import FusibleModule, choose_kernels, use_kernels
-from phonofilm.kernels.hardware import has_fp8
+from phonofilm.kernels.fp8_support import has_fp8
 from phonofilm.models.bridge import BridgeScale, DualTowerConditionalBridge
 from phonofilm.models.layers import Block, modulate
 from phonofilm.models.rotary import rope_table, rotate_pairs

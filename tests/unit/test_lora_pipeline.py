@@ -20,7 +20,7 @@ from phonofilm.models.shared_forward import Conditioning, StepInputs
 from phonofilm.pipeline.denoising import ExpertName
 from phonofilm.pipeline.mova import MovaPipeline
 from phonofilm.runtime.backends import HostBackend
-from phonofilm.runtime.streaming import LayerStreamer
+from phonofilm.runtime.layer_streaming import LayerStreamer
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from torch import nn
 from phonofilm.errors import CheckpointError
 from phonofilm.lora.adapter import Adapter, Layout, LoraFile
 from phonofilm.lora.exporting import export_kohya, export_low_resource
-from phonofilm.lora.fillers import FILLERS_KEY
 from phonofilm.lora.keys import to_diffusers
 from phonofilm.lora.reading import read_for_layers
+from phonofilm.lora.zero_adapters import FILLERS_KEY
 
 WIDTH, HIDDEN = 5120, 13824  # of the released video towers
 ATTENTION = [f"{attention}.{layer}" for attention in ("self_attn", "cross_attn") for layer in "qkvo"]

@@ -38,6 +38,7 @@ except SystemExit as end:
         (["--prompts", "none.txt"], "prompts: no file at none.txt"),
         (["x", "--retake", "1:2"], "retake was given without video"),
         (["x", "--num-clips", "0"], "num_clips 0 is outside"),
+        (["x", "--keyframe", "soon=a.png"], "keyframe 'soon=a.png' is not SECONDS=FILE"),
     ],
 )
 def test_a_refusal_comes_before_anything_heavy_is_imported(words: list[str], complaint: str, tmp_path: Path) -> None:
@@ -48,6 +49,26 @@ def test_a_refusal_comes_before_anything_heavy_is_imported(words: list[str], com
     assert complaint in done.stderr
     assert done.stdout.strip() == "2 []"
     assert [file.name for file in tmp_path.iterdir()] == ["there.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (ClipOptions(prompt="x", steps=0), "steps 0 is less than 1"),
+        (ClipOptions(prompt="x", fps="fast"), "fast"),
+        (ClipOptions(prompt="x", size="large"), "size 'large' is not WIDTHxHEIGHT"),
+        (ClipOptions(prompt="x", guidance_interval="all"), "guidance_interval 'all' is not START:END"),
+        (ClipOptions(prompt="x", modality_scale="much"), "modality_scale 'much' is not a number"),
+    ],
+)
+def test_words_that_cannot_be_read_are_refused_at_once(options: ClipOptions, complaint: str) -> None:
+    with pytest.raises(InputError, match=complaint):
+        check_request(options, None)
+
+
+def test_a_folder_of_prompts_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"prompts: no file at .*: that is a folder"):
+        check_request(ClipOptions(), None, prompts=tmp_path)
 
 
 def test_the_first_line_says_what_will_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,8 +34,8 @@ from phonofilm.models.video import WanModel
 from phonofilm.pipeline.mova import MovaPipeline
 from phonofilm.pipeline.quantizing import quantize_pipeline
 from phonofilm.runtime.backends import HostBackend
+from phonofilm.runtime.layer_streaming import LayerStreamer
 from phonofilm.runtime.streamed_loading import SlabFolder, load_for_streaming
-from phonofilm.runtime.streaming import LayerStreamer
 
 # Relative error of normally distributed weights, and of a product with them; measured, with a tenth to spare.
 ERRORS = {"fp8": 0.028, "int8": 0.0075, "nf4": 0.1}

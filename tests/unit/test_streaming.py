@@ -22,8 +22,8 @@ from phonofilm.models.shared_forward import Conditioning, StepInputs
 from phonofilm.models.video import WanModel
 from phonofilm.runtime.backends import HostBackend, Queue
 from phonofilm.runtime.layer_groups import text_parameters
+from phonofilm.runtime.layer_streaming import LayerStreamer, spread
 from phonofilm.runtime.slabs import ALIGNMENT
-from phonofilm.runtime.streaming import LayerStreamer, spread
 
 
 @pytest.fixture

@@ -14,17 +14,15 @@ from phonofilm.generation.provenance import portable_path
 from phonofilm.geometry import ClipGeometry
 from phonofilm.models.building import config_with_defaults
 from phonofilm.models.hub import resolve_model
-from phonofilm.models.known import KNOWN_MODELS
+from phonofilm.models.known import KNOWN_MODELS, NAMED_SIZES
 from phonofilm.models.layout import MODEL_INDEX, CheckpointLayout, read_layout
 from phonofilm.models.loading import load_tokenizer
 from phonofilm.models.quantized import CONFIG_KEY
 from phonofilm.pipeline.few_steps import few_steps_from
-from phonofilm.pipeline.plan import ModelFacts
 from phonofilm.pipeline.request import Defaults, default_geometry
+from phonofilm.pipeline.sampling_plan import ModelFacts
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler
 
-# The sizes of the two releases, height and width; each is its own release's default.
-NAMED_SIZES = {"360p": (352, 640), "720p": (720, 1280)}
 DEFAULT_MODEL = "nano"
 SAMPLES, SAMPLE_BYTES = 64, 1024
 
@@ -66,7 +64,8 @@ class Checkpoint:
     @cached_property
     def geometry(self) -> ClipGeometry:
         """The sizes of a clip with no options set, in the checkpoint's own units."""
-        return default_geometry(self.defaults, *map(self._config, ("video_vae", "audio_vae", "video_dit")))
+        networks = (self.layout.components[name] for name in ("video_vae", "audio_vae", "video_dit"))
+        return default_geometry(self.defaults, *(config_with_defaults(one.class_name, one.config) for one in networks))
 
     @cached_property
     def facts(self) -> ModelFacts:
@@ -110,10 +109,6 @@ class Checkpoint:
             for file in sorted({entry.file for entry in component.entries.values()}):
                 _update_with_samples(digest, file)
         return digest.hexdigest()[:32]
-
-    def _config(self, name: str) -> dict[str, Any]:
-        component = self.layout.components[name]
-        return config_with_defaults(component.class_name, component.config)
 
 
 def open_checkpoint(name: str) -> Checkpoint:

@@ -19,15 +19,15 @@ from phonofilm.generation.films.part_files import PartFolder
 from phonofilm.generation.films.part_runs import check_parts, run_parts
 from phonofilm.generation.films.retake_plan import is_in_parts, plan_retakes
 from phonofilm.generation.inputs import ClipInputs, MediaInMemory, read_inputs
-from phonofilm.generation.loading import LoadedModel, load_pipeline
 from phonofilm.generation.loras import LoraUse, use_loras
 from phonofilm.generation.options import ClipOptions
-from phonofilm.generation.placement.attention import attention_of, resolve_attention
+from phonofilm.generation.pipeline_loading import LoadedModel, load_pipeline
+from phonofilm.generation.placement.attention import AUTO, attention_of, resolve_attention
 from phonofilm.generation.placement.computing import StepTimes, check_computing
 from phonofilm.generation.placement.devices import DevicePlacement, explaining_memory
-from phonofilm.generation.placement.hardware import HardwareOptions, limits_of, requested_placement
-from phonofilm.generation.placement.offload import resolve_placement
-from phonofilm.generation.placement.threads import at_most_one_thread
+from phonofilm.generation.placement.hardware import HardwareOptions, requested_placement
+from phonofilm.generation.placement.offload import MemoryLimits, resolve_placement
+from phonofilm.generation.placement.threads import threads
 from phonofilm.generation.preview import Previews
 from phonofilm.generation.report import Message, OnProgress, SamplingStarted, StageStarted, StepDone, emit, silent
 from phonofilm.generation.summary import memory_warning, plan_line
@@ -61,7 +61,7 @@ class ClipMaker:
         self.loras = tuple(loras)
         self.ranks = ranks
         self.placement = requested_placement(self.hardware, ranks)
-        self._limits = limits_of(self.hardware)
+        self._limits = MemoryLimits.of(self.hardware)
         self._model: LoadedModel | None = None
         self._loaded_with: tuple[LoraUse, ...] = ()
 
@@ -120,8 +120,10 @@ class ClipMaker:
         if self._model is not None:
             return
         placement = self._placement_for(plans, on_progress)
-        placement = resolve_attention(placement, self.checkpoint, plans, on_progress)
-        check_computing(placement.computing, placement.offload, self.checkpoint)
+        if placement.attention == AUTO:
+            placement = resolve_attention(placement, self.checkpoint, plans, on_progress)
+        if placement.computing.quantize is not None:
+            check_computing(placement.computing, placement.offload, self.checkpoint)
         self.placement = placement
         if (warning := memory_warning(self.checkpoint, placement)) is not None:
             emit(on_progress, Message(f"warning: {warning}"))
@@ -151,8 +153,9 @@ class ClipMaker:
         if plan.parts:
             check_parts(output_type, remove_video_dit)
             return run_parts(plan, partial(self.run, output_type="np"), on_progress, kept, self.ranks)
+        small = sum(part.nbytes for part in self.checkpoint.layout.components.values()) < SMALL
         try:
-            with explaining_memory(self.placement, self.ranks is not None), at_most_one_thread(self._is_small):
+            with explaining_memory(self.placement, self.ranks is not None), threads(1 if small else None):
                 return self._run(plan, on_progress, output_type, remove_video_dit)
         except PhonofilmError as error:
             if self.ranks is None:
@@ -183,10 +186,6 @@ class ClipMaker:
                 "weights in parts cannot change their LoRAs; leave shard_weights out, or make one run for each"
             )
         return self._model.pipe
-
-    @property
-    def _is_small(self) -> bool:
-        return sum(part.nbytes for part in self.checkpoint.layout.components.values()) < SMALL
 
     def _run(
         self, plan: ClipPlan, on_progress: OnProgress, output_type: str, remove_video_dit: bool

@@ -13,8 +13,8 @@ from PIL import Image
 
 import phonofilm
 from phonofilm.errors import InputError
-from phonofilm.generation.checkpoint import NAMED_SIZES, Checkpoint
-from phonofilm.generation.few_steps import facts_with, with_own_student
+from phonofilm.generation.checkpoint import Checkpoint
+from phonofilm.generation.few_step_students import facts_with, with_own_student
 from phonofilm.generation.films.retakes import retakes_text
 from phonofilm.generation.inputs import ClipInputs
 from phonofilm.generation.loras import STUDENT_FILE, LoraUse
@@ -22,9 +22,10 @@ from phonofilm.generation.options import ClipOptions, parse_interval, parse_scal
 from phonofilm.generation.placement.devices import DevicePlacement
 from phonofilm.geometry import frames_for_seconds, nearest_multiple, parse_frame_rate, parse_frame_size
 from phonofilm.media.clip import Clip
+from phonofilm.models.known import NAMED_SIZES
 from phonofilm.pipeline.guidance import EVERY_STEP
-from phonofilm.pipeline.plan import CallRequest, SamplingOptions, SamplingPlan, make_plan
 from phonofilm.pipeline.request import ClipSizes, Tracks
+from phonofilm.pipeline.sampling_plan import CallRequest, SamplingOptions, SamplingPlan, make_plan
 from phonofilm.pipeline.solvers import DEFAULT_SOLVER
 from phonofilm.pipeline.stepcache import NO_CACHE
 from phonofilm.pipeline.types import Decoded
@@ -192,7 +193,7 @@ def plan_clip(inputs: ClipInputs, checkpoint: Checkpoint) -> ClipPlan:
     options = inputs.options
     if options.lora is None and (checkpoint.layout.folder / STUDENT_FILE).is_file():
         options = with_own_student(options, checkpoint)
-    loras = checkpoint.loras.take(options.lora)
+    loras = checkpoint.loras.take(options.lora) if options.lora else ()
     request = CallRequest(
         inputs.prompt,
         options.negative_prompt,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from phonofilm.errors import InputError
-from phonofilm.generation.checkpoint import NAMED_SIZES
 from phonofilm.generation.machine_fit import Machine, Needs, named_card, plan_text, shared
 from phonofilm.generation.placement.cards import SIZES
 from phonofilm.geometry import parse_frame_size
+from phonofilm.models.known import NAMED_SIZES
 from phonofilm.runtime.memory_plan import PLANNED_OFFLOADS, Budget, Offload
 
 PLANNED_MODELS = ("nano", "360p", "720p")

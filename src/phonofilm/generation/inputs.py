@@ -63,7 +63,8 @@ class ClipInputs:
 def read_inputs(options: ClipOptions, media: MediaInMemory | None = None) -> ClipInputs:
     """Raises InputError or MediaError for the first thing that is wrong."""
     media = media or MediaInMemory()
-    given = {name: one for name in INPUTS if (one := _given(name, options, media)) is not None}
+    objects = {name: one for name in INPUTS if (one := getattr(media, name)) is not None}
+    given = {name: one for name in INPUTS if (one := objects.get(name, getattr(options, name))) is not None}
     prompt, _ = check_options(options, in_memory=[name for name in given if getattr(options, name) is None])
     rate = parse_frame_rate(Defaults.frame_rate if options.fps is None else options.fps)
     files = [input_file(name, one) for name, one in given.items() if isinstance(one, Path)]
@@ -76,7 +77,7 @@ def read_inputs(options: ClipOptions, media: MediaInMemory | None = None) -> Cli
         prompt=prompt,
         image=read.get("image"),
         last_image=read.get("last_image"),
-        image_fit=_one_of("image_fit", options.image_fit or "crop", get_args(Fit)),
+        image_fit=_one_of("image_fit", options.image_fit, get_args(Fit)) if options.image_fit else "crop",
         tracks=Tracks(
             video=read.get("video"),
             audio=read.get("audio"),
@@ -84,13 +85,15 @@ def read_inputs(options: ClipOptions, media: MediaInMemory | None = None) -> Cli
             voice=read.get("voice"),
             overlap_frames=edit_tasks.OVERLAP_FRAMES if options.overlap_frames is None else options.overlap_frames,
             retake=(retakes[0].start, retakes[0].end) if retakes else None,
-            retake_tracks=_one_of("retake_tracks", options.retake_tracks or "both", get_args(edit_tasks.RetakeTracks)),
+            retake_tracks=_one_of("retake_tracks", options.retake_tracks, get_args(edit_tasks.RetakeTracks))
+            if options.retake_tracks
+            else "both",
         ),
         seed=secrets.randbelow(2**31) if options.seed is None else options.seed,
         paths={name: one for name, one in given.items() if isinstance(one, Path)},
         files=(*files, *in_memory),
         retakes=retakes,
-        timed_prompts=parse_timed_prompts(prompt),
+        timed_prompts=parse_timed_prompts(prompt) if ":" in prompt else (),
         keyframes=tuple(one for one, _ in keyframes),
         keyframe_files=tuple(file for _, file in keyframes),
     )
@@ -106,11 +109,6 @@ def _keyframes(options: ClipOptions, media: MediaInMemory) -> list[tuple[Keyfram
         picture = given_media.picture(given, "keyframe")
         found.append((Keyframe(float(seconds), picture), InputFile("keyframe", None, _digest(picture))))
     return sorted(found, key=lambda one: one[0].seconds)
-
-
-def _given(name: str, options: ClipOptions, media: MediaInMemory) -> Any:
-    from_file, in_memory = getattr(options, name), getattr(media, name)
-    return from_file if in_memory is None else in_memory
 
 
 def _read(name: str, given: Any, rate: Fraction) -> Any:

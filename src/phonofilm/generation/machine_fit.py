@@ -10,7 +10,7 @@ import psutil
 import torch
 
 from phonofilm.errors import InputError
-from phonofilm.generation.checkpoint import NAMED_SIZES, Checkpoint
+from phonofilm.generation.checkpoint import Checkpoint
 from phonofilm.generation.expected_time import clip_seconds, measure_rates
 from phonofilm.generation.films.parts import PartSizes, divide, fits_one_part
 from phonofilm.generation.films.timed_prompts import TimedPrompt
@@ -20,6 +20,7 @@ from phonofilm.generation.placement.offload import decoding_memory, empty_denois
 from phonofilm.geometry import ClipGeometry, frames_for_seconds
 from phonofilm.models.hub import local_checkpoint
 from phonofilm.models.joint import TEXT_LENGTH, JointDenoiser
+from phonofilm.models.known import NAMED_SIZES
 from phonofilm.models.layout import read_layout
 from phonofilm.pipeline.edit_tasks import OVERLAP_FRAMES
 from phonofilm.runtime import released

@@ -92,7 +92,7 @@ def check_options(options: ClipOptions, in_memory: Collection[str] = ()) -> tupl
     if prompt is None or not prompt.strip():
         raise InputError("the prompt is empty; say what should be seen and heard")
     there = {field.name for field in fields(options) if getattr(options, field.name) is not None}.union(in_memory)
-    timed = parse_timed_prompts(prompt)
+    timed = parse_timed_prompts(prompt) if ":" in prompt else ()
     if timed:
         there.add("seconds")  # the last time is how long it is
     end = timed[-1].end if timed else None

@@ -55,10 +55,12 @@ def choose_outputs(
         raise InputError("a contact sheet shows frames, and output type latent makes none; leave one of them out")
     if contact_sheet is not None and contact_sheet.suffix.lower() != ".png":
         raise InputError(f"the contact sheet {shown(contact_sheet)} should end in .png, which it is a picture of")
-    outputs = tuple(
-        Output(_numbered(path, index, count), chosen, contact_sheet and _numbered(contact_sheet, index, count))
-        for index in range(count)
-    )
+    outputs: tuple[Output, ...] = (Output(path, chosen, contact_sheet),)
+    if count > 1:
+        outputs = tuple(
+            Output(_numbered(path, index, count), chosen, contact_sheet and _numbered(contact_sheet, index, count))
+            for index in range(count)
+        )
     files = [file.absolute() for output in outputs for file in (output.path, output.contact_sheet) if file is not None]
     if twice := [file for file, times in Counter(files).items() if times > 1]:
         raise InputError(f"{twice[0]} would be the clip and its contact sheet at once; give each a name of its own")

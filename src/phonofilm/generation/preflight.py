@@ -9,10 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phonofilm.errors import InputError
-from phonofilm.generation.options import ClipOptions, check_options, clip_count, parse_keyframe
+from phonofilm.generation.options import (
+    ClipOptions,
+    check_options,
+    clip_count,
+    parse_interval,
+    parse_keyframe,
+    parse_scales,
+)
 from phonofilm.generation.outputs import Output, choose_outputs
 from phonofilm.generation.provenance import INPUTS
-from phonofilm.models.known import hub_id_of
+from phonofilm.geometry import parse_frame_rate, parse_frame_size
+from phonofilm.models.known import NAMED_SIZES, hub_id_of
 from phonofilm.untrusted import FOLDER_FAULT, NO_FILE_FAULT, file_fault, shown
 
 
@@ -42,17 +50,33 @@ def check_request(
     """Raises InputError for an empty prompt, a missing file, an output that exists or an unknown model."""
     for name, path in [*_given_files(options), ("like", like), ("prompts", prompts)]:
         # A clip may be a folder of frames, so only that something is there is checked here.
-        if path is not None and (fault := file_fault(path)) not in (None, FOLDER_FAULT):
+        expected = (None,) if name == "prompts" else (None, FOLDER_FAULT)
+        if path is not None and (fault := file_fault(path)) not in expected:
             reason = "" if fault == NO_FILE_FAULT else f": {fault}"
             raise InputError(f"{name}: no file at {shown(path)}{reason}")
     if model is not None:
         check_model_name(model)
+    check_words(options)
     if prompts is not None:
         return Request(f"the lines of {prompts}")
     if like is None:
         check_options(options)
         return Request(model or "nano", choose_outputs_of(options, overwrite))
     return Request(f"again {like}", choose_outputs_of(options, overwrite) if options.output is not None else ())
+
+
+def check_words(options: ClipOptions) -> None:
+    """Raises InputError for a size, a rate, an interval or scales that cannot be read, and for steps below 1."""
+    if options.size is not None and options.size not in (*NAMED_SIZES, "auto"):
+        parse_frame_size(options.size, (*NAMED_SIZES, "auto"))
+    if options.fps is not None:
+        parse_frame_rate(options.fps)
+    if options.guidance_interval is not None:
+        parse_interval(options.guidance_interval)
+    if options.modality_scale is not None:
+        parse_scales(options.modality_scale)
+    if options.steps is not None and options.steps < 1:
+        raise InputError(f"steps {options.steps} is less than 1; use for example 50")
 
 
 def choose_outputs_of(options: ClipOptions, overwrite: bool) -> tuple[Output, ...]:

@@ -14,7 +14,7 @@ from phonofilm.generation.inputs import read_inputs
 from phonofilm.generation.latent_files import is_latents, read_latent_metadata
 from phonofilm.generation.options import ClipOptions
 from phonofilm.generation.placement.hardware import HardwareOptions
-from phonofilm.generation.placement.ranks import is_shared, on_ranks, parallel_config, refuse_before_starting
+from phonofilm.generation.placement.ranks import on_ranks, parallel_config, refuse_before_starting
 from phonofilm.generation.preflight import choose_outputs_of
 from phonofilm.generation.provenance import Provenance, read_provenance
 from phonofilm.generation.rehearsal import rehearse_output
@@ -47,7 +47,7 @@ class RunOptions:
 def run(options: RunOptions, open_display: OpenDisplay) -> list[Path]:
     """Make the requested clips; returns the files written. Raises PhonofilmError when one could not be made."""
     config = parallel_config(options.hardware)
-    if is_shared(config):
+    if config is not None:
         if options.remove_video_dit:
             raise InputError("remove_video_dit is for one device; with several, shard_weights saves more")
         refuse_before_starting(config, options.hardware)
@@ -69,9 +69,11 @@ def run_on_this_rank(ranks: ParallelSession | None, options: RunOptions, open_di
         outputs = choose_outputs_of(clip, options.overwrite)
         if options.remove_video_dit and len(outputs) > 1:
             raise InputError("remove_video_dit leaves nothing to begin a second clip with; ask for one clip")
-        with _session(options, provenance, on_progress, ranks) as session:
+        checkpoint = _checkpoint(options.model, provenance, on_progress)
+        with Session(checkpoint, options.hardware, ranks=ranks) as session:
             plan = session.plan_inputs(inputs)
-            rehearse_output(plan, outputs[0])
+            if inputs.paths:
+                rehearse_output(plan, outputs[0])
             session.resolve([plan], on_progress)
             if plan.parts and clip.seed is None:
                 plan = with_kept_seed(plan, outputs, session)
@@ -94,7 +96,8 @@ def _batch(
     if options.remove_video_dit:
         raise InputError("remove_video_dit leaves nothing to begin a second clip with; leave it out with prompts=")
     lines = read_lines(options.prompts, common)
-    with _session(options, provenance, on_progress, ranks) as session:
+    checkpoint = _checkpoint(options.model, provenance, on_progress)
+    with Session(checkpoint, options.hardware, ranks=ranks) as session:
         planned = plan_lines(lines, session)
         session.resolve([one.plan for one in planned if one.plan is not None], on_progress)
         done = make_lines(planned, session, options.overwrite, on_progress)
@@ -102,12 +105,6 @@ def _batch(
         failures = "\n  ".join(done.failures)
         raise PhonofilmError(f"{len(done.failures)} of {len(lines)} lines failed; run it again to go on:\n  {failures}")
     return done.paths
-
-
-def _session(
-    options: RunOptions, provenance: Provenance | None, on_progress: OnProgress, ranks: ParallelSession | None
-) -> Session:
-    return Session(_checkpoint(options.model, provenance, on_progress), options.hardware, ranks=ranks)
 
 
 def _provenance_of(clip: Path, again: ClipOptions) -> Provenance:

@@ -15,7 +15,7 @@ from phonofilm.generation.clip_plan import ClipPlan
 from phonofilm.generation.inputs import MediaInMemory
 from phonofilm.generation.options import options_from_json
 from phonofilm.generation.placement.hardware import HardwareOptions
-from phonofilm.generation.placement.ranks import is_shared, parallel_config
+from phonofilm.generation.placement.ranks import parallel_config
 from phonofilm.generation.report import OnProgress, silent
 from phonofilm.media.clip import Clip
 from phonofilm.pipeline.given_media import URL_PREFIXES, GivenClip, GivenSound, Picture
@@ -63,7 +63,7 @@ def load(
         quantize=quantize,
         compile=compile,
     )
-    if is_shared(parallel_config(hardware)):
+    if parallel_config(hardware) is not None:
         raise InputError(
             f"gpus={gpus}: a session is one process, and several GPUs need one each. Make these clips with the command "
             f"`phonofilm generate --gpus {gpus}` (or --prompts FILE for many), or use gpus=1 here"

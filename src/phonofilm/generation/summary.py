@@ -9,7 +9,7 @@ import torch
 
 from phonofilm.generation.checkpoint import Checkpoint
 from phonofilm.generation.clip_plan import ClipPlan
-from phonofilm.generation.few_steps import few_step_summary
+from phonofilm.generation.few_step_students import few_step_summary
 from phonofilm.generation.placement.devices import DevicePlacement
 from phonofilm.pipeline.guidance import EVERY_STEP
 from phonofilm.pipeline.solvers import DEFAULT_SOLVER

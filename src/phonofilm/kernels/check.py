@@ -10,7 +10,7 @@ from functools import lru_cache
 import torch
 
 from phonofilm.kernels.cases import Sizes, cases
-from phonofilm.kernels.hardware import has_fp8
+from phonofilm.kernels.fp8_support import has_fp8
 
 # Widths of the released audio and video tower.
 TRIED = ((torch.float32, Sizes(width=1536)), (torch.bfloat16, Sizes(width=5120)))

@@ -91,7 +91,7 @@ def empty_module(class_name: str, config: Mapping[str, Any], origin: str) -> nn.
                 check_kinds(cls.__init__, arguments)
                 check_vae(class_name, arguments)
                 module = cls(**arguments)
-        if class_name in DIFFUSERS_CLASSES:
+        if class_name in DIFFUSERS_CLASSES and config.get(CONFIG_KEY) is not None:
             prepare_for(module, config, origin)
     except (
         TypeError,
@@ -157,7 +157,10 @@ def place_tensors(name: str, module: nn.Module, entries: Mapping[str, TensorEntr
 
     Raises CheckpointError that lists the keys that are missing, unknown, or of another shape.
     """
-    sources, shapes = _plain(name, entries) if isinstance(module, DAC) else (_single(entries), _shapes(entries))
+    sources: dict[str, tuple[TensorEntry, ...]] = {key: (entry,) for key, entry in entries.items()}
+    shapes = {key: entry.shape for key, entry in entries.items()}
+    if isinstance(module, DAC):
+        _pair_weight_norms(name, entries, sources, shapes)
     placements: list[Placement] = []
     missing: list[str] = []
     wrong: list[str] = []
@@ -198,19 +201,13 @@ def tensor_groups(module: nn.Module) -> list[tuple[tuple[str, ...], Tensor]]:
     return [(tuple(names), tensor) for names, tensor in groups.values()]
 
 
-def _single(entries: Mapping[str, TensorEntry]) -> dict[str, tuple[TensorEntry, ...]]:
-    return {key: (entry,) for key, entry in entries.items()}
-
-
-def _shapes(entries: Mapping[str, TensorEntry]) -> dict[str, tuple[int, ...]]:
-    return {key: entry.shape for key, entry in entries.items()}
-
-
-def _plain(
-    name: str, entries: Mapping[str, TensorEntry]
-) -> tuple[dict[str, tuple[TensorEntry, ...]], dict[str, tuple[int, ...]]]:
-    """The same, with every weight-normalised pair under the name and the shape its fused weight will have."""
-    sources, shapes = _single(entries), _shapes(entries)
+def _pair_weight_norms(
+    name: str,
+    entries: Mapping[str, TensorEntry],
+    sources: dict[str, tuple[TensorEntry, ...]],
+    shapes: dict[str, tuple[int, ...]],
+) -> None:
+    """Puts every weight-normalised pair under the name and the shape its fused weight will have."""
     for magnitude_suffix, direction_suffix in WEIGHT_NORM_SUFFIXES:
         for key, magnitude in entries.items():
             if not key.endswith(magnitude_suffix):
@@ -222,4 +219,3 @@ def _plain(
             del sources[key], sources[direction.key]
             sources[stem + ".weight"] = (magnitude, direction)
             shapes[stem + ".weight"] = direction.shape
-    return sources, shapes

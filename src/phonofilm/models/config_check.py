@@ -95,9 +95,7 @@ def check_ranges(values: Mapping[str, Any], known: Mapping[str, tuple[float, flo
 
 
 def check_few_steps(value: Any) -> None:
-    """The settings of a distilled model, or None."""
-    if value is None:
-        return
+    """The settings of a distilled model."""
     if not isinstance(value, dict) or not FEW_STEPS_NEEDED <= set(value) <= set(FEW_STEPS_RANGES):
         raise ValueError(f"has few_steps {value!r:.80}; expected an object with {', '.join(FEW_STEPS_RANGES)}")
     try:

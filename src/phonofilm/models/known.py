@@ -28,6 +28,10 @@ KNOWN_MODELS = (
 )
 
 
+# The sizes of the two releases, height and width; each is its own release's default.
+NAMED_SIZES = {"360p": (352, 640), "720p": (720, 1280)}
+
+
 def hub_id_of(name: str) -> str:
     """`360p` -> `OpenMOSS-Team/MOVA-360p`; a hub id is itself. Raises InputError for anything else."""
     for model in KNOWN_MODELS:

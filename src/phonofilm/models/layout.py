@@ -268,10 +268,11 @@ def read_scalars(root: Path) -> PipelineScalars:
     scalars = PipelineScalars(
         **{k: content[k] for k in ("boundary_ratio", "audio_vae_type", "defaults", "few_steps") if k in content}
     )
-    try:
-        check_few_steps(scalars.few_steps)
-    except ValueError as error:
-        raise CheckpointError(f"{root / MODEL_INDEX} {error}") from error
+    if scalars.few_steps is not None:
+        try:
+            check_few_steps(scalars.few_steps)
+        except ValueError as error:
+            raise CheckpointError(f"{root / MODEL_INDEX} {error}") from error
     ratio = scalars.boundary_ratio
     if not isinstance(ratio, int | float) or isinstance(ratio, bool) or not 0 <= ratio <= 1:
         raise CheckpointError(

@@ -71,7 +71,7 @@ def load_component(
         raise CheckpointError(f"{layout.folder} has no network {name!r}; it has {', '.join(layout.components)}")
     module = component.take_skeleton()
     placements = place_tensors(name, module, component.entries)
-    in_float32 = _kept_in_float32(module, torch_dtype)
+    in_float32 = _kept_in_float32(module) if torch_dtype == torch.float16 else frozenset()
     tensors = module.state_dict(keep_vars=True)
     target, done, total = torch.device(device), 0, component.nbytes
     reader = TensorReader()
@@ -128,10 +128,8 @@ def _read_entry(entry: TensorEntry, dtype: torch.dtype | None, device: torch.dev
     return reader.converted(entry, wanted, device)
 
 
-def _kept_in_float32(module: nn.Module, dtype: torch.dtype | None) -> frozenset[str]:
+def _kept_in_float32(module: nn.Module) -> frozenset[str]:
     """Submodules that overflow in half precision, by their class's own account (the text encoder's `wo`)."""
-    if dtype != torch.float16:
-        return frozenset()
     return frozenset(getattr(module, "_keep_in_fp32_modules", None) or ())
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from phonofilm.errors import CheckpointError, InputError
 from phonofilm.kernels.choice import FusibleModule
-from phonofilm.kernels.hardware import has_fp8
+from phonofilm.kernels.fp8_support import has_fp8
 from phonofilm.models.eight_bit_rows import ROW_TYPES, Fp8Rows, multiply_fp8, quantize_activations, quantize_rows
 
 FORMATS = ("fp8", "int8", "nf4")

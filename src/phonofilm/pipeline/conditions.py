@@ -21,7 +21,7 @@ from phonofilm.errors import InputError
 from phonofilm.geometry import ClipGeometry
 from phonofilm.models.convolutions import channels_last_on_gpu
 from phonofilm.models.joint import TEXT_LENGTH
-from phonofilm.pipeline.edit_tasks import EditTask
+from phonofilm.pipeline.edit_tasks import KnownTrack
 from phonofilm.pipeline.guidance import Evaluation, Guidance
 from phonofilm.pipeline.types import KnownLatents, Text, Tokens
 
@@ -136,22 +136,18 @@ def frame_condition(
     return torch.cat([mask.to(latents), latents], dim=1)
 
 
-def known_video(vae: Any, task: EditTask, clips: int, device: torch.device) -> KnownLatents | None:
-    """The known part of the picture as latents for `clips` clips, or None when nothing of it is given."""
-    if task.video is None:
-        return None
-    frames = torch.from_numpy(task.video.data).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
-    known = encode_video(vae, frames, device)
-    return KnownLatents(_filled(known, task.geometry.latent_frames, clips), torch.from_numpy(task.video.where))
+def known_video(vae: Any, known: KnownTrack, geometry: ClipGeometry, clips: int, device: torch.device) -> KnownLatents:
+    """The known part of the picture as latents for `clips` clips."""
+    frames = torch.from_numpy(known.data).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
+    latents = encode_video(vae, frames, device)
+    return KnownLatents(_filled(latents, geometry.latent_frames, clips), torch.from_numpy(known.where))
 
 
-def known_audio(vae: Any, task: EditTask, clips: int, device: torch.device) -> KnownLatents | None:
-    """The known part of the sound as latents for `clips` clips, or None when nothing of it is given."""
-    if task.audio is None:
-        return None
-    wave = vae.preprocess(torch.from_numpy(task.audio.data)[None, None])
-    known = vae.encode(wave.to(device=device, dtype=vae.dtype)).mode().float()
-    return KnownLatents(_filled(known, task.geometry.audio_latents, clips), torch.from_numpy(task.audio.where))
+def known_audio(vae: Any, known: KnownTrack, geometry: ClipGeometry, clips: int, device: torch.device) -> KnownLatents:
+    """The known part of the sound as latents for `clips` clips."""
+    wave = vae.preprocess(torch.from_numpy(known.data)[None, None])
+    latents = vae.encode(wave.to(device=device, dtype=vae.dtype)).mode().float()
+    return KnownLatents(_filled(latents, geometry.audio_latents, clips), torch.from_numpy(known.where))
 
 
 def _filled(known: Tensor, length: int, clips: int) -> Tensor:

@@ -24,12 +24,12 @@ from phonofilm.pipeline.few_steps import few_steps_from
 from phonofilm.pipeline.finite import require_finite_weights
 from phonofilm.pipeline.given_media import GivenClip, GivenSound, Picture
 from phonofilm.pipeline.guidance import EVERY_STEP
-from phonofilm.pipeline.loras import LoraMethods
+from phonofilm.pipeline.lora_methods import LoraMethods
 from phonofilm.pipeline.noise import clip_generators, start_noise
-from phonofilm.pipeline.plan import CallRequest, ModelFacts, SamplingOptions, SamplingPlan, make_plan
 from phonofilm.pipeline.pretrained import PretrainedMethods
 from phonofilm.pipeline.request import Defaults
 from phonofilm.pipeline.run_plan import StepCallback, run_plan
+from phonofilm.pipeline.sampling_plan import CallRequest, ModelFacts, SamplingOptions, SamplingPlan, make_plan
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler, require_pair_scheduler
 from phonofilm.pipeline.solvers import DEFAULT_SOLVER
 from phonofilm.pipeline.stepcache import NO_CACHE

@@ -43,12 +43,13 @@ def start_noise(
     audio_shape = (channels[1], geometry.audio_latents)
     drawn = [[torch.randn(s, generator=g, device=g.device) for s in (video_shape, audio_shape)] for g in generators]
     video, audio = (torch.stack([clip[track].to(device) for clip in drawn]) for track in (0, 1))
-    return Latents(_instead(latents, video, "latents"), _instead(audio_latents, audio, "audio_latents"))
+    return Latents(
+        video if latents is None else _instead(latents, video, "latents"),
+        audio if audio_latents is None else _instead(audio_latents, audio, "audio_latents"),
+    )
 
 
-def _instead(own: Tensor | None, drawn: Tensor, name: str) -> Tensor:
-    if own is None:
-        return drawn
+def _instead(own: Tensor, drawn: Tensor, name: str) -> Tensor:
     if own.shape != drawn.shape:
         raise InputError(f"{name} has shape {tuple(own.shape)}; this clip needs {tuple(drawn.shape)}")
     return own.to(drawn)

@@ -35,7 +35,6 @@ def pipeline_arguments(
 
     `tokenizer`: the checkpoint's, where it was loaded already.
     """
-    _check_dtype(torch_dtype)
     dtypes = torch_dtype
     if isinstance(torch_dtype, torch.dtype):
         dtypes = {"default": torch_dtype, FLOAT32_COMPONENT: torch.float32}
@@ -113,6 +112,7 @@ class PretrainedMethods:
         Raises:
             CheckpointError: naming what is missing, unknown, misshapen, truncated or unsafe, before weights are read.
         """
+        _check_dtype(torch_dtype)
         folder = resolve_model(
             pretrained_model_name_or_path,
             revision=revision,

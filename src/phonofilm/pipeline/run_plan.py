@@ -1,4 +1,4 @@
-"""Runs a ready plan: conditions, sampling, decoding. What the plan says is decided in plan.py; nothing is checked again."""
+"""Runs a ready plan: conditions, sampling, decoding. The plan is made in sampling_plan.py; nothing is checked again."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from phonofilm.pipeline.decode import MovaPipelineOutput
 from phonofilm.pipeline.denoising import Experts, ExpertVelocity, Resident, model_text
 from phonofilm.pipeline.edit_tasks import EditTask
 from phonofilm.pipeline.finite import require_finite
-from phonofilm.pipeline.plan import SamplingPlan
 from phonofilm.pipeline.sampling import sample
+from phonofilm.pipeline.sampling_plan import SamplingPlan
 from phonofilm.pipeline.schedule import Step
 from phonofilm.pipeline.solvers import PairSolver
-from phonofilm.pipeline.stepcache import StepCache, parse_cache
+from phonofilm.pipeline.stepcache import NO_CACHE, StepCache, parse_cache
 from phonofilm.pipeline.types import Decoded, Latents
 
 if TYPE_CHECKING:
@@ -39,8 +39,11 @@ def run_plan(
     device = noise.video.device
     text = conditions.texts_needed(pipe.encode_tokens, plan.prompt, plan.negative_prompt, plan.guidance, plan.clips)
     condition = _condition(pipe, plan, device)
-    known_video = conditions.known_video(pipe.video_vae, plan.task, plan.clips, device)
-    known_audio = conditions.known_audio(pipe.audio_vae, plan.task, plan.clips, device)
+    known_video = known_audio = None
+    if plan.task.video is not None:
+        known_video = conditions.known_video(pipe.video_vae, plan.task.video, plan.task.geometry, plan.clips, device)
+    if plan.task.audio is not None:
+        known_audio = conditions.known_audio(pipe.audio_vae, plan.task.audio, plan.task.geometry, plan.clips, device)
     experts = _experts(pipe, remove_video_dit)
     velocity = ExpertVelocity(
         experts,
@@ -51,7 +54,7 @@ def run_plan(
         {evaluation: model_text(embeds, device) for evaluation, embeds in text.items()},
         plan.sampling.bridge_scale,
     )
-    threshold = parse_cache(plan.sampling.cache)
+    threshold = None if plan.sampling.cache == NO_CACHE else parse_cache(plan.sampling.cache)
     cached = None if threshold is None else StepCache(velocity, threshold, plan.experts)
     with pipe.progress_bar(total=len(plan.steps)) as bar:
         clean = sample(

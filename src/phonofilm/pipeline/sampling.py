@@ -11,8 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from torch import Tensor
-
 from phonofilm.pipeline.guidance import Evaluation, Guidance, guided
 from phonofilm.pipeline.schedule import Step, TrackStep
 from phonofilm.pipeline.solvers import PairSolver
@@ -51,13 +49,12 @@ def sample(
     """
     solver = PairSolver() if solver is None else solver
     latents, last = noise, None
+    some_known = known_video is not None or known_audio is not None
     for position, (step, scales) in enumerate(zip(steps, guidance, strict=True)):
-        latents = Latents(
-            _known(known_video, latents.video, noise.video, step.video.sigma),
-            _known(known_audio, latents.audio, noise.audio, step.audio.sigma),
-        )
+        if some_known:
+            latents = _with_known(latents, noise, known_video, known_audio, step.video.sigma, step.audio.sigma)
         field = (scales.evaluations, None if phases is None else phases[position])
-        if field != last:
+        if last is not None and field != last:
             solver.restart()
         last = field
         pushed = guided(partial(velocity, step, latents), scales)
@@ -69,9 +66,7 @@ def sample(
                 return latents
             if _identity(latents) != before:
                 solver.restart()
-    return Latents(
-        _known(known_video, latents.video, noise.video, 0.0), _known(known_audio, latents.audio, noise.audio, 0.0)
-    )
+    return _with_known(latents, noise, known_video, known_audio, 0.0, 0.0) if some_known else latents
 
 
 def clean_where_known(steps: Sequence[Step], video: Known | None, audio: Known | None) -> list[Step]:
@@ -88,5 +83,16 @@ def _identity(latents: Latents) -> tuple[object, ...]:
     return tuple((id(t), 0 if t.is_inference() else t._version) for t in (latents.video, latents.audio))
 
 
-def _known(held: KnownLatents | None, latents: Tensor, noise: Tensor, sigma: float) -> Tensor:
-    return latents if held is None else held.put_back(latents, noise, sigma)
+def _with_known(
+    latents: Latents,
+    noise: Latents,
+    video: KnownLatents | None,
+    audio: KnownLatents | None,
+    video_sigma: float,
+    audio_sigma: float,
+) -> Latents:
+    """The latents with what is given of each track put back, noised to its sigma."""
+    return Latents(
+        latents.video if video is None else video.put_back(latents.video, noise.video, video_sigma),
+        latents.audio if audio is None else audio.put_back(latents.audio, noise.audio, audio_sigma),
+    )

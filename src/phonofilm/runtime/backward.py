@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from phonofilm.models.joint import JointCondition, JointDenoiser
 from phonofilm.runtime.backends import Backend
 from phonofilm.runtime.layer_groups import Group, layer_groups, parameters_of
+from phonofilm.runtime.layer_streaming import LayerStreamer
 from phonofilm.runtime.ring import SLOTS
 from phonofilm.runtime.slabs import HostSlab
-from phonofilm.runtime.streaming import LayerStreamer
 
 
 class TrainingStreamer(LayerStreamer):

@@ -13,11 +13,11 @@ from phonofilm.pipeline.mova import MovaPipeline
 from phonofilm.runtime.backends import Backend
 from phonofilm.runtime.component_offload import ComponentOffload
 from phonofilm.runtime.layer_groups import Group
+from phonofilm.runtime.layer_streaming import LayerStreamer
 from phonofilm.runtime.module_streamer import ModuleStreamer
 from phonofilm.runtime.ring import SLOTS
 from phonofilm.runtime.slabs import HostSlab
 from phonofilm.runtime.streamed_loading import denoisers
-from phonofilm.runtime.streaming import LayerStreamer
 
 
 class LayerEngine:

@@ -12,10 +12,10 @@ from typing import Literal
 
 from phonofilm.errors import InputError
 from phonofilm.runtime.footprint import Footprint, reserved_for
+from phonofilm.runtime.layer_streaming import spread
 from phonofilm.runtime.ring import SLOTS
 from phonofilm.runtime.schedule_sim import simulate
 from phonofilm.runtime.staging import PIECES
-from phonofilm.runtime.streaming import spread
 from phonofilm.units import format_gigabytes
 
 Offload = Literal["none", "model", "layer"]

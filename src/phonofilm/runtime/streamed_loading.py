@@ -20,9 +20,9 @@ from phonofilm.models.threaded_reads import assign_memory, fill, tensor_reads
 from phonofilm.pipeline.mova import MovaPipeline
 from phonofilm.pipeline.pretrained import pipeline_arguments
 from phonofilm.runtime.layer_groups import Group, layer_groups, parameters_of, slab_parameters
+from phonofilm.runtime.layer_streaming import spread
 from phonofilm.runtime.slab_files import stored_slabs
 from phonofilm.runtime.slabs import HostSlab, SlabLayout, host_memory
-from phonofilm.runtime.streaming import spread
 
 EXPERT_COMPONENTS = ("video_dit", "video_dit_2")
 DENOISER = (*EXPERT_COMPONENTS, "audio_dit", "dual_tower_bridge")

@@ -10,7 +10,6 @@ from phonofilm.errors import InputError
 
 if TYPE_CHECKING:
     from phonofilm.generation.placement.devices import DevicePlacement
-    from phonofilm.generation.placement.offload import MemoryLimits
     from phonofilm.parallel.parallel_session import ParallelSession
 
 
@@ -57,13 +56,4 @@ def requested_placement(hardware: HardwareOptions, ranks: ParallelSession | None
         kernels=hardware.kernels,
         quantize=hardware.quantize,
         compiles=hardware.compile,
-    )
-
-
-def limits_of(hardware: HardwareOptions) -> MemoryLimits:
-    """The options about memory, in bytes and layers."""
-    from phonofilm.generation.placement.offload import memory_limits
-
-    return memory_limits(
-        hardware.vram_limit, hardware.ram_limit, hardware.slots, hardware.resident_layers, hardware.vae_tiling
     )

@@ -14,6 +14,7 @@ from phonofilm.errors import InputError
 from phonofilm.generation.clip_plan import ClipPlan
 from phonofilm.generation.placement.cards import known_peak
 from phonofilm.generation.placement.devices import DevicePlacement
+from phonofilm.generation.placement.hardware import HardwareOptions
 from phonofilm.generation.report import Message, OnProgress, emit
 from phonofilm.models.audio import WanAudioModel
 from phonofilm.models.bridge import DualTowerConditionalBridge
@@ -22,8 +23,8 @@ from phonofilm.models.joint import TEXT_LENGTH, JointDenoiser
 from phonofilm.models.quantized import empty_quantized
 from phonofilm.models.video import WanModel
 from phonofilm.runtime.footprint import DECODER_WIDTH, Footprint, TextBlocks, decoding_bytes
+from phonofilm.runtime.layer_streaming import spread
 from phonofilm.runtime.memory_plan import Budget, ClipCost, MemoryPlan, Offload, StreamingOptions, choose_offload
-from phonofilm.runtime.streaming import spread
 from phonofilm.units import GIGA, parse_size
 
 if TYPE_CHECKING:
@@ -43,22 +44,17 @@ class MemoryLimits:
     resident: int | None = None
     vae_tiling: bool | None = None
 
-
-def memory_limits(
-    vram: str | None = None,
-    ram: str | None = None,
-    slots: int | None = None,
-    resident: int | None = None,
-    vae_tiling: bool | None = None,
-) -> MemoryLimits:
-    """The options' text as limits. Raises InputError for one that is no amount of memory."""
-    return MemoryLimits(
-        None if vram is None else parse_size(vram, "vram_limit", bare=GIGA),
-        None if ram is None else parse_size(ram, "ram_limit", bare=GIGA),
-        slots,
-        resident,
-        vae_tiling,
-    )
+    @classmethod
+    def of(cls, hardware: HardwareOptions) -> MemoryLimits:
+        """The options' text as limits. Raises InputError for one that is no amount of memory."""
+        vram, ram = hardware.vram_limit, hardware.ram_limit
+        return cls(
+            None if vram is None else parse_size(vram, "vram_limit", bare=GIGA),
+            None if ram is None else parse_size(ram, "ram_limit", bare=GIGA),
+            hardware.slots,
+            hardware.resident_layers,
+            hardware.vae_tiling,
+        )
 
 
 def resolve_placement(
@@ -78,7 +74,8 @@ def resolve_placement(
     if placement.offload == "auto" and any(limit is not None for limit in about_layers):
         placement = replace(placement, offload="layer")
     refuse_what_changes_nothing(placement, limits)
-    spread(limits.resident or 0, checkpoint.layout.components["video_dit"].config["num_layers"])  # refuses too many
+    if limits.resident:
+        spread(limits.resident, checkpoint.layout.components["video_dit"].config["num_layers"])  # refuses too many
     limited = limits.vram is not None or limits.ram is not None
     has_card = placement.device.type == "cuda" or limits.vram is not None
     if clips and has_card and (placement.offload in ("auto", "layer") or limited):

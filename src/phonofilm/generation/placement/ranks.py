@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 import torch
 
 from phonofilm.errors import InputError
-from phonofilm.generation.placement.hardware import HardwareOptions, limits_of, requested_placement
-from phonofilm.generation.placement.offload import refuse_what_changes_nothing
+from phonofilm.generation.placement.hardware import HardwareOptions, requested_placement
+from phonofilm.generation.placement.offload import MemoryLimits, refuse_what_changes_nothing
 from phonofilm.generation.placement.threads import threads
 from phonofilm.parallel.launcher import Rank, device_of, launch, launcher_rank, process_group
 from phonofilm.parallel.parallel_session import ParallelConfig, ParallelSession
@@ -17,35 +17,30 @@ from phonofilm.parallel.parallel_session import ParallelConfig, ParallelSession
 Result = TypeVar("Result")
 
 
-def parallel_config(hardware: HardwareOptions) -> ParallelConfig:
-    """How several devices share a clip, as the options say."""
-    return ParallelConfig(
-        hardware.gpus, hardware.ulysses_degree, hardware.ring_degree, hardware.cfg_parallel, hardware.shard_weights
-    )
-
-
-def is_shared(several: ParallelConfig) -> bool:
-    """Whether more than one rank works. Raises InputError for options that would change nothing."""
-    if several.gpus < 1:
-        raise InputError(f"gpus={several.gpus} is less than 1")
-    if several.gpus > 1 or launcher_rank() is not None:
-        return True
+def parallel_config(hardware: HardwareOptions) -> ParallelConfig | None:
+    """How several devices share a clip, or None for one. Raises InputError for options that would change nothing."""
+    if hardware.gpus < 1:
+        raise InputError(f"gpus={hardware.gpus} is less than 1")
+    if hardware.gpus > 1 or launcher_rank() is not None:
+        return ParallelConfig(
+            hardware.gpus, hardware.ulysses_degree, hardware.ring_degree, hardware.cfg_parallel, hardware.shard_weights
+        )
     options = {
-        "ulysses_degree": several.ulysses_degree not in (None, 1),
-        "ring_degree": several.ring_degree not in (None, 1),
-        "cfg_parallel": several.cfg_parallel,
-        "shard_weights": several.shard_weights,
+        "ulysses_degree": hardware.ulysses_degree not in (None, 1),
+        "ring_degree": hardware.ring_degree not in (None, 1),
+        "cfg_parallel": hardware.cfg_parallel,
+        "shard_weights": hardware.shard_weights,
     }
     if useless := [name for name, given in options.items() if given]:
         raise InputError(f"{'= and '.join(useless)}= would change nothing on one device; use gpus=N")
-    return False
+    return None
 
 
 def refuse_before_starting(several: ParallelConfig, hardware: HardwareOptions) -> None:
     """Raises InputError for options that no rank could take: here, rather than after every rank has imported PyTorch."""
     rank = launcher_rank() or Rank(0, several.gpus, 0, "")
     session = ParallelSession(rank, device_of(rank, hardware.device), several)
-    refuse_what_changes_nothing(requested_placement(hardware, session), limits_of(hardware))
+    refuse_what_changes_nothing(requested_placement(hardware, session), MemoryLimits.of(hardware))
 
 
 def on_ranks(several: ParallelConfig, device: str, work: Callable[..., Result], *arguments: Any) -> Result:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import psutil
 
 from phonofilm.generation.loras import LoraUse, use_loras
-from phonofilm.generation.placement.computing import prepare_computing
+from phonofilm.generation.placement.computing import Computing, prepare_computing
 from phonofilm.generation.placement.devices import DevicePlacement, place
 from phonofilm.generation.report import Loading, Message, OnProgress, emit
-from phonofilm.models.loading import LoadProgress
 from phonofilm.parallel.parallel_session import ParallelSession
 from phonofilm.pipeline.mova import MovaPipeline
 from phonofilm.pipeline.pretrained import pipeline_arguments
@@ -69,26 +67,20 @@ def _loaded(
             placement.dtype,
             device="cpu" if waits else placement.device,
             skip=(),
-            progress=_loading(on_progress),
+            progress=lambda name, done, total: emit(on_progress, Loading(name, done, total)),
             tokenizer=checkpoint.tokenizer,
         )
         pipe = MovaPipeline(**arguments)
     if placement.vae_tiling:
         pipe.video_vae.enable_tiling()
     pipe.set_progress_bar_config(disable=True)
-    use_loras(pipe, loras)  # before weights are moved or changed in kind
-    resident = None if placement.offloads else placement.device
-    prepare_computing(pipe, placement.computing, resident, on_progress)
+    if loras:
+        use_loras(pipe, loras)  # before weights are moved or changed in kind
+    if placement.computing != Computing():
+        resident = None if placement.offloads else placement.device
+        prepare_computing(pipe, placement.computing, resident, on_progress)
     pipe.require_finite_vaes()  # while their weights are in memory
-    return LoadedModel(pipe, place(pipe, placement))
-
-
-def _loading(on_progress: OnProgress) -> LoadProgress:
-    return partial(_emit_loading, on_progress)
-
-
-def _emit_loading(on_progress: OnProgress, component: str, done: int, total: int) -> None:
-    emit(on_progress, Loading(component, done, total))
+    return LoadedModel(pipe, place(pipe, placement) if placement.offloads else None)
 
 
 def _load_streamed(checkpoint: Checkpoint, placement: DevicePlacement, on_progress: OnProgress) -> MovaPipeline:
@@ -103,7 +95,7 @@ def _load_streamed(checkpoint: Checkpoint, placement: DevicePlacement, on_progre
         placement.device,
         resident=placement.resident,
         store=store,
-        progress=_loading(on_progress),
+        progress=lambda name, done, total: emit(on_progress, Loading(name, done, total)),
     )
     backend: Backend = CudaBackend(placement.device) if placement.device.type == "cuda" else HostBackend()
     engine = LayerEngine(

@@ -9,7 +9,7 @@ from phonofilm.generation.loras import LoraUse
 from phonofilm.generation.options import ClipOptions
 from phonofilm.generation.provenance import OWN_STUDENT
 from phonofilm.pipeline.few_step_loras import few_steps_of_loras, uncovered_parts
-from phonofilm.pipeline.plan import ModelFacts
+from phonofilm.pipeline.sampling_plan import ModelFacts
 
 if TYPE_CHECKING:
     from phonofilm.generation.checkpoint import Checkpoint

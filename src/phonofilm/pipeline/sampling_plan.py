@@ -169,11 +169,9 @@ def make_plan(request: CallRequest, model: ModelFacts) -> SamplingPlan:
         task = with_keyframes(task, keyframes, request.image_fit)
     if request.last_image is not None and task.geometry.num_frames < 2:
         raise InputError("a last frame was given for a clip of one frame; use num_frames 5 or more")
-    steps = clean_where_known(
-        model.scheduler.steps(sampling.num_inference_steps, sampling.video_shift, sampling.audio_shift),
-        task.video,
-        task.audio,
-    )
+    steps = model.scheduler.steps(sampling.num_inference_steps, sampling.video_shift, sampling.audio_shift)
+    if task.video is not None or task.audio is not None:
+        steps = clean_where_known(steps, task.video, task.audio)
     boundary = sampling.boundary_ratio * model.scheduler.config["num_train_timesteps"]
     return SamplingPlan(
         clips=clips,
@@ -234,7 +232,7 @@ def _resolved(options: SamplingOptions, model: ModelFacts) -> Sampling:
         modality_scale=_scales(defaults.modality_scale if options.modality_scale is None else options.modality_scale),
         guidance_interval=options.guidance_interval,
         solver=check_solver(options.solver),
-        cache=cache_name(parse_cache(options.cache)),
+        cache=NO_CACHE if options.cache == NO_CACHE else cache_name(parse_cache(options.cache)),
         bridge_scale=number(options.bridge_scale, "bridge_scale", 1),
         video_shift=_shift(options.video_shift, shift, "video_shift"),
         audio_shift=_shift(options.audio_shift, shift, "audio_shift"),
