@@ -45,6 +45,16 @@ def test_a_session_makes_the_commands_clip_and_says_how(session: Session) -> Non
     assert clip.metadata == read_metadata(Path("command.mp4"))
 
 
+def test_a_clip_is_repeated_and_changed(session: Session) -> None:
+    made = session.generate("a man", image="first.png", **SMALL)
+    save_clip(made, "made.mp4")
+    again = session.generate(like="made.mp4")
+    assert np.array_equal(again.frames, made.frames)
+    assert again.metadata == made.metadata
+    assert session.plan(like="made.mp4", seed=6).settings() == session.plan(like="made.mp4").settings()
+    assert session.plan(like="made.mp4", steps=1).settings()["steps"] == 1
+
+
 def test_objects_stand_for_files_and_leave_their_hash(session: Session) -> None:
     picture = Image.open("first.png").convert("RGB")
     from_file = session.generate("a man", image=Path("first.png"), **SMALL)

@@ -12,6 +12,7 @@ import typer
 from phonofilm.cli.wording import in_flags
 from phonofilm.generation.pace import Pace
 from phonofilm.generation.report import Event, Loading, Message, OnProgress, SamplingStarted, StageStarted, StepDone
+from phonofilm.notices import NOTICE
 from phonofilm.units import format_size
 from phonofilm.untrusted import printable
 
@@ -68,17 +69,23 @@ class Lines:
 
 
 class LogLines(logging.Handler):
-    """The library's warnings as lines of the report that is showing."""
+    """The library's notices and warnings as lines of the report that is showing."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__(NOTICE)
         self._say = say
+        self._logger = logging.getLogger("phonofilm")
+        self._level = self._logger.level
 
     def attach(self) -> None:
-        logging.getLogger("phonofilm").addHandler(self)
+        self._level = self._logger.level
+        self._logger.setLevel(min(self._level or NOTICE, NOTICE))
+        self._logger.addHandler(self)
 
     def detach(self) -> None:
-        logging.getLogger("phonofilm").removeHandler(self)
+        self._logger.removeHandler(self)
+        self._logger.setLevel(self._level)
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._say(f"{record.levelname.lower()}: {record.getMessage()}")
+        kind = "" if record.levelno == NOTICE else f"{record.levelname.lower()}: "
+        self._say(f"{kind}{record.getMessage()}")

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 import typer
 
 from phonofilm.cli.progress import LogLines
-from phonofilm.training.loop.run_log import NOTICE
 from phonofilm.training.loop.training_state import TrainingProgress
 from phonofilm.units import format_duration
 from phonofilm.untrusted import printable
@@ -34,25 +31,11 @@ def pace(now: TrainingProgress) -> str:
     return f"{losses}{now.seconds_per_update:.3g} s/step  {format_duration(now.seconds_left)} left"
 
 
-class RunLogLines(LogLines):
-    """Warnings, and the notices that the user of a run should see; `log.txt` has all messages."""
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        super().__init__(say)
-        self.setLevel(NOTICE)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.levelno == NOTICE:
-            self._say(record.getMessage())
-        else:
-            super().emit(record)
-
-
 class TrainingLines:
     """One line whenever the losses are new."""
 
     def __init__(self) -> None:
-        self._handler = RunLogLines(self._say)
+        self._handler = LogLines(self._say)
 
     def __enter__(self) -> TrainingLines:
         self._handler.attach()
@@ -85,7 +68,7 @@ class TrainingBar:
         )
         self._bars = Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), redirect_stdout=False)
         self._task = self._bars.add_task("train", total=None, about="")
-        self._handler = RunLogLines(self._say)
+        self._handler = LogLines(self._say)
 
     def __enter__(self) -> TrainingBar:
         self._handler.attach()

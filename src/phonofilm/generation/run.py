@@ -11,17 +11,16 @@ from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.generation.batch import make_lines, plan_lines, read_lines
 from phonofilm.generation.checkpoint import DEFAULT_MODEL, Checkpoint, open_checkpoint
 from phonofilm.generation.inputs import read_inputs
-from phonofilm.generation.latent_files import is_latents, read_latent_metadata
 from phonofilm.generation.options import ClipOptions
 from phonofilm.generation.placement.hardware import HardwareOptions
 from phonofilm.generation.placement.ranks import on_ranks, parallel_config, refuse_before_starting
 from phonofilm.generation.preflight import choose_outputs_of
-from phonofilm.generation.provenance import Provenance, read_provenance
+from phonofilm.generation.provenance import Provenance
 from phonofilm.generation.rehearsal import rehearse_output
+from phonofilm.generation.repeating import provenance_of
 from phonofilm.generation.report import Message, OnProgress, emit, silent
 from phonofilm.generation.session import Session
 from phonofilm.generation.writing import make_clips, with_kept_seed
-from phonofilm.media import read_metadata
 from phonofilm.models.hub import is_on_this_machine, local_state
 from phonofilm.models.known import KNOWN_MODELS
 from phonofilm.parallel.parallel_session import ParallelSession
@@ -59,7 +58,7 @@ def run_on_this_rank(ranks: ParallelSession | None, options: RunOptions, open_di
     """In this process: alone, or as one of the ranks that all do so."""
     display = open_display() if ranks is None or ranks.is_first else nullcontext(silent)
     with display as on_progress:
-        provenance = None if options.like is None else _provenance_of(options.like, options.clip)
+        provenance = None if options.like is None else provenance_of(options.like, options.clip)
         clip = options.clip if provenance is None else options.clip.over(provenance.options)
         if options.hardware.dtype is None and provenance is not None:
             options = replace(options, hardware=replace(options.hardware, dtype=provenance.dtype))
@@ -105,11 +104,6 @@ def _batch(
         failures = "\n  ".join(done.failures)
         raise PhonofilmError(f"{len(done.failures)} of {len(lines)} lines failed; run it again to go on:\n  {failures}")
     return done.paths
-
-
-def _provenance_of(clip: Path, again: ClipOptions) -> Provenance:
-    metadata = read_latent_metadata(clip) if is_latents(clip) else read_metadata(clip)
-    return read_provenance(metadata, clip, again)
 
 
 def _checkpoint(model: str | None, provenance: Provenance | None, on_progress: OnProgress) -> Checkpoint:

@@ -16,6 +16,7 @@ from phonofilm.generation.inputs import MediaInMemory
 from phonofilm.generation.options import options_from_json
 from phonofilm.generation.placement.hardware import HardwareOptions
 from phonofilm.generation.placement.ranks import parallel_config
+from phonofilm.generation.repeating import provenance_of
 from phonofilm.generation.report import OnProgress, silent
 from phonofilm.media.clip import Clip
 from phonofilm.pipeline.given_media import URL_PREFIXES, GivenClip, GivenSound, Picture
@@ -108,11 +109,13 @@ class Session(ClipMaker):
         boundary_ratio: float | None = None,
         loras: Sequence[str] | None = None,
         seed: int | None = None,
+        like: str | Path | None = None,
     ) -> Clip:
         """Make a clip. The arguments are the options of `phonofilm generate`, in the same words (docs/generate.md).
 
         Pictures, clips and sounds may be paths or objects: PIL pictures, arrays, a Clip, (waveform, rate). `on_progress` is
-        called with the events of generation/report.py. What made the clip is in its `metadata`.
+        called with the events of generation/report.py. What made the clip is in its `metadata`. `like`: a clip to repeat; the
+        other arguments change what they say.
 
         Raises InputError for a request that cannot be met, before anything long runs; Cancelled when `on_progress` says so.
         """
@@ -147,6 +150,7 @@ class Session(ClipMaker):
             boundary_ratio=boundary_ratio,
             loras=loras,
             seed=seed,
+            like=like,
         )
         return self.make(plan, on_progress)
 
@@ -189,6 +193,7 @@ class Session(ClipMaker):
         boundary_ratio: float | None = None,
         loras: Sequence[str] | None = None,
         seed: int | None = None,
+        like: str | Path | None = None,
     ) -> ClipPlan:
         """The plan of a clip, checked; `str(plan)` is the line that `phonofilm generate` prints. Loads no weights."""
         media = {
@@ -230,7 +235,16 @@ class Session(ClipMaker):
         }
         in_memory: dict[str, Any] = {name: one for name, one in media.items() if name not in files}
         in_memory["keyframes"] = {time: one for time, one in shown.items() if not _is_file(one)}
-        plan = self.plan_options(options_from_json(words, "generate"), MediaInMemory(**in_memory))
+        options = options_from_json(words, "generate")
+        if like is not None:
+            provenance = provenance_of(Path(like), options)
+            if provenance.fingerprint != self.checkpoint.fingerprint:
+                raise InputError(
+                    f"{like} was made with {provenance.model}, another checkpoint than this session's "
+                    f"({self.checkpoint.portable_name}); load that one to repeat it"
+                )
+            options = options.over(provenance.options)
+        plan = self.plan_options(options, MediaInMemory(**in_memory))
         return replace(plan, line=self.line(plan))
 
 

@@ -29,6 +29,7 @@ from phonofilm.media.tracks import encode_picture, encode_sound
 from phonofilm.media.verify import Expected
 from phonofilm.media.waveform import for_file, resample, within_full_scale
 from phonofilm.media.window import Window
+from phonofilm.notices import NOTICE
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
@@ -159,7 +160,7 @@ def _file_rate(rate: int, fmt: Format) -> int:
     if rate in fmt.sampling_rates:
         return rate
     target = fmt.sampling_rates[0]
-    logger.info("%s does not accept %d Hz; the sound is resampled to %d Hz", fmt.audio_codec, rate, target)
+    logger.log(NOTICE, "%s does not accept %d Hz; the sound is resampled to %d Hz", fmt.audio_codec, rate, target)
     return target
 
 

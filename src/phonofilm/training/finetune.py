@@ -27,6 +27,7 @@ from phonofilm.models.joint import JointDenoiser
 from phonofilm.models.layout import CheckpointLayout, read_layout
 from phonofilm.models.loading import load_components
 from phonofilm.models.quantized import format_of, quantize_network
+from phonofilm.notices import NOTICE
 from phonofilm.parallel.launcher import RankError
 from phonofilm.pipeline.request import Defaults
 from phonofilm.training.checkpointing.run_folder import (
@@ -41,7 +42,7 @@ from phonofilm.training.checkpointing.snapshot import read_state
 from phonofilm.training.config.config_files import write_config
 from phonofilm.training.config.finetune_config import FinetuneConfig, as_plain
 from phonofilm.training.loop.processes import join_processes
-from phonofilm.training.loop.run_log import NOTICE, run_log
+from phonofilm.training.loop.run_log import run_log
 from phonofilm.training.loop.trainer import Trainer
 from phonofilm.training.loop.training_state import ProgressCallback
 from phonofilm.training.task.cached_clips import CachedClips

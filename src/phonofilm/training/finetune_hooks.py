@@ -20,6 +20,7 @@ from phonofilm.models.hub import resolve_model
 from phonofilm.models.joint import TEXT_LENGTH
 from phonofilm.models.layout import CheckpointLayout, read_layout
 from phonofilm.models.loading import load_component
+from phonofilm.notices import NOTICE
 from phonofilm.pipeline.request import Defaults
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler
 from phonofilm.pipeline.types import Text
@@ -29,7 +30,6 @@ from phonofilm.training.dry_run.measure_run import ExpertSwitch, MicroBatchKind,
 from phonofilm.training.finetune import cached_clips, distill_data
 from phonofilm.training.loop.distill_validation import TeacherDistance
 from phonofilm.training.loop.previews import Preview, PreviewComponents, SampleHook
-from phonofilm.training.loop.run_log import NOTICE
 from phonofilm.training.loop.trainer import Trainer
 from phonofilm.training.loop.validation import ValidationLoss, cached_batches
 from phonofilm.training.task.cached_clips import CachedClips

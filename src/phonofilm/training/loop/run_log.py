@@ -1,4 +1,4 @@
-"""A run's `log.txt`, and which messages are worth a line on the terminal as well."""
+"""A run's `log.txt`: all messages from INFO on."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-NOTICE = 25
-"""The level, between INFO and WARNING, of what the user of a run should see: what it resumes, validates on, stops."""
 LOG_FILE = "log.txt"
 
 

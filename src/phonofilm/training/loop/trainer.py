@@ -16,6 +16,7 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
 from phonofilm.errors import PhonofilmError
+from phonofilm.notices import NOTICE
 from phonofilm.parallel.sharded_tensors import any_sharded, without_view_warnings
 from phonofilm.training.checkpointing.checkpointer import Checkpointer, RunTensors
 from phonofilm.training.checkpointing.run_folder import latest_checkpoint, refuse_second_start, sweep_checkpoints
@@ -39,7 +40,6 @@ from phonofilm.training.loop.processes import (
     join_processes,
     make_accelerator,
 )
-from phonofilm.training.loop.run_log import NOTICE
 from phonofilm.training.loop.signals import StopRequest, stop_on_signals
 from phonofilm.training.loop.training_state import ProgressCallback, TrainingProgress, UpdatePace, undisturbed
 from phonofilm.training.task.interface import BatchIndex, Hook, HookContext, RunEnd, TaskLoss, TrainingTask

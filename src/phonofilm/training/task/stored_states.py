@@ -11,10 +11,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from phonofilm.files import replacing
+from phonofilm.notices import NOTICE
 from phonofilm.pipeline.types import Latents
 from phonofilm.training.checkpointing.digest import digest
 from phonofilm.training.loop.processes import join_processes
-from phonofilm.training.loop.run_log import NOTICE
 from phonofilm.training.task.distill_batch import DistillBatch
 from phonofilm.training.task.latent_dataset import ShuffledOrder
 
