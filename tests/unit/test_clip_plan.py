@@ -18,6 +18,7 @@ from phonofilm.generation.inputs import read_inputs
 from phonofilm.generation.options import ClipOptions
 from phonofilm.generation.placement.devices import DevicePlacement
 from phonofilm.generation.preflight import choose_outputs_of
+from phonofilm.generation.provenance import clip_metadata
 from phonofilm.generation.summary import memory_warning, plan_line
 from phonofilm.pipeline.request import NEGATIVE_PROMPT
 
@@ -173,7 +174,7 @@ def test_the_plan_line_counts_one_forward_without_guidance(checkpoint: Checkpoin
 
 
 def test_the_metadata_tells_no_folder_of_this_machine(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    told = planned(checkpoint, image=tmp_path / "wide.png").metadata(checkpoint, CPU)
+    told = clip_metadata(planned(checkpoint, image=tmp_path / "wide.png"), checkpoint, CPU)
     assert str(tmp_path) not in str(told)
     assert str(GOLDENS) not in str(told)
     assert told["inputs"][0]["path"] == "wide.png"

@@ -15,6 +15,7 @@ from phonofilm.generation.finished import finished_metadata
 from phonofilm.generation.options import ClipOptions, options_from_json
 from phonofilm.generation.outputs import SUFFIXES, Output
 from phonofilm.generation.preflight import choose_outputs_of
+from phonofilm.generation.provenance import clip_metadata
 from phonofilm.generation.rehearsal import rehearse_output
 from phonofilm.generation.report import Cancelled, Message, OnProgress, emit
 from phonofilm.generation.writing import make_clips, with_kept_seed
@@ -181,7 +182,7 @@ def _claim(outputs: Sequence[Output], line: Line, claimed: dict[Path, str]) -> N
 
 def is_done(plan: ClipPlan, outputs: Sequence[Output], line: Line, maker: ClipMaker) -> bool:
     """Whether every clip of a plan is there, whole, and made with these options. A seed matters only where it was given."""
-    wanted = _comparable(plan.metadata(maker.checkpoint, maker.placement))
+    wanted = _comparable(clip_metadata(plan, maker.checkpoint, maker.placement))
     for index, output in enumerate(outputs):
         found = finished_metadata(output, plan.frames_in_all)
         if found is None or _comparable(found) != wanted:

@@ -29,6 +29,7 @@ from phonofilm.generation.placement.hardware import HardwareOptions, requested_p
 from phonofilm.generation.placement.offload import MemoryLimits, resolve_placement
 from phonofilm.generation.placement.threads import threads
 from phonofilm.generation.preview import Previews
+from phonofilm.generation.provenance import clip_metadata
 from phonofilm.generation.report import Message, OnProgress, SamplingStarted, StageStarted, StepDone, emit, silent
 from phonofilm.generation.summary import memory_warning, plan_line
 from phonofilm.parallel.launcher import RankError
@@ -172,7 +173,7 @@ class ClipMaker:
         counted = {"forwards": out.forwards}
         if plan.sampling.sampling.cache != NO_CACHE:
             counted["steps_skipped"] = out.steps_skipped
-        return plan.metadata(self.checkpoint, self.placement) | counted
+        return clip_metadata(plan, self.checkpoint, self.placement) | counted
 
     def pipeline_with(self, loras: Sequence[LoraUse], on_progress: OnProgress = silent) -> MovaPipeline:
         """The pipeline with exactly these LoRAs, loaded when it is first needed."""

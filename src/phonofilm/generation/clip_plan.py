@@ -11,7 +11,6 @@ from typing import Any
 
 from PIL import Image
 
-import phonofilm
 from phonofilm.errors import InputError
 from phonofilm.generation.checkpoint import Checkpoint
 from phonofilm.generation.few_step_students import facts_with, with_own_student
@@ -19,7 +18,6 @@ from phonofilm.generation.films.retakes import retakes_text
 from phonofilm.generation.inputs import ClipInputs
 from phonofilm.generation.loras import STUDENT_FILE, LoraUse
 from phonofilm.generation.options import ClipOptions, parse_interval, parse_scales
-from phonofilm.generation.placement.devices import DevicePlacement
 from phonofilm.geometry import frames_for_seconds, nearest_multiple, parse_frame_rate, parse_frame_size
 from phonofilm.media.clip import Clip
 from phonofilm.models.known import NAMED_SIZES
@@ -150,28 +148,6 @@ class ClipPlan:
         if tracks.retake is not None:
             used |= {"retake": retakes_text(self.inputs.retakes), "retake_tracks": tracks.retake_tracks}
         return used
-
-    def _keyframes(self) -> list[dict[str, Any]]:
-        files = zip(self.inputs.keyframes, self.inputs.keyframe_files, strict=True)
-        return [{"path": file.path, "sha256": file.sha256, "seconds": str(one.seconds)} for one, file in files]
-
-    def metadata(self, checkpoint: Checkpoint, placement: DevicePlacement) -> dict[str, Any]:
-        """What the clip says about how it was made."""
-        return {
-            **self.settings(),
-            "seed": self.seed,
-            "inputs": [{"option": f.option, "path": f.path, "sha256": f.sha256} for f in self.inputs.files],
-            **({"keyframes": self._keyframes()} if self.inputs.keyframes else {}),
-            **({"loras": [use.metadata() for use in self.loras]} if self.loras else {}),
-            "model": checkpoint.portable_name,
-            "fingerprint": checkpoint.fingerprint,
-            "dtype": placement.dtype_name,
-            "device": placement.device.type,
-            "offload": placement.offload,
-            **({"vae_tiling": True} if placement.vae_tiling else {}),
-            "attention": placement.attention,
-            "phonofilm": phonofilm.__version__,
-        }
 
 
 def without_media(plan: ClipPlan) -> ClipPlan:

@@ -7,13 +7,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import phonofilm
 from phonofilm.errors import CheckpointError, InputError, MediaError
 from phonofilm.files import file_hash
 from phonofilm.generation.options import EXCLUSIVE, ClipOptions, options_from_json
 from phonofilm.media.metadata import FOLDER_FILE
 from phonofilm.untrusted import FOLDER_FAULT, file_fault, shown
+
+if TYPE_CHECKING:
+    from phonofilm.generation.checkpoint import Checkpoint
+    from phonofilm.generation.clip_plan import ClipPlan
+    from phonofilm.generation.placement.devices import DevicePlacement
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +51,30 @@ class InputFile:
     option: str
     path: str | None
     sha256: str
+
+
+def clip_metadata(plan: ClipPlan, checkpoint: Checkpoint, placement: DevicePlacement) -> dict[str, Any]:
+    """What a clip says about how it was made; media/metadata.py puts it into its file."""
+    inputs = plan.inputs
+    keyframes = [
+        {"path": file.path, "sha256": file.sha256, "seconds": str(one.seconds)}
+        for one, file in zip(inputs.keyframes, inputs.keyframe_files, strict=True)
+    ]
+    return {
+        **plan.settings(),
+        "seed": plan.seed,
+        "inputs": [{"option": f.option, "path": f.path, "sha256": f.sha256} for f in inputs.files],
+        **({"keyframes": keyframes} if keyframes else {}),
+        **({"loras": [use.metadata() for use in plan.loras]} if plan.loras else {}),
+        "model": checkpoint.portable_name,
+        "fingerprint": checkpoint.fingerprint,
+        "dtype": placement.dtype_name,
+        "device": placement.device.type,
+        "offload": placement.offload,
+        **({"vae_tiling": True} if placement.vae_tiling else {}),
+        "attention": placement.attention,
+        "phonofilm": phonofilm.__version__,
+    }
 
 
 def portable_path(path: Path) -> str:

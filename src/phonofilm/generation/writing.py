@@ -14,6 +14,7 @@ from phonofilm.generation.clip_plan import ClipPlan
 from phonofilm.generation.films.part_files import kept_account, open_parts
 from phonofilm.generation.latent_files import save_latents
 from phonofilm.generation.outputs import CONTAINERS, LATENT, Output
+from phonofilm.generation.provenance import clip_metadata
 from phonofilm.generation.report import OnProgress, StageStarted, emit
 from phonofilm.media import save_clip
 from phonofilm.media.sheet import contact_sheet
@@ -50,7 +51,7 @@ def make_clips(
 
 def parts_account(plan: ClipPlan, maker: ClipMaker) -> dict[str, Any]:
     """What decides a clip that is made in parts: of a run that stopped, its parts are taken up only if all this is equal."""
-    account = plan.metadata(maker.checkpoint, maker.placement)
+    account = clip_metadata(plan, maker.checkpoint, maker.placement)
     return {key: value for key, value in account.items() if key not in NOT_DECIDING}
 
 
