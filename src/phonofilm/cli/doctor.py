@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -15,7 +14,7 @@ def doctor(
     ] = None,
 ) -> None:
     """What this machine and this installation can do. Exit code 1 when something that is needed is broken."""
-    from phonofilm.cli.terminal import cell, console
+    from phonofilm.cli.terminal import cell, console, table
     from phonofilm.errors import PhonofilmError
     from phonofilm.generation import fit_table, installation, machine_fit
 
@@ -23,10 +22,12 @@ def doctor(
     versions = [(name, version or "[dim]not installed[/dim]") for name, version in installation.package_versions()]
     states = [(state, ", ".join(names)) for state, names in installation.attention_states().items()]
     marked = [(name, use, "[green]ok[/green]" if there else "[red]missing[/red]") for name, use, there in codecs]
-    _print("versions", versions)
-    _print("devices", installation.device_rows())
-    _print("attention backends (--attn-backend)", states)
-    _print("codecs", marked)
+    out.print(
+        table((), versions, "versions"),
+        table((), installation.device_rows(), "devices"),
+        table((), states, "attention backends (--attn-backend)"),
+        table((), marked, "codecs"),
+    )
     if not all(there for _, _, there in codecs):
         raise PhonofilmError(
             "a codec is missing, so clips cannot be written; reinstall av: pip install --force-reinstall av"
@@ -44,14 +45,3 @@ def doctor(
         print_findings(folder, findings)
         if not is_loadable(findings):
             raise typer.Exit(1)
-
-
-def _print(title: str, rows: Sequence[tuple[str, ...]]) -> None:
-    from rich.table import Table
-
-    from phonofilm.cli.terminal import console
-
-    table = Table(title=title, title_justify="left", title_style="bold", show_header=False)
-    for row in rows:
-        table.add_row(*row)
-    console().print(table)

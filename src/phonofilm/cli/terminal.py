@@ -30,10 +30,11 @@ def console(error: bool = False) -> Console:
 
 
 def table(columns: Sequence[Column | str], rows: Iterable[Sequence[RenderableType]], title: object = None) -> Table:
-    """Rows under their columns, and the title, if any, at the left over them."""
+    """Rows under their columns (none: without a header), and the title, if any, at the left over them."""
     from rich.table import Table
 
-    made = Table(*columns, title=None if title is None else cell(title), title_justify="left")
+    shown = None if title is None else cell(title)
+    made = Table(*columns, title=shown, title_justify="left", title_style="bold", show_header=bool(columns))
     for row in rows:
         made.add_row(*row)
     return made

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import sys
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import typer
 
 from phonofilm.cli.progress import LogLines
+from phonofilm.cli.terminal import console, table
 from phonofilm.training.loop.training_state import TrainingProgress
 from phonofilm.units import format_duration
 from phonofilm.untrusted import printable
+
+if TYPE_CHECKING:
+    from phonofilm.training.dry_run.estimate import Estimate
+    from phonofilm.training.task.adapters import AdaptedPart
 
 
 class TrainingReport(AbstractContextManager["TrainingReport"], Protocol):
@@ -87,3 +92,30 @@ class TrainingBar:
         from rich.markup import escape
 
         self._bars.console.print(escape(printable(text)), highlight=False, soft_wrap=True)
+
+
+class TrainingTerminal:
+    """A training's screen: what is adapted as a table, and the rest on standard error."""
+
+    def preparing(self) -> TrainingLines:
+        return TrainingLines()
+
+    def training(self) -> TrainingReport:
+        return report_training()
+
+    def show_adapted(self, parts: tuple[AdaptedPart, ...]) -> None:
+        from rich.table import Column
+
+        rows = []
+        for part in parts:
+            rate = "optimizer.lr" if part.config.lr is None else f"{part.config.lr:g}"
+            about = (str(part.config.rank), f"{part.config.alpha:g}", rate, f"{part.parameters:,}")
+            rows.append((part.part, str(len(part.layers)), ", ".join(part.targets), *about))
+        columns = ("part", Column("layers", justify="right"), "targets", "rank", "alpha", "lr", "parameters")
+        console().print(table(columns, rows))
+
+    def show_estimate(self, estimate: Estimate) -> None:
+        from rich.table import Column
+
+        columns = ("measured dry run", Column("", justify="right"))
+        console(error=True).print(table(columns, estimate.lines()))
