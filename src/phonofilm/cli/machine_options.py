@@ -50,3 +50,7 @@ WritingModel = Annotated[
 ]
 AllowUrls = Annotated[bool, typer.Option("--allow-urls", help="Fetch inputs from public addresses.")]
 LogFormat = Annotated[str, typer.Option(help="text or json.")]
+Engine = Annotated[
+    str | None, typer.Option(metavar="phonofilm|sglang", help="Who makes the clips. [default: phonofilm]")
+]
+EngineUrl = Annotated[str | None, typer.Option(metavar="URL", help="Where the engine's server is.")]

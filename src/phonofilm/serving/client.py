@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import http.client
 import json
 import mimetypes
@@ -26,15 +27,23 @@ LONGEST_WAIT = 60.0
 
 
 class ServerError(PhonofilmError):
-    """The server refused a request, or did not answer."""
+    """The server refused a request, with this status, or did not answer (None)."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 @dataclass(frozen=True)
 class ServerClient:
-    """A server at `url` (http://host:port). `key`: what it was given by `phonofilm serve keys create`."""
+    """A server at `url` (http://host:port). `key`: what it was given by `phonofilm serve keys create`.
+
+    `tries`: how often a request is sent while the server is away or full.
+    """
 
     url: str
     key: str | None = None
+    tries: int = TRIES
 
     def submit(self, fields: Mapping[str, Any], files: Mapping[str, Path]) -> dict[str, Any]:
         """Ask for a clip. Sent again after a lost answer, it makes no second job. Waits while the queue is full."""
@@ -58,6 +67,14 @@ class ServerClient:
     def cancel(self, video_id: str) -> dict[str, Any]:
         """Stop a job."""
         return self._json("POST", f"/v1/videos/{_quoted(video_id)}/cancel")
+
+    def delete(self, video_id: str) -> None:
+        """Stop a job and remove its clip."""
+        self._json("DELETE", f"/v1/videos/{_quoted(video_id)}")
+
+    def models(self) -> builtins.list[dict[str, Any]]:
+        """The models that are served."""
+        return [dict(one) for one in self._json("GET", "/v1/models")["data"]]
 
     def wait(self, video_id: str, on_change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         """The job once it has ended; `on_change` is called with every state that was seen."""
@@ -97,8 +114,8 @@ class ServerClient:
     ) -> http.client.HTTPResponse:
         """The answer. Tried again while the server is away or full; raises ServerError for anything but success."""
         every = {**(headers or {}), **({} if self.key is None else {"Authorization": f"Bearer {self.key}"})}
-        reason = ""
-        for attempt in range(TRIES):
+        reason, status = "", None
+        for attempt in range(self.tries):
             request = urllib.request.Request(self.url.rstrip("/") + path, body, every, method=method)
             pause = min(LONGEST_WAIT, 0.5 * 2**attempt)
             try:
@@ -106,16 +123,17 @@ class ServerClient:
                 assert isinstance(response, http.client.HTTPResponse)
                 return response
             except urllib.error.HTTPError as error:
-                reason = _reason(error)
+                reason, status = _reason(error), error.code
                 if error.code not in (429, 502, 503):
-                    raise ServerError(reason) from None
+                    raise ServerError(reason, status) from None
                 asked = error.headers.get("Retry-After", "")
                 pause = min(LONGEST_WAIT, float(asked)) if asked.isdecimal() else pause
             except (OSError, http.client.HTTPException) as error:
+                status = None
                 reason = f"{self.url} does not answer ({getattr(error, 'reason', error)})"
-            if attempt + 1 < TRIES:
+            if attempt + 1 < self.tries:
                 time.sleep(pause)
-        raise ServerError(reason)
+        raise ServerError(reason, status)
 
 
 def client_from(server: str | None, key: str | None) -> ServerClient:
@@ -142,7 +160,8 @@ def _form(fields: Mapping[str, Any], files: Mapping[str, Path], boundary: str) -
 def _reason(error: urllib.error.HTTPError) -> str:
     with error:
         try:
-            return str(json.loads(error.read(65_536))["error"]["message"])
+            content = json.loads(error.read(65_536))
+            return str(content["error"]["message"] if "error" in content else content["detail"])
         except (ValueError, KeyError, TypeError):
             return f"the server answered with status {error.code}"
 

@@ -11,6 +11,7 @@ from typing import Any
 from phonofilm.errors import InputError
 from phonofilm.generation.placement.hardware import HardwareOptions
 from phonofilm.generation.preflight import check_model_name
+from phonofilm.serving.engines.engine_settings import EngineSettings, engine_settings
 from phonofilm.writing.writing_endpoint import WritingEndpoint
 
 DEFAULT_DATABASE = "sqlite:///phonofilm-jobs/jobs.db"
@@ -39,7 +40,8 @@ class WorkerSettings:
     loaded_models: sessions kept at once; the one used longest ago makes room. switch_after: seconds that a job may wait for
     its model to be loaded while jobs of a loaded one go first. keep: seconds that clips are kept, None for ever. grace:
     seconds that a running clip has when the worker is asked to stop. stall: seconds without a sign of progress after which a
-    clip is given up. writing: who rewrites prompts; None where that is not offered.
+    clip is given up. writing: who rewrites prompts; None where that is not offered. engine: who makes the
+    clips, if not this process.
     """
 
     models: dict[str, str]
@@ -57,6 +59,7 @@ class WorkerSettings:
     max_upload_bytes: int = RequestLimits.max_upload_bytes
     log_json: bool = False
     writing: WritingEndpoint | None = None
+    engine: EngineSettings | None = None
 
     @property
     def default_model(self) -> str:
@@ -74,7 +77,9 @@ class WorkerSettings:
         if hardware["offload_to_disk"] is not None:
             hardware["offload_to_disk"] = Path(hardware["offload_to_disk"])
         writing = None if content["writing"] is None else WritingEndpoint(**content["writing"])
-        return cls(**{**content, "hardware": HardwareOptions(**hardware), "writing": writing})
+        engine = None if content["engine"] is None else EngineSettings(**content["engine"])
+        parsed = {"hardware": HardwareOptions(**hardware), "writing": writing, "engine": engine}
+        return cls(**{**content, **parsed})
 
 
 def parse_models(given: Sequence[str]) -> dict[str, str]:
@@ -132,12 +137,15 @@ def worker_settings(
     max_upload: int,
     log_format: str,
     writing: WritingEndpoint | None = None,
+    engine: str | None = None,
+    engine_url: str | None = None,
 ) -> WorkerSettings:
     """The settings of options as they were given. Raises InputError for one that cannot be."""
     if log_format not in ("text", "json"):
         raise InputError(f"log format {log_format!r} is unknown; use text or json")
+    parsed = parse_models(models or ["nano"])
     return WorkerSettings(
-        models=parse_models(models or ["nano"]),
+        models=parsed,
         database_url=database_url or DEFAULT_DATABASE,
         store=store or DEFAULT_STORE,
         hardware=hardware,
@@ -148,4 +156,5 @@ def worker_settings(
         max_upload_bytes=max_upload,
         log_json=log_format == "json",
         writing=writing,
+        engine=engine_settings(engine, engine_url, parsed),
     )

@@ -23,7 +23,6 @@ from phonofilm.serving.api.objects import VideoObject
 from phonofilm.serving.api.openapi import body_of, video_links
 from phonofilm.serving.api.services import MayWrite, Services, ServicesOf
 from phonofilm.serving.api.translate import (
-    RequestChecks,
     check_enhancing,
     check_request_for,
     loras_of,
@@ -180,7 +179,7 @@ def _make_entry(
         warnings=body.warnings,
         enhance_prompt=bool(fields.enhance_prompt),
     )
-    known = RequestChecks(services.api.limits, services.worker.loras, services.facts(model))
+    known = services.checks(model)
     job_id = new_job_id()
     media = store_media(services, job_id, fields, body.uploads, access)
     try:
@@ -231,7 +230,7 @@ def _remixed(services: Services, access: Access, video_id: str, prompt: str) -> 
         seeds=job.made.get("seeds", job.request.seeds),
     )
     try:
-        check_request_for(request, RequestChecks(services.api.limits, services.worker.loras, services.facts(job.model)))
+        check_request_for(request, services.checks(job.model))
         new = NewJob(job_id, request, job.model, nbytes=media.nbytes, remixed_from=job.id)
         return _enter_job(services, new, access)[0]
     except BaseException:

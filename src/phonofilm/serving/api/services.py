@@ -12,6 +12,7 @@ from fastapi import Depends, Request
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
 from phonofilm.serving.api.errors import ApiError
+from phonofilm.serving.api.translate import RequestChecks
 from phonofilm.serving.database.engines import Database
 from phonofilm.serving.jobs.book import Room
 from phonofilm.serving.jobs.roster import model_facts
@@ -47,6 +48,11 @@ class Services:
     api: ApiSettings = field(default_factory=ApiSettings)
     closing: threading.Event = field(default_factory=threading.Event)
     _facts: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def checks(self, model: str) -> RequestChecks:
+        """What a request for this model is checked against."""
+        sglang = None if self.worker.engine is None else model
+        return RequestChecks(self.api.limits, self.worker.loras, self.facts(model), sglang)
 
     def facts(self, model: str) -> dict[str, Any] | None:
         """Default sizes and factors of a model, once a worker has opened it; looked up until then, and kept."""

@@ -21,6 +21,7 @@ from phonofilm.generation.options import (
 from phonofilm.geometry import ClipGeometry, frames_for_seconds, parse_frame_rate, parse_frame_size
 from phonofilm.serving.api.errors import ApiError, invalid
 from phonofilm.serving.api.fields import EditFields, ExtensionFields, VideoFields
+from phonofilm.serving.engines.sglang_limits import check_sglang_can
 from phonofilm.serving.jobs.job import JobRequest
 from phonofilm.serving.settings import RequestLimits, WorkerSettings
 from phonofilm.untrusted import shown
@@ -47,11 +48,15 @@ _LORA = re.compile(r"([\w.\-]{1,100})(:[\w.=,+\-]{1,100})?")
 
 @dataclass(frozen=True)
 class RequestChecks:
-    """What a request is checked against: what the server allows, its LoRAs, and the model's sizes once they are known."""
+    """What a request is checked against: what the server allows, its LoRAs, and the model's sizes once they are known.
+
+    sglang: the model's name where SGLang makes the clips; None where a session does.
+    """
 
     limits: RequestLimits
     loras: Mapping[str, str]
     facts: Mapping[str, Any] | None = None
+    sglang: str | None = None
 
 
 def options_of(fields: VideoFields) -> dict[str, Any]:
@@ -127,6 +132,8 @@ def check_request_for(request: JobRequest, known: RequestChecks) -> None:
             check_options(ClipOptions(prompt="-", seed=seed))
         _check_parts(options)
         _check_size(options, known)
+        if known.sglang is not None:
+            check_sglang_can(options, media, request.loras, known.sglang)
     except InputError as error:
         message = str(error).removeprefix("request: ")
         raise invalid(message, _param_in(message)) from None

@@ -20,7 +20,7 @@ from phonofilm.serving.api.fields import ChangeFields, MoveFields, VideoFields
 from phonofilm.serving.api.objects import VideoDeleted, VideoList, VideoObject
 from phonofilm.serving.api.openapi import video_links
 from phonofilm.serving.api.services import MayRead, MayWrite, Services, ServicesOf
-from phonofilm.serving.api.translate import RequestChecks, check_request_for, options_of
+from phonofilm.serving.api.translate import check_request_for, options_of
 from phonofilm.serving.jobs.book import NotWaiting, cancel_job, edit_job, find, move_job, page, waiting
 from phonofilm.serving.jobs.job import ENDED, Job
 from phonofilm.serving.security.access import Access
@@ -184,7 +184,7 @@ def _changed(services: Services, access: Access, video_id: str, fields: ChangeFi
     request = replace(job.request, options={**kept, **changed})
     if fields.seed is not None:
         request = replace(request, seeds=[fields.seed + index for index in range(len(job.request.seeds))])
-    check_request_for(request, RequestChecks(services.api.limits, services.worker.loras, services.facts(job.model)))
+    check_request_for(request, services.checks(job.model))
     try:
         return edit_job(services.database, job, request, priority)
     except NotWaiting:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from phonofilm.generation.options import ClipOptions, options_from_json
 from phonofilm.generation.outputs import Output
@@ -19,21 +18,16 @@ from phonofilm.generation.rehearsal import rehearse_output
 from phonofilm.generation.report import Preview
 from phonofilm.generation.session import Session
 from phonofilm.geometry import parse_frame_rate
-from phonofilm.media import Clip, save_clip
+from phonofilm.media import save_clip
 from phonofilm.serving.jobs.job import Job
 from phonofilm.serving.security.public_http import PublicHttp
 from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.store.interface import OUTPUTS, Store
+from phonofilm.serving.worker.clip_files import THUMBNAIL_WIDTH, clip_facts, write_pictures
 from phonofilm.serving.worker.enhancing import with_enhanced_prompt
 from phonofilm.serving.worker.held_job import HeldJob
 from phonofilm.serving.worker.inputs_of import input_files
 from phonofilm.serving.worker.maker import MadeClips
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-THUMBNAIL_WIDTH = 512
-SHEET_COLUMNS, SHEET_ROWS, SHEET_CELL = 5, 5, 256
 
 
 def make_job(
@@ -68,13 +62,13 @@ def make_job(
             (clip,) = out.clips([session.metadata(plan, out)])
             save_clip(clip, path, copy_audio_from=plan.sound_file, copy_video_from=plan.picture_file)
             names = {}
-            for variant, file in {"video": path, **_pictures(clip, folder)}.items():
+            for variant, file in {"video": path, **write_pictures(clip, folder)}.items():
                 names[variant] = f"{OUTPUTS}/{job.id}/{job.attempt}-{number}-{variant}{file.suffix}"
                 nbytes += file.stat().st_size
                 store.put(names[variant], file)
             outputs.append(names)
             about["seeds"].append(plan.seed)
-            about |= _facts(clip)
+            about |= clip_facts(clip)
     store.delete(_preview_name(job))
     about["inference_time_s"] = round(time.monotonic() - started, 3)
     about["peak_memory_mb"] = round(_peak_memory(session) / 2**20, 1)
@@ -111,46 +105,6 @@ def _keep_preview(job: Job, store: Store, folder: Path, preview: Preview) -> str
     image.save(file, quality=70)
     store.put(_preview_name(job), file)
     return _preview_name(job)
-
-
-def _facts(clip: Clip) -> dict[str, Any]:
-    return {
-        "size": f"{clip.width}x{clip.height}",
-        "seconds": float(clip.seconds),
-        "num_frames": clip.num_frames,
-        "fps": float(clip.frame_rate),
-        "steps": clip.metadata.get("steps"),
-    }
-
-
-def _pictures(clip: Clip, folder: Path) -> dict[str, Path]:
-    """A frame from the middle, and a grid of frames spread over the clip."""
-    from PIL import Image
-
-    files = {"thumbnail": folder / "thumbnail.webp", "spritesheet": folder / "spritesheet.jpg"}
-    frames = [Image.fromarray(clip.frames[index]) for index in _spread(clip.num_frames, SHEET_COLUMNS * SHEET_ROWS)]
-    still = Image.fromarray(clip.frames[clip.num_frames // 2])
-    still.thumbnail((THUMBNAIL_WIDTH, THUMBNAIL_WIDTH))
-    still.save(files["thumbnail"], quality=85)
-    _grid(frames).save(files["spritesheet"], quality=85)
-    return files
-
-
-def _grid(frames: Sequence[Image.Image]) -> Image.Image:
-    from PIL import Image
-
-    for frame in frames:
-        frame.thumbnail((SHEET_CELL, SHEET_CELL))
-    width, height = frames[0].size
-    columns = min(SHEET_COLUMNS, len(frames))
-    sheet = Image.new("RGB", (columns * width, -(-len(frames) // columns) * height))
-    for place, frame in enumerate(frames):
-        sheet.paste(frame, (place % columns * width, place // columns * height))
-    return sheet
-
-
-def _spread(count: int, places: int) -> list[int]:
-    return list(range(count)) if count <= places else [round(i * (count - 1) / (places - 1)) for i in range(places)]
 
 
 def _reset_peak(session: Session) -> None:

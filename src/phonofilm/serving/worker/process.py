@@ -20,6 +20,7 @@ from phonofilm.serving.logs import log_to_stderr
 from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.worker.ids import CANNOT_START
 from phonofilm.serving.worker.loop import Worker
+from phonofilm.serving.worker.makers import new_maker
 
 logger = logging.getLogger(__name__)
 
@@ -44,13 +45,11 @@ def work_until_stopped(worker: Worker) -> int:
 
 def work_alone(settings: WorkerSettings) -> int:
     """`phonofilm worker`: work in this process until it is asked to stop. Returns the exit code."""
-    from phonofilm.serving.worker.sessions import SessionMaker  # PyTorch
-
     log_to_stderr(settings.log_json)
     database = open_database(settings.database_url)
     migrate(database)
     database.close()
-    return work_until_stopped(Worker(settings, SessionMaker(settings)))
+    return work_until_stopped(Worker(settings, new_maker(settings)))
 
 
 def main() -> None:
@@ -58,9 +57,7 @@ def main() -> None:
     content = json.loads(line)
     settings = WorkerSettings.from_json(content["settings"])
     log_to_stderr(settings.log_json)
-    from phonofilm.serving.worker.sessions import SessionMaker  # PyTorch
-
-    worker = Worker(settings, SessionMaker(settings), content["worker"])
+    worker = Worker(settings, new_maker(settings), content["worker"])
     threading.Thread(target=_watch_parent, args=(worker,), name="parent", daemon=True).start()
     code = work_until_stopped(worker)
     sys.stderr.flush()

@@ -1,0 +1,166 @@
+"""A worker whose clips a running SGLang server makes: it sends the job, asks how far it is, and fetches the file.
+
+SGLang keeps its jobs in memory and its DELETE forgets a job without stopping it; so a job that it no longer knows is sent
+again, and a cancelled one ends here at once while SGLang may still finish it.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+from phonofilm.errors import MediaError, PhonofilmError
+from phonofilm.generation.options import options_from_json
+from phonofilm.generation.report import Cancelled, SamplingStarted, StageStarted, StepDone, emit
+from phonofilm.media import read_clip
+from phonofilm.serving.client import ServerClient, ServerError
+from phonofilm.serving.engines.sglang_limits import FPS, STEPS, check_sglang_can, facts_of, frames_of, request_fields
+from phonofilm.serving.jobs.job import Job
+from phonofilm.serving.security.public_http import PublicHttp
+from phonofilm.serving.settings import WorkerSettings
+from phonofilm.serving.store.interface import OUTPUTS, Store
+from phonofilm.serving.worker.clip_files import clip_facts, write_pictures
+from phonofilm.serving.worker.enhancing import with_enhanced_prompt
+from phonofilm.serving.worker.held_job import HeldJob
+from phonofilm.serving.worker.inputs_of import input_files
+from phonofilm.serving.worker.maker import MadeClips
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+POLL_SECONDS = 1.0
+# An engine that is being restarted loads its model for minutes.
+AWAY_SECONDS = 600.0
+SENDINGS = 3
+
+
+class SglangMaker:
+    """Makes clips by the server in `settings.engine`. `poll`: seconds between two questions."""
+
+    def __init__(self, settings: WorkerSettings, poll: float = POLL_SECONDS, web: PublicHttp | None = None) -> None:
+        assert settings.engine is not None
+        self.settings, self.engine, self.poll = settings, settings.engine, poll
+        self.web = web or PublicHttp()
+        self.client = ServerClient(self.engine.url, tries=1)
+
+    @property
+    def loaded(self) -> list[str]:
+        return [self.settings.default_model]
+
+    def open(self) -> dict[str, dict[str, Any]]:
+        """Wait until the server answers, and see that it serves MOVA. Raises PhonofilmError when it never can."""
+        models = self._patiently(self.client.models, lambda: None)
+        card = models[0] if models else {}
+        described = " ".join(str(card.get(name)) for name in ("id", "root", "pipeline_class", "pipeline_name"))
+        if "mova" not in described.lower():
+            raise PhonofilmError(f"the SGLang server serves {str(card.get('id'))[:200]!r}, which is not MOVA")
+        return {self.settings.default_model: facts_of(self.settings.default_model)}
+
+    def make(self, job: Job, held: HeldJob, store: Store) -> MadeClips:
+        started, model = time.monotonic(), self.settings.default_model
+        outputs: list[dict[str, str]] = []
+        about: dict[str, Any] = {"seeds": []}
+        nbytes, peak = 0, 0.0
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="phonofilm-")))
+            emit(held, StageStarted("reading inputs"))
+            files = input_files(job.request, self.settings, store, stack, self.web)
+            named = {name: str(path) for name, path in files.items()}
+            options = options_from_json({**job.request.options, **named}, "request")
+            check_sglang_can(options, files, job.request.loras, model)
+            if job.request.enhance_prompt:
+                options = with_enhanced_prompt(options, self.settings.writing, float(frames_of(options) / FPS), held)
+                about["prompt"] = options.prompt
+            steps = options.steps or STEPS
+            held.expect(steps * len(job.request.seeds))
+            for number, seed in enumerate(job.request.seeds):
+                chosen = secrets.randbelow(2**31) if seed is None else seed
+                fields = request_fields(options, chosen, model)
+                file = folder / f"{number}.mp4"
+                ended = self._clip(fields, files["image"], steps, held, file)
+                emit(held, StageStarted("writing"))
+                clip = read_clip(file)
+                if clip.audio is None:  # SGLang logs a failed mux, and says that the clip is completed
+                    raise MediaError("SGLang made a clip without its sound; its log says why")
+                names = {}
+                for variant, made in {"video": file, **write_pictures(clip, folder)}.items():
+                    names[variant] = f"{OUTPUTS}/{job.id}/{job.attempt}-{number}-{variant}{made.suffix}"
+                    nbytes += made.stat().st_size
+                    store.put(names[variant], made)
+                outputs.append(names)
+                about["seeds"].append(chosen)
+                about |= clip_facts(clip)
+                peak = max(peak, float(ended.get("peak_memory_mb") or 0.0))
+        about |= {"steps": steps, "peak_memory_mb": peak, "inference_time_s": round(time.monotonic() - started, 3)}
+        return MadeClips(outputs, about, nbytes)
+
+    def close(self) -> None:
+        """Nothing is held: the server is somebody else's."""
+
+    def _clip(self, fields: dict[str, Any], image: Path, steps: int, held: HeldJob, file: Path) -> dict[str, Any]:
+        """One clip into `file`; SGLang's last word on it."""
+        go_on = partial(emit, held, StageStarted("waiting for SGLang"))
+        emit(held, SamplingStarted(("high",) * steps))
+        for _ in range(SENDINGS):
+            video = self._patiently(partial(self.client.submit, fields, {"input_reference": image}), go_on)
+            video_id = str(video["id"])
+            try:
+                ended = self._watched(video_id, steps, held, go_on)
+            except Cancelled:
+                with suppress(ServerError):
+                    self.client.delete(video_id)
+                raise
+            if ended is None:
+                logger.warning("SGLang has forgotten a clip, and gets it again")
+                continue
+            if ended["status"] != "completed":
+                raise PhonofilmError(f"SGLang could not make the clip: {_reason(ended)}")
+            self._patiently(partial(self.client.fetch, video_id, file), go_on)
+            with suppress(ServerError):
+                self.client.delete(video_id)
+            return ended
+        raise PhonofilmError(f"SGLang forgot the clip {SENDINGS} times")
+
+    def _watched(self, video_id: str, steps: int, held: HeldJob, go_on: Callable[[], None]) -> dict[str, Any] | None:
+        """The job when it has ended, its progress passed on meanwhile; None when SGLang does not know it any more."""
+        while True:
+            try:
+                job = self._patiently(partial(self.client.video, video_id), go_on)
+            except ServerError as error:
+                if error.status == 404:
+                    return None
+                raise
+            if job["status"] in ("completed", "failed"):
+                return job
+            emit(held, StepDone(min(steps, steps * int(job.get("progress") or 0) // 100), steps, "high"))
+            time.sleep(self.poll)
+
+    def _patiently(self, question: Callable[[], T], go_on: Callable[[], None]) -> T:
+        """The answer, asked for again while the server is away; `go_on` raises Cancelled when nobody waits any more.
+
+        Raises ServerError for a refusal, PhonofilmError when it stays away. Neither names the server: clients read it.
+        """
+        until = time.monotonic() + AWAY_SECONDS
+        while True:
+            try:
+                return question()
+            except ServerError as error:
+                if error.status is not None and error.status < 500:
+                    raise
+                if time.monotonic() > until:
+                    raise PhonofilmError("the SGLang server does not answer") from error
+                logger.warning("SGLang does not answer; trying again")
+            go_on()
+            time.sleep(self.poll)
+
+
+def _reason(ended: dict[str, Any]) -> str:
+    error = ended.get("error")
+    return str(error.get("message"))[:300] if isinstance(error, dict) else str(ended.get("status"))
