@@ -88,6 +88,13 @@ class StubMaker:
         """Nothing is held."""
 
 
+class SlowStubMaker(StubMaker):
+    """Made by name in a worker of Ray; a clip takes a second."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        super().__init__(0.25)
+
+
 def worker_thread(settings: WorkerSettings, maker: StubMaker) -> tuple[Worker, threading.Thread]:
     """A worker in a thread of this process, started."""
     worker = Worker(settings, maker)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from phonofilm.cli import machine_options as given
 from phonofilm.errors import InputError, MissingExtraError
@@ -13,7 +15,20 @@ from phonofilm.errors import InputError, MissingExtraError
 if TYPE_CHECKING:
     from phonofilm.serving.database.engines import Database
 
-app = typer.Typer(invoke_without_command=True, help="Make clips for others over HTTP.")
+
+class ServeCommands(TyperGroup):
+    """Lets --ray stand alone, which Typer has no words for."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        spelled = [
+            f"{word}=local" if word == "--ray" and (after is None or after.startswith("-")) else word
+            for word, after in zip_longest(args, args[1:])
+            if word is not None
+        ]
+        return super().parse_args(ctx, spelled)
+
+
+app = typer.Typer(cls=ServeCommands, invoke_without_command=True, help="Make clips for others over HTTP.")
 keys = typer.Typer(no_args_is_help=True, help="Keys that clients show.")
 app.add_typer(keys, name="keys")
 Name = Annotated[str, typer.Argument(help="What the key is called here.")]
@@ -26,6 +41,10 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
     workers: Annotated[int, typer.Option(min=0, help="Worker processes; 0 where phonofilm worker runs.")] = 1,
+    ray: Annotated[
+        str | None, typer.Option(metavar="[ADDRESS]", help="Ray places them; alone: on this machine.")
+    ] = None,
+    replicas: Annotated[str | None, typer.Option(metavar="N|MIN:MAX", help="Workers on Ray. [default: 1]")] = None,
     database_url: given.DatabaseUrl = None,
     store: given.StorePlace = None,
     lora: given.Loras = None,
@@ -40,6 +59,8 @@ def serve(
     log_format: given.LogFormat = "text",
     writing_endpoint: given.WritingEndpointUrl = None,
     writing_model: given.WritingModel = None,
+    engine: given.Engine = None,
+    engine_url: given.EngineUrl = None,
     device: given.Device = "auto",
     dtype: given.Dtype = None,
     offload: given.Offload = "auto",
@@ -61,6 +82,8 @@ def serve(
     require_serve_extra()
     from phonofilm.generation.placement.hardware import HardwareOptions
     from phonofilm.serving.api.services import ApiSettings
+    from phonofilm.serving.cluster.ray_cluster import ClusterSettings
+    from phonofilm.serving.cluster.replicas import parse_replicas
     from phonofilm.serving.jobs.book import Room
     from phonofilm.serving.server import ServerSettings, serve_until_stopped
     from phonofilm.serving.settings import RequestLimits, worker_settings
@@ -75,14 +98,17 @@ def serve(
     worker = worker_settings(
         model, lora, database_url, store, machine,
         keep=seconds_kept(keep), loaded_models=loaded_models, allow_urls=allow_urls, max_upload=upload, log_format=log_format,
-        writing=endpoint_of(writing_endpoint, writing_model),
+        writing=endpoint_of(writing_endpoint, writing_model), engine=engine, engine_url=engine_url,
     )  # fmt: skip
     api = ApiSettings(
         RequestLimits(max_seconds=max_seconds, max_upload_bytes=upload),
         Room(max_queue, None if disk_quota is None else parse_size(disk_quota, "disk_quota")),
         allow_callbacks,
     )
-    raise typer.Exit(serve_until_stopped(ServerSettings(worker, host, port, workers, api)))
+    if replicas is not None and ray is None:
+        raise InputError("--replicas is for workers on Ray; add --ray, or use --workers")
+    cluster = None if ray is None else ClusterSettings(ray, parse_replicas(replicas or "1"))
+    raise typer.Exit(serve_until_stopped(ServerSettings(worker, host, port, workers, api, cluster=cluster)))
 
 
 def worker(
@@ -96,6 +122,8 @@ def worker(
     log_format: given.LogFormat = "text",
     writing_endpoint: given.WritingEndpointUrl = None,
     writing_model: given.WritingModel = None,
+    engine: given.Engine = None,
+    engine_url: given.EngineUrl = None,
     device: given.Device = "auto",
     dtype: given.Dtype = None,
     offload: given.Offload = "auto",
@@ -121,7 +149,7 @@ def worker(
         model, lora, database_url, store, machine,
         keep=seconds_kept(keep), loaded_models=loaded_models, allow_urls=allow_urls,
         max_upload=RequestLimits.max_upload_bytes, log_format=log_format,
-        writing=endpoint_of(writing_endpoint, writing_model),
+        writing=endpoint_of(writing_endpoint, writing_model), engine=engine, engine_url=engine_url,
     )  # fmt: skip
     raise typer.Exit(work_alone(settings))
 

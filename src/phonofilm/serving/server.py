@@ -18,6 +18,8 @@ from phonofilm.errors import InputError
 from phonofilm.serving.api.app import create_app
 from phonofilm.serving.api.services import ApiSettings, Services
 from phonofilm.serving.callbacks import Callbacks
+from phonofilm.serving.cluster.ray_cluster import ClusterSettings
+from phonofilm.serving.cluster.ray_workers import RayWorkers
 from phonofilm.serving.database.engines import Database, open_database
 from phonofilm.serving.database.migrate import migrate
 from phonofilm.serving.housekeeping import Housekeeping
@@ -36,7 +38,10 @@ CLOSING_SECONDS = 5
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """Where to listen, how many worker processes to start (none where `phonofilm worker` runs elsewhere), and the rest."""
+    """Where to listen, how many worker processes to start (none where `phonofilm worker` runs elsewhere), and the rest.
+
+    cluster: Ray places the workers, instead of `workers` processes of this machine.
+    """
 
     worker: WorkerSettings
     host: str = "127.0.0.1"
@@ -44,6 +49,7 @@ class ServerSettings:
     workers: int = 1
     api: ApiSettings = field(default_factory=ApiSettings)
     worker_command: tuple[str, ...] = WORKER_COMMAND
+    cluster: ClusterSettings | None = None
 
 
 def serve_until_stopped(settings: ServerSettings, on_listening: Callable[[str], None] | None = None) -> int:
@@ -68,7 +74,7 @@ def serve_until_stopped(settings: ServerSettings, on_listening: Callable[[str], 
         hopeless.set()
         server.should_exit = True
 
-    workers = WorkerProcesses(settings.worker, database, settings.workers, give_up, settings.worker_command)
+    workers = _workers(settings, database, give_up)
     housekeeping = Housekeeping(database, store, settings.worker.keep, _callbacks(settings, database))
     workers.start()
     housekeeping.start()
@@ -123,6 +129,12 @@ def _server(app: object, closing: threading.Event) -> _Server:
         h11_max_incomplete_event_size=32_768,
     )
     return _Server(config, closing)
+
+
+def _workers(settings: ServerSettings, database: Database, give_up: Callable[[], None]) -> WorkerProcesses | RayWorkers:
+    if settings.cluster is None:
+        return WorkerProcesses(settings.worker, database, settings.workers, give_up, settings.worker_command)
+    return RayWorkers(settings.worker, database, settings.cluster, give_up)
 
 
 def _check_address(host: str, database: Database) -> None:

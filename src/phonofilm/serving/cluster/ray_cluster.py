@@ -1,0 +1,98 @@
+"""Reaching a Ray cluster, or starting one on this machine alone; and what of a worker's settings holds on other machines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from sqlalchemy.engine import make_url
+
+from phonofilm.errors import InputError, MissingExtraError, PhonofilmError
+from phonofilm.serving.cluster.replicas import ReplicaRange
+from phonofilm.serving.settings import WorkerSettings
+
+LOCAL = "local"
+OBJECT_STORE_BYTES = 100 * 2**20  # jobs and clips do not pass through Ray
+
+
+@dataclass(frozen=True)
+class ClusterSettings:
+    """address: "local" starts Ray here, for as long as the server runs; "auto" or HOST:PORT is one that runs already."""
+
+    address: str
+    replicas: ReplicaRange
+
+
+@contextmanager
+def ray_session(address: str) -> Iterator[Any]:
+    """The module `ray`, connected as long as the block lasts. Raises MissingExtraError, and InputError for no cluster."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # a line about a job is not one about another
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingExtraError("ray", "cluster") from error
+    common: dict[str, Any] = {"namespace": "phonofilm", "logging_level": "WARNING"}
+    with TemporaryDirectory(prefix="phonofilm-ray-", ignore_cleanup_errors=True) as folder:
+        try:
+            if address == LOCAL:
+                ray.init(
+                    address="local",
+                    include_dashboard=False,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    _temp_dir=folder,
+                    **common,
+                )
+            else:
+                ray.init(address=address, **common)
+        except Exception as error:  # Ray raises plain ones
+            reason = str(error).splitlines()[0][:300]
+            raise InputError(f"no Ray cluster at {address!r}: {reason}; start one with `ray start --head`") from error
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
+
+
+def check_reach(nodes: list[dict[str, Any]], settings: WorkerSettings) -> None:
+    """Raises InputError when the cluster has several machines and the settings name an SQLite file."""
+    machines = {node["NodeManagerAddress"] for node in nodes if node["Alive"]}
+    if len(machines) > 1 and make_url(settings.database_url).get_backend_name() == "sqlite":
+        raise InputError(
+            f"the Ray cluster has {len(machines)} machines, and SQLite is a file of one: name a PostgreSQL database "
+            "with --database-url postgresql://..."
+        )
+
+
+def for_other_folders(settings: WorkerSettings) -> WorkerSettings:
+    """The settings with whole paths: a worker of Ray is started in another folder."""
+    url = make_url(settings.database_url)
+    if url.get_backend_name() == "sqlite" and url.database:
+        url = url.set(database=str(Path(url.database).absolute()))
+    store = settings.store if "://" in settings.store else str(Path(settings.store).absolute())
+    models = {
+        name: str(Path(source).absolute()) if Path(source).is_dir() else source
+        for name, source in settings.models.items()
+    }
+    address = url.render_as_string(hide_password=False)
+    return replace(settings, models=models, database_url=address, store=store)
+
+
+def gpus_of(settings: WorkerSettings, resources: dict[str, float]) -> int:
+    """GPUs of one worker: none on a CPU, and where the cluster has none.
+
+    Raises InputError for one GPU by number, which is Ray's to choose, and PhonofilmError for more GPUs than there are.
+    """
+    device, there = settings.hardware.device, int(resources.get("GPU", 0))
+    if device in ("cpu", "mps") or (device == "auto" and not there):
+        return 0
+    if device not in ("auto", "cuda"):
+        raise InputError(f"--device {device}: Ray chooses each worker's GPUs; use --device cuda")
+    if settings.hardware.gpus > there:
+        raise PhonofilmError(f"a worker needs {settings.hardware.gpus} GPUs, and the Ray cluster has {there}")
+    return settings.hardware.gpus

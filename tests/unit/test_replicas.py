@@ -1,0 +1,77 @@
+"""How many workers a cluster has, and which of a server's settings hold on other machines. No Ray is needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from phonofilm.errors import InputError, PhonofilmError
+from phonofilm.generation.placement.hardware import HardwareOptions
+from phonofilm.serving.cluster.ray_cluster import check_reach, for_other_folders, gpus_of
+from phonofilm.serving.cluster.replicas import ReplicaRange, Scaling, parse_replicas
+from phonofilm.serving.settings import WorkerSettings
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_more_jobs_get_more_workers_at_once_and_fewer_after_a_while() -> None:
+    clock = Clock()
+    scaling = Scaling(ReplicaRange(1, 4), idle=60, clock=clock)
+    assert [scaling.wanted(jobs) for jobs in (0, 2, 100)] == [1, 2, 4]
+    clock.now = 59
+    assert scaling.wanted(0) == 4
+    assert scaling.wanted(4) == 4  # work again: the wait begins anew
+    clock.now = 100
+    assert scaling.wanted(2) == 4
+    clock.now = 120
+    assert scaling.wanted(2) == 2
+    assert scaling.wanted(0) == 2
+
+
+def test_a_range_may_begin_at_none() -> None:
+    scaling = Scaling(parse_replicas("0:2"))
+    assert [scaling.wanted(jobs) for jobs in (0, 1)] == [0, 1]
+    assert parse_replicas("3") == ReplicaRange(3, 3)
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "2:1", "0:0", "1:2:3", "many", "1:9999"])
+def test_what_is_no_number_of_workers_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="MIN:MAX"):
+        parse_replicas(text)
+
+
+def test_sqlite_is_refused_where_the_cluster_has_several_machines() -> None:
+    here, there, gone = ({"NodeManagerAddress": f"10.0.0.{i}", "Alive": i < 3} for i in (1, 2, 3))
+    sqlite = WorkerSettings({"nano": "nano"})
+    check_reach([here, here, gone], sqlite)
+    with pytest.raises(InputError, match=r"2 machines.*--database-url postgresql"):
+        check_reach([here, there], sqlite)
+    check_reach([here, there], WorkerSettings({"nano": "nano"}, database_url="postgresql://host/jobs"))
+
+
+def test_settings_get_whole_paths_and_keep_passwords(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    sent = for_other_folders(WorkerSettings({"nano": "nano", "mine": "folder"}))
+    assert sent.database_url == f"sqlite:///{tmp_path}/phonofilm-jobs/jobs.db"
+    assert sent.store == str(tmp_path / "phonofilm-jobs" / "files")
+    assert sent.models == {"nano": "nano", "mine": str(tmp_path / "folder")}
+    far = WorkerSettings({"nano": "nano"}, database_url="postgresql://me:pw@host/jobs", store="s3://bucket/p")
+    assert for_other_folders(far) == far
+
+
+def test_ray_chooses_the_gpus_of_a_worker() -> None:
+    def gpus(device: str, count: int, there: int) -> int:
+        return gpus_of(WorkerSettings({}, hardware=HardwareOptions(device, gpus=count)), {"GPU": float(there)})
+
+    assert [gpus("cpu", 1, 8), gpus("auto", 1, 0), gpus("auto", 1, 8), gpus("cuda", 4, 8)] == [0, 0, 1, 4]
+    with pytest.raises(InputError, match="use --device cuda"):
+        gpus("cuda:1", 1, 8)
+    with pytest.raises(PhonofilmError, match="needs 4 GPUs, and the Ray cluster has 2"):
+        gpus("cuda", 4, 2)
