@@ -28,6 +28,7 @@ async function fill(request: ClipRequest, inputs: GivenInput[]): Promise<void> {
     else if (input.field === "last_frame") draft.last = given;
     else if (input.field === "video") draft.film = given;
     else if (input.field === "audio") draft.music = given;
+    else if (input.field === "voice") draft.voice = given;
   }
   goTo("make");
 }

@@ -29,6 +29,8 @@ export interface Numbers {
 export interface Draft extends Numbers {
   model: string | null;
   separate: boolean;
+  /** Whether a writing model may put the words into the model's own way of speaking. */
+  help: boolean;
   text: string;
   picture: string;
   speech: string;
@@ -38,12 +40,14 @@ export interface Draft extends Numbers {
   last: Given | null;
   film: Given | null;
   music: Given | null;
+  voice: Given | null;
 }
 
 const KEY = "phonofilm-draft";
 const EMPTY: Draft = {
   model: null,
   separate: false,
+  help: false,
   text: "",
   picture: "",
   speech: "",
@@ -61,8 +65,9 @@ const EMPTY: Draft = {
   last: null,
   film: null,
   music: null,
+  voice: null,
 };
-const FILES = { first: null, last: null, film: null, music: null };
+const FILES = { first: null, last: null, film: null, music: null, voice: null };
 
 export const draft = $state<Draft>(stored());
 
@@ -100,6 +105,8 @@ export function askedOf(now: Draft): Asked {
   else if (now.film?.blob) files["video"] = now.film.blob;
   if (now.music?.clip) request.audio = { id: now.music.clip };
   else if (now.music?.blob) files["audio"] = now.music.blob;
+  if (now.voice?.blob) files["voice"] = now.voice.blob;
+  if (now.help) request.enhance_prompt = true;
   return { task: "create", request, files };
 }
 

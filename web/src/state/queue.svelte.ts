@@ -1,6 +1,8 @@
 // The jobs of this server, live: one stream of events for the whole page.
 import { getInfo, listJobs } from "../api/calls";
 import type { StudioJob, StudioJobs, StudioWorker } from "../api/types";
+import { say } from "./notices.svelte";
+import { goTo, route } from "./route.svelte";
 import { server } from "./server.svelte";
 
 export const queue = $state<StudioJobs & { loaded: boolean; previews: Record<string, string> }>({
@@ -13,6 +15,7 @@ export const queue = $state<StudioJobs & { loaded: boolean; previews: Record<str
 /** Rises whenever the library may have changed. */
 export const library = $state({ revision: 0 });
 
+const told = new Set<string>();
 let stream: EventSource | null = null;
 let again: ReturnType<typeof setTimeout> | undefined;
 
@@ -65,6 +68,10 @@ async function refreshInfo(): Promise<void> {
 }
 
 function take(jobs: StudioJobs): void {
+  if (queue.loaded) {
+    const open = new Set([...queue.running, ...queue.waiting].map((job) => job.id));
+    for (const job of jobs.ended) if (job.status === "completed" && open.has(job.id)) finished(job);
+  }
   queue.running = jobs.running;
   queue.waiting = jobs.waiting;
   queue.ended = jobs.ended;
@@ -80,7 +87,17 @@ function takeOne(job: StudioJob): void {
     if (list === queue.ended) list.unshift(job);
     else list.push(job);
   }
-  if (job.status === "completed") library.revision += 1;
+  if (job.status === "completed") finished(job);
+}
+
+/** Says so wherever the new clip does not appear by itself; once for each job. */
+function finished(job: StudioJob): void {
+  library.revision += 1;
+  const [first] = job.clip_ids;
+  if (told.has(job.id) || first === undefined) return;
+  told.add(job.id);
+  if (route.place === "make") return;
+  say(`Finished: ${(job.prompt ?? "").slice(0, 60)}`, { label: "Open", run: () => goTo("clip", first) });
 }
 
 function drop(id: string): void {
