@@ -19,10 +19,15 @@ from phonofilm.cli.main import app
 from phonofilm.lora.writing import save_lora
 from phonofilm.models.layout import read_layout
 from phonofilm.models.loading import load_components
+from phonofilm.training import finetune_hooks
+from phonofilm.training.dry_run.estimate import Estimate
+from phonofilm.training.loop.trainer import Trainer
+from phonofilm.training.task.finetune_task import FinetuneTask
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SHORT = ("max_steps=2", "accumulate=1", "samples.steps=1", "validation.clips=2", "gradient_checkpointing=true")
+_estimates: list[Estimate] = []
 WAN_FILES = "--lora wan_high.safetensors"  # made for the released width
 
 
@@ -35,6 +40,19 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed, name in enumerate(("voice", "look")):
         save_lora(tiny_lora(networks, seed=seed), folder / f"{name}.safetensors")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _one_dry_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The dry run has tests of its own and takes most of a short training's time: what the first one found is told again."""
+    measure = finetune_hooks.finetune_dry_run
+
+    def measured_once(task: FinetuneTask, trainer: Trainer) -> Estimate:
+        if not _estimates:
+            _estimates.append(measure(task, trainer))
+        return _estimates[0]
+
+    monkeypatch.setattr(finetune_hooks, "finetune_dry_run", measured_once)
 
 
 def commands(page: str) -> list[list[str]]:
