@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from phonofilm import MovaPipeline, save_clip
+import phonofilm
 from phonofilm.media import contact_sheet
 
 PROMPT = 'A red face with a pink bow says "ah" in a high voice.'
@@ -20,11 +20,9 @@ def main() -> None:
     began = time.monotonic()
     torch.set_num_threads(1)  # the model is too small to gain from more, and slow where another core is busy
     print(f"prompt:        {PROMPT}")
-    pipe = MovaPipeline.from_pretrained("nano", torch_dtype=torch.float32)
-    out = pipe(PROMPT, image=FIRST_FRAME, generator=torch.Generator().manual_seed(SEED))
-    clip = out.clips([{"prompt": PROMPT, "seed": SEED, "image": FIRST_FRAME.name}])[0]
+    clip = phonofilm.load("nano").generate(PROMPT, image=FIRST_FRAME, seed=SEED)
     OUTPUT.parent.mkdir(exist_ok=True)
-    save_clip(clip, OUTPUT)
+    phonofilm.save_clip(clip, OUTPUT)
     sheet = OUTPUT.with_suffix(".png")
     contact_sheet(clip, title=PROMPT).save(sheet)
     print(f"clip:          {OUTPUT.resolve()}")

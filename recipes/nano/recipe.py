@@ -101,7 +101,7 @@ class Recipe:
             "height": 64,
             "width": 64,
             "num_frames": 49,
-            "num_inference_steps": 25,
+            "num_inference_steps": 8,
             "guidance_scale": 3.0,
             "modality_scale": 3.0,
             "negative_prompt": "",

@@ -46,12 +46,6 @@ NOT_HERE = (
 )
 
 
-def in_few_steps(words: list[str]) -> list[str]:
-    """Two steps for clips whose step count the page leaves to the model: what they show is the same, and the time is not."""
-    chosen = ("--steps", "--like", "--prompts", "--solver")
-    return [*words, "--steps", "2"] if words[0] == "generate" and not set(chosen) & set(words) else words
-
-
 @pytest.mark.parametrize("page", PAGES)
 def test_documented_commands_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
@@ -68,7 +62,7 @@ def test_documented_commands_run(page: str, tmp_path: Path, monkeypatch: pytest.
                 continue
             words = shlex.split(line, comments=True)
             if words[0] == "phonofilm":
-                result = CliRunner().invoke(app, in_few_steps(words[1:]))
+                result = CliRunner().invoke(app, words[1:])
                 assert result.exit_code == 0, f"{line}\n{result.output}\n{result.exception}"
             else:
                 subprocess.run(["bash", "-c", line], check=True)
