@@ -24,7 +24,6 @@ from phonofilm.media.window import DecodedFrames, Window
 
 SampleFormat = Literal["s16", "flt"]
 Layout = Literal["mono", "stereo"]
-GREY = np.array([9798, 19235, 3735])  # of 2 ** 15: the weights of red, green and blue in OpenCV's grey
 
 STILL, NEARLY_ALL = 0.05, 0.95  # grey levels of 255 on average, and the share of frames
 
@@ -104,10 +103,12 @@ class ClipFacts:
 
     @cached_property
     def plain_grey(self) -> NDArray[np.uint8]:
-        """[f, h, w]: `plain_frames` as OpenCV makes them grey, bit for bit."""
+        """[f, h, w]: `plain_frames` as OpenCV makes them grey. Needs OpenCV."""
+        import cv2
+
         grey = np.empty(self.plain_frames.shape[:3], np.uint8)
         for index, frame in enumerate(self.plain_frames):
-            grey[index] = (frame.astype(np.int32) @ GREY + (1 << 14)) >> 15
+            cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY, dst=grey[index])
         return grey
 
     @cached_property

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-SMALL_WIDTH = 320
+SMALL_WIDTH = 160
 DIRECTIONS = 12
 
 
@@ -30,7 +30,7 @@ def mean_magnitudes(grey: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def directograms(grey: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """[f, h, w] -> [f - 1, 12]: at 320 pixels width, the sum of |flow| per direction, over the number of pixels.
+    """[f, h, w] -> [f - 1, 12]: at 160 pixels width, the sum of |flow| per direction, over the number of pixels.
 
     Davis and Agrawala, Visual Rhythm and Beat, 2018, section 4.2.
     """
@@ -43,7 +43,7 @@ def directograms(grey: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def _small(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """[f, h, w] at a width of at most 320."""
+    """[f, h, w] at a width of at most 160."""
     import cv2
 
     height, width = grey.shape[1:]

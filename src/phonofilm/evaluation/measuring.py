@@ -17,6 +17,7 @@ from phonofilm.errors import PhonofilmError
 from phonofilm.evaluation.catalogue import build
 from phonofilm.evaluation.clip_facts import ClipFacts
 from phonofilm.evaluation.clip_list import ClipEntry
+from phonofilm.evaluation.memory_reuse import keep_freed_memory
 from phonofilm.evaluation.metric import Metric, Setup
 from phonofilm.evaluation.row_cache import RowCache
 from phonofilm.evaluation.rows import Row, not_applicable
@@ -177,6 +178,7 @@ def _begin(metrics: tuple[str, ...], setup: Setup, rows: Path) -> None:
     """In each process: one thread, Ctrl-C left to the parent, which ends its processes; the metrics built."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["OMP_NUM_THREADS"] = "1"
+    keep_freed_memory()
     _Worker.measurer = ClipMeasurer(metrics, setup, rows)
     try:
         import cv2
