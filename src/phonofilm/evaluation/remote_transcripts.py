@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from phonofilm.data.endpoint import Endpoint, EndpointError
 
 SOUND_RATE = 16_000
-LONGEST_SECONDS = 30
+LONGEST_SECONDS = 30  # that the original sends
 PROMPT = "Transcribe. Mark every change of speaker with a tag: [S01], [S02], ..."
 # What servers that know speakers call the form of answer; others take the first.
 FORMS = {"gpt-4o-transcribe-diarize": "diarized_json"}
@@ -23,8 +23,8 @@ _TAG = re.compile(r"\[[Ss]\d+\]")
 
 
 def transcribe_speakers(endpoint: Endpoint, model: str, pcm: NDArray[np.int16]) -> str:
-    """The words of [samples] at 16 kHz, at most 30 s, as "[S01] ... [S02] ...". Raises EndpointError for no answer."""
-    sound = wav_bytes(pcm[: LONGEST_SECONDS * SOUND_RATE], SOUND_RATE)
+    """The words of [samples] at 16 kHz as "[S01] ... [S02] ...". Raises EndpointError for no answer."""
+    sound = wav_bytes(pcm, SOUND_RATE)
     return tagged_text(endpoint.transcription(sound, model, form=FORMS.get(model, "json"), prompt=PROMPT))
 
 

@@ -11,15 +11,18 @@ from numpy.typing import NDArray
 
 from phonofilm.data.endpoint import Endpoint
 from phonofilm.evaluation.clip_facts import ClipFacts
+from phonofilm.evaluation.local_transcripts import PACKAGED, LocalTranscriber, is_local, packages_of
 from phonofilm.evaluation.metric import Figure, Metric, Pooling
-from phonofilm.evaluation.remote_transcripts import SOUND_RATE, transcribe_speakers
+from phonofilm.evaluation.remote_transcripts import LONGEST_SECONDS, SOUND_RATE, transcribe_speakers
 from phonofilm.evaluation.requirements import Requirements
 from phonofilm.evaluation.rows import Row, measured, not_applicable
 from phonofilm.evaluation.speaker_errors import TAG, speaker_errors
 
 FIRST_TAG = "[S01]"
 SILENT_PEAK = 30  # of 32768
-NO_SERVER = "name a speech recogniser and the OpenAI-compatible server that has it: --asr MODEL --asr-url URL"
+NO_RECOGNISER = (
+    f"name a speech recogniser: --asr {PACKAGED} for one on this machine, or --asr MODEL --asr-url URL for a server"
+)
 
 
 class CpCer(Metric):
@@ -42,7 +45,11 @@ class CpCer(Metric):
 
     @property
     def needs(self) -> Requirements:
-        return Requirements(sound=True, prompt=True, settings=() if self.endpoint is not None else (NO_SERVER,))
+        if self.endpoint is not None:
+            return Requirements(sound=True, prompt=True)
+        if self.is_local:
+            return Requirements(packages_of(self.setup.asr), sound=True, prompt=True)
+        return Requirements(sound=True, prompt=True, settings=(NO_RECOGNISER,))
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -50,7 +57,12 @@ class CpCer(Metric):
 
     @property
     def identity(self) -> str:
-        return f"{self.setup.asr} at {self.setup.asr_url}"
+        return f"{self.setup.asr} at {self.setup.asr_url or 'this machine'}"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this machine transcribes."""
+        return self.setup.asr_url is None and is_local(self.setup.asr)
 
     @cached_property
     def endpoint(self) -> Endpoint | None:
@@ -58,16 +70,24 @@ class CpCer(Metric):
             return None
         return Endpoint(self.setup.asr_url, self.setup.asr, os.environ.get(self.setup.asr_key))
 
+    @cached_property
+    def _transcriber(self) -> LocalTranscriber:
+        return LocalTranscriber(self.setup.asr)
+
     def measure(self, clip: ClipFacts) -> Row:
         wanted = reference_of(clip)
         if not wanted:
             return not_applicable("nothing is to be said")
-        if self.endpoint is None:
-            return Row("unavailable", reason=NO_SERVER)
-        pcm: NDArray[np.int16] = clip.extracted(SOUND_RATE, "s16")[0]
+        if self.endpoint is None and not self.is_local:
+            return Row("unavailable", reason=NO_RECOGNISER)
+        pcm: NDArray[np.int16] = clip.extracted(SOUND_RATE, "s16")[0][: LONGEST_SECONDS * SOUND_RATE]
         silent = int(np.abs(pcm.astype(np.int32)).max(initial=0)) < SILENT_PEAK
-        heard = "" if silent else transcribe_speakers(self.endpoint, self.setup.asr, pcm)
-        return self.row_of(heard, wanted)
+        return self.row_of("" if silent else self._transcript(pcm), wanted)
+
+    def _transcript(self, pcm: NDArray[np.int16]) -> str:
+        if self.endpoint is not None:
+            return transcribe_speakers(self.endpoint, self.setup.asr, pcm)
+        return self._transcriber.transcribe_speakers(pcm)
 
     def row_of(self, transcript: str, reference: str) -> Row:
         """The row of a transcript and what was to be said, both with speakers' tags."""
