@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 from tests.unit.evaluation_clips import ball, noise, row, shown, sound_moved
 
+from phonofilm.evaluation import loudness
+from phonofilm.evaluation import onset_envelope as onset_envelope_module
 from phonofilm.evaluation.loudness import STANDARD, cookbook_filters, integrated_loudness
 from phonofilm.evaluation.metrics.av_align import motion_peaks, overlap
 from phonofilm.evaluation.metrics.dnsmos import Dnsmos
 from phonofilm.evaluation.onset_envelope import HOP, onset_envelope, onset_peaks
 from phonofilm.evaluation.sync import match, summarise
-from phonofilm.media import save_clip
-from phonofilm.media.onsets import onset_times
+from phonofilm.media import onsets, save_clip
+from phonofilm.media.onsets import onset_strength, onset_times
 from phonofilm.nano.reading.frame_reader import read_frames
 
 OFFSETS = (-0.5, -0.2, -0.1, 0.1, 0.2, 0.5)
@@ -51,6 +53,22 @@ def test_loudness_is_that_of_pyloudnorm() -> None:
     wave = 0.2 * rng.standard_normal(144_000) * np.linspace(0.01, 1, 144_000)
     assert integrated_loudness(wave[None], 48_000, cookbook_filters(48_000)) == pytest.approx(-15.1186053, abs=1e-3)
     assert integrated_loudness(wave[None, :9_000], 48_000, cookbook_filters(48_000)) is None
+
+
+def test_long_sounds_are_measured_in_parts_of_the_same_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    wave = 0.2 * np.random.default_rng(0).standard_normal(24_000 * 12) * np.linspace(0.01, 1, 24_000 * 12)
+
+    def found() -> list[float]:
+        return [
+            integrated_loudness(wave[None], 24_000, cookbook_filters(24_000)) or 0.0,
+            *onset_envelope(wave.astype(np.float32), 24_000),
+            *onset_strength(wave, 24_000),
+        ]
+
+    whole = found()
+    for module in (loudness, onset_envelope_module, onsets):
+        monkeypatch.setattr(module, "AT_A_TIME", 33)
+    np.testing.assert_allclose(found(), whole, rtol=1e-6, atol=1e-6)
 
 
 def test_onsets_are_those_of_librosa() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ ABSOLUTE_GATE = -70.0  # LUFS
 RELATIVE_GATE = -10.0  # LU below the mean of what passes the absolute gate
 OFFSET = -0.691
 SURROUND = 1.41
+AT_A_TIME = 256  # blocks that are filtered together, 26 s: what is held at once does not grow with the track
 RINGING_SECONDS = 2.0  # by then the 38 Hz high-pass has decayed by far more than float32 shows
 
 
@@ -59,11 +61,11 @@ def integrated_loudness(wave: NDArray[np.floating], rate: int, filters: tuple[Bi
     size = round(BLOCK_SECONDS * rate)
     if wave.shape[1] < size:
         return None
-    power = np.square(_filtered(np.asarray(wave, np.float64), filters))
     seconds = wave.shape[1] / rate
     count = round((seconds - BLOCK_SECONDS) / (BLOCK_SECONDS * STEP)) + 1
     starts = [int(BLOCK_SECONDS * index * STEP * rate) for index in range(count)]
-    blocks = np.array([power[:, start : start + size].sum(1) / size for start in starts])
+    groups = [starts[first : first + AT_A_TIME] for first in range(0, count, AT_A_TIME)]
+    blocks = np.concatenate([_block_powers(wave, rate, filters, group, size) for group in groups])
     weighted = blocks @ np.array([SURROUND if channel > 2 else 1.0 for channel in range(len(wave))])
     loudness = _lufs(weighted)
     audible = loudness >= ABSOLUTE_GATE
@@ -76,6 +78,15 @@ def integrated_loudness(wave: NDArray[np.floating], rate: int, filters: tuple[Bi
 
 def _lufs(power: NDArray[np.float64] | np.float64) -> NDArray[np.float64]:
     return OFFSET + 10 * np.log10(np.maximum(power, 1e-30))
+
+
+def _block_powers(
+    wave: NDArray[np.floating], rate: int, filters: tuple[Biquad, ...], starts: Sequence[int], size: int
+) -> NDArray[np.float64]:
+    """[blocks, channels]: the mean power of blocks at neighbouring `starts`, filtered with the sound that rings into them."""
+    begin = max(0, starts[0] - round(RINGING_SECONDS * rate))
+    power = np.square(_filtered(wave[:, begin : starts[-1] + size].astype(np.float64), filters))
+    return np.array([power[:, start - begin : start - begin + size].sum(1) / size for start in starts])
 
 
 def _filtered(wave: NDArray[np.float64], filters: tuple[Biquad, ...]) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 HOP = 512
 SIZE = 2048
 BANDS = 128
+AT_A_TIME = 4096  # frames that are transformed together
 # Slaney's scale: linear below 1 kHz, logarithmic above.
 _LINEAR_HZ, _KNEE_HZ, _LOG_STEP = 200.0 / 3, 1000.0, np.log(6.4) / 27.0
 
@@ -22,8 +23,12 @@ def slaney_mel(wave: NDArray[np.float32], rate: int, size: int, hop: int, bands:
     padded = np.pad(wave, size // 2)
     window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)).astype(np.float32)
     frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::hop]
-    power = np.abs(np.fft.rfft(frames * window, axis=1).astype(np.complex64)) ** 2
-    result: NDArray[np.float32] = mel_bank(rate, size, bands) @ power.T
+    bank = mel_bank(rate, size, bands)
+    result = np.empty((bands, len(frames)), np.float32)
+    for first in range(0, len(frames), AT_A_TIME):
+        part = frames[first : first + AT_A_TIME] * window
+        power = np.abs(np.fft.rfft(part, axis=1).astype(np.complex64)) ** 2
+        result[:, first : first + AT_A_TIME] = bank @ power.T
     return result
 
 

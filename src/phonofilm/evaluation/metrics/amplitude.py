@@ -11,6 +11,7 @@ from phonofilm.evaluation.requirements import Requirements
 from phonofilm.evaluation.rows import Row, measured, not_applicable
 
 RATE = 48_000
+PART = 2**20  # samples that are squared at a time
 SILENT_PEAK = 1e-5  # -100 dB of full scale
 
 
@@ -36,11 +37,12 @@ class Amplitude(Metric):
 
     def measure(self, clip: ClipFacts) -> Row:
         delay = max(0, round(clip.sound_delay * RATE))
-        wave = np.pad(clip.wave(RATE), (delay, 0)).astype(np.float64)
-        peak = float(np.abs(wave).max(initial=0.0))
+        wave = np.pad(clip.wave(RATE), (delay, 0))
+        peak = float(max(wave.max(initial=0.0), -wave.min(initial=0.0)))
         if peak < SILENT_PEAK:
             return not_applicable("the sound is silent")
-        rms = float(np.sqrt(np.mean(wave**2)))
+        parts = (wave[first : first + PART].astype(np.float64) for first in range(0, len(wave), PART))
+        rms = float(np.sqrt(sum(float(part @ part) for part in parts) / len(wave)))
         values = {"rms_dbfs": 20 * np.log10(rms), "rms": rms, "peak_dbfs": 20 * np.log10(peak)}
         lufs = self._loudness(clip, wave)
         detail = {"seconds": len(wave) / RATE}
