@@ -24,31 +24,22 @@ def evaluate() -> None:
 
 @app.command()
 def run(
-    clips: Annotated[
-        list[Path] | None, typer.Argument(help="Clip files, and folders that are searched through.")
-    ] = None,
+    clips: Annotated[list[Path] | None, typer.Argument(help="Clip files, and folders to search.")] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder of the report; the same folder goes on where it stopped."),
     ] = None,
-    prompts: Annotated[
-        Path | None, typer.Option(help="JSON of what the clips were made from, in Verse-Bench's form.")
-    ] = None,
+    prompts: Annotated[Path | None, typer.Option(help="JSON of the clips' prompts, in Verse-Bench's form.")] = None,
     suite: Annotated[str, typer.Option(help="verse-bench, sync, speech, audio or all.")] = "all",
     metrics: Annotated[str | None, typer.Option(help="Names of metrics, with commas; instead of a suite.")] = None,
-    profile: Annotated[
-        str, typer.Option(help="compat scores as the published code does, fixed as it should.")
-    ] = "compat",
+    profile: Annotated[str, typer.Option(help="compat scores as the published code, fixed rightly.")] = "compat",
     weights: Annotated[
         Path | None, typer.Option(help="Folder of published weights.  [default: $PHONOFILM_EVALUATION_WEIGHTS]")
     ] = None,
     device: Annotated[
         str, typer.Option(help="Where networks and --generate run: auto, cpu, cuda, cuda:N, mps.")
     ] = "auto",
-    asr: Annotated[
-        str,
-        typer.Option(help="What transcribes: tiny.en here, a folder with another Whisper, or a model at --asr-url."),
-    ] = "",
+    asr: Annotated[str, typer.Option(help="What transcribes: tiny.en, a Whisper folder, a model at --asr-url.")] = "",
     asr_url: Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible server.")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Clips at once.  [default: as many as fit]")] = None,
     generate: Annotated[
