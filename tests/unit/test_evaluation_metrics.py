@@ -8,13 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tests.unit.evaluation_clips import ball, noise, row, shown, sound_moved
 
+from phonofilm.errors import CheckpointError
 from phonofilm.evaluation import loudness
 from phonofilm.evaluation import onset_envelope as onset_envelope_module
 from phonofilm.evaluation.loudness import STANDARD, cookbook_filters, integrated_loudness
 from phonofilm.evaluation.metrics.av_align import motion_peaks, overlap
-from phonofilm.evaluation.metrics.dnsmos import Dnsmos
+from phonofilm.evaluation.metrics.dnsmos import WINDOW as DNSMOS_WINDOW
+from phonofilm.evaluation.metrics.dnsmos import Dnsmos, _file_of_speechmos, _window_seconds
+from phonofilm.evaluation.networks.onnx_tensors import read_onnx_floats
+from phonofilm.evaluation.networks.p835 import P835
 from phonofilm.evaluation.onset_envelope import HOP, onset_envelope, onset_peaks
 from phonofilm.evaluation.sync import match, summarise
 from phonofilm.media import onsets, save_clip
@@ -95,6 +100,27 @@ def test_dnsmos_is_that_of_speechmos() -> None:
     assert measured.values["p808"] == pytest.approx(2.2723503, abs=1e-4)
     assert measured.values["ovrl"] == pytest.approx(1.3029739, abs=1e-4)
     assert measured.detail == {"windows": 1, "doubled": False}
+
+
+def test_windows_of_p835_that_share_their_sound_score_as_each_alone() -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    file = _file_of_speechmos("sig_bak_ovr.onnx")
+    wave = np.random.default_rng(0).normal(0, 0.1, 16_000 * 11).astype(np.float32) * np.linspace(0, 1, 16_000 * 11)
+    wave = wave.astype(np.float32)
+    assert _window_seconds(len(wave)) == [0, 1]
+    shared = P835(read_onnx_floats(file)).score(torch.from_numpy(wave), [0, 1]).numpy()
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    for row, second in zip(shared, (0, 1), strict=True):
+        window = wave[None, second * 16_000 : second * 16_000 + DNSMOS_WINDOW]
+        np.testing.assert_allclose(row, session.run(None, {"input_1": window})[0][0], atol=1e-5)
+
+
+def test_a_file_that_is_no_onnx_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "model.onnx"
+    for content in (b"\xff" * 40, b"\x3a\x04\x2a\x02\x10"):
+        file.write_bytes(content)
+        with pytest.raises(CheckpointError, match="no ONNX file"):
+            read_onnx_floats(file)
 
 
 def test_av_align_takes_each_peak_once() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,12 @@ from phonofilm.evaluation.onset_envelope import level_db, slaney_mel
 from phonofilm.evaluation.requirements import Package, Requirements
 from phonofilm.evaluation.rows import Row, measured, not_applicable
 
+if TYPE_CHECKING:
+    from phonofilm.evaluation.networks.p835 import P835
+
 RATE = 16_000
 WINDOW_SECONDS = 9.01
+WINDOW = int(WINDOW_SECONDS * RATE)
 SIZE, HOP, BANDS = 321, 160, 120
 SILENT_PEAK = 1e-3  # -60 dB of full scale: the network gives silence 2.15, more than noise
 # From the network's raw figures to opinion scores: squared, linear, constant.
@@ -60,31 +64,51 @@ class Dnsmos(Metric):
         wave = clip.extracted(RATE, "s16")[0].astype(np.float32) / np.float32(32768)
         if np.abs(wave).max(initial=0.0) < SILENT_PEAK:
             return not_applicable("the sound is silent")
-        windows = _windows(wave)
+        doubled = _long_enough(wave)
+        seconds = _window_seconds(len(doubled))
+        windows = [doubled[second * RATE : second * RATE + WINDOW] for second in seconds]
         p808 = [float(self._p808.run(None, {"input_1": _features(window)})[0][0][0]) for window in windows]
-        raw = np.array([self._p835.run(None, {"input_1": window[None]})[0][0] for window in windows])
+        raw = self._p835_of(doubled, seconds)
         values = {"p808": float(np.mean(p808))}
         for column, (name, curve) in enumerate(CURVES.items()):
             values[name] = float(np.polyval(curve, raw[:, column]).mean())
-        return measured(values, {"windows": len(windows), "doubled": len(wave) < int(WINDOW_SECONDS * RATE)})
+        return measured(values, {"windows": len(windows), "doubled": len(wave) < WINDOW})
+
+    def _p835_of(self, wave: NDArray[np.float32], seconds: list[int]) -> NDArray[np.float32]:
+        import torch
+
+        scores: NDArray[np.float32] = self._p835.score(torch.from_numpy(wave), seconds).numpy()
+        return scores
 
     @cached_property
     def _p808(self) -> Any:
-        return _session("model_v8.onnx")
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        path = _file_of_speechmos("model_v8.onnx")
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     @cached_property
-    def _p835(self) -> Any:
-        return _session("sig_bak_ovr.onnx")
+    def _p835(self) -> P835:
+        from phonofilm.evaluation.networks.onnx_tensors import read_onnx_floats
+        from phonofilm.evaluation.networks.p835 import P835
+
+        return P835(read_onnx_floats(_file_of_speechmos("sig_bak_ovr.onnx")))
 
 
-def _windows(wave: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """Stretches of 9.01 s, one every second, of a wave that is at least that long or else doubled until it is."""
-    size = int(WINDOW_SECONDS * RATE)
-    while len(wave) < size:
+def _long_enough(wave: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The wave, doubled until it has a window."""
+    while len(wave) < WINDOW:
         wave = np.append(wave, wave)
-    hops = int(np.floor(len(wave) / RATE) - WINDOW_SECONDS) + 1
-    cut = [wave[hop * RATE : int((hop + WINDOW_SECONDS) * RATE)] for hop in range(hops)]
-    return [window for window in cut if len(window) == size]
+    return wave
+
+
+def _window_seconds(samples: int) -> list[int]:
+    """Where windows begin: at every second, but for those whose end, in the original's floating point, falls one short."""
+    hops = int(np.floor(samples / RATE) - WINDOW_SECONDS) + 1
+    ends = {hop: int((hop + WINDOW_SECONDS) * RATE) for hop in range(hops)}
+    return [hop for hop, end in ends.items() if min(end, samples) - hop * RATE == WINDOW]
 
 
 def _features(window: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -94,14 +118,10 @@ def _features(window: NDArray[np.float32]) -> NDArray[np.float32]:
     return result
 
 
-def _session(file: str) -> Any:
-    import onnxruntime
-
+def _file_of_speechmos(file: str) -> Path:
     spec = importlib.util.find_spec("speechmos")
     folders = [] if spec is None else list(spec.submodule_search_locations or ())
     path = next((path for folder in folders if (path := Path(folder) / "dnsmos_models" / file).is_file()), None)
     if path is None:
         raise CheckpointError(f"the package speechmos has no {file}; reinstall it: pip install 'phonofilm[evaluate]'")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return path
