@@ -110,9 +110,9 @@ def test_windows_of_p835_that_share_their_sound_score_as_each_alone() -> None:
     assert _window_seconds(len(wave)) == [0, 1]
     shared = P835(read_onnx_floats(file)).score(torch.from_numpy(wave), [0, 1]).numpy()
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    for row, second in zip(shared, (0, 1), strict=True):
+    for found, second in zip(shared, (0, 1), strict=True):
         window = wave[None, second * 16_000 : second * 16_000 + DNSMOS_WINDOW]
-        np.testing.assert_allclose(row, session.run(None, {"input_1": window})[0][0], atol=1e-5)
+        np.testing.assert_allclose(found, session.run(None, {"input_1": window})[0][0], atol=1e-5)
 
 
 def test_a_file_that_is_no_onnx_is_refused(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ class LocalTranscriber:
         self._voices = VoiceReader()
 
     def transcribe_speakers(self, pcm: NDArray[np.int16]) -> str:
-        """The words of [samples] at 16 kHz as "[S01] ... [S02] ...": speech found, told apart by voice, then transcribed."""
+        """The words of [samples] at 16 kHz as "[S01] ... [S02] ...": each turn of a voice is transcribed apart."""
         wave = pcm.astype(np.float32) / np.float32(32768)
         stretches = _speech(wave)
         if not stretches:
