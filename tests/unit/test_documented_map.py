@@ -17,6 +17,15 @@ def test_the_map_is_the_real_one() -> None:
     assert len(named) == len(packages)
 
 
+def test_the_way_of_the_data_is_told_in_names_of_the_code() -> None:
+    page = (ROOT / "docs" / "data-flow.md").read_text(encoding="utf-8")
+    rooms = {file.stem: file for file in [*(PACKAGE / "pipeline").glob("*.py"), PACKAGE / "geometry.py"]}
+    named = [(room, name) for room, name in re.findall(r"\b(\w+)\.(\w+)", page) if room in rooms and name != "py"]
+    assert len(named) > 8
+    for room, name in named:
+        assert re.search(rf"^(def|class) {name}\b", rooms[room].read_text(encoding="utf-8"), re.MULTILINE), (room, name)
+
+
 def test_the_index_names_every_page_and_only_pages_that_exist() -> None:
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
     links = re.findall(r"\]\(([^)]+)\)", index)

@@ -61,7 +61,8 @@ class ClipMaker:
         self.hardware = hardware or HardwareOptions()
         self.loras = tuple(loras)
         self.ranks = ranks
-        self.placement = requested_placement(self.hardware, ranks)
+        self._requested = requested_placement(self.hardware, ranks)
+        self.placement = self._requested
         self._limits = MemoryLimits.of(self.hardware)
         self._model: LoadedModel | None = None
         self._loaded_with: tuple[LoraUse, ...] = ()
@@ -135,8 +136,7 @@ class ClipMaker:
             emit(on_progress, Message(text))
 
     def _placement_for(self, plans: Sequence[ClipPlan], on_progress: OnProgress) -> DevicePlacement:
-        requested = requested_placement(self.hardware, self.ranks)
-        return resolve_placement(requested, self._limits, self.checkpoint, plans, on_progress)
+        return resolve_placement(self._requested, self._limits, self.checkpoint, plans, on_progress)
 
     def run(
         self,

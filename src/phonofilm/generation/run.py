@@ -110,7 +110,14 @@ def _checkpoint(model: str | None, provenance: Provenance | None, on_progress: O
     """The checkpoint that was named, else the clip's that is repeated (and it must be that very one), else the default."""
     if model is not None or provenance is None:
         name = model or DEFAULT_MODEL
-        _announce_download(name, on_progress)
+        for known in KNOWN_MODELS:
+            if (
+                known.hub_id is not None
+                and name in (known.name, known.hub_id)
+                and local_state(name).state != "complete"
+            ):
+                size = format_size(known.nbytes)
+                emit(on_progress, Message(f"{known.hub_id} is not on this machine yet: downloading {size}, once"))
         return open_checkpoint(name)
     if provenance.model.endswith("/") and not Path(provenance.model).is_dir():
         raise InputError(f"{provenance.clip} was made with the local checkpoint {provenance.model}; give it as model=")
@@ -123,10 +130,3 @@ def _checkpoint(model: str | None, provenance: Provenance | None, on_progress: O
     checkpoint = open_checkpoint(provenance.model)
     provenance.check_model(checkpoint.fingerprint)
     return checkpoint
-
-
-def _announce_download(name: str, on_progress: OnProgress) -> None:
-    for known in KNOWN_MODELS:
-        if known.hub_id is not None and name in (known.name, known.hub_id) and local_state(name).state != "complete":
-            size = format_size(known.nbytes)
-            emit(on_progress, Message(f"{known.hub_id} is not on this machine yet: downloading {size}, once"))
