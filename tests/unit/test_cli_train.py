@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from phonofilm.cli.main import app
 from phonofilm.errors import InputError
-from phonofilm.parallel.command_launcher import are_to_be_started, start_processes
+from phonofilm.parallel.command_launcher import start_processes
+from phonofilm.parallel.launcher import launcher_rank
 
 
 def test_processes_get_the_command_without_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,10 +30,12 @@ def test_processes_get_the_command_without_gpus(monkeypatch: pytest.MonkeyPatch)
 def test_a_process_of_a_launcher_starts_none_and_refuses_another_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
-    assert not are_to_be_started(1)
-    assert not are_to_be_started(2)
-    with pytest.raises(InputError, match="--gpus 4 was given, and 2 processes were started"):
-        are_to_be_started(4)
+    for gpus in (1, 2):
+        rank = launcher_rank(gpus)
+        assert rank is not None
+        assert rank.world == 2
+    with pytest.raises(InputError, match="4 devices were asked for, and 2 ranks were started"):
+        launcher_rank(4)
 
 
 def test_more_gpus_than_there_are_are_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:

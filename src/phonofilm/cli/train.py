@@ -95,9 +95,10 @@ def _started(
     overrides: Sequence[str] | None,
 ) -> bool:
     """Whether processes were started that have done it all, one for each GPU."""
-    from phonofilm.parallel.command_launcher import are_to_be_started, start_processes
+    from phonofilm.parallel.command_launcher import start_processes
+    from phonofilm.parallel.launcher import launcher_rank
 
-    if not are_to_be_started(gpus):
+    if launcher_rank(gpus) is not None or gpus == 1:
         return False
     sets = [f"--data={path}" for path in data or ()]
     options = [f"--output={output}", f"--config={config}", *sets, *given, *(overrides or ())]

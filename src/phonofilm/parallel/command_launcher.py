@@ -8,17 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from phonofilm.errors import InputError
-from phonofilm.parallel.launcher import launcher_rank
-
-
-def are_to_be_started(gpus: int) -> bool:
-    """Whether this process shall start others. Raises InputError when a launcher started another number."""
-    rank = launcher_rank()
-    if rank is None:
-        return gpus > 1
-    if gpus not in (1, rank.world):
-        raise InputError(f"--gpus {gpus} was given, and {rank.world} processes were started; leave --gpus out")
-    return False
 
 
 def start_processes(gpus: int, arguments: Sequence[str]) -> int:

@@ -54,11 +54,16 @@ class Rank:
         return self.number == 0
 
 
-def launcher_rank() -> Rank | None:
-    """This process's rank if torchrun (or anything that sets its variables for more than one process) started it."""
+def launcher_rank(gpus: int = 1) -> Rank | None:
+    """This process's rank if torchrun (or anything that sets its variables for more than one process) started it.
+
+    Raises InputError when it started another number of processes than `gpus`, unless that is 1.
+    """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         return None
+    if gpus not in (1, world):
+        raise InputError(f"{gpus} devices were asked for, and {world} ranks were started; leave gpus out")
     return Rank(int(os.environ["RANK"]), world, int(os.environ.get("LOCAL_RANK", "0")), "env://")
 
 

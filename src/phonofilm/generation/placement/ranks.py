@@ -21,7 +21,7 @@ def parallel_config(hardware: HardwareOptions) -> ParallelConfig | None:
     """How several devices share a clip, or None for one. Raises InputError for options that would change nothing."""
     if hardware.gpus < 1:
         raise InputError(f"gpus={hardware.gpus} is less than 1")
-    if hardware.gpus > 1 or launcher_rank() is not None:
+    if launcher_rank(hardware.gpus) is not None or hardware.gpus > 1:
         return ParallelConfig(
             hardware.gpus, hardware.ulysses_degree, hardware.ring_degree, hardware.cfg_parallel, hardware.shard_weights
         )
@@ -44,18 +44,16 @@ def refuse_before_starting(several: ParallelConfig, hardware: HardwareOptions) -
 
 
 def on_ranks(several: ParallelConfig, device: str, work: Callable[..., Result], *arguments: Any) -> Result:
-    """`work(team, *arguments)` on every rank: as the rank that torchrun made this process, else in processes of our own.
+    """`work(session, *arguments)` on every rank: as the rank that torchrun made this process, else in processes of our own.
 
     Returns what it returned here, or on the first of our own ranks.
     """
-    rank = launcher_rank()
+    rank = launcher_rank(several.gpus)
     if rank is None:
         # The last one's device: if it is there, all are.
         device_of(Rank(several.gpus - 1, several.gpus, several.gpus - 1, ""), device)
         result: Result = launch(several.gpus, _as_rank, several, device, work, *arguments)
         return result
-    if several.gpus not in (1, rank.world):
-        raise InputError(f"{several.gpus} devices were asked for, and {rank.world} ranks were started; leave gpus out")
     return _as_rank(rank, several, device, work, *arguments)
 
 
