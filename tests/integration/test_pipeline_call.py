@@ -14,7 +14,7 @@ from tests.conftest import load_golden, relative_error
 
 from phonofilm import Clip, MovaPipeline
 from phonofilm.errors import InputError
-from phonofilm.pipeline.request import Defaults
+from phonofilm.pipeline.call_arguments import Defaults
 
 SMALL: dict[str, Any] = {"height": 32, "width": 48, "num_frames": 9, "num_inference_steps": 2, "output_type": "pt"}
 PROMPT = "a red ball bounces"

@@ -11,7 +11,7 @@ from tests.conftest import Golden, relative_error
 
 from phonofilm import MovaPipeline
 from phonofilm.pipeline import conditions
-from phonofilm.pipeline.request import frame_tensor
+from phonofilm.pipeline.call_arguments import frame_tensor
 
 TOLERANCE = 1e-5
 
@@ -54,7 +54,7 @@ def test_video_vae(pipe: MovaPipeline, golden: Golden) -> None:
 
 def test_first_frame_condition(pipe: MovaPipeline, golden: Golden) -> None:
     meta = golden.meta
-    from phonofilm.pipeline.request import ClipSizes, Tracks, choose_edit_task
+    from phonofilm.pipeline.call_arguments import ClipSizes, Tracks, choose_edit_task
 
     sizes = ClipSizes(meta["height"], meta["width"], meta["num_frames"], meta["frame_rate"])
     geometry = choose_edit_task(Tracks(), sizes, pipe.default_geometry).geometry

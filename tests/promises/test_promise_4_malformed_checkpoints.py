@@ -20,7 +20,7 @@ from phonofilm.models.health import health
 from phonofilm.models.hub import PACKAGED_WEIGHTS
 from phonofilm.models.layout import DEFAULTS_KEYS, SCHEDULER_KEYS, read_layout
 from phonofilm.models.loading import load_tokenizer
-from phonofilm.pipeline.request import Defaults
+from phonofilm.pipeline.call_arguments import Defaults
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler
 
 JSON_FILES = (

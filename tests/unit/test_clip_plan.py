@@ -20,7 +20,7 @@ from phonofilm.generation.placement.devices import DevicePlacement
 from phonofilm.generation.preflight import choose_outputs_of
 from phonofilm.generation.provenance import clip_metadata
 from phonofilm.generation.summary import memory_warning, plan_line
-from phonofilm.pipeline.request import NEGATIVE_PROMPT
+from phonofilm.pipeline.call_arguments import NEGATIVE_PROMPT
 
 CPU = DevicePlacement(torch.device("cpu"), torch.float32)
 

@@ -18,8 +18,8 @@ from phonofilm.models.known import KNOWN_MODELS, NAMED_SIZES
 from phonofilm.models.layout import MODEL_INDEX, CheckpointLayout, read_layout
 from phonofilm.models.loading import load_tokenizer
 from phonofilm.models.quantized import CONFIG_KEY
+from phonofilm.pipeline.call_arguments import Defaults, default_geometry
 from phonofilm.pipeline.few_steps import few_steps_from
-from phonofilm.pipeline.request import Defaults, default_geometry
 from phonofilm.pipeline.sampling_plan import ModelFacts
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler
 

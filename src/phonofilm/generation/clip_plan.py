@@ -21,8 +21,8 @@ from phonofilm.generation.options import ClipOptions, parse_interval, parse_scal
 from phonofilm.geometry import frames_for_seconds, nearest_multiple, parse_frame_rate, parse_frame_size
 from phonofilm.media.clip import Clip
 from phonofilm.models.known import NAMED_SIZES
+from phonofilm.pipeline.call_arguments import ClipSizes, Tracks
 from phonofilm.pipeline.guidance import EVERY_STEP
-from phonofilm.pipeline.request import ClipSizes, Tracks
 from phonofilm.pipeline.sampling_plan import CallRequest, SamplingOptions, SamplingPlan, make_plan
 from phonofilm.pipeline.solvers import DEFAULT_SOLVER
 from phonofilm.pipeline.stepcache import NO_CACHE

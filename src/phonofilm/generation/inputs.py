@@ -23,9 +23,9 @@ from phonofilm.media import load_image
 from phonofilm.media.clip import Clip
 from phonofilm.media.images import Fit
 from phonofilm.pipeline import edit_tasks, given_media
+from phonofilm.pipeline.call_arguments import Defaults, Tracks
 from phonofilm.pipeline.given_media import GivenClip, GivenSound, Picture
 from phonofilm.pipeline.keyframes import Keyframe
-from phonofilm.pipeline.request import Defaults, Tracks
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ SCHEDULER_KEYS: dict[str, tuple[float, float] | type] = {
     "exponential_shift_mu": (-1e3, 1e3),
     "shift_terminal": (-1e3, 1e3),
 }
-# The fields of pipeline.request.Defaults.
+# The fields of pipeline.call_arguments.Defaults.
 DEFAULTS_KEYS: dict[str, tuple[float, float] | type] = {
     **dict.fromkeys(("height", "width"), (1, 8192)),
     "num_frames": (1, 100_000),

@@ -17,7 +17,8 @@ from phonofilm.media.images import Fit
 from phonofilm.models.audio import WanAudioModel
 from phonofilm.models.bridge import DualTowerConditionalBridge
 from phonofilm.models.video import WanModel
-from phonofilm.pipeline import conditions, edit_tasks, given_media, request
+from phonofilm.pipeline import call_arguments, conditions, edit_tasks, given_media
+from phonofilm.pipeline.call_arguments import Defaults
 from phonofilm.pipeline.decode import MovaPipelineOutput
 from phonofilm.pipeline.denoising import Engine
 from phonofilm.pipeline.few_steps import few_steps_from
@@ -27,7 +28,6 @@ from phonofilm.pipeline.guidance import EVERY_STEP
 from phonofilm.pipeline.lora_methods import LoraMethods
 from phonofilm.pipeline.noise import clip_generators, start_noise
 from phonofilm.pipeline.pretrained import PretrainedMethods
-from phonofilm.pipeline.request import Defaults
 from phonofilm.pipeline.run_plan import StepCallback, run_plan
 from phonofilm.pipeline.sampling_plan import CallRequest, ModelFacts, SamplingOptions, SamplingPlan, make_plan
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler, require_pair_scheduler
@@ -97,7 +97,9 @@ class MovaPipeline(PretrainedMethods, LoraMethods, DiffusionPipeline):
     def default_geometry(self) -> ClipGeometry:
         """The sizes of a clip with no size set, in this checkpoint's units."""
         expert = self.video_dit if self.video_dit is not None else self.video_dit_2
-        return request.default_geometry(self.defaults, self.video_vae.config, self.audio_vae.config, expert.config)
+        return call_arguments.default_geometry(
+            self.defaults, self.video_vae.config, self.audio_vae.config, expert.config
+        )
 
     @property
     def facts(self) -> ModelFacts:
@@ -189,7 +191,7 @@ class MovaPipeline(PretrainedMethods, LoraMethods, DiffusionPipeline):
         if prompt is not None and prompt_embeds is not None:
             raise InputError("prompt and prompt_embeds were both given; give one")
         rate = parse_frame_rate(facts.defaults.frame_rate if frame_rate is None else frame_rate)
-        tracks = request.Tracks(
+        tracks = call_arguments.Tracks(
             None if video is None else given_media.clip(video, "video", rate),
             None if audio is None else given_media.sound(audio),
             None if continue_from is None else given_media.clip(continue_from, "continue_from", rate),
@@ -218,7 +220,7 @@ class MovaPipeline(PretrainedMethods, LoraMethods, DiffusionPipeline):
                 last_image,
                 image_fit,
                 tracks,
-                request.ClipSizes(height, width, num_frames, None if frame_rate is None else rate),
+                call_arguments.ClipSizes(height, width, num_frames, None if frame_rate is None else rate),
                 sampling,
                 num_videos_per_prompt,
             ),

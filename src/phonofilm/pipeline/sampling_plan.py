@@ -15,14 +15,7 @@ from torch import Tensor
 from phonofilm.errors import InputError
 from phonofilm.geometry import ClipGeometry
 from phonofilm.media.images import Fit
-from phonofilm.pipeline.conditions import tokenize
-from phonofilm.pipeline.denoising import ExpertName, expert_for
-from phonofilm.pipeline.edit_tasks import EditTask
-from phonofilm.pipeline.few_steps import FewSteps, settings_against
-from phonofilm.pipeline.given_media import Picture
-from phonofilm.pipeline.guidance import EVERY_STEP, Evaluation, Guidance, guidance_per_step
-from phonofilm.pipeline.keyframes import Keyframe, with_keyframes
-from phonofilm.pipeline.request import (
+from phonofilm.pipeline.call_arguments import (
     ClipSizes,
     Defaults,
     Tracks,
@@ -31,6 +24,13 @@ from phonofilm.pipeline.request import (
     first_frames,
     frame_tensor,
 )
+from phonofilm.pipeline.conditions import tokenize
+from phonofilm.pipeline.denoising import ExpertName, expert_for
+from phonofilm.pipeline.edit_tasks import EditTask
+from phonofilm.pipeline.few_steps import FewSteps, settings_against
+from phonofilm.pipeline.given_media import Picture
+from phonofilm.pipeline.guidance import EVERY_STEP, Evaluation, Guidance, guidance_per_step
+from phonofilm.pipeline.keyframes import Keyframe, with_keyframes
 from phonofilm.pipeline.sampling import clean_where_known
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler, Step
 from phonofilm.pipeline.solvers import DEFAULT_SOLVER, check_solver

@@ -29,7 +29,7 @@ from phonofilm.models.loading import load_components
 from phonofilm.models.quantized import format_of, quantize_network
 from phonofilm.notices import NOTICE
 from phonofilm.parallel.launcher import RankError
-from phonofilm.pipeline.request import Defaults
+from phonofilm.pipeline.call_arguments import Defaults
 from phonofilm.training.checkpointing.run_folder import (
     checkpoint_folders,
     latest_checkpoint,

@@ -21,7 +21,7 @@ from phonofilm.models.joint import TEXT_LENGTH
 from phonofilm.models.layout import CheckpointLayout, read_layout
 from phonofilm.models.loading import load_component
 from phonofilm.notices import NOTICE
-from phonofilm.pipeline.request import Defaults
+from phonofilm.pipeline.call_arguments import Defaults
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler
 from phonofilm.pipeline.types import Text
 from phonofilm.training.config.finetune_config import SetConfig

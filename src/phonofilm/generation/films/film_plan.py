@@ -17,8 +17,8 @@ from phonofilm.generation.inputs import ClipInputs
 from phonofilm.geometry import ClipGeometry, frames_for_seconds, parse_frame_rate
 from phonofilm.media.clip import Clip, fit_length
 from phonofilm.pipeline import edit_tasks
+from phonofilm.pipeline.call_arguments import Tracks, first_frames
 from phonofilm.pipeline.keyframes import Keyframe, with_keyframes
-from phonofilm.pipeline.request import Tracks, first_frames
 
 
 def is_film(inputs: ClipInputs, checkpoint: Checkpoint) -> bool:

@@ -17,7 +17,7 @@ from phonofilm.generation.films.retakes import Retake
 from phonofilm.generation.inputs import ClipInputs
 from phonofilm.media.clip import Clip, fit_length
 from phonofilm.pipeline import edit_tasks
-from phonofilm.pipeline.request import first_frames
+from phonofilm.pipeline.call_arguments import first_frames
 
 
 def is_in_parts(inputs: ClipInputs, checkpoint: Checkpoint) -> bool:

@@ -19,10 +19,10 @@ from phonofilm.media.sheet import contact_sheet
 from phonofilm.media.write import save_clip
 from phonofilm.models.joint import JointOutput
 from phonofilm.models.shared_forward import Conditioning, StepInputs, forward_one
+from phonofilm.pipeline.call_arguments import Defaults
 from phonofilm.pipeline.denoising import ExpertName
 from phonofilm.pipeline.given_media import Picture
 from phonofilm.pipeline.mova import MovaPipeline
-from phonofilm.pipeline.request import Defaults
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler
 from phonofilm.pipeline.types import Text
 from phonofilm.training.loop.metrics_log import HookResult

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from phonofilm.data.windows import parse_bucket
 from phonofilm.errors import InputError
 from phonofilm.models.layout import CheckpointLayout
+from phonofilm.pipeline.call_arguments import Defaults
 from phonofilm.pipeline.few_steps import FEW_STEPS_KEY, FewSteps, few_step_settings, step_experts
 from phonofilm.pipeline.guidance import Evaluation, Guidance
-from phonofilm.pipeline.request import Defaults
 from phonofilm.pipeline.sampling import CLEAN
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler, Step
 from phonofilm.pipeline.types import Latents

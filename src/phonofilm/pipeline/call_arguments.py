@@ -1,4 +1,4 @@
-"""Making sense of a call before anything long runs: sizes, tasks, pictures, seeds and start noise. No model runs here."""
+"""What the arguments of a call mean: sizes, tasks, pictures, and the defaults of those left out. No model runs here."""
 
 from __future__ import annotations
 
