@@ -50,7 +50,7 @@ def test_a_failure_says_why_once_and_ends_the_command(tmp_path: Path) -> None:
         [sys.executable, "-m", "phonofilm", "train", "--gpus", "2", "-o", f"{tmp_path}/run", "no_such_key=1"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert ended.returncode == 2

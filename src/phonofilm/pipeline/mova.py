@@ -17,8 +17,8 @@ from phonofilm.media.images import Fit
 from phonofilm.models.audio import WanAudioModel
 from phonofilm.models.bridge import DualTowerConditionalBridge
 from phonofilm.models.video import WanModel
-from phonofilm.pipeline import call_arguments, conditions, edit_tasks, given_media
-from phonofilm.pipeline.call_arguments import Defaults
+from phonofilm.pipeline import conditions, edit_tasks, given_media
+from phonofilm.pipeline.call_arguments import ClipSizes, Defaults, Tracks, default_geometry
 from phonofilm.pipeline.decode import MovaPipelineOutput
 from phonofilm.pipeline.denoising import Engine
 from phonofilm.pipeline.few_steps import few_steps_from
@@ -97,9 +97,7 @@ class MovaPipeline(PretrainedMethods, LoraMethods, DiffusionPipeline):
     def default_geometry(self) -> ClipGeometry:
         """The sizes of a clip with no size set, in this checkpoint's units."""
         expert = self.video_dit if self.video_dit is not None else self.video_dit_2
-        return call_arguments.default_geometry(
-            self.defaults, self.video_vae.config, self.audio_vae.config, expert.config
-        )
+        return default_geometry(self.defaults, self.video_vae.config, self.audio_vae.config, expert.config)
 
     @property
     def facts(self) -> ModelFacts:
@@ -191,7 +189,7 @@ class MovaPipeline(PretrainedMethods, LoraMethods, DiffusionPipeline):
         if prompt is not None and prompt_embeds is not None:
             raise InputError("prompt and prompt_embeds were both given; give one")
         rate = parse_frame_rate(facts.defaults.frame_rate if frame_rate is None else frame_rate)
-        tracks = call_arguments.Tracks(
+        tracks = Tracks(
             None if video is None else given_media.clip(video, "video", rate),
             None if audio is None else given_media.sound(audio),
             None if continue_from is None else given_media.clip(continue_from, "continue_from", rate),
@@ -220,7 +218,7 @@ class MovaPipeline(PretrainedMethods, LoraMethods, DiffusionPipeline):
                 last_image,
                 image_fit,
                 tracks,
-                call_arguments.ClipSizes(height, width, num_frames, None if frame_rate is None else rate),
+                ClipSizes(height, width, num_frames, None if frame_rate is None else rate),
                 sampling,
                 num_videos_per_prompt,
             ),
