@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -75,10 +74,12 @@ def run(
         )
     reports = {output: clips or []}
     if generate:
-        from phonofilm.evaluation.generating import shipped_prompts
+        from phonofilm.cli.progress import open_display
+        from phonofilm.evaluation.generating import generate_reports, shipped_prompts
 
         prompts = prompts or shipped_prompts()
-        reports = _generate(model, device, prompts, sets or (), setting or ("default",), output, seed)
+        with open_display() as show:
+            reports = generate_reports(model, device, prompts, sets or (), setting or ("default",), output, seed, show)
     found = [_measure(those, report, names, setup, prompts, jobs) for report, those in reports.items()]
     first, *others = reports
     for other in others:
@@ -96,22 +97,6 @@ def compare(
 ) -> None:
     """Compare two reports clip by clip: mean differences B - A with their intervals."""
     _compare(first, second, output)
-
-
-def _generate(
-    model: str, device: str, prompts: Path, sets: Sequence[str], settings: Sequence[str], output: Path, seed: int
-) -> dict[Path, list[Path]]:
-    """Make the clips; the report's folder of each setting, and where its clips are."""
-    from phonofilm.cli.progress import open_display
-    from phonofilm.evaluation.generating import choose_sets, generate_clips, parse_setting
-    from phonofilm.evaluation.prompts import read_prompt_items
-
-    items = choose_sets(read_prompt_items(prompts), sets)
-    parsed = [parse_setting(text) for text in settings]
-    typer.echo(f"{len(items)} prompts x {len(parsed)} settings with {model}", err=True)
-    with open_display() as show:
-        made = generate_clips(model, device, items, prompts, parsed, output, seed, show)
-    return {output / name: [folder] for name, folder in made.items()}
 
 
 def _compare(first: Path, second: Path, output: Path | None) -> None:

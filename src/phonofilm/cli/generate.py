@@ -120,18 +120,12 @@ def generate(
     shard_weights: Annotated[
         bool, hardware("--shard-weights", help="Each keeps a part of the weights, when they do not fit on one.")
     ] = False,
-    attn_backend: Annotated[
-        str | None, hardware(help="Attention backend; phonofilm doctor lists them. auto measures them (CUDA).")
-    ] = None,
+    attn_backend: given.AttnBackend = None,
     kernels: Annotated[
         str, hardware(help="Norms, rotations and gates: auto (triton on CUDA), eager or triton.")
     ] = "auto",
-    quantize: Annotated[
-        str | None, hardware(help="Fewer bits for the weights of towers and bridge: fp8, int8 or nf4. Lossy.")
-    ] = None,
-    compile_layers: Annotated[
-        bool, hardware("--compile", help="torch.compile the layers: a slow first step, faster ones after it.")
-    ] = False,
+    quantize: given.Quantize = None,
+    compile_layers: given.Compile = False,
     output: Annotated[
         Path | None,
         written("--output", "-o", help="File to write (.mp4 .webm .gif .safetensors), or a folder for frames."),

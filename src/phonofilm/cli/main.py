@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -61,26 +62,27 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(generate.generate)
-app.command()(inspect.inspect)
-app.command()(doctor.doctor)
-app.command()(plan.plan)
-app.command()(prompt.prompt)
-app.command()(quantize.quantize)
-app.command()(bench.bench)
-app.command()(arena.arena)
-app.command()(studio.studio)
-app.command()(serve.worker)
-for command in (remote.submit, remote.status, remote.wait, remote.fetch, remote.cancel):
+COMMANDS: tuple[Callable[..., None], ...] = (
+    *(generate.generate, inspect.inspect, doctor.doctor, plan.plan, prompt.prompt, quantize.quantize),
+    *(bench.bench, arena.arena, studio.studio, serve.worker),
+)
+OF_A_SERVER: tuple[Callable[..., None], ...] = (remote.submit, remote.status, remote.wait, remote.fetch, remote.cancel)
+for command in COMMANDS:
+    app.command()(command)
+for command in OF_A_SERVER:
     app.command(rich_help_panel="Clips of a server")(command)
 app.command("list", rich_help_panel="Clips of a server")(remote.list_jobs)
-app.add_typer(serve.app, name="serve")
-app.add_typer(train.app, name="train")
-app.add_typer(evaluate.app, name="evaluate")
-app.add_typer(models.app, name="models")
-app.add_typer(nano.app, name="nano")
-app.add_typer(data.app, name="data")
-app.add_typer(lora.app, name="lora")
+GROUPS = {
+    "serve": serve,
+    "train": train,
+    "evaluate": evaluate,
+    "models": models,
+    "nano": nano,
+    "data": data,
+    "lora": lora,
+}
+for name, group in GROUPS.items():
+    app.add_typer(group.app, name=name)
 
 
 def _print_version(wanted: bool) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from phonofilm.errors import InputError, PhonofilmError
-from phonofilm.evaluation.prompts import PromptItem
+from phonofilm.evaluation.prompts import PromptItem, read_prompt_items
 from phonofilm.generation.batch import Line, make_lines, plan_lines
 from phonofilm.generation.checkpoint import open_checkpoint
 from phonofilm.generation.options import ClipOptions, options_from_json
 from phonofilm.generation.placement.hardware import HardwareOptions
-from phonofilm.generation.report import OnProgress
+from phonofilm.generation.report import Message, OnProgress, emit
 from phonofilm.generation.session import Session
 
 CLIPS_FOLDER = "clips"
@@ -91,6 +91,24 @@ def generate_clips(
         failures = "\n  ".join(done.failures)
         raise PhonofilmError(f"{len(done.failures)} of {len(lines)} clips failed; run it again to go on:\n  {failures}")
     return folders
+
+
+def generate_reports(
+    model: str,
+    device: str,
+    prompts: Path,
+    sets: Sequence[str],
+    settings: Sequence[str],
+    output: Path,
+    seed: int,
+    on_progress: OnProgress,
+) -> dict[Path, list[Path]]:
+    """Make the clips of a prompt file's sets; the folder for the report of each setting, and where its clips are."""
+    items = choose_sets(read_prompt_items(prompts), sets)
+    parsed = [parse_setting(text) for text in settings]
+    emit(on_progress, Message(f"{len(items)} prompts x {len(parsed)} settings with {model}"))
+    made = generate_clips(model, device, items, prompts, parsed, output, seed, on_progress)
+    return {output / name: [folder] for name, folder in made.items()}
 
 
 def _line(item: PromptItem, setting: Setting, folder: Path, prompt_file: Path, seed: int) -> Line:
