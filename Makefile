@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test coverage lint format gpu-bundle fuzz audit clean
+.PHONY: demo test coverage lint format gpu-bundle fuzz audit image-check clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -45,6 +45,10 @@ fuzz: $(STAMP)
 # Known vulnerabilities of the pinned versions. Needs an index that answers; says so when there is none.
 audit: $(STAMP)
 	$(BIN)/python scripts/audit.py
+
+# Builds and runs deploy/Dockerfile's image; by hand, where buildah is.
+image-check:
+	bash scripts/image_check.sh
 
 clean:
 	rm -rf $(VENV) build dist outputs

@@ -24,7 +24,7 @@ from phonofilm.serving.settings import WorkerSettings
 
 pytestmark = pytest.mark.slow
 MAKER = "tests.serving_stub:SlowStubMaker"
-PATIENCE = 120.0
+PATIENCE = 600.0
 
 
 def until(happened: Callable[[], Any]) -> Any:

@@ -7,19 +7,15 @@ from typing import Annotated
 
 import typer
 
+from phonofilm.cli import machine_options as given
 from phonofilm.errors import InputError
-
-ENDPOINT = "PHONOFILM_WRITING_ENDPOINT"
-MODEL = "PHONOFILM_WRITING_MODEL"
 
 
 def prompt(
     idea: Annotated[str, typer.Argument(help="What the clip is about; words in quotation marks are kept.")],
     image: Annotated[Path | None, typer.Option("--image", "-i", help="First frame; the model has to see.")] = None,
-    endpoint: Annotated[
-        str | None, typer.Option(envvar=ENDPOINT, metavar="URL", help="OpenAI-compatible, up to and with /v1.")
-    ] = None,
-    model: Annotated[str | None, typer.Option("--model", "-m", envvar=MODEL, help="As the endpoint names it.")] = None,
+    endpoint: given.WritingEndpointUrl = None,
+    model: given.WritingModel = None,
     seconds: Annotated[float, typer.Option(min=0.1, max=600, help="Length of the clip.")] = 8.0,
     first_frame_from: Annotated[
         str | None,
@@ -45,7 +41,7 @@ def prompt(
     if chosen is None:
         raise InputError(
             "no model writes prompts here; name one with --endpoint and --model, for example "
-            f"--endpoint http://localhost:8080/v1 --model qwen3, or in {ENDPOINT} and {MODEL}"
+            "--endpoint http://localhost:8080/v1 --model qwen3 (or PHONOFILM_WRITING_ENDPOINT and PHONOFILM_WRITING_MODEL)"
         )
     source = None
     if first_frame_from is not None:

@@ -41,9 +41,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
     workers: Annotated[int, typer.Option(min=0, help="Worker processes; 0 where phonofilm worker runs.")] = 1,
-    ray: Annotated[
-        str | None, typer.Option(metavar="[ADDRESS]", help="Ray places them; alone: on this machine.")
-    ] = None,
+    ray: Annotated[str | None, typer.Option(metavar="[ADDRESS]", help="Ray places them; bare: here.")] = None,
     replicas: Annotated[str | None, typer.Option(metavar="N|MIN:MAX", help="Workers on Ray. [default: 1]")] = None,
     database_url: given.DatabaseUrl = None,
     store: given.StorePlace = None,

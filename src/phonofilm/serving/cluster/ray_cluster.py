@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,10 @@ from phonofilm.errors import InputError, MissingExtraError, PhonofilmError
 from phonofilm.serving.cluster.replicas import ReplicaRange
 from phonofilm.serving.settings import WorkerSettings
 
+logger = logging.getLogger(__name__)
+
 LOCAL = "local"
+START_TRIES = 3
 OBJECT_STORE_BYTES = 100 * 2**20  # jobs and clips do not pass through Ray
 
 
@@ -39,24 +43,37 @@ def ray_session(address: str) -> Iterator[Any]:
         raise MissingExtraError("ray", "cluster") from error
     common: dict[str, Any] = {"namespace": "phonofilm", "logging_level": "WARNING"}
     with TemporaryDirectory(prefix="phonofilm-ray-", ignore_cleanup_errors=True) as folder:
-        try:
-            if address == LOCAL:
-                ray.init(
-                    address="local",
-                    include_dashboard=False,
-                    object_store_memory=OBJECT_STORE_BYTES,
-                    _temp_dir=folder,
-                    **common,
-                )
-            else:
+        if address == LOCAL:
+            _start_here(ray, {"include_dashboard": False, "_temp_dir": folder, **common})
+        else:
+            try:
                 ray.init(address=address, **common)
-        except Exception as error:  # Ray raises plain ones
-            reason = str(error).splitlines()[0][:300]
-            raise InputError(f"no Ray cluster at {address!r}: {reason}; start one with `ray start --head`") from error
+            except Exception as error:  # Ray raises plain ones
+                reason = _first_line(error)
+                raise InputError(
+                    f"no Ray cluster at {address!r}: {reason}; start one with `ray start --head`"
+                ) from error
         try:
             yield ray
         finally:
             ray.shutdown()
+
+
+def _start_here(ray: Any, options: dict[str, Any]) -> None:
+    """Start Ray on this machine. It gives its own processes 30 s, which a machine with other work overruns: tried again."""
+    for attempt in range(1, START_TRIES + 1):
+        try:
+            ray.init(address="local", object_store_memory=OBJECT_STORE_BYTES, **options)
+            return
+        except Exception as error:  # Ray raises plain ones
+            ray.shutdown()
+            if attempt == START_TRIES:
+                raise PhonofilmError(f"Ray could not be started on this machine: {_first_line(error)}") from error
+            logger.warning("Ray did not start: %s; trying again", _first_line(error))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]
 
 
 def check_reach(nodes: list[dict[str, Any]], settings: WorkerSettings) -> None:
