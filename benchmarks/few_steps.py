@@ -108,7 +108,7 @@ def second_reading(clips: Sequence[GeneratedClip], truths: Sequence[WorldClip]) 
         _correlation(pairs[i][0], pairs[j][1])
         for i, one in enumerate(truths)
         for j, other in enumerate(truths)
-        if i != j and one.scene == other.scene
+        if i != j and one.attributes["scene"] == other.attributes["scene"]
     ]
     best = int(own.argmax())
     return SecondReading(1000 * GRID * (best - LAGS), float(own[best]), float(np.mean(others, axis=0).max()))
