@@ -34,6 +34,7 @@ const WAYS_ON: Record<string, string> = {
   internal_error: "Try again. If it happens once more, the server's log says why.",
   database_unavailable: "Nothing is lost. Try again in a moment.",
   storage_unavailable: "Check that the disk is not full, and try again.",
+  not_done: "This computer has much to do. Try again in a moment.",
   body_too_slow: "Check the connection, and try again.",
   bad_host: "Open the page by the address that “phonofilm studio” printed.",
 };
