@@ -54,3 +54,11 @@ Engine = Annotated[
     str | None, typer.Option(metavar="phonofilm|sglang", help="Who makes the clips. [default: phonofilm]")
 ]
 EngineUrl = Annotated[str | None, typer.Option(metavar="URL", help="Where the engine's server is.")]
+Runs = Annotated[
+    list[Path] | None,
+    typer.Option("--runs", metavar="DIR", help="Training runs to follow in the studio; may be repeated."),
+]
+Imports = Annotated[
+    list[Path] | None,
+    typer.Option("--import", metavar="DIR", help="Clips the studio may bring in; may be repeated."),
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from itertools import zip_longest
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -59,6 +60,8 @@ def serve(
     writing_model: given.WritingModel = None,
     engine: given.Engine = None,
     engine_url: given.EngineUrl = None,
+    runs: given.Runs = None,
+    imports: given.Imports = None,
     device: given.Device = "auto",
     dtype: given.Dtype = None,
     offload: given.Offload = "auto",
@@ -102,6 +105,8 @@ def serve(
         RequestLimits(max_seconds=max_seconds, max_upload_bytes=upload),
         Room(max_queue, None if disk_quota is None else parse_size(disk_quota, "disk_quota")),
         allow_callbacks,
+        imports=folders("import", imports),
+        runs=folders("runs", runs),
     )
     if replicas is not None and ray is None:
         raise InputError("--replicas is for workers on Ray; add --ray, or use --workers")
@@ -211,6 +216,14 @@ def require_serve_extra() -> None:
     for package in ("fastapi", "uvicorn", "sqlalchemy", "alembic", "multipart", "sse_starlette", "prometheus_client"):
         if find_spec(package) is None:
             raise MissingExtraError(package, "serve")
+
+
+def folders(option: str, given_ones: list[Path] | None) -> tuple[Path, ...]:
+    """Folders that an option names. Raises InputError for one that is not there."""
+    for one in given_ones or ():
+        if not one.is_dir():
+            raise InputError(f"--{option} {one} is no folder; name one that is there")
+    return tuple(one.absolute() for one in given_ones or ())
 
 
 def seconds_kept(text: str) -> float | None:

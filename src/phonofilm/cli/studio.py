@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from phonofilm.cli import machine_options as given
-from phonofilm.cli.serve import require_serve_extra, seconds_kept
+from phonofilm.cli.serve import folders, require_serve_extra, seconds_kept
 from phonofilm.errors import InputError
 
 DEFAULT_PORT = 8000
@@ -30,6 +30,8 @@ def studio(
     disk_quota: Annotated[str | None, typer.Option(metavar="100GB", help="For all clips and uploads.")] = None,
     writing_endpoint: given.WritingEndpointUrl = None,
     writing_model: given.WritingModel = None,
+    runs: given.Runs = None,
+    imports: given.Imports = None,
     device: given.Device = "auto",
     dtype: given.Dtype = None,
     offload: given.Offload = "auto",
@@ -67,7 +69,11 @@ def studio(
         keep=seconds_kept(keep), loaded_models=loaded_models, allow_urls=False,
         max_upload=RequestLimits.max_upload_bytes, log_format="text", writing=endpoint_of(writing_endpoint, writing_model),
     )  # fmt: skip
-    api = ApiSettings(room=Room(max_bytes=None if disk_quota is None else parse_size(disk_quota, "disk_quota")))
+    api = ApiSettings(
+        room=Room(max_bytes=None if disk_quota is None else parse_size(disk_quota, "disk_quota")),
+        imports=folders("import", imports),
+        runs=folders("runs", runs),
+    )
     settings = ServerSettings(worker, port=_port(port, is_free), api=api)
 
     def show(address: str) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from phonofilm.serving.callbacks import Callbacks
 from phonofilm.serving.database.engines import Database
 from phonofilm.serving.jobs.sweep import sweep_files, sweep_jobs
+from phonofilm.serving.library.changes import TRASH_SECONDS, purge_old
 from phonofilm.serving.store.interface import Store, StoreError
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class Housekeeping:
         while not self._stop.wait(JOBS_SECONDS):
             try:
                 sweep_jobs(self.database, self.store, self.keep)
+                purge_old(self.database, self.store, TRASH_SECONDS)
                 if self.callbacks is not None:
                     self.callbacks.send_due()
                 if time.monotonic() > files_at:

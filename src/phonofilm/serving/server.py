@@ -89,6 +89,7 @@ def serve_until_stopped(settings: ServerSettings, on_listening: Callable[[str], 
         logger.info("stopping: a running clip has %.0f s", settings.worker.grace)
         workers.stop()
         housekeeping.stop()
+        services.close()
         database.close()
     if hopeless.is_set():
         logger.error("the worker cannot start; see above")

@@ -12,7 +12,20 @@ from phonofilm.serving.api import creating, models_and_loras, operations, videos
 from phonofilm.serving.api.errors import add_error_handlers
 from phonofilm.serving.api.guard import Guard
 from phonofilm.serving.api.services import Services
-from phonofilm.serving.studio import page, sign_in
+from phonofilm.serving.studio import (
+    arena,
+    clips,
+    events,
+    files,
+    imports,
+    info,
+    page,
+    plan,
+    queue,
+    runs,
+    sign_in,
+    timeline,
+)
 
 ABOUT = """Clips with picture and sound, in the dialect of OpenAI's videos API and SGLang's.
 
@@ -29,6 +42,10 @@ def create_app(services: Services) -> ASGIApp:
     app.state.answers = Counter[tuple[str, int]]()
     add_error_handlers(app)
     routers = (creating.router, videos.router, models_and_loras.router, operations.router, sign_in.router, page.router)
-    for router in routers:
+    studio = (
+        *(info.router, plan.router, clips.router, files.router, timeline.router, queue.router, events.router),
+        *(imports.router, arena.router, runs.router),
+    )
+    for router in (*routers, *studio):
         app.include_router(router)
     return Guard(app, services, app.state.answers)

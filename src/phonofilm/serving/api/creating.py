@@ -16,11 +16,12 @@ from phonofilm.errors import InputError
 from phonofilm.serving.api.answers import ERRORS, answer, wait_for
 from phonofilm.serving.api.body import RequestBody, read_body
 from phonofilm.serving.api.content import send_variant
-from phonofilm.serving.api.errors import ApiError, invalid, not_found, validation_error
+from phonofilm.serving.api.errors import ApiError, invalid, validation_error
 from phonofilm.serving.api.fields import EditFields, ExtensionFields, RemixFields, VideoFields
-from phonofilm.serving.api.media import FILE_FIELDS, StoredMedia, store_media
+from phonofilm.serving.api.media import FILE_FIELDS, store_media
 from phonofilm.serving.api.objects import VideoObject
 from phonofilm.serving.api.openapi import body_of, video_links
+from phonofilm.serving.api.repeating import drop_media, enter_job, remixed
 from phonofilm.serving.api.services import MayWrite, Services, ServicesOf
 from phonofilm.serving.api.translate import (
     check_enhancing,
@@ -30,12 +31,11 @@ from phonofilm.serving.api.translate import (
     options_of,
     seeds_of,
 )
-from phonofilm.serving.jobs.book import IdempotencyConflict, NewJob, enter, find
+from phonofilm.serving.jobs.book import NewJob
 from phonofilm.serving.jobs.job import COMPLETED, Job, JobRequest, new_job_id
 from phonofilm.serving.jobs.roster import read_setting
 from phonofilm.serving.security.access import Access
 from phonofilm.serving.security.public_http import PublicHttp
-from phonofilm.serving.store.interface import INPUTS
 
 router = APIRouter(tags=["videos"])
 IdempotencyKey = Annotated[
@@ -120,7 +120,7 @@ async def remix(
     video_id: str, fields: RemixFields, request: Request, services: ServicesOf, access: MayWrite
 ) -> Response:
     """The same clip with another prompt: its settings, inputs and seed are kept."""
-    job = await run_in_threadpool(_remixed, services, access, video_id, fields.prompt)
+    job = await run_in_threadpool(remixed, services, access, video_id, fields.prompt)
     return await answer(request, services, job)
 
 
@@ -195,52 +195,13 @@ def _make_entry(
             body_hash=_hash(model, body) if idempotency_key is not None else None,
             callback_url=fields.callback_url,
         )
-        job, is_new = _enter_job(services, new, access)
+        job, is_new = enter_job(services, new, access)
     except BaseException:
-        _drop(services, media)
+        drop_media(services, media)
         raise
     if not is_new:
-        _drop(services, media)
+        drop_media(services, media)
     return job, is_new
-
-
-def _enter_job(services: Services, new: NewJob, access: Access) -> tuple[Job, bool]:
-    try:
-        return enter(services.database, new, access, services.api.room)
-    except IdempotencyConflict:
-        message = "this Idempotency-Key was used for another request; use a new one"
-        raise ApiError(409, message, "idempotency_conflict") from None
-
-
-def _remixed(services: Services, access: Access, video_id: str, prompt: str) -> Job:
-    job = find(services.database, video_id, access)
-    if job is None:
-        raise not_found(video_id)
-    if job.status != COMPLETED:
-        raise ApiError(409, f"{job.id} is {job.status}; a completed video can be remixed", "video_not_ready")
-    job_id, media = new_job_id(), StoredMedia(urls=job.request.urls)
-    for option, name in job.request.inputs.items():
-        media.inputs[option] = f"{INPUTS}/{job_id}/{name.rpartition('/')[2]}"
-        services.store.copy(name, media.inputs[option])
-        media.nbytes += services.store.size(media.inputs[option])
-    request = replace(
-        job.request,
-        options={**job.request.options, "prompt": prompt},
-        inputs=media.inputs,
-        seeds=job.made.get("seeds", job.request.seeds),
-    )
-    try:
-        check_request_for(request, services.checks(job.model))
-        new = NewJob(job_id, request, job.model, nbytes=media.nbytes, remixed_from=job.id)
-        return _enter_job(services, new, access)[0]
-    except BaseException:
-        _drop(services, media)
-        raise
-
-
-def _drop(services: Services, media: StoredMedia) -> None:
-    for name in media.inputs.values():
-        services.store.delete(name)
 
 
 def _hash(model: str, body: RequestBody) -> str:

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 
 from phonofilm.errors import PhonofilmError
 from phonofilm.serving.jobs.book import QueueFull
+from phonofilm.serving.side_process import SideProcessError
 from phonofilm.serving.store.interface import StoreError
 from phonofilm.untrusted import shown
 
@@ -82,6 +83,7 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(DBAPIError, _database)
     app.add_exception_handler(StoreError, _store)
+    app.add_exception_handler(SideProcessError, _not_done)
     app.add_exception_handler(PhonofilmError, _refused)
     app.add_exception_handler(Exception, _unexpected)
 
@@ -137,6 +139,10 @@ async def _store(request: Request, error: Exception) -> JSONResponse:
     logger.error("the store cannot be used: %s", error)
     message = "the store of files cannot be used at the moment; try again"
     return error_response(503, message, "storage_unavailable", headers={"Retry-After": "10"})
+
+
+async def _not_done(request: Request, error: Exception) -> JSONResponse:
+    return error_response(503, str(error), "not_done", headers={"Retry-After": "5"})
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:

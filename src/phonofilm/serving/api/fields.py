@@ -128,6 +128,22 @@ class ChangeFields(BaseModel):
     num_inference_steps: Annotated[int | None, Field(gt=0)] = None
     guidance_scale: float | None = None
     modality_scale: float | str | None = None
+    audio_guidance_scale: float | None = None
+    guidance_interval: Annotated[list[float] | str | None, Field(description="START:END of the steps.")] = None
+    fps: float | str | None = None
+    part_seconds: Annotated[float | None, Field(gt=0)] = None
+    overlap_frames: Annotated[int | None, Field(gt=0)] = None
+    solver: str | None = None
+    cache: str | None = None
+    video_shift: float | None = None
+    audio_shift: float | None = None
+    boundary_ratio: float | None = None
+    image_fit: str | None = None
+    loras: list[str] | str | None = None
+    retake: Annotated[list[float] | str | None, Field(description="START:END, of a job that makes a stretch anew.")] = (
+        None
+    )
+    retake_tracks: str | None = None
     priority: Annotated[int | None, Field(ge=-100, le=100)] = None
 
 

@@ -20,6 +20,7 @@ from phonofilm.serving.api.fields import VideoFields
 from phonofilm.serving.api.services import Services
 from phonofilm.serving.api.translate import clip_field
 from phonofilm.serving.jobs.book import find
+from phonofilm.serving.jobs.clip_rows import job_and_number
 from phonofilm.serving.jobs.job import COMPLETED
 from phonofilm.serving.security.access import Access
 from phonofilm.serving.security.public_http import PublicHttp
@@ -132,13 +133,14 @@ class _Keeping:
         self._once(option, name)
         if FILE_FIELDS[name] == IMAGE:
             raise invalid(f"{name}: expected a picture, and {shown(video_id)} is a clip", name)
-        job = find(self.services.database, video_id, self.access)
+        job_id, number = job_and_number(video_id) or (video_id, 0)
+        job = find(self.services.database, job_id, self.access)
         if job is None:
             raise not_found(video_id)
-        if job.status != COMPLETED or not job.outputs:
-            raise ApiError(409, f"{job.id} has no clip: it is {job.status}", "video_not_ready", param=name)
+        if job.status != COMPLETED or number >= len(job.outputs):
+            raise ApiError(409, f"{job.id} has no such clip: it is {job.status}", "video_not_ready", param=name)
         target = f"{INPUTS}/{self.job_id}/{option}.mp4"
-        self.services.store.copy(job.outputs[0]["video"], target)
+        self.services.store.copy(job.outputs[number]["video"], target)
         self._kept(option, target)
 
     def _put(self, option: str, suffix: str, file: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ from phonofilm.serving.security.access import ADMIN, READ, WRITE, Access
 from phonofilm.serving.security.browser_sessions import COOKIE, access_of_session
 from phonofilm.serving.security.keys import access_of
 from phonofilm.serving.settings import RequestLimits, WorkerSettings
+from phonofilm.serving.side_process import Runner, SideProcess
 from phonofilm.serving.store.interface import Store
 
 BEARER = HTTPBearer(auto_error=False, description="A key of `phonofilm serve keys create`.")
@@ -28,7 +30,10 @@ SESSION = APIKeyCookie(name=COOKIE, auto_error=False, description="The studio's 
 
 @dataclass(frozen=True)
 class ApiSettings:
-    """What the server allows. hosts: the names it answers to while it has no keys."""
+    """What the server allows. hosts: the names it answers to while it has no keys.
+
+    imports: folders whose clips administrators may bring into the library; runs: folders with training runs to follow.
+    """
 
     limits: RequestLimits = field(default_factory=RequestLimits)
     room: Room = field(default_factory=Room)
@@ -36,23 +41,32 @@ class ApiSettings:
     sync_timeout: float = 3600.0
     hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]", "testserver")
     body_seconds: float = 30.0
+    imports: tuple[Path, ...] = ()
+    runs: tuple[Path, ...] = ()
 
 
 @dataclass
 class Services:
-    """Everything the routes need; one for each server."""
+    """Everything the routes need; one for each server. media decodes files; planner imports PyTorch and plans clips."""
 
     database: Database
     store: Store
     worker: WorkerSettings
     api: ApiSettings = field(default_factory=ApiSettings)
     closing: threading.Event = field(default_factory=threading.Event)
+    media: Runner = field(default_factory=lambda: SideProcess("media"))
+    planner: Runner = field(default_factory=lambda: SideProcess("planner"))
     _facts: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def checks(self, model: str) -> RequestChecks:
         """What a request for this model is checked against."""
         sglang = None if self.worker.engine is None else model
         return RequestChecks(self.api.limits, self.worker.loras, self.facts(model), sglang)
+
+    def close(self) -> None:
+        """End the processes beside the server."""
+        self.media.close()
+        self.planner.close()
 
     def facts(self, model: str) -> dict[str, Any] | None:
         """Default sizes and factors of a model, once a worker has opened it; looked up until then, and kept."""

@@ -33,6 +33,7 @@ SAME = (
         "prompt",
         "negative_prompt",
         "seconds",
+        "part_seconds",
         "num_frames",
         "guidance_scale",
         "audio_guidance_scale",
@@ -136,7 +137,7 @@ def check_request_for(request: JobRequest, known: RequestChecks) -> None:
             check_sglang_can(options, media, request.loras, known.sglang)
     except InputError as error:
         message = str(error).removeprefix("request: ")
-        raise invalid(message, _param_in(message)) from None
+        raise invalid(message, param_in(message)) from None
     if options.steps is not None and options.steps > limits.max_steps:
         raise invalid(f"{options.steps} steps; at most {limits.max_steps}", "num_inference_steps")
 
@@ -205,7 +206,7 @@ def _check_size(options: ClipOptions, known: RequestChecks) -> None:
         )
 
 
-def _param_in(message: str) -> str | None:
+def param_in(message: str) -> str | None:
     """The field that a message of the library begins with, in the API's words."""
     word = re.match(r"[a-z_]+", message.removeprefix("the "))
     names = {"steps": "num_inference_steps", "frame": "fps", "lora": "loras", "image": "input_reference"}

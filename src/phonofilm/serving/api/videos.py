@@ -6,7 +6,6 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -14,13 +13,13 @@ from fastapi.concurrency import run_in_threadpool
 from sse_starlette import EventSourceResponse
 
 from phonofilm.serving.api.answers import ERRORS, LOOK_SECONDS, answer, described, find_or_404
+from phonofilm.serving.api.changing import changed_request
 from phonofilm.serving.api.content import send_variant
 from phonofilm.serving.api.errors import ApiError, invalid, not_found
-from phonofilm.serving.api.fields import ChangeFields, MoveFields, VideoFields
+from phonofilm.serving.api.fields import ChangeFields, MoveFields
 from phonofilm.serving.api.objects import VideoDeleted, VideoList, VideoObject
 from phonofilm.serving.api.openapi import video_links
 from phonofilm.serving.api.services import MayRead, MayWrite, Services, ServicesOf
-from phonofilm.serving.api.translate import check_request_for, options_of
 from phonofilm.serving.jobs.book import NotWaiting, cancel_job, edit_job, find, move_job, page, waiting
 from phonofilm.serving.jobs.job import ENDED, Job
 from phonofilm.serving.security.access import Access
@@ -175,16 +174,7 @@ def _changed(services: Services, access: Access, video_id: str, fields: ChangeFi
         raise ApiError(
             403, f"this key's best priority is {access.best_priority}", "insufficient_scope", param="priority"
         )
-    given = fields.model_dump(exclude_none=True, exclude={"priority"})
-    changed = options_of(VideoFields.model_validate({"prompt": job.request.prompt, **given}))
-    kept = dict(job.request.options)
-    for name, other in (("seconds", "num_frames"), ("num_frames", "seconds")):
-        if name in changed:
-            kept.pop(other, None)
-    request = replace(job.request, options={**kept, **changed})
-    if fields.seed is not None:
-        request = replace(request, seeds=[fields.seed + index for index in range(len(job.request.seeds))])
-    check_request_for(request, services.checks(job.model))
+    request = changed_request(services, job, fields)
     try:
         return edit_job(services.database, job, request, priority)
     except NotWaiting:

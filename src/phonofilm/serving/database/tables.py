@@ -80,6 +80,61 @@ API_KEY = Table(
     Column("revoked_at", Float),
 )
 
+# One row for each clip of a completed job (and for each that was brought in): what people add to it, and what is searched.
+# It is written in the transaction that publishes the clip. `trashed_at`: it is in the trash since then.
+CLIP = Table(
+    "clip",
+    METADATA,
+    Column("id", String(80), primary_key=True),
+    Column("job_id", String(64), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("owner", String(64), nullable=False),
+    Column("model", String(200), nullable=False),
+    Column("title", String(200), nullable=False),
+    Column("search", Text, nullable=False),
+    Column("seed", BigInteger),
+    Column("seconds", Float, nullable=False),
+    Column("favourite", Boolean, nullable=False),
+    Column("folder", String(100), nullable=False),
+    Column("imported", String(64)),
+    Column("created_at", Float, nullable=False),
+    Column("changed_at", Float, nullable=False),
+    Column("trashed_at", Float),
+    Index("clip_owner", "owner", "created_at"),
+    Index("clip_job", "job_id"),
+)
+CLIP_TAG = Table(
+    "clip_tag",
+    METADATA,
+    Column("clip_id", String(80), primary_key=True),
+    Column("tag", String(50), primary_key=True),
+    Index("clip_tag_name", "tag"),
+)
+
+# Two clips of one prompt that were shown side by side, and what they were called; who voted on them is `owner`.
+ARENA_PAIR = Table(
+    "arena_pair",
+    METADATA,
+    Column("key", String(64), primary_key=True),
+    Column("owner", String(64), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("prompt", Text, nullable=False),
+    Column("left_clip", String(80), nullable=False),
+    Column("right_clip", String(80), nullable=False),
+    Column("left_name", String(300), nullable=False),
+    Column("right_name", String(300), nullable=False),
+    Column("shown_at", Float, nullable=False),
+    Column("voted_at", Float),
+    Index("arena_pair_owner", "owner", "kind", "voted_at"),
+)
+ARENA_VOTE = Table(
+    "arena_vote",
+    METADATA,
+    Column("pair", String(64), primary_key=True),
+    Column("question", String(16), primary_key=True),
+    Column("answer", String(16), nullable=False),
+)
+
 # A browser that showed a key: its cookie stands for the key until the session expires. Only a hash of the cookie is kept.
 BROWSER_SESSION = Table(
     "browser_session",

@@ -141,6 +141,17 @@ def waiting(database: Database, access: Access, limit: int = 1000) -> list[Job]:
         return [job_of(row) for row in rows.mappings()]
 
 
+def unsettled(database: Database, access: Access, recent: float, most_ended: int) -> list[Job]:
+    """The jobs that wait or run, and the last ones that ended within `recent` seconds, the newest first."""
+    open_ones = JOB.c.status.in_((QUEUED, IN_PROGRESS))
+    ended = and_(~open_ones, JOB.c.completed_at > DatabaseNow() - recent)
+    with database.read() as connection:
+        going = connection.execute(_visible(access).where(open_ones).order_by(JOB.c.created_at).limit(1000))
+        jobs = [job_of(row) for row in going.mappings()]
+        last = _visible(access).where(ended).order_by(JOB.c.completed_at.desc()).limit(most_ended)
+        return jobs + [job_of(row) for row in connection.execute(last).mappings()]
+
+
 def cancel_job(database: Database, job: Job, *, hide: bool = False) -> Job:
     """End a job that waits, and ask the worker of one that runs to stop; with `hide` it is also gone for clients."""
     waits = JOB.c.status == QUEUED
@@ -225,6 +236,12 @@ def _check_room(connection: Connection, new: NewJob, access: Access, room: Room)
         statement = select(func.count()).where(JOB.c.status == QUEUED)
         if (connection.execute(statement if whose is None else statement.where(whose)).scalar() or 0) >= limit:
             raise QueueFull(code, message.format(limit=limit), min(600.0, max(1.0, seconds_per_job(connection))))
+    check_bytes(connection, new.nbytes, access, room)
+
+
+def check_bytes(connection: Connection, nbytes: int, access: Access, room: Room) -> None:
+    """Raises QueueFull when so many bytes more are too many for the server's disk quota, or for the key's."""
+    own = JOB.c.owner == access.owner
     for code, whose_disk, limit, whose in (
         ("storage_full", "the server's disk quota is used up", room.max_bytes, None),
         ("key_storage_full", "this key's disk quota is used up", access.max_bytes, own),
@@ -233,7 +250,7 @@ def _check_room(connection: Connection, new: NewJob, access: Access, room: Room)
             continue
         statement = select(func.coalesce(func.sum(JOB.c.nbytes), 0))
         used = connection.execute(statement if whose is None else statement.where(whose)).scalar() or 0
-        if used + new.nbytes > limit:
+        if used + nbytes > limit:
             raise QueueFull(code, f"{whose_disk}; delete clips that are no longer needed", 60.0)
 
 

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, func, insert, literal, or_, select, update
 
 from phonofilm.serving.database.clock import DatabaseNow
 from phonofilm.serving.database.engines import Database
-from phonofilm.serving.database.tables import API_KEY, JOB
+from phonofilm.serving.database.tables import API_KEY, CLIP, JOB
+from phonofilm.serving.jobs.clip_rows import new_clips
 from phonofilm.serving.jobs.job import CANCELLED, COMPLETED, FAILED, IN_PROGRESS, QUEUED, STRIKES, Job, job_of
 
 LEASE_SECONDS = 30.0
@@ -85,7 +86,11 @@ class Claims:
     ) -> bool:
         """Publish what was made, for `keep` seconds or for ever; False when the job is no longer ours."""
         end = _end(COMPLETED, outputs=list(outputs), made=made, nbytes=JOB.c.nbytes + nbytes, expires_at=_expiry(keep))
-        return self._finish(job, end)
+        with self.database.write() as connection:
+            done = bool(connection.execute(self._held(job).values(**end)).rowcount)
+            if done and outputs:
+                connection.execute(insert(CLIP).values(new_clips(job, made, len(outputs))))
+        return done
 
     def fail(self, job: Job, code: str, message: str, keep: float | None) -> bool:
         """End the job with a reason; False when it is no longer ours."""

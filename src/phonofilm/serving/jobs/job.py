@@ -98,7 +98,7 @@ class Job:
         return min(99, 99 * self.step // self.steps) if self.steps else 0
 
 
-def job_of(row: RowMapping) -> Job:
+def job_of(row: RowMapping | Mapping[str, Any]) -> Job:
     """The job of a row of the table."""
     return Job(**{**row, "request": JobRequest.from_json(row["request"])})
 

@@ -12,6 +12,7 @@ from phonofilm.serving.database.engines import Database
 from phonofilm.serving.database.tables import JOB, WORKER
 from phonofilm.serving.jobs.claims import end_lost_jobs
 from phonofilm.serving.jobs.job import ENDED
+from phonofilm.serving.library.changes import forget_clips
 from phonofilm.serving.store.interface import INPUTS, OUTPUTS, Store
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ def sweep_jobs(database: Database, store: Store, keep: float | None) -> None:
     for job_id in ids:
         _remove_files(store, job_id)
     with database.write() as connection:
+        forget_clips(connection, ids)
         connection.execute(delete(JOB).where(JOB.c.id.in_(ids), gone))
         connection.execute(update(JOB).where(JOB.c.id.in_(ids)).values(nbytes=0, outputs=[], preview=None))
         connection.execute(delete(JOB).where(ended, JOB.c.expires_at < now - ROW_SECONDS))
@@ -54,9 +56,12 @@ def sweep_files(database: Database, store: Store) -> int:
             if row is not None and (kind == INPUTS or row.status not in ENDED):
                 continue
             published = set() if row is None else {name for clip in row.outputs for name in clip.values()}
+            # What was measured of a clip is named as the clip is.
+            stems = tuple(f"{name.rpartition('-')[0]}-" for name in published)
             for name in set(store.files(kind, job_id)) - published:
-                store.delete(name)
-                removed += 1
+                if not (stems and name.startswith(stems)):
+                    store.delete(name)
+                    removed += 1
     return removed
 
 

@@ -6,11 +6,14 @@ This only keeps out what can never be meant; the decoders, in the worker, have w
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from phonofilm.errors import InputError
 
 SNIFFED_BYTES = 512
-IMAGE, VIDEO, AUDIO = "image", "video", "audio"
+IMAGE: Literal["image"] = "image"
+VIDEO: Literal["video"] = "video"
+AUDIO: Literal["audio"] = "audio"
 _STARTS: tuple[tuple[bytes, str, str], ...] = (
     (b"\x89PNG\r\n\x1a\n", IMAGE, ".png"),
     (b"\xff\xd8\xff", IMAGE, ".jpg"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 from phonofilm.errors import InputError
 from phonofilm.serving.jobs.job import JobRequest
@@ -13,7 +14,13 @@ from phonofilm.serving.security.sniffing import AUDIO, IMAGE, SNIFFED_BYTES, VID
 from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.store.interface import Store
 
-KINDS = {"image": IMAGE, "last_image": IMAGE, "video": VIDEO, "continue_from": VIDEO, "audio": AUDIO}
+KINDS: dict[str, Literal["image", "video", "audio"]] = {
+    "image": IMAGE,
+    "last_image": IMAGE,
+    "video": VIDEO,
+    "continue_from": VIDEO,
+    "audio": AUDIO,
+}
 
 
 def input_files(

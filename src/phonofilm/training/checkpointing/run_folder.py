@@ -12,6 +12,8 @@ from pathlib import Path
 from phonofilm.errors import CheckpointError, InputError
 
 STEP_PREFIX = "step-"
+# Empty files by which anyone asks a run for a checkpoint, or for one and an end, after the update in hand.
+SAVE, STOP = "save", "stop"
 STATE = "state.pt"
 WRITING, REPLACED, DELETING = ".writing-", ".replaced-", ".deleting-"
 

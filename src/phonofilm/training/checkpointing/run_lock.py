@@ -79,6 +79,12 @@ def run_lock(folder: Path) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
+def training_process(folder: Path) -> LockOwner | None:
+    """Who trains in the run folder at this moment, as far as can be known; None for nobody."""
+    owner = _read(folder / LOCK)[1]
+    return None if owner is None or owner.is_gone else owner
+
+
 def _create(path: Path, owner: LockOwner) -> bool:
     """Whether the lock is ours now."""
     try:

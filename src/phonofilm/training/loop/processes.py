@@ -11,12 +11,12 @@ from accelerate import Accelerator, PartialState
 from accelerate.utils import AutocastKwargs
 from torch import distributed
 
+from phonofilm.training.checkpointing.run_folder import SAVE, STOP
 from phonofilm.training.config.training_config import LoopConfig
 from phonofilm.training.loop.signals import StopRequest
 
 # How long a process waits for the others, for example while the first one encodes all clips or writes 60 GB.
 PROCESS_TIMEOUT = timedelta(hours=2)
-SAVE, STOP = "save", "stop"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,84 @@
+"""Entering a clip that was made elsewhere: a job that has ended already, with its row in the library."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import insert, select
+
+from phonofilm.serving.database.clock import DatabaseNow
+from phonofilm.serving.database.engines import Database
+from phonofilm.serving.database.tables import CLIP, JOB
+from phonofilm.serving.jobs.book import Room, check_bytes
+from phonofilm.serving.jobs.clip_rows import clip_id, new_clips
+from phonofilm.serving.jobs.job import COMPLETED, JobRequest, job_of
+from phonofilm.serving.security.access import Access
+
+
+@dataclass(frozen=True)
+class FoundClip:
+    """A clip whose files are in the store. outputs: their names by variant; sha256: of the file that was brought in."""
+
+    job_id: str
+    request: JobRequest
+    model: str
+    title: str
+    outputs: dict[str, str]
+    made: dict[str, Any]
+    nbytes: int
+    sha256: str
+
+
+def bring_in(database: Database, found: FoundClip, access: Access, room: Room, keep: float | None) -> str:
+    """Enter the clip; its name. Raises QueueFull when a disk quota is used up."""
+    now = DatabaseNow()
+    values = {
+        "id": found.job_id,
+        "owner": access.owner,
+        "status": COMPLETED,
+        "hidden": False,
+        "model": found.model,
+        "priority": 0,
+        "position": now,
+        "request": found.request.to_json(),
+        "created_at": now,
+        "completed_at": now,
+        "expires_at": None if keep is None else now + keep,
+        "attempt": 1,
+        "strikes": 0,
+        "cancel_requested": False,
+        "step": 0,
+        "steps": 0,
+        "outputs": [found.outputs],
+        "made": found.made,
+        "nbytes": found.nbytes,
+        "callback_tries": 0,
+    }
+    with database.write() as connection:
+        check_bytes(connection, found.nbytes, access, room)
+        row = connection.execute(insert(JOB).values(values).returning(*JOB.c)).mappings().one()
+        rows = new_clips(job_of(row), found.made, 1, title=found.title, imported=found.sha256)
+        connection.execute(insert(CLIP).values(rows))
+    return clip_id(found.job_id, 0)
+
+
+def brought_in(database: Database, sha256: str, access: Access) -> str | None:
+    """The clip that this very file became before, where it is still there."""
+    statement = (
+        select(CLIP.c.id)
+        .join(JOB, JOB.c.id == CLIP.c.job_id)
+        .where(CLIP.c.imported == sha256, CLIP.c.owner == access.owner, CLIP.c.trashed_at.is_(None))
+        .where(JOB.c.hidden.is_(False), JOB.c.nbytes > 0)
+    )
+    with database.read() as connection:
+        found = connection.execute(statement.limit(1)).scalar()
+    return None if found is None else str(found)
+
+
+def sources_brought_in(database: Database) -> set[str]:
+    """The marks (`made["source"]`) of files of folders that are in the library."""
+    statement = select(JOB.c.made).join(CLIP, CLIP.c.job_id == JOB.c.id)
+    with database.read() as connection:
+        made = connection.execute(statement.where(CLIP.c.imported.is_not(None), JOB.c.hidden.is_(False))).scalars()
+        return {str(one["source"]) for one in made if one.get("source")}

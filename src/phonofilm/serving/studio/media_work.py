@@ -1,0 +1,87 @@
+"""What the media process does with a stored clip: a frame, a strip of frames, the sound, what the file says of itself."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from phonofilm.errors import InputError
+from phonofilm.media.metadata import read_metadata
+from phonofilm.media.picture import read_picture
+from phonofilm.media.sound import read_audio
+from phonofilm.media.wav import write_wav
+from phonofilm.media.window import Window
+from phonofilm.serving.store.interface import open_store
+
+
+@dataclass(frozen=True)
+class FramePicture:
+    """A frame as PNG, which one it is, and the second at which it begins."""
+
+    content: bytes
+    index: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Frames side by side as JPEG; how many, and how wide each is."""
+
+    content: bytes
+    count: int
+    width: int
+
+
+def frame_picture(place: str, name: str, at: float, fps: float) -> FramePicture:
+    """The frame that is shown at second `at` of the stored clip `name`. Raises InputError outside the clip."""
+    from PIL import Image
+
+    # A hair later than asked: a player's clock is often a rounding error before the frame that it shows.
+    index = int(at * fps + 1e-3)
+    with open_store(place).as_file(name) as path:
+        found = read_picture(path, Window(start=Fraction(index) / Fraction(fps).limit_denominator(1001), max_frames=1))
+    return FramePicture(_encoded(Image.fromarray(found.frames[0]), "PNG"), index, index / fps)
+
+
+def film_strip(place: str, name: str, count: int, height: int) -> Strip:
+    """`count` evenly spaced frames of the stored clip, `height` pixels high."""
+    from PIL import Image
+
+    from phonofilm.media.container import opened, picture_stream
+
+    with open_store(place).as_file(name) as path:
+        with opened(path) as container:
+            stream = picture_stream(container)
+            if stream is None:
+                raise InputError("the clip has no picture")
+            width = max(2, round(height * stream.width / stream.height))
+        frames = read_picture(path, Window(size=(height, width))).frames
+    chosen = np.minimum(((np.arange(count) + 0.5) * len(frames) / count).astype(int), len(frames) - 1)
+    return Strip(_encoded(Image.fromarray(np.concatenate(frames[chosen], axis=1)), "JPEG"), count, width)
+
+
+def wav_sound(place: str, name: str) -> bytes:
+    """The stored clip's sound as a wav file. Raises MediaError for a clip without one."""
+    with open_store(place).as_file(name) as path, TemporaryDirectory(prefix="phonofilm-") as folder:
+        wave, rate = read_audio(path)
+        file = Path(folder) / "sound.wav"
+        write_wav(file, wave, rate)
+        return file.read_bytes()
+
+
+def recorded_settings(place: str, name: str) -> dict[str, Any]:
+    """What the stored clip says of how it was made. Raises MediaError for one that says nothing."""
+    with open_store(place).as_file(name) as path:
+        return read_metadata(path)
+
+
+def _encoded(image: Any, kind: str) -> bytes:
+    target = io.BytesIO()
+    image.save(target, kind, **({"quality": 85} if kind == "JPEG" else {}))
+    return target.getvalue()

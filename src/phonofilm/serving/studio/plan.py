@@ -1,0 +1,176 @@
+"""The route that plans a clip before it is asked for: whether it can be made here, how long it takes, what it needs."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import asdict
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel, ValidationError
+from sqlalchemy import func, select
+
+from phonofilm.errors import CheckpointError, InputError, MediaError
+from phonofilm.serving.api.answers import ERRORS
+from phonofilm.serving.api.body import RequestBody, read_body
+from phonofilm.serving.api.errors import ApiError, invalid, validation_error
+from phonofilm.serving.api.fields import EditFields, ExtensionFields, VideoFields
+from phonofilm.serving.api.media import FILE_FIELDS, store_media
+from phonofilm.serving.api.openapi import body_of
+from phonofilm.serving.api.repeating import drop_media
+from phonofilm.serving.api.services import MayWrite, Services, ServicesOf
+from phonofilm.serving.api.translate import (
+    check_request_for,
+    loras_of,
+    model_named,
+    options_of,
+    param_in,
+    seeds_of,
+)
+from phonofilm.serving.database.tables import JOB
+from phonofilm.serving.jobs.book import seconds_per_job
+from phonofilm.serving.jobs.job import COMPLETED, IN_PROGRESS, QUEUED, JobRequest, new_job_id
+from phonofilm.serving.security.access import Access
+from phonofilm.serving.studio.plan_work import PlanFound, PlannedClip, check_planned, plan_clip_here
+
+router = APIRouter(tags=["studio"], responses=ERRORS)
+KINDS_OF_TASK: dict[str, type[VideoFields]] = {
+    "create": VideoFields,
+    "edit": EditFields,
+    "extension": ExtensionFields,
+}
+REMEMBERED = 200
+
+
+class PlanRefusal(BaseModel):
+    """Why the clip cannot be made, and the field to change."""
+
+    message: str
+    param: str | None
+    code: str
+
+
+class PlanClip(BaseModel):
+    """The clip's sizes. forwards: evaluations of the model in all; parts: runs of the model, of a long film several."""
+
+    width: int
+    height: int
+    num_frames: int
+    fps: float
+    seconds: float
+    steps: int
+    forwards: int
+    parts: int
+
+
+class PlanMemory(BaseModel):
+    """What the weights take and what there is. text: how they wait, or why they do not fit."""
+
+    weights_bytes: int
+    available_bytes: int
+    where: Literal["host", "device"]
+    text: str | None
+
+
+class Plan(BaseModel):
+    """What would be made, and at what price. seconds: of one clip, measured here, computed, or at the very least."""
+
+    possible: bool
+    refused: list[PlanRefusal] = []
+    line: str | None = None
+    clip: PlanClip | None = None
+    seconds: float | None = None
+    seconds_basis: Literal["measured", "computed", "at_least"] | None = None
+    queue_seconds: float | None = None
+    memory: PlanMemory | None = None
+    warnings: list[str] = []
+    unknown_words: list[str] = []
+    suggestions: list[str] = []
+
+
+@router.post(
+    "/v1/studio/plan",
+    operation_id="planClip",
+    response_model=Plan,
+    openapi_extra=body_of(VideoFields, FILE_FIELDS),
+)
+async def plan_clip(request: Request, services: ServicesOf, access: MayWrite) -> Plan:
+    """Plan a clip: the body of POST /v1/videos; with `task` edit or extension, of /v1/videos/edits or /extensions."""
+    body = await read_body(request)
+    kind = KINDS_OF_TASK.get(str(body.fields.pop("task", "create")))
+    if kind is None:
+        raise invalid(f"task: expected one of {', '.join(KINDS_OF_TASK)}", "task")
+    try:
+        fields = kind.model_validate(body.fields)
+    except ValidationError as error:
+        return _refused(validation_error(error))
+    return await run_in_threadpool(_planned, services, access, fields, body)
+
+
+def _planned(services: Services, access: Access, fields: VideoFields, body: RequestBody) -> Plan:
+    model = model_named(fields.model, services.worker.models)
+    media = store_media(services, new_job_id(), fields, body.uploads, access)
+    try:
+        loras = loras_of(fields.loras, services.worker.loras)
+        request = JobRequest(options_of(fields), media.inputs, media.urls, loras, seeds_of(fields))
+        check_request_for(request, services.checks(model))
+        found = services.planner.run(
+            plan_clip_here, services.worker, model, request.options, request.inputs, request.loras
+        )
+        check_planned(found)
+    except ApiError as error:
+        return _refused(error)
+    except (InputError, MediaError, CheckpointError) as error:
+        message = str(error).removeprefix("request: ")
+        return _refused(ApiError(400, message, "invalid_value", param=param_in(message)))
+    finally:
+        drop_media(services, media)
+    return _answer(services, model, found, body.warnings)
+
+
+def _answer(services: Services, model: str, found: PlanFound, ignored: list[str]) -> Plan:
+    measured = _measured_seconds(services, model, found.clip)
+    return Plan(
+        possible=True,
+        line=found.line,
+        clip=PlanClip(**asdict(found.clip)),
+        seconds=found.seconds if measured is None else measured,
+        seconds_basis=found.basis if measured is None else "measured",
+        queue_seconds=_queue_seconds(services),
+        memory=PlanMemory(**asdict(found.memory)),
+        warnings=[*ignored, *found.warnings],
+        unknown_words=found.unknown_words,
+        suggestions=found.suggestions,
+    )
+
+
+def _refused(error: ApiError) -> Plan:
+    return Plan(possible=False, refused=[PlanRefusal(message=error.message, param=error.param, code=error.code)])
+
+
+def _measured_seconds(services: Services, model: str, clip: PlannedClip) -> float | None:
+    """What clips of this size have taken here, the middle of the last ones; None while there was none."""
+    statement = (
+        select(JOB.c.made)
+        .where(JOB.c.status == COMPLETED, JOB.c.model == model)
+        .order_by(JOB.c.completed_at.desc())
+        .limit(REMEMBERED)
+    )
+    with services.database.read() as connection:
+        made = connection.execute(statement).scalars().all()
+    wanted = {"size": f"{clip.width}x{clip.height}", "num_frames": clip.num_frames, "steps": clip.steps}
+    took = [_each(one) for one in made if "inference_time_s" in one and wanted.items() <= one.items()]
+    return round(statistics.median(took[:5]), 2) if took else None
+
+
+def _each(made: dict[str, Any]) -> float:
+    return float(made["inference_time_s"]) / max(1, len(made.get("seeds") or [None]))
+
+
+def _queue_seconds(services: Services) -> float | None:
+    """How long what waits and runs already will take, if the last clips are anything to go by."""
+    with services.database.read() as connection:
+        before = select(func.count()).where(JOB.c.status.in_((QUEUED, IN_PROGRESS)))
+        count = int(connection.execute(before).scalar() or 0)
+        return count * seconds_per_job(connection) if count else 0.0

@@ -1,0 +1,192 @@
+"""What the planner's process does: plan a clip on this machine without reading weights, and say which words a model knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
+
+from phonofilm.errors import InputError
+from phonofilm.serving.settings import WorkerSettings
+from phonofilm.serving.store.interface import open_store
+
+if TYPE_CHECKING:
+    from phonofilm.generation.clip_plan import ClipPlan
+    from phonofilm.generation.session import Session
+
+Basis = Literal["measured", "computed", "at_least"]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Words, the scenes they belong to, and whole prompts."""
+
+    words: list[str]
+    scenes: list[str]
+    prompts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PlannedClip:
+    """A clip's sizes. forwards: evaluations of the model in all; parts: its runs."""
+
+    width: int
+    height: int
+    num_frames: int
+    fps: float
+    seconds: float
+    steps: int
+    forwards: int
+    parts: int
+
+
+@dataclass(frozen=True)
+class PlannedMemory:
+    """What the weights take and what there is, in bytes, and where; text: how they wait, or why they do not fit."""
+
+    weights_bytes: int
+    available_bytes: int
+    where: Literal["host", "device"]
+    text: str | None
+
+
+@dataclass(frozen=True)
+class PlanFound:
+    """A plan in plain values. seconds: that a clip takes, and what that is based on."""
+
+    line: str
+    clip: PlannedClip
+    memory: PlannedMemory
+    seconds: float | None = None
+    basis: Basis | None = None
+    warnings: list[str] = field(default_factory=list)
+    unknown_words: list[str] = field(default_factory=list)
+    suggestions: list[str] = field(default_factory=list)
+
+
+def vocabulary_of(source: str | None) -> Vocabulary:
+    """The words of the embedded model (`source`); for any other, None, only prompts."""
+    from phonofilm.generation.known_prompts import PROMPTS, SCENES
+
+    if source is None:
+        return Vocabulary([], [], PROMPTS)
+    vocabulary = _session(WorkerSettings({source: source}), source).checkpoint.tokenizer.get_vocab()
+    words = {word.removeprefix("▁") for word in vocabulary if word.startswith("▁")}
+    return Vocabulary(sorted(word for word in words if len(word) > 1 and word.isalpha()), SCENES.split(", "), PROMPTS)
+
+
+def plan_clip_here(
+    settings: WorkerSettings, model: str, options: Mapping[str, Any], inputs: Mapping[str, str], loras: list[str] | None
+) -> PlanFound:
+    """The plan of a request whose files are stored under the names in `inputs`. Raises InputError for one that cannot be met."""
+    from phonofilm.generation.options import options_from_json
+
+    session, store = _session(settings, model), open_store(settings.store)
+    with ExitStack() as stack:
+        files = {name: str(stack.enter_context(store.as_file(stored))) for name, stored in inputs.items()}
+        given = options_from_json({**options, **files}, "request")
+        if loras is not None:
+            named = [settings.loras[text.partition(":")[0]] + "".join(text.partition(":")[1:]) for text in loras]
+            given = replace(given, lora=tuple(named) or None)
+        plan = session.plan_options(given)
+        return _found(session, settings.models[model], plan)
+
+
+@lru_cache(maxsize=2)
+def _opened(source: str, hardware: Any) -> Session:
+    from phonofilm.generation.checkpoint import open_checkpoint
+    from phonofilm.generation.session import Session
+
+    return Session(open_checkpoint(source), hardware)
+
+
+def _session(settings: WorkerSettings, model: str) -> Session:
+    return _opened(settings.models[model], settings.hardware)
+
+
+def _found(session: Session, source: str, plan: ClipPlan) -> PlanFound:
+    from phonofilm.generation.advice import unused_options
+    from phonofilm.generation.known_prompts import PROMPTS, SCENES, is_embedded, unfamiliar, unknown_words
+
+    geometry = plan.sampling.task.geometry
+    steps = len(plan.sampling.steps)
+    clip = PlannedClip(
+        width=geometry.width,
+        height=geometry.height,
+        num_frames=plan.frames_in_all,
+        fps=float(geometry.frame_rate),
+        seconds=float(plan.frames_in_all / geometry.frame_rate),
+        steps=steps,
+        forwards=sum(run.sampling.forwards for run in plan.runs),
+        parts=len(plan.runs),
+    )
+    warnings, words, suggestions = unused_options(plan), list[str](), list[str]()
+    if is_embedded(session.checkpoint.layout.folder) and all(use.own for use in plan.loras):
+        vocabulary = session.checkpoint.tokenizer.get_vocab()
+        inputs = plan.inputs
+        pictures = [one for one in (inputs.image, inputs.last_image) if one is not None]
+        if strange := unfamiliar([inputs.prompt], pictures, geometry, vocabulary):
+            words, suggestions = unknown_words(inputs.prompt, vocabulary), list(PROMPTS)
+            warnings.append(f"the embedded model knows four scenes: {SCENES}; {'; '.join(strange)}")
+    seconds, basis = _expected(session, source, plan)
+    memory = _memory(session, source, plan)
+    return PlanFound(session.line(plan), clip, memory, seconds, basis, warnings, words, suggestions)
+
+
+def _expected(session: Session, source: str, plan: ClipPlan) -> tuple[float | None, Basis | None]:
+    """On a CPU from its speed, measured now; on a card the least that its peak allows."""
+    from phonofilm.generation.expected_time import clip_seconds
+    from phonofilm.generation.machine_fit import plan_or_none, this_machine
+
+    if session.placement.device.type == "cpu":
+        denoiser, rates = _speed(session)
+        runs = [(run.sampling.task.geometry, run.sampling.forwards) for run in plan.runs]
+        return sum(clip_seconds(denoiser, geometry, forwards, rates) for geometry, forwards in runs), "computed"
+    budget = this_machine(None, None, None, 25e9).budget
+    found = None if budget is None else plan_or_none(_needs(source, plan), budget)
+    if found is None or found.seconds_per_step is None:
+        return None, None
+    return found.seconds_per_step * found.steps * len(plan.runs), "at_least"
+
+
+@lru_cache(maxsize=2)
+def _speed(session: Session) -> tuple[Any, Any]:
+    """The model without its weights, and this CPU's rates at its widths: measured once, since people plan at every word."""
+    from phonofilm.generation.expected_time import measure_rates
+    from phonofilm.generation.placement.offload import empty_denoiser
+
+    denoiser = empty_denoiser(session.checkpoint, None)
+    return denoiser, measure_rates(denoiser)
+
+
+def _needs(source: str, plan: ClipPlan) -> Any:
+    from phonofilm.generation.machine_fit import needs_of
+
+    geometry = plan.sampling.task.geometry
+    seconds = float(geometry.num_frames / geometry.frame_rate)
+    return needs_of(source, (geometry.height, geometry.width), seconds, len(plan.sampling.steps))
+
+
+def _memory(session: Session, source: str, plan: ClipPlan) -> PlannedMemory:
+    import psutil
+    import torch
+
+    from phonofilm.generation.machine_fit import plan_text, this_machine
+    from phonofilm.generation.summary import memory_warning
+
+    weights = session.checkpoint.weight_bytes(session.placement.dtype.itemsize)
+    if session.placement.device.type == "cuda":
+        budget = this_machine(None, None, None, 25e9).budget
+        text = None if budget is None else plan_text(_needs(source, plan), budget)
+        return PlannedMemory(weights, torch.cuda.mem_get_info()[0], "device", text)
+    return PlannedMemory(
+        weights, psutil.virtual_memory().available, "host", memory_warning(session.checkpoint, session.placement)
+    )
+
+
+def check_planned(found: PlanFound) -> None:
+    """Raises InputError for a plan that this machine cannot hold."""
+    if found.memory.where == "device" and (found.memory.text or "").startswith("does not fit"):
+        raise InputError(found.memory.text or "")

@@ -1,0 +1,70 @@
+"""A job's request in the words of the videos API, so that it can be shown, changed and sent once more."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from phonofilm.serving.api.translate import NAMES
+from phonofilm.serving.jobs.job import Job, JobRequest
+from phonofilm.serving.worker.inputs_of import KINDS
+
+StudioTask = Literal["create", "edit", "extension"]
+TASK_URLS: dict[StudioTask, str] = {
+    "create": "/v1/videos",
+    "edit": "/v1/videos/edits",
+    "extension": "/v1/videos/extensions",
+}
+# The field of a request that fills each option.
+FIELDS = {
+    "image": "input_reference",
+    "last_image": "last_frame",
+    "video": "video",
+    "continue_from": "video",
+    "audio": "audio",
+}
+
+
+class GivenInput(BaseModel):
+    """A file that a clip is made from: fetch `url` and send it as `field`. `at`: seconds, of a key frame."""
+
+    field: str
+    kind: Literal["image", "video", "audio"]
+    url: str
+    at: float | None = None
+
+
+def task_of(request: JobRequest) -> StudioTask:
+    """Which route the request belongs to."""
+    if "retake" in request.options:
+        return "edit"
+    return "extension" if {"continue_from"} & {*request.inputs, *request.urls} else "create"
+
+
+def fields_of(request: JobRequest, model: str, seed: int | None = None) -> dict[str, Any]:
+    """The request's fields without its files; with one `seed` for a clip of several."""
+    names = {option: field for field, option in NAMES.items()}
+    fields = {names.get(option, option): value for option, value in request.options.items()}
+    seeds = [one for one in request.seeds if one is not None]
+    fields["model"] = model
+    if request.loras is not None:
+        fields["loras"] = request.loras
+    if seed is not None:
+        fields["seed"] = seed
+    elif seeds:
+        fields["seed"] = seeds[0] if len(seeds) == 1 else seeds
+    if seed is None and len(request.seeds) > 1:
+        fields["n"] = len(request.seeds)
+    if request.enhance_prompt:
+        fields["enhance_prompt"] = True
+    return fields
+
+
+def inputs_of(job: Job) -> list[GivenInput]:
+    """The stored files that the job is made from."""
+    return [
+        GivenInput(field=FIELDS[option], kind=KINDS[option], url=f"/v1/studio/jobs/{job.id}/inputs/{FIELDS[option]}")
+        for option in job.request.inputs
+        if option in FIELDS
+    ]

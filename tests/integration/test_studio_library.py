@@ -1,0 +1,363 @@
+"""The studio's library, queue, plan and timeline over HTTP, on clips that an untrained model made."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+from tests.nano_fixture import tiny_nano_pipeline
+from tests.unit.serving_helpers import PNG, ask, client_of, services_in
+
+from phonofilm.serving.api.services import Services
+from phonofilm.serving.database.tables import CLIP, JOB
+from phonofilm.serving.jobs.book import cancel_job, find
+from phonofilm.serving.jobs.claims import Claims
+from phonofilm.serving.jobs.job import Job
+from phonofilm.serving.jobs.sweep import sweep_files, sweep_jobs
+from phonofilm.serving.library.changes import purge_old, trash_clips
+from phonofilm.serving.library.clips import find_clips
+from phonofilm.serving.security.access import OPEN_ACCESS, READ, WRITE, Access
+from phonofilm.serving.settings import WorkerSettings
+from phonofilm.serving.side_process import InThisProcess, SideProcess, SideProcessError
+from phonofilm.serving.studio.events import Watch
+from phonofilm.serving.worker.loop import Worker
+from phonofilm.serving.worker.sessions import SessionMaker
+
+FRAMES = 9
+
+
+@dataclass
+class Studio:
+    """A server in this process with two clips in its library; both came of one request."""
+
+    services: Services
+    client: TestClient
+    ids: tuple[str, str]
+
+    def get(self, path: str) -> Any:
+        answer = self.client.get(path)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def post(self, path: str, body: Any = None) -> Any:
+        answer = self.client.post(path, json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def listed(self, query: str = "") -> list[str]:
+        return [clip["id"] for clip in self.get(f"/v1/studio/clips?{query}")["data"]]
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Studio:
+    tiny = tmp_path_factory.mktemp("model") / "tiny"
+    tiny_nano_pipeline(32, FRAMES).save_pretrained(tiny)
+    services = services_in(tmp_path_factory.mktemp("serving"))
+    services.worker = WorkerSettings(
+        models={"tiny": str(tiny), "nano": "nano"},
+        database_url=services.worker.database_url,
+        store=services.worker.store,
+    )
+    services.media = services.planner = InThisProcess()
+    client = client_of(services)
+    worker = Worker(services.worker, SessionMaker(services.worker))
+    working = threading.Thread(target=worker.run, daemon=True)
+    working.start()
+    asked = {"prompt": "A red ball bounces.", "num_inference_steps": 1, "n": 2, "seed": 7}
+    job = client.post("/v1/videos", data=asked, files={"input_reference": ("upload", PNG)}).json()
+    events = client.get(f"/v1/videos/{job['id']}/events").text
+    assert '"status":"completed"' in events, events
+    worker.ask_to_stop()
+    working.join()
+    return Studio(services, client, (f"{job['id']}_0", f"{job['id']}_1"))
+
+
+@pytest.fixture
+def fresh(studio: Studio) -> Iterator[Studio]:
+    """The studio; the clips are as they were made before the test and after it."""
+    yield studio
+    studio.client.post("/v1/studio/clips/restore", json={"ids": list(studio.ids)})
+    for one in studio.ids:
+        studio.client.patch(f"/v1/studio/clips/{one}", json={"title": "", "favourite": False, "folder": "", "tags": []})
+
+
+def fake_clip(services: Services, prompt: str, *, access: Access = OPEN_ACCESS) -> str:
+    """A completed job of a few bytes; the name of its clip."""
+    job = ask(services.database, prompt, access=access, model="tiny")
+    claims = Claims(services.database, "w")
+    while (held := claims.claim(["tiny"], [], 60)) is not None and held.id != job.id:
+        claims.fail(held, "x", "x", 1.0)
+    assert held is not None
+    name = f"outputs/{job.id}/1-0-video.mp4"
+    made = {"seeds": [3], "seconds": 2.0, "size": "32x32", "fps": 24.0, "num_frames": 49, "steps": 1}
+    assert claims.complete(held, [{"video": name}], made, 10, None)
+    return f"{job.id}_0"
+
+
+def test_every_clip_of_a_job_is_in_the_library_with_its_own_seed(studio: Studio) -> None:
+    found = {clip["id"]: clip for clip in studio.get("/v1/studio/clips?q=ball")["data"]}
+    one, two = (found[name] for name in studio.ids)
+    assert (one["seed"], two["seed"], two["index"], two["size"]) == (7, 8, 1, "32x32")
+    assert (one["expires_at"] is None, one["imported"], one["model"]) == (False, False, "tiny")
+    for name in ("video_url", "thumbnail_url", "spritesheet_url"):
+        assert studio.client.get(two[name]).status_code == 200
+    assert one["video_url"] != two["video_url"]
+
+
+def test_clips_are_found_by_words_tags_folders_and_favourites(fresh: Studio) -> None:
+    one, two = fresh.ids
+    patched = fresh.client.patch(f"/v1/studio/clips/{one}", json={"title": "Take 100%", "tags": [" best  take", "x"]})
+    assert (patched.json()["title"], patched.json()["tags"]) == ("Take 100%", ["best take", "x"])
+    fresh.post("/v1/studio/clips/change", {"ids": [one, two], "folder": " Day 1 ", "add_tags": ["day"]})
+    fresh.post("/v1/studio/clips/change", {"ids": [two], "favourite": True, "remove_tags": ["day"]})
+    assert set(fresh.listed("folder=Day%201")) == {one, two}
+    assert fresh.listed("favourite=true") == [two]
+    assert fresh.listed("tag=day&tag=x") == [one]
+    assert fresh.listed("q=RED%20100%25") == fresh.listed("q=best%20take") == [one]
+    assert fresh.listed("q=100_") == []
+    shelves = fresh.get("/v1/studio/shelves")
+    assert shelves["tags"] == [{"name": name, "count": 1} for name in ("best take", "day", "x")]
+    assert shelves["folders"] == [{"name": "Day 1", "count": 2}]
+    assert (shelves["total"], shelves["favourites"], shelves["trashed"]) == (2, 1, 0)
+    assert shelves["bytes"] > 1000
+
+
+def test_the_trash_gives_back_and_takes_for_good(fresh: Studio) -> None:
+    (gone,) = fresh.post("/v1/studio/clips/trash", {"ids": [fresh.ids[0]]})["data"]
+    assert gone["purge_at"] - gone["trashed_at"] == 7 * 86_400
+    assert fresh.listed() == [fresh.ids[1]]
+    assert fresh.listed("trashed=true") == [fresh.ids[0]]
+    fresh.post("/v1/studio/clips/restore", {"ids": [fresh.ids[0]]})
+    assert set(fresh.listed()) == set(fresh.ids)
+    assert fresh.post("/v1/studio/clips/purge", {"ids": [fresh.ids[0]]}) == {"purged": 0}  # it is not in the trash
+    doomed = fake_clip(fresh.services, "doomed")
+    fresh.post("/v1/studio/clips/trash", {"ids": [doomed]})
+    assert purge_old(fresh.services.database, fresh.services.store, 3600) == 0
+    assert fresh.post("/v1/studio/clips/purge", {"everything": True}) == {"purged": 1}
+    assert fresh.client.get(f"/v1/videos/{doomed[:-2]}").status_code == 404
+    old = fake_clip(fresh.services, "old")
+    trash_clips(fresh.services.database, find_clips(fresh.services.database, OPEN_ACCESS, [old]))
+    assert purge_old(fresh.services.database, fresh.services.store, -1) == 1
+
+
+def test_a_thousand_clips_are_paged_through_once_each(tmp_path: Path) -> None:
+    services = services_in(tmp_path)
+    one = fake_clip(services, "many")
+    with services.database.write() as connection:
+        job = dict(connection.execute(JOB.select()).mappings().one())
+        clip = dict(connection.execute(CLIP.select()).mappings().one())
+        jobs = [{**job, "id": f"video_{number:04x}"} for number in range(999)]
+        clips = [{**clip, "id": f"{row['id']}_0", "job_id": row["id"], "created_at": 5.0} for row in jobs]
+        connection.execute(JOB.insert(), jobs)
+        connection.execute(CLIP.insert(), clips)
+    assert one.startswith("video_")
+    client, seen, cursor = client_of(services), [], ""
+    while cursor is not None:
+        page = client.get(f"/v1/studio/clips?limit=200{f'&cursor={cursor}' if cursor else ''}").json()
+        seen += [clip["id"] for clip in page["data"]]
+        cursor = page["next_cursor"]
+        assert page["total"] == 1000
+    assert len(seen) == len(set(seen)) == 1000
+    assert client.get("/v1/studio/clips?cursor=video_gone_0").json()["error"]["param"] == "cursor"
+
+
+def test_other_keys_clips_are_not_there(studio: Studio) -> None:
+    other = Access("key_other", frozenset((READ, WRITE)))
+    assert find_clips(studio.services.database, other, studio.ids) == []
+    theirs = fake_clip(studio.services, "theirs", access=other)
+    assert [clip.id for clip in find_clips(studio.services.database, other, [theirs])] == [theirs]
+    for path in ("", "/frame", "/sound", "/settings", "/timeline", "/frames", "/spectrogram"):
+        answer = studio.client.get(f"/v1/studio/clips/video_none_0{path}")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "clip_not_found")
+    studio.post("/v1/studio/clips/trash", {"ids": [theirs]})
+    studio.post("/v1/studio/clips/purge", {"everything": True})
+
+
+def test_a_frame_the_sound_and_a_strip_come_out_of_a_clip(studio: Studio) -> None:
+    first, later = (studio.client.get(f"/v1/studio/clips/{studio.ids[0]}/frame?at={at}") for at in (0, 4 / 24))
+    assert (later.headers["x-frame-index"], later.headers["content-type"]) == ("4", "image/png")
+    assert Image.open(io.BytesIO(later.content)).size == (32, 32)
+    assert first.content != later.content
+    assert studio.client.get(f"/v1/studio/clips/{studio.ids[0]}/frame?at=1").status_code == 400
+    sound = studio.client.get(f"/v1/studio/clips/{studio.ids[0]}/sound")
+    assert (sound.content[:4], sound.headers["content-type"]) == (b"RIFF", "audio/wav")
+    strip = studio.client.get(f"/v1/studio/clips/{studio.ids[0]}/frames?count=3&height=16")
+    assert Image.open(io.BytesIO(strip.content)).size == (3 * int(strip.headers["x-frame-width"]), 16)
+
+
+def test_settings_are_the_request_that_makes_the_clip_again(studio: Studio) -> None:
+    settings = studio.get(f"/v1/studio/clips/{studio.ids[1]}/settings")
+    assert (settings["task"], settings["url"], settings["missing"]) == ("create", "/v1/videos", [])
+    assert settings["request"] == {
+        "prompt": "A red ball bounces.", "num_inference_steps": 1, "model": "tiny", "seed": 8,
+    }  # fmt: skip
+    assert settings["recorded"]["seed"] == 8
+    (given,) = settings["inputs"]
+    assert (given["field"], given["kind"]) == ("input_reference", "image")
+    picture = studio.client.get(given["url"])
+    assert (picture.content, picture.headers["content-type"]) == (PNG, "image/png")
+    again = studio.client.post(
+        settings["url"], data=settings["request"], files={given["field"]: ("upload", picture.content)}
+    )
+    assert again.status_code == 200
+    studio.client.delete(f"/v1/videos/{again.json()['id']}")
+
+
+def test_variations_keep_everything_but_the_seed(studio: Studio) -> None:
+    path = f"/v1/studio/clips/{studio.ids[0]}/variations"
+    jobs = studio.post(path, {"seeds": [1, 2], "changes": {"prompt": "A blue ball."}})["data"]
+    assert [job["request"]["seed"] for job in jobs] == [1, 2]
+    assert {job["prompt"] for job in jobs} == {"A blue ball."}
+    assert all([one["field"] for one in job["inputs"]] == ["input_reference"] for job in jobs)
+    assert len(studio.post(path, {"count": 3})["data"]) == 3
+    for job in studio.get("/v1/studio/jobs")["waiting"]:
+        studio.client.delete(f"/v1/videos/{job['id']}")
+
+
+def test_clips_by_their_own_name_are_taken_as_inputs(studio: Studio) -> None:
+    for path, more in (
+        ("edits", {"video": {"id": studio.ids[1]}, "start": 0.1, "end": 0.3}),
+        ("extensions", {"video": {"id": studio.ids[1]}}),
+        ("", {"audio": {"id": studio.ids[1]}}),
+    ):
+        answer = studio.client.post(f"/v1/videos/{path}".rstrip("/"), json={"prompt": "a ball", **more})
+        assert answer.status_code == 200, answer.text
+        studio.client.delete(f"/v1/videos/{answer.json()['id']}")
+
+
+def test_a_timeline_is_measured_once_and_goes_with_its_clip(studio: Studio) -> None:
+    path = f"/v1/studio/clips/{studio.ids[0]}/timeline"
+    timeline = studio.get(path)
+    assert (timeline["num_frames"], timeline["width"], timeline["fps"]) == (FRAMES, 32, 24.0)
+    (channel, *_) = timeline["peaks"]["channels"]
+    assert len(channel["low"]) == pytest.approx(timeline["seconds"] * timeline["peaks"]["per_second"], abs=2)
+    assert len(timeline["impact"]) == FRAMES
+    assert timeline["lag"]["milliseconds"] is None
+    assert "too short" in timeline["lag"]["reason"]
+    picture = Image.open(io.BytesIO(studio.client.get(timeline["spectrogram"]["url"]).content))
+    assert picture.size == (timeline["spectrogram"]["width"], timeline["spectrogram"]["height"])
+    media, studio.services.media = studio.services.media, SideProcess("none")  # nothing is measured again
+    assert studio.get(path) == timeline
+    studio.services.media = media
+    sweep_files(studio.services.database, studio.services.store)
+    assert studio.get(path) == timeline
+
+
+def test_a_plan_says_what_will_be_made_and_what_it_takes(studio: Studio) -> None:
+    plan = studio.post("/v1/studio/plan", {"prompt": "a ball", "num_inference_steps": 1})
+    assert (plan["possible"], plan["clip"]["num_frames"], plan["clip"]["steps"]) == (True, FRAMES, 1)
+    assert plan["seconds_basis"] == "measured"
+    assert "tiny" in plan["line"]
+    assert plan["memory"]["weights_bytes"] > 0
+    longer = studio.post("/v1/studio/plan", {"prompt": "a ball", "num_inference_steps": 3})
+    assert (longer["seconds_basis"], longer["seconds"] > 0) == ("computed", True)
+    retake = {"prompt": "a ball", "task": "edit", "video": {"id": studio.ids[0]}, "start": 0.1, "end": 0.3}
+    assert studio.post("/v1/studio/plan", retake)["possible"]
+    assert studio.services.store.folders("inputs") != []
+    assert all("video_" in name for name, _ in studio.services.store.folders("inputs"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "words"),
+    [
+        ({"prompt": "a", "size": "33x32"}, "width", "multiple of 16"),
+        ({"prompt": "a", "seconds": 100}, "seconds", "at most"),
+        ({"prompt": "a", "loras": ["none"]}, "loras", "not offered"),
+        ({}, "prompt", "prompt"),
+        ({"prompt": "a", "task": "edit", "video": "CLIP", "start": 5, "end": 6}, None, ""),
+    ],
+    ids=["size", "length", "lora", "prompt", "outside the clip"],
+)
+def test_a_plan_says_what_cannot_be_made(studio: Studio, fields: dict[str, Any], param: str | None, words: str) -> None:
+    if fields.get("video") == "CLIP":
+        fields = {**fields, "video": {"id": studio.ids[0]}}
+    plan = studio.post("/v1/studio/plan", fields)
+    assert not plan["possible"]
+    (refused,) = plan["refused"]
+    assert words in refused["message"]
+    assert param is None or refused["param"] == param
+
+
+@pytest.mark.slow  # reads the embedded model's sizes and measures this CPU
+def test_the_embedded_models_words_are_said_before_anything_runs(studio: Studio) -> None:
+    plan = studio.post("/v1/studio/plan", {"prompt": "A zebra bounces.", "model": "nano", "num_inference_steps": 1})
+    assert plan["unknown_words"] == ["zebra"]
+    assert any("zebra" in warning for warning in plan["warnings"])
+    assert "A red ball bounces on a wooden floor." in plan["suggestions"]
+    words = studio.get("/v1/studio/vocabulary?model=nano")
+    assert {"ball", "red"} <= set(words["words"])
+    assert studio.get("/v1/studio/vocabulary?model=tiny")["words"] == []
+
+
+def test_the_queue_is_shown_in_order_and_changes_are_told(studio: Studio) -> None:
+    watch = Watch(studio.services, OPEN_ACCESS)
+    kinds = [event["event"] for event in watch.look()]
+    assert kinds[0] == "jobs"
+    assert list(watch.look()) == []
+    first, second = (studio.post("/v1/videos", {"prompt": name})["id"] for name in ("one", "two"))
+    told = [(event["event"], json.loads(event["data"])["id"]) for event in watch.look()]
+    assert told == [("job", first), ("job", second)]
+    studio.post(f"/v1/videos/{second}/move", {"index": 0})
+    (event,) = watch.look()
+    assert [job["id"] for job in json.loads(event["data"])["waiting"]] == [second, first]
+    studio.client.patch(f"/v1/videos/{first}", json={"prompt": "uno", "guidance_interval": "0:0.5"})
+    (event,) = watch.look()
+    assert json.loads(event["data"])["request"]["guidance_interval"] == "0:0.5"
+    cancel_job(studio.services.database, _job(studio, first))
+    again = studio.post(f"/v1/studio/jobs/{first}/retry")
+    assert (again["prompt"], again["remixed_from_video_id"]) == ("uno", first)
+    for one in (first, second, again["id"]):
+        studio.client.delete(f"/v1/videos/{one}")
+    assert {event["event"] for event in watch.look()} == {"removed"}
+    assert studio.client.post(f"/v1/studio/jobs/{studio.ids[0][:-2]}/retry").status_code == 409
+
+
+def _job(studio: Studio, name: str) -> Job:
+    found = find(studio.services.database, name, OPEN_ACCESS)
+    assert found is not None
+    return found
+
+
+def test_the_stream_of_events_begins_with_how_things_are(studio: Studio) -> None:
+    studio.services.closing.set()
+    assert studio.client.get("/v1/studio/events").status_code == 200
+    studio.services.closing.clear()
+    info = studio.get("/v1/studio/info")
+    assert [(model["id"], model["embedded"]) for model in info["models"]] == [("tiny", False), ("nano", True)]
+    assert (info["trash_days"], info["keep_days"]) == (7.0, 7.0)
+
+
+def test_rows_of_expired_clips_go_with_their_files(tmp_path: Path) -> None:
+    services = services_in(tmp_path)
+    clip = fake_clip(services, "old")
+    job = find_clips(services.database, OPEN_ACCESS, [clip])[0].job
+    cancel_job(services.database, job, hide=True)
+    sweep_jobs(services.database, services.store, None)
+    with services.database.read() as connection:
+        assert list(islice(connection.execute(CLIP.select()), 1)) == []
+
+
+def test_a_side_process_that_dies_or_dawdles_is_replaced() -> None:
+    import os
+    import time
+
+    side = SideProcess("test", longest=5.0)
+    try:
+        assert side.run(abs, -3) == 3
+        with pytest.raises(SideProcessError, match="died"):
+            side.run(os._exit, 1)
+        assert side.run(abs, -4) == 4
+        side.longest = 0.2
+        with pytest.raises(SideProcessError, match="longer"):
+            side.run(time.sleep, 30.0)
+    finally:
+        side.close()
