@@ -204,3 +204,38 @@ def test_half_an_endpoint_is_refused_and_none_is_none() -> None:
     assert writing_endpoint("http://localhost:1/v1", "m") == WritingEndpoint("http://localhost:1/v1", "m")
     with pytest.raises(InputError, match="no address"):
         writing_endpoint("localhost", "m")
+
+
+@pytest.mark.slow  # imports every pipeline of diffusers
+def test_a_model_of_diffusers_draws_the_same_picture_for_a_seed(tmp_path: Path) -> None:
+    model = tiny_text_to_image(tmp_path / "model")
+    one, same, other = (
+        write_first_frame(DiffusersFrames(str(model), "cpu"), "a pier", tmp_path / f"{number}.png", "128x64", seed)
+        for number, seed in enumerate((1, 1, 2))
+    )
+    assert Image.open(one).size == (128, 64)
+    assert one.read_bytes() == same.read_bytes() != other.read_bytes()
+
+
+def tiny_text_to_image(folder: Path) -> Path:
+    """An untrained PixArt, of the sizes that make it small."""
+    from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, PixArtSigmaPipeline, PixArtTransformer2DModel
+    from transformers import AutoTokenizer, T5Config, T5EncoderModel
+
+    tokenizer = AutoTokenizer.from_pretrained(GOLDENS / "basic" / "checkpoint" / "tokenizer")
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2}
+    pipeline = PixArtSigmaPipeline(
+        tokenizer=tokenizer,
+        text_encoder=T5EncoderModel(T5Config(vocab_size=len(tokenizer), **sizes)),
+        vae=AutoencoderKL(
+            block_out_channels=(8, 8, 8, 8), norm_num_groups=8, latent_channels=4, sample_size=64,
+            down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+        ),
+        transformer=PixArtTransformer2DModel(
+            num_attention_heads=2, attention_head_dim=8, num_layers=1, out_channels=8, cross_attention_dim=16,
+            caption_channels=16, sample_size=32, norm_num_groups=8,
+        ),
+        scheduler=DPMSolverMultistepScheduler(),
+    )  # fmt: skip
+    pipeline.save_pretrained(folder)
+    return folder
