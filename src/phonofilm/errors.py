@@ -19,6 +19,10 @@ class MediaError(PhonofilmError):
     """A picture, clip or sound could not be read or written."""
 
 
+class OutOfMemoryError(PhonofilmError):
+    """The memory of a device, or of the host, ran out while something was made."""
+
+
 class MissingExtraError(PhonofilmError, ImportError):
     """An optional dependency is not installed."""
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
+
 
 class InputOf:
     """One input of a node. widget: whether it has a value of its own in the graph."""
@@ -119,15 +121,21 @@ class Interrupted(Exception):
 
 @dataclass
 class Host:
-    """What a test sees of ComfyUI: progress as (value, maximum, preview), models that took memory, a wish to stop."""
+    """What a test sees of ComfyUI: progress as (value, maximum, preview), models that took memory, a wish to stop.
+
+    stop_after: how often a node may still ask whether the user has stopped the run before it is told so; None for never.
+    """
 
     progress: list[tuple[float, float, Any]] = field(default_factory=list)
     loaded: list[Any] = field(default_factory=list)
-    interrupt: bool = False
+    stop_after: int | None = None
 
     def stop_if_asked(self) -> None:
-        if self.interrupt:
-            self.interrupt = False
+        if self.stop_after is None:
+            return
+        self.stop_after -= 1
+        if self.stop_after < 0:
+            self.stop_after = None
             raise Interrupted
 
     def load_models(self, models: list[Any]) -> None:
@@ -137,12 +145,16 @@ class Host:
                 model.partially_load(model.load_device, 0)
                 self.loaded.append(model)
 
-    def free_memory(self) -> None:
-        """As ComfyUI's free_memory does for all that is loaded, under pressure or for the button."""
+    def free_memory(self, needed: float | None = None) -> None:
+        """As ComfyUI's free_memory does for a node that needs so many bytes, or, without a number, for all that is loaded."""
+        staying = []
         for model in self.loaded:
             assert model.loaded_size() <= model.model_size()
-            model.detach(True)
-        self.loaded.clear()
+            if needed is not None and needed < model.loaded_size() and model.partially_unload(None, needed) >= needed:
+                staying.append(model)  # in the list, though its weights have left
+            else:
+                model.detach(True)
+        self.loaded = staying
 
 
 @contextmanager
@@ -184,6 +196,8 @@ def comfyui(models: Path) -> Iterator[Host]:
     management = _module(
         "comfy.model_management",
         load_models_gpu=host.load_models,
+        unload_all_models=host.free_memory,
+        get_torch_device=lambda: torch.device("cpu"),
         throw_exception_if_processing_interrupted=host.stop_if_asked,
     )
     loras = models / "loras"

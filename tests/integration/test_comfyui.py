@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,12 @@ from tests.conftest import GOLDENS
 from tests.integration.comfy_api import Host, Interrupted, VideoFromComponents, comfyui
 from tests.unit.lora_helpers import tiny_components, tiny_lora
 
-from phonofilm.errors import InputError
+from phonofilm.errors import InputError, OutOfMemoryError
 from phonofilm.lora.writing import save_lora
 
 PACK = GOLDENS.parents[1] / "integrations" / "comfyui"
 EXAMPLES = sorted(PACK.glob("example_workflows/*.json"))
-CORE = {"SaveVideo": (["video"], 3), "LoadImage": ([], 2)}
+CORE = {"SaveVideo": (["video"], 3), "ImageFromBatch": (["image"], 2)}
 SMALL: dict[str, Any] = {"prompt": "a man", "seed": 1, "steps": 1, "guidance_scale": 1.0}
 
 
@@ -123,25 +125,130 @@ def test_loras_are_added_for_some_and_not_for_others(nodes: dict[str, Any], mode
 def test_weights_leave_when_memory_is_needed_and_come_back(
     nodes: dict[str, Any], model: Any, video: Any, host: Host
 ) -> None:
-    assert host.loaded == [model.weights]
-    assert model.weights.loaded_size() > 0
-    host.free_memory()
-    assert model.weights.loaded_size() == 0
-    nodes["PhonofilmGenerate"].run(model=model, size="32x32", seconds=0.2, **SMALL)
+    for needed in (None, 1000.0):
+        assert host.loaded == [model.weights]
+        assert model.weights.loaded_size() > 1000
+        host.free_memory(needed)
+        assert model.weights.loaded_size() == 0
+        nodes["PhonofilmGenerate"].run(model=model, size="32x32", seconds=0.2, **SMALL)
+        assert model.session.is_loaded
+
+
+def test_an_interrupt_is_heard_within_a_step_and_the_next_run_is_whole(
+    nodes: dict[str, Any], model: Any, video: Any, host: Host
+) -> None:
+    words = {"size": "32x32", "seconds": 0.4, **SMALL}
+    for modules in (3, 100):  # while the prompt is encoded, and in the middle of the first step
+        host.progress.clear()
+        host.stop_after = modules
+        with pytest.raises(Interrupted):
+            nodes["PhonofilmGenerate"].run(model=model, **words)
+        assert not host.progress
+        assert model.session.is_loaded
+    assert not torch.nn.modules.module._global_forward_pre_hooks
+    again = nodes["PhonofilmGenerate"].run(model=model, **words).result
+    assert torch.equal(again[1], video.get_components().images)
+
+
+@pytest.mark.parametrize("where", ["weights", "step", "decoder"])
+def test_a_run_without_enough_memory_says_what_to_do_and_the_next_one_is_whole(
+    where: str, nodes: dict[str, Any], model: Any, video: Any, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    words = {"size": "32x32", "seconds": 0.4, **SMALL}
+    other = Loaded()
+    host.loaded.append(other)
+    with monkeypatch.context() as patched:
+        if where == "weights":
+            model.session.close()
+            patched.setattr("phonofilm.generation.clip_maker.load_pipeline", full)
+        else:
+            target = (
+                "phonofilm.models.joint.JointDenoiser.layer" if where == "step" else "diffusers.AutoencoderKLWan.decode"
+            )
+            patched.setattr(target, full)
+        with pytest.raises(
+            OutOfMemoryError, match=r"try a smaller size, fewer frames, .*node can be run again; offload"
+        ):
+            nodes["PhonofilmGenerate"].run(model=model, **words)
+    assert not model.session.is_loaded
+    assert other.left  # for the next run to have room
+    again = nodes["PhonofilmGenerate"].run(model=model, **words).result
+    assert torch.equal(again[1], video.get_components().images)
+
+
+class Loaded:
+    """Another node's model in ComfyUI's list."""
+
+    left = False
+
+    def loaded_size(self) -> int:
+        return 1
+
+    def model_size(self) -> int:
+        return 1
+
+    def detach(self, unpatch_all: bool) -> None:
+        self.left = True
+
+
+@pytest.mark.parametrize(
+    ("node", "broken", "message"),
+    [
+        ("Generate", {"size": "350x350"}, "height 350 is not a multiple of 16; use 352"),
+        ("Generate", {"prompt": " "}, "the prompt is empty"),
+        ("Generate", {"prompt": "0-1: a; 2-3: b"}, "the prompt of 2-3 s should begin at 1 s"),
+        ("Generate", {"image": torch.zeros(1, 8, 8, 1)}, "image is an array of shape"),
+        ("Generate", {"image": torch.full((1, 8, 8, 3), torch.nan)}, "image holds float32 values"),
+        ("Generate", {"voice": {"waveform": torch.zeros(1, 1, 0), "sample_rate": 16000}}, "voice has shape (1, 0)"),
+        ("Generate", {"voice": {"waveform": torch.zeros(1, 1, 480000), "sample_rate": 16000}}, "at most half"),
+        ("Generate", {"keyframes": {9.0: torch.zeros(1, 8, 8, 3)}}, "keyframe at 9 s is outside the clip"),
+        (
+            "PictureForSound",
+            {"audio": {"waveform": torch.zeros(1, 1, 0), "sample_rate": 16000}},
+            "audio has shape (1, 0)",
+        ),
+        (
+            "PictureForSound",
+            {"audio": {"waveform": torch.full((1, 1, 16000), torch.inf), "sample_rate": 16000}},
+            "audio holds values that are not finite",
+        ),
+        ("Continue", {"video": "silent"}, "has no sound"),
+        ("Retake", {"stretches": "0.1:0.2", "video": "silent"}, "has no sound"),
+        ("Retake", {"stretches": "8:9", "video": "sounding"}, "not a stretch of a clip of 0.375 s"),
+        ("Retake", {"stretches": "soon", "video": "sounding"}, "retake 'soon' is not START:END"),
+    ],
+)
+def test_a_broken_input_is_an_error_that_says_what_was_given(
+    node: str, broken: dict[str, Any], message: str, nodes: dict[str, Any], model: Any, video: Any
+) -> None:
+    videos = {"sounding": video, "silent": VideoFromComponents(replace(video.get_components(), audio=None))}
+    given = {name: videos[one] if name == "video" else one for name, one in broken.items()}
+    with pytest.raises(InputError, match=re.escape(message)):
+        nodes[f"Phonofilm{node}"].run(model=model, **SMALL | given)
     assert model.session.is_loaded
 
 
-def test_an_interrupt_is_heard_within_a_step(nodes: dict[str, Any], model: Any, host: Host) -> None:
-    host.progress.clear()
-    host.interrupt = True
-    with pytest.raises(Interrupted):
-        nodes["PhonofilmGenerate"].run(model=model, size="32x32", seconds=0.2, **SMALL | {"steps": 50})
-    assert len(host.progress) <= 1
-
-
-def test_errors_say_what_to_do(nodes: dict[str, Any], model: Any) -> None:
-    with pytest.raises(InputError, match="height 350 is not a multiple of 16; use 352"):
-        nodes["PhonofilmGenerate"].run(model=model, size="350x350", **SMALL)
+def test_pictures_are_held_at_times_and_a_voice_stands_before_the_clip(
+    nodes: dict[str, Any], model: Any, video: Any
+) -> None:
+    given = video.get_components()
+    first, last = (torch.full((1, 32, 32, 3), level) for level in (0.2, 0.8))
+    (one,) = nodes["PhonofilmKeyframe"].run(image=first, seconds=0.1).result
+    (both,) = nodes["PhonofilmKeyframe"].run(image=last, seconds=0.35, keyframes=one).result
+    assert list(both) == [0.1, 0.35]
+    words = {"size": "32x32", "seconds": 0.4, **SMALL}
+    shown = nodes["PhonofilmGenerate"].run(model=model, keyframes=both, **words).result
+    assert "2 key frame given" in shown[3]
+    assert not torch.equal(shown[1], given.images)
+    spoken = nodes["PhonofilmGenerate"].run(model=model, voice=given.audio, **words).result
+    assert "after a voice of 0.38 s" in spoken[3]
+    assert spoken[1].shape == given.images.shape
+    sound = {"model": model, "audio": given.audio, "size": "32x32", **SMALL}
+    led, held = (nodes["PhonofilmPictureForSound"].run(**sound, keyframes=shown).result for shown in (None, one))
+    assert not torch.equal(led[1], held[1])
 
 
 def test_a_video_is_examined(nodes: dict[str, Any], video: Any) -> None:

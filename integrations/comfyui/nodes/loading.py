@@ -9,14 +9,15 @@ from comfy_api.latest import Input, io, ui
 
 from phonofilm import load
 
-from .inputs import ModelType, model_input
-from .making import CATEGORY
+from . import inputs
+from .inputs import CATEGORY, ModelType
 from .media import clip_of
 from .model import Model, SessionWeights
 from .report import examine
 
 FOLDER = "phonofilm"
 KNOWN = ("nano", "360p", "720p")
+TILING = {"auto": None, "on": True, "off": False}
 
 
 class Load(io.ComfyNode):
@@ -36,13 +37,16 @@ class Load(io.ComfyNode):
                 io.Combo.Input("dtype", options=["auto", "bfloat16", "float16", "float32"], default="auto"),
                 io.Combo.Input("quantize", options=["none", "fp8", "int8", "nf4"], default="none", tooltip="Lossy."),
                 io.Combo.Input("device", options=["auto", "cpu", "cuda", "mps"], default="auto"),
+                io.Combo.Input(
+                    "vae_tiling", options=list(TILING), default="auto", tooltip="Decode the picture in tiles."
+                ),
             ],
             outputs=[ModelType.Output(display_name="model")],
         )
 
     @classmethod
     def execute(
-        cls, model: str, offload: str, vram_limit: str, dtype: str, quantize: str, device: str
+        cls, model: str, offload: str, vram_limit: str, dtype: str, quantize: str, device: str, vae_tiling: str
     ) -> io.NodeOutput:
         session = load(
             model if model in KNOWN else _folder(model),
@@ -51,6 +55,7 @@ class Load(io.ComfyNode):
             offload=offload,
             vram_limit=vram_limit or None,
             quantize=None if quantize == "none" else quantize,
+            vae_tiling=TILING[vae_tiling],
         )
         return io.NodeOutput(Model(session, SessionWeights(session)))
 
@@ -58,18 +63,17 @@ class Load(io.ComfyNode):
 class Lora(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        strength = {"default": 1.0, "min": -10.0, "max": 10.0, "step": 0.05}
         return io.Schema(
             node_id="PhonofilmLora",
             display_name="Phonofilm LoRA",
             category=CATEGORY,
             description="Adds a LoRA, of any layout that exists for MOVA; each part of the model has its strength.",
             inputs=[
-                model_input(),
+                inputs.model(),
                 io.Combo.Input("lora", options=folder_paths.get_filename_list("loras")),
-                io.Float.Input("video", **strength),
-                io.Float.Input("audio", **strength),
-                io.Float.Input("bridge", **strength),
+                inputs.strength("video"),
+                inputs.strength("audio"),
+                inputs.strength("bridge"),
             ],
             outputs=[ModelType.Output(display_name="model")],
         )
@@ -88,7 +92,7 @@ class Inspect(io.ComfyNode):
             display_name="Phonofilm Inspect",
             category=CATEGORY,
             description="Measures a video: lengths of both tracks, loudness, silence, clipping, frozen frames, onsets.",
-            inputs=[io.Video.Input("video")],
+            inputs=[inputs.video("A video, with sound or without.")],
             outputs=[io.String.Output(display_name="report")],
             is_output_node=True,
         )

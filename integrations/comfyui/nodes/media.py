@@ -20,14 +20,13 @@ def clip_of(video: Input.Video) -> Clip:
     """The frames and the sound of a VIDEO."""
     components = video.get_components()
     frames = np.round(components.images[..., :3].clamp(0, 1).cpu().numpy() * 255).astype(np.uint8)
-    sound = components.audio
-    if sound is None:
-        return Clip(frames, Fraction(components.frame_rate))
-    return Clip(frames, Fraction(components.frame_rate), *sound_of(sound))
+    return Clip(frames, Fraction(components.frame_rate), *(sound_of(components.audio) or ()))
 
 
-def sound_of(audio: dict[str, Any]) -> tuple[np.ndarray, int]:
-    """The first sound of an AUDIO: float32 [channels, samples] and its samples per second."""
+def sound_of(audio: dict[str, Any] | None) -> tuple[np.ndarray, int] | None:
+    """The first sound of an AUDIO: float32 [channels, samples] and its samples per second; None of none."""
+    if audio is None:
+        return None
     wave = audio["waveform"][0].detach().cpu().to(torch.float32).numpy()
     return np.ascontiguousarray(wave), int(audio["sample_rate"])
 

@@ -40,7 +40,9 @@ class SessionWeights:
         self._session = session
         # The list keeps no model alive itself: it holds weak references to this and to `model`.
         self.model = torch.nn.Module()
-        self.load_device = session.placement.device
+        device, usual = session.placement.device, management.get_torch_device()
+        # The list compares devices: "cuda" would not be taken for the "cuda:0" whose memory is needed.
+        self.load_device = usual if device.type == usual.type and device.index is None else device
         self.offload_device = torch.device("cpu")
 
     def model_size(self) -> int:

@@ -87,6 +87,8 @@ def sound(given: GivenSound, name: str = "audio") -> tuple[np.ndarray, int]:
         raise InputError(
             f"{name} has shape {wave.shape} at {rate} Hz; expected [channels, samples] and a positive rate"
         )
+    if not np.isfinite(wave).all():
+        raise InputError(f"{name} holds values that are not finite; expected samples around -1 to 1")
     return wave, int(rate)
 
 
@@ -94,7 +96,7 @@ def grey_levels(array: np.ndarray, name: str) -> np.ndarray:
     """uint8 as it is; floats in 0..1 rounded to the nearest of 256 levels."""
     if array.dtype == np.uint8:
         return np.ascontiguousarray(array)
-    if not np.issubdtype(array.dtype, np.floating) or array.size == 0 or array.min() < 0 or array.max() > 1:
+    if not np.issubdtype(array.dtype, np.floating) or array.size == 0 or not 0 <= array.min() <= array.max() <= 1:
         raise InputError(f"{name} holds {array.dtype} values; expected uint8, or floats between 0 and 1")
     return np.round(array * 255).astype(np.uint8)
 

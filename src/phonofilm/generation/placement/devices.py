@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from phonofilm.errors import InputError, PhonofilmError
+from phonofilm.errors import InputError, OutOfMemoryError
 from phonofilm.generation.outputs import check_writable
 from phonofilm.generation.placement.attention import attention_backend_name
 from phonofilm.generation.placement.computing import Computing, choose_computing
@@ -125,7 +125,7 @@ def explaining_memory(placement: DevicePlacement, several: bool = False) -> Iter
         if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
         advice = ["a smaller size", "fewer frames", *_what_saves_memory(placement, several)]
-        raise PhonofilmError(f"out of memory on {placement.device}; try {', '.join(advice)}") from error
+        raise OutOfMemoryError(f"out of memory on {placement.device}; try {', '.join(advice)}") from error
 
 
 def _what_saves_memory(placement: DevicePlacement, several: bool) -> Iterator[str]:
