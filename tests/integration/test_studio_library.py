@@ -17,6 +17,7 @@ from PIL import Image
 from tests.nano_fixture import tiny_nano_pipeline
 from tests.unit.serving_helpers import PNG, ask, client_of, services_in
 
+from phonofilm import read_clip
 from phonofilm.serving.api.services import Services
 from phonofilm.serving.database.tables import CLIP, JOB
 from phonofilm.serving.jobs.book import cancel_job, find
@@ -227,11 +228,26 @@ def test_clips_by_their_own_name_are_taken_as_inputs(studio: Studio) -> None:
     for path, more in (
         ("edits", {"video": {"id": studio.ids[1]}, "start": 0.1, "end": 0.3}),
         ("extensions", {"video": {"id": studio.ids[1]}}),
+        ("extensions", {"video": {"id": studio.ids[1]}, "continue_at": 5 / 24}),
         ("", {"audio": {"id": studio.ids[1]}}),
+        ("", {"voice": {"id": studio.ids[1]}}),
     ):
         answer = studio.client.post(f"/v1/videos/{path}".rstrip("/"), json={"prompt": "a ball", **more})
         assert answer.status_code == 200, answer.text
         studio.client.delete(f"/v1/videos/{answer.json()['id']}")
+
+
+def test_one_goes_on_from_any_moment_of_a_clip(studio: Studio) -> None:
+    asked = {"prompt": "a ball", "video": {"id": studio.ids[0]}, "continue_at": 5 / 24}
+    job = studio.post("/v1/videos/extensions", asked)["id"]
+    given = _job(studio, job).request.inputs["continue_from"]
+    with studio.services.store.as_file(given) as path:
+        assert read_clip(path).num_frames == 5
+    assert len(studio.services.store.files("inputs", job)) == 1
+    studio.client.delete(f"/v1/videos/{job}")
+    late = studio.client.post("/v1/videos/extensions", json={**asked, "continue_at": 3})
+    assert (late.status_code, late.json()["error"]["param"]) == (400, "continue_at")
+    assert "0.375 s long" in late.json()["error"]["message"]
 
 
 def test_a_timeline_is_measured_once_and_goes_with_its_clip(studio: Studio) -> None:

@@ -19,7 +19,7 @@ from phonofilm.untrusted import parse_json, shown
 
 MAX_FILES, MAX_FIELDS, MAX_FIELD_BYTES = 8, 200, 2**20
 # Texts that hold an object or a list where a form cannot.
-_NESTED = ("extra_body", "video", "audio", "input_reference", "last_frame", "metadata")
+_NESTED = ("extra_body", "video", "audio", "voice", "input_reference", "last_frame", "metadata")
 _KEY = re.compile(r"([^\[\]]+)(?:\[([^\[\]]*)\])?")
 
 

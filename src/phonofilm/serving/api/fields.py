@@ -57,6 +57,9 @@ class VideoFields(BaseModel):
     ] = None
     video_url: Annotated[str | None, Field(description="The same, by URL.")] = None
     audio: Annotated[Reference | None, Field(description="A sound that wants a picture: a data URL.")] = None
+    voice: Annotated[
+        Reference | None, Field(description="A voice that the clip goes on in: a data URL, or the id of a clip.")
+    ] = None
     seconds: Annotated[float | None, Field(gt=0, description="Length, to the nearest possible.", examples=[2])] = None
     part_seconds: Annotated[float | None, Field(gt=0, description="Length of the parts of a longer film.")] = None
     size: Annotated[str | None, Field(description="WIDTHxHEIGHT.", examples=["64x64"], max_length=20)] = None
@@ -104,6 +107,10 @@ class EditFields(VideoFields):
 
 class ExtensionFields(VideoFields):
     """POST /v1/videos/extensions: go on from a clip."""
+
+    continue_at: Annotated[
+        float | None, Field(gt=0, description="Seconds: go on from this moment of the clip instead of its end.")
+    ] = None
 
 
 class RemixFields(BaseModel):

@@ -14,9 +14,9 @@ from typing import Any, BinaryIO
 
 from starlette.datastructures import UploadFile
 
-from phonofilm.errors import InputError
+from phonofilm.errors import InputError, MediaError
 from phonofilm.serving.api.errors import ApiError, invalid, not_found
-from phonofilm.serving.api.fields import VideoFields
+from phonofilm.serving.api.fields import ExtensionFields, VideoFields
 from phonofilm.serving.api.services import Services
 from phonofilm.serving.api.translate import clip_field
 from phonofilm.serving.jobs.book import find
@@ -26,9 +26,10 @@ from phonofilm.serving.security.access import Access
 from phonofilm.serving.security.public_http import PublicHttp
 from phonofilm.serving.security.sniffing import AUDIO, IMAGE, SNIFFED_BYTES, VIDEO, check_kind
 from phonofilm.serving.store.interface import INPUTS
+from phonofilm.serving.studio.media_work import cut_clip
 from phonofilm.untrusted import shown
 
-FILE_FIELDS = {"input_reference": IMAGE, "last_frame": IMAGE, "video": VIDEO, "audio": AUDIO}
+FILE_FIELDS = {"input_reference": IMAGE, "last_frame": IMAGE, "video": VIDEO, "audio": AUDIO, "voice": AUDIO}
 URL_FIELDS = {"reference_url": "input_reference", "video_url": "video"}
 _DATA_URL = re.compile(r"data:[\w.+-]{0,100}/?[\w.+-]{0,100}(?:;[\w=.+-]{0,100})*;base64,", re.ASCII)
 
@@ -47,7 +48,11 @@ def store_media(
 ) -> StoredMedia:
     """Keep everything that the request brings. Raises ApiError for what is not taken; then nothing is kept."""
     keeping = _Keeping(services, job_id, access)
-    options = {"input_reference": "image", "last_frame": "last_image", "video": clip_field(fields), "audio": "audio"}
+    options = {name: name for name in FILE_FIELDS} | {
+        "input_reference": "image",
+        "last_frame": "last_image",
+        "video": clip_field(fields),
+    }
     try:
         for name, upload in uploads.items():
             if name not in FILE_FIELDS:
@@ -61,6 +66,8 @@ def store_media(
         for name, target in URL_FIELDS.items():
             if (url := getattr(fields, name)) is not None:
                 keeping.keep_url(options[target], name, url)
+        if isinstance(fields, ExtensionFields) and fields.continue_at is not None:
+            keeping.cut_at(fields.continue_at)
     except BaseException:
         for stored in keeping.media.inputs.values():
             services.store.delete(stored)
@@ -116,6 +123,20 @@ class _Keeping:
         except InputError as error:
             raise invalid(str(error), name, code="url_not_allowed") from None
         self.media.urls[option] = url
+
+    def cut_at(self, seconds: float) -> None:
+        """Let the clip that is gone on from end at a moment; the rest of it is not kept."""
+        whole = self.media.inputs.get("continue_from")
+        if whole is None:
+            raise invalid("continue_at: send the clip as a file or by its id, not by URL", "continue_at")
+        target = f"{INPUTS}/{self.job_id}/continue_from-cut.mp4"
+        try:
+            self.services.media.run(cut_clip, self.services.worker.store, whole, target, seconds)
+        except (InputError, MediaError) as error:
+            raise invalid(f"continue_at: {error}".replace(whole, "the clip"), "continue_at") from None
+        self.media.nbytes -= self.services.store.size(whole)
+        self.services.store.delete(whole)
+        self._kept("continue_from", target)
 
     def _keep_data(self, option: str, name: str, url: str) -> None:
         import io

@@ -12,12 +12,15 @@ from typing import Any
 import numpy as np
 
 from phonofilm.errors import InputError
+from phonofilm.media import read_clip, save_clip
 from phonofilm.media.metadata import read_metadata
 from phonofilm.media.picture import read_picture
 from phonofilm.media.sound import read_audio
 from phonofilm.media.wav import write_wav
 from phonofilm.media.window import Window
 from phonofilm.serving.store.interface import open_store
+
+CUT_CRF = 8  # what is gone on from should look as it did
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,17 @@ def wav_sound(place: str, name: str) -> bytes:
         file = Path(folder) / "sound.wav"
         write_wav(file, wave, rate)
         return file.read_bytes()
+
+
+def cut_clip(place: str, name: str, target: str, seconds: float) -> None:
+    """Store the clip's beginning, up to a moment, under another name. Raises InputError for a moment outside the clip."""
+    store = open_store(place)
+    with store.as_file(name) as path, TemporaryDirectory(prefix="phonofilm-") as folder:
+        clip = read_clip(path, end=seconds)
+        if clip.seconds < Fraction(seconds) - 1 / clip.frame_rate:
+            raise InputError(f"the clip is {float(clip.seconds):.3f} s long")
+        file = save_clip(clip, Path(folder) / "cut.mp4", crf=CUT_CRF)
+        store.put(target, file)
 
 
 def recorded_settings(place: str, name: str) -> dict[str, Any]:

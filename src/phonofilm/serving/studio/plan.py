@@ -110,6 +110,8 @@ async def plan_clip(request: Request, services: ServicesOf, access: MayWrite) ->
 
 def _planned(services: Services, access: Access, fields: VideoFields, body: RequestBody) -> Plan:
     model = model_named(fields.model, services.worker.models)
+    if services.worker.engine is not None:
+        return _unplanned(services, f"{model} runs elsewhere; what it takes there cannot be said from here")
     media = store_media(services, new_job_id(), fields, body.uploads, access)
     try:
         loras = loras_of(fields.loras, services.worker.loras)
@@ -118,6 +120,10 @@ def _planned(services: Services, access: Access, fields: VideoFields, body: Requ
         found = services.planner.run(
             plan_clip_here, services.worker, model, request.options, request.inputs, request.loras
         )
+        if found is None:
+            return _unplanned(
+                services, f"the model {model} is not on this machine yet; its first clip begins with a download"
+            )
         check_planned(found)
     except ApiError as error:
         return _refused(error)
@@ -143,6 +149,10 @@ def _answer(services: Services, model: str, found: PlanFound, ignored: list[str]
         unknown_words=found.unknown_words,
         suggestions=found.suggestions,
     )
+
+
+def _unplanned(services: Services, reason: str) -> Plan:
+    return Plan(possible=True, queue_seconds=_queue_seconds(services), warnings=[reason])
 
 
 def _refused(error: ApiError) -> Plan:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from phonofilm.errors import InputError
+from phonofilm.errors import CheckpointError, InputError
 from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.store.interface import open_store
 
@@ -79,10 +79,18 @@ def vocabulary_of(source: str | None) -> Vocabulary:
 
 def plan_clip_here(
     settings: WorkerSettings, model: str, options: Mapping[str, Any], inputs: Mapping[str, str], loras: list[str] | None
-) -> PlanFound:
-    """The plan of a request whose files are stored under the names in `inputs`. Raises InputError for one that cannot be met."""
-    from phonofilm.generation.options import options_from_json
+) -> PlanFound | None:
+    """The plan of a request whose files are stored under the names in `inputs`. Raises InputError for one that cannot be met.
 
+    None for a model that is not on this machine: planning a clip must not begin a download of tens of gigabytes.
+    """
+    from phonofilm.generation.options import options_from_json
+    from phonofilm.models.hub import local_checkpoint
+
+    try:
+        local_checkpoint(settings.models[model])
+    except CheckpointError:
+        return None
     session, store = _session(settings, model), open_store(settings.store)
     with ExitStack() as stack:
         files = {name: str(stack.enter_context(store.as_file(stored))) for name, stored in inputs.items()}
@@ -96,10 +104,12 @@ def plan_clip_here(
 
 @lru_cache(maxsize=2)
 def _opened(source: str, hardware: Any) -> Session:
-    from phonofilm.generation.checkpoint import open_checkpoint
+    from phonofilm.generation.checkpoint import Checkpoint
     from phonofilm.generation.session import Session
+    from phonofilm.models.hub import local_checkpoint
+    from phonofilm.models.layout import read_layout
 
-    return Session(open_checkpoint(source), hardware)
+    return Session(Checkpoint(source, read_layout(local_checkpoint(source))), hardware)
 
 
 def _session(settings: WorkerSettings, model: str) -> Session:

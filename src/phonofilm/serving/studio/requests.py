@@ -23,6 +23,7 @@ FIELDS = {
     "video": "video",
     "continue_from": "video",
     "audio": "audio",
+    "voice": "voice",
 }
 
 

@@ -20,6 +20,7 @@ KINDS: dict[str, Literal["image", "video", "audio"]] = {
     "video": VIDEO,
     "continue_from": VIDEO,
     "audio": AUDIO,
+    "voice": AUDIO,
 }
 
 
