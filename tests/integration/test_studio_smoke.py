@@ -1,0 +1,63 @@
+"""The studio's page in a browser, on a server where nobody works: a clip is asked for, waits, and is taken out again."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from tests.browser import chromium, page_of
+from tests.unit.serving_helpers import services_in
+
+from phonofilm.serving.api.app import create_app
+from phonofilm.serving.api.services import Services
+from phonofilm.serving.jobs.book import waiting
+from phonofilm.serving.security.access import OPEN_ACCESS
+
+NO_WORDS: dict[str, Any] = {"embedded": True, "words": [], "scenes": [], "prompts": []}
+NO_PLAN: dict[str, Any] = {
+    "possible": True, "refused": [], "line": None, "clip": None, "seconds": None, "seconds_basis": None,
+    "queue_seconds": None, "memory": None, "warnings": [], "unknown_words": [], "suggestions": [],
+}  # fmt: skip
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[str, Services]]:
+    """A server on a free port of this machine."""
+    services = services_in(tmp_path)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()  # who comes before the server is up, waits
+        server = uvicorn.Server(uvicorn.Config(create_app(services), log_config=None, lifespan="off"))
+        serving = threading.Thread(target=server.run, args=([listening],), daemon=True)
+        serving.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}", services
+        services.closing.set()
+        server.should_exit = True
+        serving.join()
+
+
+def test_a_clip_is_asked_for_waits_and_is_cancelled(served: tuple[str, Services]) -> None:
+    url, services = served
+    with chromium() as browser, page_of(browser) as page:
+        # What asks the planner's process, which loads a model's libraries, is answered here: it has tests of its own.
+        page.route("**/v1/studio/vocabulary*", lambda route: route.fulfill(json=NO_WORDS))
+        page.route("**/v1/studio/plan", lambda route: route.fulfill(json=NO_PLAN))
+        page.goto(f"{url}/studio")
+        page.get_by_label("What is seen and heard").fill("A red ball bounces on a wooden floor.")
+        page.get_by_role("button", name="Make clip").click()
+        waits = page.get_by_role("article", name="Waiting: A red ball bounces on a wooden floor.")
+        waits.wait_for()
+        (job,) = waiting(services.database, OPEN_ACCESS)
+        assert (job.request.prompt, job.model) == ("A red ball bounces on a wooden floor.", "nano")
+        page.reload()
+        waits.get_by_role("button", name="Cancel").click()
+        waits.wait_for(state="detached")
+        assert waiting(services.database, OPEN_ACCESS) == []
+        page.keyboard.press("3")
+        page.get_by_role("heading", name="Library").wait_for()
+        assert page.title() == "Library · Phonofilm Studio"
