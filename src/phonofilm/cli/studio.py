@@ -74,7 +74,7 @@ def studio(
         imports=folders("import", imports),
         runs=folders("runs", runs),
     )
-    settings = ServerSettings(worker, port=_port(port, is_free), api=api)
+    settings = ServerSettings(worker, port=_port(port, is_free), api=api, plans_soon=True)
 
     def show(address: str) -> None:
         typer.echo(f"the studio is at {address}/studio (Ctrl-C ends it; clips that are being made go on next time)")

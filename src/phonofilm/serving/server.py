@@ -26,7 +26,9 @@ from phonofilm.serving.housekeeping import Housekeeping
 from phonofilm.serving.logs import log_to_stderr
 from phonofilm.serving.security.keys import has_keys
 from phonofilm.serving.settings import WorkerSettings
+from phonofilm.serving.side_process import SideProcessError
 from phonofilm.serving.store.interface import open_store
+from phonofilm.serving.studio.plan_work import get_ready
 from phonofilm.serving.worker.supervisor import WORKER_COMMAND, WorkerProcesses
 
 logger = logging.getLogger(__name__)
@@ -48,6 +50,8 @@ class ServerSettings:
     port: int = 8000
     workers: int = 1
     api: ApiSettings = field(default_factory=ApiSettings)
+    plans_soon: bool = False
+    """Start the process that plans clips at once, as a page will ask it."""
     worker_command: tuple[str, ...] = WORKER_COMMAND
     cluster: ClusterSettings | None = None
 
@@ -78,6 +82,8 @@ def serve_until_stopped(settings: ServerSettings, on_listening: Callable[[str], 
     housekeeping = Housekeeping(database, store, settings.worker.keep, _callbacks(settings, database))
     workers.start()
     housekeeping.start()
+    if settings.plans_soon:
+        threading.Thread(target=_prepare_to_plan, args=(services,), name="planner", daemon=True).start()
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"http://{host}:{listening.getsockname()[1]}"
     logger.info("listening on %s", address)
@@ -94,6 +100,14 @@ def serve_until_stopped(settings: ServerSettings, on_listening: Callable[[str], 
     if hopeless.is_set():
         logger.error("the worker cannot start; see above")
     return 1 if hopeless.is_set() else 0
+
+
+def _prepare_to_plan(services: Services) -> None:
+    """Let the planner import PyTorch before the first question comes."""
+    try:
+        services.planner.run(get_ready)
+    except SideProcessError as error:
+        logger.warning("the planner is not ready: %s", error)
 
 
 class _Server(uvicorn.Server):

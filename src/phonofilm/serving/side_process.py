@@ -74,6 +74,9 @@ class SideProcess:
         return result
 
     def close(self) -> None:
+        process = self._process
+        if process is not None:
+            process.kill()  # whoever waits for an answer learns of it at once
         with self._lock:
             self._end()
 

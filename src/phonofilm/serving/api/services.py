@@ -25,6 +25,8 @@ from phonofilm.serving.side_process import Runner, SideProcess
 from phonofilm.serving.store.interface import Store
 
 BEARER = HTTPBearer(auto_error=False, description="A key of `phonofilm serve keys create`.")
+# Its first answer comes after PyTorch is imported, which takes minutes on a machine with much else to do.
+PLANNER_SECONDS = 300.0
 SESSION = APIKeyCookie(name=COOKIE, auto_error=False, description="The studio's session, of POST /studio/session.")
 
 
@@ -55,7 +57,7 @@ class Services:
     api: ApiSettings = field(default_factory=ApiSettings)
     closing: threading.Event = field(default_factory=threading.Event)
     media: Runner = field(default_factory=lambda: SideProcess("media"))
-    planner: Runner = field(default_factory=lambda: SideProcess("planner"))
+    planner: Runner = field(default_factory=lambda: SideProcess("planner", PLANNER_SECONDS))
     _facts: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def checks(self, model: str) -> RequestChecks:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 from phonofilm.errors import CheckpointError, InputError
@@ -64,6 +65,11 @@ class PlanFound:
     warnings: list[str] = field(default_factory=list)
     unknown_words: list[str] = field(default_factory=list)
     suggestions: list[str] = field(default_factory=list)
+
+
+def get_ready() -> None:
+    """Import what planning needs, PyTorch above all, so that the first plan does not wait for it."""
+    import_module("phonofilm.generation.session")
 
 
 def vocabulary_of(source: str | None) -> Vocabulary:
