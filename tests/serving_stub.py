@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -32,10 +33,14 @@ BODY = b"a clip, as whole as it should be"
 
 
 class StubMaker:
-    """Takes `seconds` for each step. The prompt "refuse" is refused, "kill" kills the process, "crash" is a bug."""
+    """Takes `seconds` for each step. The prompt "refuse" is refused, "kill" kills the process, "crash" is a bug.
 
-    def __init__(self, seconds: float = 0.01) -> None:
+    `after_step` is called with the number of each step that is done and told of; a test may hold the work there.
+    """
+
+    def __init__(self, seconds: float = 0.01, after_step: Callable[[int], object] = lambda step: None) -> None:
         self.seconds = seconds
+        self.after_step = after_step
         self.made: list[str] = []
 
     @property
@@ -69,6 +74,7 @@ class StubMaker:
             if prompt == "kill":
                 os._exit(9)
             emit(held, StepDone(step + 1, steps, "high", picture))
+            self.after_step(step + 1)
         with TemporaryDirectory() as folder:
             outputs = []
             for number in range(len(job.request.seeds)):

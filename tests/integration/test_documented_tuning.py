@@ -116,6 +116,6 @@ def run_script(script: str, place: Path, output: Path, programs: str) -> None:
     variables = {"DATA": "clips", "CKPT": "model", "OUTPUT": str(output / "run"), "GPUS": "2", "OMP_NUM_THREADS": "1"}
     subprocess.run(
         ["bash", str(ROOT / f"scripts/training_scripts/example/{script}.sh"), "device=cpu", *SHORT],
-        check=True, cwd=place, timeout=300,
+        check=True, cwd=place,
         env={**os.environ, "PATH": os.pathsep.join([programs, os.environ["PATH"]]), **variables},
     )  # fmt: skip

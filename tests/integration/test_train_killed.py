@@ -1,4 +1,4 @@
-"""A training killed at random moments, without any chance to clean up, always resumes and ends where it would have."""
+"""A training killed at any moment, without any chance to clean up, always resumes and ends where it would have."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import multiprocessing
 import os
 import random
 import signal
+import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -34,23 +37,53 @@ def trainer(ground: Ground, folder: Path) -> Trainer:
     return run
 
 
-def train(ground: Ground, folder: Path) -> None:
+def train(ground: Ground, folder: Path, begin: Callable[[], None]) -> None:
     run = trainer(ground, folder)
-    (folder / "started").touch()
+    begin()
     run.run()
 
 
-def kill_one(ground: Ground, folder: Path, moment: float) -> int:
-    """Start a run, kill it `moment` seconds after it began to train; the update of the newest checkpoint, 0 if none."""
-    (folder / "started").unlink(missing_ok=True)
-    process = multiprocessing.get_context("fork").Process(target=train, args=(ground, folder))
+def die_at_operation(home: Path, number: int) -> None:
+    """From now on, this process is killed where it would open, rename or make its `number`th file under `home`, or remove one."""
+    left = number
+
+    def count(event: str, given: tuple[object, ...]) -> None:
+        nonlocal left
+        here = event in ("open", "os.rename", "os.mkdir") and str(home) in str(given[0])
+        if here or event in ("os.remove", "os.rmdir"):  # which may be given a name alone
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(count)
+
+
+def kill_at_operation(ground: Ground, folder: Path, number: int) -> int:
+    """Start a run that is killed at one of its file operations."""
+    begin = partial(die_at_operation, folder / "checkpoints", number)
+    process = multiprocessing.get_context("fork").Process(target=train, args=(ground, folder, begin))
     process.start()
-    while process.is_alive() and not (folder / "started").exists():
-        time.sleep(0.005)
-    time.sleep(moment)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    return newest(folder)
+
+
+def kill_after(ground: Ground, folder: Path, seconds: float) -> int:
+    """Start a run, kill it so long after it began to train."""
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("fork").Process(target=train, args=(ground, folder, partial(sender.send, 0)))
+    process.start()
+    sender.close()
+    receiver.recv()
+    time.sleep(seconds)
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
     process.join()
+    return newest(folder)
+
+
+def newest(folder: Path) -> int:
+    """The update of the newest checkpoint, 0 if none; every one of them can be read."""
     found = checkpoint_folders(folder)
     for path in found:
         assert load_snapshot(path).step == int(path.name[-8:])
@@ -59,14 +92,14 @@ def kill_one(ground: Ground, folder: Path, moment: float) -> int:
     return int(found[-1].name[-8:]) if found else 0
 
 
-def killed_again_and_again(ground: Ground, folder: Path, kills: int) -> None:
+def killed_again_and_again(ground: Ground, folder: Path, kills: list[Callable[[Ground, Path], int]]) -> None:
     straight = trainer(ground, folder / "straight")
     straight.run()
     killed = folder / "killed"
     killed.mkdir()
-    moments, reached = random.Random(5), 0
-    for _ in range(kills):
-        now = kill_one(ground, killed, moments.uniform(0.0, 0.3))
+    reached = 0
+    for kill in kills:
+        now = kill(ground, killed)
         assert now >= reached
         reached = now
     run = trainer(ground, killed)
@@ -76,10 +109,14 @@ def killed_again_and_again(ground: Ground, folder: Path, kills: int) -> None:
     assert not list((killed / "checkpoints").glob(".writing-*"))
 
 
-def test_three_kills_lose_nothing(ground: Ground, tmp_path: Path) -> None:
-    killed_again_and_again(ground, tmp_path, 3)
+def test_kills_at_file_operations_lose_nothing(ground: Ground, tmp_path: Path) -> None:
+    numbers = (2, 17, 28, 39)
+    killed_again_and_again(ground, tmp_path, [partial(kill_at_operation, number=number) for number in numbers])
 
 
 @pytest.mark.slow
-def test_twenty_kills_lose_nothing(ground: Ground, tmp_path: Path) -> None:
-    killed_again_and_again(ground, tmp_path, 20)
+def test_twenty_kills_at_random_moments_lose_nothing(ground: Ground, tmp_path: Path) -> None:
+    moments = random.Random(5)
+    killed_again_and_again(
+        ground, tmp_path, [partial(kill_after, seconds=moments.uniform(0.0, 0.3)) for _ in range(20)]
+    )

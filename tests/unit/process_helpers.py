@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import socket
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from tests.unit.finetune_helpers import ALL_PARTS, Ground
 from tests.unit.training_ranks import main
 
@@ -31,9 +31,9 @@ SETTINGS: dict[str, Any] = {
 
 def run_processes(world: int, plan: list[dict[str, Any]], ground: Ground, folder: Path) -> Path:
     """The plan of training_ranks.py in so many processes; returns the folder of its runs."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    # The store by which they find each other is here: a free port that they were told of could be taken by then.
+    store = dist.TCPStore("127.0.0.1", 0, world, is_master=True, wait_for_workers=False)
+    port = store.port
     about = (str(ground.checkpoint), str(ground.cache), str(folder), json.dumps(plan))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([main.__module__])  # what they import, they import once

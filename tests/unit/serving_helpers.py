@@ -72,7 +72,7 @@ def postgres_server(programs: Path) -> Iterator[str]:
         os.chown(folder, user.pw_uid, user.pw_gid)
         asks = ["runuser", "-u", "postgres", "--"]
     data = folder / "data"
-    control = [*asks, str(programs / "pg_ctl"), "-D", str(data), "-w"]
+    control = [*asks, str(programs / "pg_ctl"), "-D", str(data), "-w", "-t", "600"]
     quiet: dict[str, Any] = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": "/"}
     subprocess.run([*asks, str(programs / "initdb"), "-D", str(data), "-A", "trust", "-N", "-U", "postgres"], **quiet)
     subprocess.run([*control, "-o", f"-F -k {folder} -c listen_addresses=''", "start"], **quiet)

@@ -179,10 +179,10 @@ def test_one_refusal_for_too_many_requests_holds_everybody(fake: FakeEndpoint) -
     began = time.monotonic()
     assert asking.chat("?") == "fine"
     assert time.monotonic() - began >= 0.3
-    pace.hold(0.2)
     began = time.monotonic()
+    pace.hold(0.2)
     assert other.chat("?") == "fine"
-    assert time.monotonic() - began >= 0.19
+    assert time.monotonic() - began >= 0.2
     fake.failures = [(429, {"Retry-After": "3600"})]
     with pytest.raises(EndpointError, match="asks to wait 3600 s"):
         asking.chat("?")

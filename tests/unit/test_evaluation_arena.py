@@ -126,7 +126,7 @@ def server(folders: list[Path], tmp_path: Path) -> Iterator[ArenaServer]:
 def _ask(server: ArenaServer, path: str, data: bytes | None = None, **headers: str) -> tuple[int, bytes]:
     request = urllib.request.Request(server.address + path, data, headers)
     try:
-        with urllib.request.urlopen(request, timeout=10) as reply:
+        with urllib.request.urlopen(request, timeout=600) as reply:
             return reply.status, reply.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()

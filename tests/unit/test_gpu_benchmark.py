@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -90,16 +89,20 @@ def test_every_stage_has_a_row_and_none_an_error_without_pyav_pydantic_or_the_pa
     assert all(row.get("same_as_fused", row.get("same_as_fp8")) for row in same)
 
 
-@pytest.mark.parametrize("seconds", [0.1, 3.0, 9.0])
-def test_killed_at_any_moment_it_leaves_whole_rows_and_no_process(tmp_path: Path, seconds: float) -> None:
+@pytest.mark.parametrize("rows", [0, 1, 4])
+def test_killed_after_any_row_it_leaves_whole_rows_and_no_process(tmp_path: Path, rows: int) -> None:
     out = tmp_path / "out"
     running = subprocess.Popen(
         command(out, budget=60), cwd=ROOT, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
-    time.sleep(seconds)
+    assert running.stdout is not None
+    while rows:
+        line = running.stdout.readline()
+        assert line, "it ended before it was killed"
+        rows -= line.startswith(b"{")
     running.send_signal(signal.SIGKILL)
     # Its worker holds the other end of the pipe: when it has ended too there is nothing left to read.
-    running.communicate(timeout=60)
+    running.communicate()
     path = out / "results.jsonl"
     if path.exists():
         assert len(read_rows(path)) == path.read_bytes().count(b"\n")
@@ -118,7 +121,8 @@ def test_stages_that_fail_die_or_hang_are_rows_and_the_next_ones_run(
     for name, value in {**environment(tmp_path), "HF_HUB_OFFLINE": "1", "TRITON_INTERPRET": "1"}.items():
         monkeypatch.setenv(name, value)
     names = ("fine", "fails", "dies", "hangs")
-    stages = [Stage(name, f"bad_stages:{name}", expected=1, limit=1) for name in names]
+    # Only the one that hangs reaches its limit.
+    stages = [Stage(name, f"bad_stages:{name}", expected=1, limit=1 if name == "hangs" else 60) for name in names]
     assert run(Options(tmp_path / "out", "tiny", "cpu", 600, named=False), stages) == 1
     rows = read_rows(tmp_path / "out" / "results.jsonl")
     over = [row for row in rows if row.get("what") == "over"]

@@ -97,7 +97,7 @@ def test_the_decoder_learns_on_while_the_latents_stay_as_they_are(run: RecipeRun
 
 
 def test_the_checkpoint_makes_a_clip_without_the_world(run: RecipeRun) -> None:
-    subprocess.run([sys.executable, "-c", MAKE_A_CLIP, str(run.checkpoint)], check=True, timeout=300)
+    subprocess.run([sys.executable, "-c", MAKE_A_CLIP, str(run.checkpoint)], check=True)
 
 
 def test_samples_and_validation_are_kept_while_the_towers_train(run: RecipeRun) -> None:

@@ -126,14 +126,21 @@ def test_what_a_worker_cannot_make_fails_with_the_reason_and_without_paths(
 def test_a_running_job_is_cancelled_within_a_step_and_a_deleted_one_is_gone(
     client: TestClient, services: Services
 ) -> None:
-    worker, thread = worker_thread(services.worker, StubMaker(seconds=0.1))
+    reached, go_on = threading.Event(), threading.Event()
+
+    def hold(step: int) -> None:
+        reached.set()
+        go_on.wait()
+
+    worker, thread = worker_thread(services.worker, StubMaker(after_step=hold))
     running = created(client, num_inference_steps=200)["id"]
-    while client.get(f"/v1/videos/{running}").json()["step"] == 0:
-        pass
+    reached.wait()
+    assert client.get(f"/v1/videos/{running}").json()["step"] == 1
     assert client.get(f"/v1/videos/{running}/content?variant=preview").content == BODY + b"preview"
     client.post(f"/v1/videos/{running}/cancel")
+    go_on.set()
     job = finished(client, running)
-    assert (job["status"], job["step"] < 100) == ("cancelled", True)
+    assert (job["status"], job["step"]) == ("cancelled", 2)
     refused(client.get(f"/v1/videos/{running}/content?variant=preview"), 404, "no_preview", "variant")
     assert client.delete(f"/v1/videos/{running}").json() == {
         "id": running,

@@ -274,7 +274,7 @@ def on_loopback(address: object) -> bool:
     return str(address) == "127.0.0.1"
 
 
-WEB = PublicHttp(on_loopback, ports=None, timeout=5)
+WEB = PublicHttp(on_loopback, ports=None, timeout=600)
 
 
 def test_a_redirect_is_checked_as_its_first_address_was(pages: str) -> None:

@@ -28,6 +28,7 @@ def main(rank: int, world: int, port: int, checkpoint: str, cache: str, output: 
     """
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "True"  # the store is the test's, rank 0 opens none
     torch.set_num_threads(1)
 
     for part in json.loads(plan):
