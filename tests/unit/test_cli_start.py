@@ -56,6 +56,23 @@ def test_an_interrupt_is_not_raised_into_its_own_clean_up() -> None:
     assert cleaned == [True]
 
 
+def test_an_interrupt_is_not_raised_into_an_error_of_its_own_clean_up() -> None:
+    def work() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            try:
+                raise FileNotFoundError
+            except FileNotFoundError:
+                signal.raise_signal(signal.SIGALRM)  # what the timer does
+                cleaned.append(True)
+
+    cleaned: list[bool] = []
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        work()
+    assert cleaned == [True]
+
+
 def test_an_interrupt_that_arrived_is_over() -> None:
     with interruptible():
         with pytest.raises(KeyboardInterrupt):

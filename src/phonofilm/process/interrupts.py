@@ -46,8 +46,12 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _interrupt_unless_handled(number: int, frame: FrameType | None) -> None:
-    if not isinstance(sys.exc_info()[1], KeyboardInterrupt):
-        raise KeyboardInterrupt
+    handled = sys.exc_info()[1]
+    while handled is not None:  # tidying up may be in an error of its own
+        if isinstance(handled, KeyboardInterrupt):
+            return
+        handled = handled.__context__
+    raise KeyboardInterrupt
 
 
 def interrupt_arrived() -> None:
