@@ -53,15 +53,19 @@ def require_file(path: Path, what: str = "file") -> None:
         raise InputError(f"no {what} at {shown(path)}: {fault}")
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes, *, unique_keys: bool = False) -> Any:
     """The value of a JSON text that is not too long, not nested too deeply, and whose numbers are short and finite.
 
+    `unique_keys`: an object with one key twice, of which the last would count, is wrong too: for what people write by hand.
     Raises ValueError that says what is wrong.
     """
     if len(text) > MAX_JSON_BYTES:
         raise ValueError(f"it has {len(text):,} characters; at most {MAX_JSON_BYTES:,} are read")
+    pairs = _unique if unique_keys else None
     try:
-        value = json.loads(text, parse_int=_integer, parse_float=_finite, parse_constant=_no_constant)
+        value = json.loads(
+            text, parse_int=_integer, parse_float=_finite, parse_constant=_no_constant, object_pairs_hook=pairs
+        )
     except RecursionError:
         raise ValueError(f"it is nested more than {MAX_JSON_DEPTH} levels deep") from None
     if _is_deeper(value, MAX_JSON_DEPTH):
@@ -120,6 +124,14 @@ def _finite(digits: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"it holds {digits[:40]}, which is larger than any number can be")
     return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for position, (key, _) in enumerate(pairs) if key in dict(pairs[:position]))
+        raise ValueError(f"it has the key {shown(repr(twice))} twice")
+    return found
 
 
 def _no_constant(name: str) -> Any:

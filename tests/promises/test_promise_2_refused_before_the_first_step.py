@@ -123,6 +123,89 @@ def test_two_lines_do_not_write_one_file() -> None:
     assert sorted(path.name for path in Path("p").iterdir()) == ["0003.mp4", "x.mp4"]
 
 
+@pytest.mark.parametrize("outputs", [("f", "f/x.mp4"), ("f/x.mp4", "f"), ("f/g", "./f//g/h/x.webm")])
+def test_no_line_writes_into_what_another_writes(outputs: tuple[str, str]) -> None:
+    lines = [{"prompt": "a", "output": one} for one in outputs]
+    Path("p.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    done = generate("--prompts", "p.jsonl", "--size", "32x32", "--num-frames", "1", "--steps", "1")
+    assert done.exit_code == 1
+    assert "is what p.jsonl line 1 writes as well, or one lies in the other" in done.stderr
+    assert f"wrote p/{outputs[0]}" in done.stderr
+
+
+def test_a_batch_says_what_is_wrong_before_it_makes_anything() -> None:
+    Path("broken.png").write_bytes(b"\x89PNG\r\n\x1a\n no picture")
+    lines = [
+        {"prompt": "a"},
+        {"prompt": "b", "contact_sheet": "sheet.jpg"},
+        {"prompt": "c", "keyframe": "0=broken.png"},
+        {"prompt": "d", "lora": "gone.safetensors"},
+    ]
+    Path("p.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    done = generate("--prompts", "p.jsonl", "--size", "32x32", "--num-frames", "1", "--steps", "1")
+    before, made_one, _ = done.stderr.partition("clip 1 of 1")
+    assert (done.exit_code, made_one) == (1, "clip 1 of 1")
+    assert [path.name for path in Path("p").iterdir()] == ["0001.mp4"]
+    for number, fault in ((2, "should end in .png"), (3, "cannot be read as an image"), (4, "gone.safetensors")):
+        assert any(f"line {number}" in line and fault in line for line in before.splitlines()), before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-i", "f/00000.png", "-o", "f", "--overwrite"), "which it is made from (image)"),
+        (
+            ("-i", "f/00000.png", "-o", "a.mp4", "--contact-sheet", "f/00000.png", "--overwrite"),
+            "contact sheet would replace",
+        ),
+        (("--keyframe", "0=f/00000.png", "-o", "f", "--overwrite"), "which it is made from (keyframe)"),
+        (("-o", "l.safetensors", "--lora", "l.safetensors:0.5", "--overwrite"), "which it is made from (lora)"),
+        (("-o", "model/a.mp4", "-m", "model"), "the model's folder"),
+        (("-o", "frames", "--contact-sheet", "frames/sheet.png"), "lie in its folder"),
+        (("-o", "a.mp4/"), "leave out the slash"),
+        (("-o", "a.mp4", "--contact-sheet", "a.png/"), "leave out the slash"),
+    ],
+)
+def test_nothing_that_is_read_is_replaced(arguments: tuple[str, ...], message: str) -> None:
+    Path("f").mkdir()
+    Path("model").mkdir()
+    Path("l.safetensors").touch()
+    shutil.copy(IMAGE, "f/00000.png")
+    refused(*TINY, *arguments, message=message)
+    assert Path("f/00000.png").read_bytes() == IMAGE.read_bytes()
+
+
+def test_a_key_that_stands_twice_in_a_line_is_refused() -> None:
+    Path("p.jsonl").write_text('{"prompt": "a", "seed": 1, "seed": 2}')
+    refused("--prompts", "p.jsonl", message="it has the key 'seed' twice")
+
+
+@pytest.mark.parametrize(
+    ("retakes", "message"),
+    [
+        (("0:0.2", "0.1:0.3"), "0.1:0.3 begins before 0:0.2 has ended"),
+        (("0.1:0.3", "0:0.2"), "0.1:0.3 begins before 0:0.2 has ended"),
+        (("0.1:0.1001",), "is shorter than a frame"),
+        (("0:0.1", "0.2:0.2001"), "is shorter than a frame"),
+    ],
+)
+def test_retakes_that_make_something_twice_or_nothing(retakes: tuple[str, ...], message: str) -> None:
+    save_clip(flash_and_beep(num_frames=9, at=(4,), side=32), "clip.mp4")
+    given = [word for one in retakes for word in ("--retake", one)]
+    refused("a", "--steps", "1", "--video", "clip.mp4", *given, "-o", "b.mp4", message=message)
+
+
+def test_a_voice_of_a_sample_is_no_voice() -> None:
+    sound = hostile.wav(Path("a.wav"), np.full((1, 1), 0.1, np.float32))
+    refused(*TINY, "--voice", sound, "-o", "a.mp4", message="too short to be heard as a voice")
+
+
+def test_parts_too_short_to_go_on_from_are_called_so() -> None:
+    refused(
+        "a", "--size", "32x32", "--seconds", "9", "--part-seconds", "1e-9", "-o", "a.mp4", message="part_seconds 1e-09"
+    )
+
+
 def test_odd_pictures_are_refused_by_their_size_alone() -> None:
     refused(*TINY, "-i", hostile.png_of_size(Path("a.png"), 13_000, 13_000), "-o", "a.mp4", message="megapixels")
     Image.new("RGB", (32, 32)).save("a.dds")

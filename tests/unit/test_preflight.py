@@ -107,5 +107,5 @@ def test_a_clip_does_not_replace_what_it_is_made_from(
     Path("link.mp4").symlink_to("a.mp4")
     for output in ("a.mp4", "./a.mp4", "link.mp4"):
         options = ClipOptions(prompt="x", output=Path(output), **{option: Path("a.mp4")})  # type: ignore[arg-type]
-        with pytest.raises(InputError, match=r"would replace a\.mp4, which it is made from"):
+        with pytest.raises(InputError, match=r"would replace or change a\.mp4, which it is made from"):
             check_request(options, None, overwrite=True)

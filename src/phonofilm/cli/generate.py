@@ -127,8 +127,13 @@ def generate(
     quantize: given.Quantize = None,
     compile_layers: given.Compile = False,
     output: Annotated[
-        Path | None,
-        written("--output", "-o", help="File to write (.mp4 .webm .gif .safetensors), or a folder for frames."),
+        str | None,
+        written(
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="File to write (.mp4 .webm .gif .safetensors), or a folder for frames.",
+        ),
     ] = None,
     output_type: Annotated[
         str | None, written(help="mp4, webm, gif, frames or latent; what the name says by default.")
@@ -139,7 +144,9 @@ def generate(
             help="Replace files that exist. With --prompts, clips that are there already, whole and as asked for, are kept."
         ),
     ] = False,
-    contact_sheet: Annotated[Path | None, written(help="Also write a picture of the clip's frames and sound.")] = None,
+    contact_sheet: Annotated[
+        str | None, written(metavar="PATH", help="Also write a picture of the clip's frames and sound.")
+    ] = None,
 ) -> None:
     """Make a clip: picture and sound together, from a prompt and a first frame.
 
@@ -149,6 +156,7 @@ def generate(
     phonofilm generate "The ball bounces on stone." --video silent.mp4 -o sounding.mp4
     """
     from phonofilm.generation.options import ClipOptions
+    from phonofilm.generation.outputs import output_path
     from phonofilm.generation.preflight import check_request
 
     options = ClipOptions(
@@ -159,7 +167,8 @@ def generate(
         guidance_scale=guidance_scale, audio_guidance_scale=audio_guidance_scale, modality_scale=modality_scale,
         guidance_interval=guidance_interval, solver=solver, cache=cache, video_shift=video_shift,
         audio_shift=audio_shift, boundary_ratio=boundary_ratio, lora=tuple(lora) if lora else None, seed=seed,
-        num_clips=num_clips, output=output, output_type=output_type, contact_sheet=contact_sheet,
+        num_clips=num_clips, output=None if output is None else output_path(output), output_type=output_type,
+        contact_sheet=None if contact_sheet is None else output_path(contact_sheet),
     )  # fmt: skip
     checked = check_request(options, model, like=like, prompts=prompts, overwrite=overwrite)
     typer.echo(printable(checked.line), err=True)  # the next two seconds import PyTorch

@@ -129,7 +129,7 @@ def _jsonl_rows(path: Path) -> Iterator[tuple[str, Any]]:
 def _parsed(text: str, path: str, line: int | None = None) -> Any:
     """The value of a whole file's JSON, or of that line's. Raises InputError with the place."""
     try:
-        return parse_json(text)
+        return parse_json(text, unique_keys=True)
     except json.JSONDecodeError as error:
         raise InputError(f"{path}, line {line or error.lineno}: not JSON ({error.msg})") from None
     except ValueError as error:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from phonofilm.errors import InputError, PhonofilmError
+from phonofilm.generation.claims import WrittenFiles
 from phonofilm.generation.clip_maker import ClipMaker
 from phonofilm.generation.clip_plan import ClipPlan, without_media
 from phonofilm.generation.finished import finished_metadata
@@ -85,11 +85,11 @@ def _stays_in(folder: Path, asked: Path) -> bool:
 
 def _json_line(line: str, where: str) -> ClipOptions:
     try:
-        return options_from_json(parse_json(line), where)
+        return options_from_json(parse_json(line, unique_keys=True), where)
     except InputError:
         raise
     except ValueError as error:
-        raise InputError(f"{where} is not JSON: {error}") from error
+        raise InputError(f"{where} is not JSON that can be read: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -112,12 +112,12 @@ class BatchResult:
 def plan_lines(lines: Sequence[Line], maker: ClipMaker) -> list[PlannedLine]:
     """Every line checked: its files are read and what will be written is rehearsed. Loads no weights."""
     planned: list[PlannedLine] = []
-    claimed: dict[Path, str] = {}
+    written = WrittenFiles()
     for line in lines:
         try:
             outputs = choose_outputs_of(line.options, overwrite=True)
             plan = maker.plan_options(line.options)
-            _claim(outputs, line, claimed)
+            _claim(outputs, line, written)
             rehearse_output(plan, outputs[0])
             planned.append(PlannedLine(line, without_media(plan)))
         except PhonofilmError as error:
@@ -168,16 +168,14 @@ def make_lines(
     return BatchResult(paths, failures)
 
 
-def _claim(outputs: Sequence[Output], line: Line, claimed: dict[Path, str]) -> None:
-    """Note the files that a line will write. Raises InputError when an earlier line writes one of them."""
+def _claim(outputs: Sequence[Output], line: Line, written: WrittenFiles) -> None:
+    """Note the files that a line will write. Raises InputError when an earlier line writes one of them, or around or in it."""
     for output in outputs:
         for file in (output.path, output.contact_sheet):
-            if file is None:
-                continue
-            place = Path(os.path.abspath(file))
-            if place in claimed:
-                raise InputError(f"{file} is what {claimed[place]} writes as well; give each its own name")
-            claimed[place] = line.where
+            if file is not None and (other := written.claim(file, line.where)) is not None:
+                raise InputError(
+                    f"{shown(file)} is what {other} writes as well, or one lies in the other; give each its own name"
+                )
 
 
 def is_done(plan: ClipPlan, outputs: Sequence[Output], line: Line, maker: ClipMaker) -> bool:

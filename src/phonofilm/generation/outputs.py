@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from phonofilm.errors import InputError
 from phonofilm.files import check_target
+from phonofilm.generation.claims import WrittenFiles
 from phonofilm.untrusted import printable, shown
 
 LATENT = "latent"
@@ -61,9 +61,13 @@ def choose_outputs(
             Output(_numbered(path, index, count), chosen, contact_sheet and _numbered(contact_sheet, index, count))
             for index in range(count)
         )
-    files = [file.absolute() for output in outputs for file in (output.path, output.contact_sheet) if file is not None]
-    if twice := [file for file, times in Counter(files).items() if times > 1]:
-        raise InputError(f"{twice[0]} would be the clip and its contact sheet at once; give each a name of its own")
+    written = WrittenFiles()
+    for target in outputs:
+        for file, what in ((target.path, "clip"), (target.contact_sheet, "contact sheet")):
+            if file is not None and (other := written.claim(file, what)) is not None:
+                raise InputError(
+                    f"{shown(file)}, a {what}, would be a {other} too, or lie in its folder; give each a name of its own"
+                )
     for target in outputs:
         for file in (target.path, target.contact_sheet):
             if file is not None:
@@ -84,6 +88,15 @@ def check_writable(path: Path, overwrite: bool) -> None:
             return
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}; choose another folder") from error
+
+
+def output_path(text: str) -> Path:
+    """A path as it was typed. Raises InputError for "clip.mp4/", which names a folder and looks like a file."""
+    path = Path(text)
+    kind = path.suffix.lower()
+    if text.endswith(("/", os.sep)) and kind and kind in (*SUFFIXES.values(), ".png"):
+        raise InputError(f"{shown(text)} ends like a file and with a slash, like a folder; leave out the slash")
+    return path
 
 
 def _free_name(kind: str | None, count: int, overwrite: bool) -> Path:

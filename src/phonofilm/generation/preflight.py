@@ -5,10 +5,12 @@ The full checks come later and are the same ones; this is the part of them that 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from phonofilm.errors import InputError
+from phonofilm.generation.claims import would_harm
 from phonofilm.generation.options import (
     ClipOptions,
     check_options,
@@ -61,7 +63,10 @@ def check_request(
         return Request(f"the lines of {prompts}")
     if like is None:
         check_options(options)
-        return Request(model or "nano", choose_outputs_of(options, overwrite))
+        outputs = choose_outputs_of(options, overwrite)
+        if model is not None:
+            refuse_harm(outputs, Path(model).expanduser(), "the model's folder")
+        return Request(model or "nano", outputs)
     return Request(f"again {like}", choose_outputs_of(options, overwrite) if options.output is not None else ())
 
 
@@ -85,13 +90,22 @@ def choose_outputs_of(options: ClipOptions, overwrite: bool) -> tuple[Output, ..
     Raises InputError as `choose_outputs` does, and for one that would replace a file that the clip is made from.
     """
     outputs = choose_outputs(options.output, options.output_type, clip_count(options), overwrite, options.contact_sheet)
-    for name, path in _given_files(options):
-        if any(output.path.exists() and path.exists() and output.path.samefile(path) for output in outputs):
-            raise InputError(
-                f"the clip would replace {shown(path)}, which it is made from ({name}), and could never be repeated; "
-                "choose another output"
-            )
+    for name, path in [*_given_files(options), *(("lora", _lora_file(one)) for one in options.lora or ())]:
+        refuse_harm(outputs, path, f"which it is made from ({name}), and could never be repeated")
     return outputs
+
+
+def refuse_harm(outputs: Sequence[Output], read: Path, what: str) -> None:
+    """Raises InputError for an output that would change a file or folder that is read, or lie in such a folder."""
+    for output in outputs:
+        for name, file in (("clip", output.path), ("contact sheet", output.contact_sheet)):
+            if file is not None and would_harm(file, read):
+                raise InputError(f"the {name} would replace or change {shown(read)}, {what}; choose another output")
+
+
+def _lora_file(text: str) -> Path:
+    """The file of "FILE" or "FILE:STRENGTH"; a strength is checked later, when the file is read."""
+    return Path(text if Path(text).exists() else text.rpartition(":")[0] or text)
 
 
 def _given_files(options: ClipOptions) -> list[tuple[str, Path]]:

@@ -26,6 +26,8 @@ NEGATIVE_PROMPT = (
     "最差质量，低质量，JPEG压缩残留，丑陋的，残缺的，多余的手指"
 )
 
+SHORTEST_VOICE = Fraction(1, 10)  # seconds
+
 
 @dataclass(frozen=True)
 class Defaults:
@@ -121,10 +123,15 @@ def _after_voice(
 ) -> ClipGeometry:
     """The clip after a voice's sample: as long as asked, else what the sample leaves of the model's own length.
 
-    Raises InputError for a sample longer than half of that.
+    Raises InputError for a sample longer than half of that, or shorter than a sound of speech.
     """
     wave, rate = voice
     seconds = Fraction(wave.shape[1], rate)
+    if seconds < SHORTEST_VOICE:
+        raise InputError(
+            f"the voice's sample lasts {float(seconds):.4f} s, too short to be heard as a voice; give a few clear words, at "
+            f"least {float(SHORTEST_VOICE):g} s"
+        )
     if seconds > own_seconds / 2:
         raise InputError(
             f"the voice's sample lasts {float(seconds):.2f} s; at most half of the model's {float(own_seconds):.2f} s can "

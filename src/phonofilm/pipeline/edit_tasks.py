@@ -148,6 +148,19 @@ def voice_before(audio: np.ndarray, rate: int, geometry: ClipGeometry) -> EditTa
     return EditTask(window, None, KnownTrack(sample, held), None, join, lead)
 
 
+def check_stretch(start: float, end: float, clip: Clip) -> None:
+    """Raises InputError unless these are seconds of the clip, at least as far apart as its frames."""
+    if not 0 <= start < end <= float(clip.seconds) + 1e-6:
+        raise InputError(
+            f"retake {start:g}:{end:g} is not a stretch of a clip of {float(clip.seconds):.3f} s; use seconds, start before end"
+        )
+    frame = float(1 / clip.frame_rate)
+    if end - start < frame - 1e-6:
+        raise InputError(
+            f"retake {start:g}:{end:g} is shorter than a frame of the clip, {frame:.4f} s; give a longer one"
+        )
+
+
 def retake(clip: Clip, geometry: ClipGeometry, stretch: tuple[float, float], tracks: RetakeTracks) -> EditTask:
     """Make the seconds `stretch` of `clip` anew, in one track or both. The result is the clip with that stretch replaced.
 
@@ -155,10 +168,7 @@ def retake(clip: Clip, geometry: ClipGeometry, stretch: tuple[float, float], tra
     for; outside of it every frame and, for the sound, every sample is the clip's own.
     """
     start, end = stretch
-    if not 0 <= start < end <= float(clip.seconds) + 1e-6:
-        raise InputError(
-            f"retake {start}:{end} is not a stretch of a clip of {float(clip.seconds):.3f} s; use seconds, start before end"
-        )
+    check_stretch(start, end, clip)
     if clip.audio is None or clip.sampling_rate is None:
         raise InputError("the clip to retake has no sound; give it one first with video= alone")
     if tracks not in ("both", "video", "audio"):

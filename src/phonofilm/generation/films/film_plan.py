@@ -101,7 +101,13 @@ def part_sizes(inputs: ClipInputs, checkpoint: Checkpoint) -> PartSizes:
     own = checkpoint.geometry
     seconds = own.seconds if inputs.options.part_seconds is None else Fraction(inputs.options.part_seconds)
     frames = frames_for_seconds(float(seconds), _rate(inputs, checkpoint), own.temporal_factor)
-    return PartSizes(frames, inputs.tracks.overlap_frames, own.temporal_factor)
+    overlap = inputs.tracks.overlap_frames
+    if inputs.options.part_seconds is not None and frames <= overlap:
+        raise InputError(
+            f"part_seconds {inputs.options.part_seconds:g} makes parts of {frames} frames, and each should be longer than the "
+            f"{overlap} that it shares with the one before (overlap_frames); use more seconds"
+        )
+    return PartSizes(frames, overlap, own.temporal_factor)
 
 
 def _first_inputs(inputs: ClipInputs, part: FilmPart, last: bool) -> ClipInputs:

@@ -58,11 +58,7 @@ def _with_the_models_sound(clip: Clip, rate: int) -> Clip:
 
 def _window(one: Retake, clip: Clip, longest: int) -> tuple[int, int]:
     """The frames that are seen while a stretch is made: all, or as many as the model makes at once with it in the middle."""
-    if not 0 <= one.start < one.end <= float(clip.seconds) + 1e-6:
-        raise InputError(
-            f"retake {one.start:g}:{one.end:g} is not a stretch of a clip of {float(clip.seconds):.3f} s; use seconds, start "
-            "before end"
-        )
+    edit_tasks.check_stretch(one.start, one.end, clip)
     if clip.num_frames <= longest:
         return 0, clip.num_frames
     first, last = math.floor(one.start * clip.frame_rate), math.ceil(one.end * clip.frame_rate)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from phonofilm.errors import InputError
 
@@ -37,6 +38,13 @@ def parse_retakes(text: str) -> tuple[Retake, ...]:
         if equals and not prompt.strip():
             raise InputError(f"retake {one!r:.80} has an empty prompt; say what should be seen and heard")
         found.append(Retake(start, end, prompt.strip() if equals else None))
+    in_order = sorted(found, key=lambda one: one.start)
+    for before, after in pairwise(in_order):
+        if after.start < before.end:
+            raise InputError(
+                f"retake {after.start:g}:{after.end:g} begins before {before.start:g}:{before.end:g} has ended, and would make "
+                "a part of it twice; give stretches that do not overlap"
+            )
     return tuple(found)
 
 
