@@ -160,7 +160,7 @@ def test_a_batch_says_what_is_wrong_before_it_makes_anything() -> None:
         ),
         (("--keyframe", "0=f/00000.png", "-o", "f", "--overwrite"), "which it is made from (keyframe)"),
         (("-o", "l.safetensors", "--lora", "l.safetensors:0.5", "--overwrite"), "which it is made from (lora)"),
-        (("-o", "model/a.mp4", "-m", "model"), "the model's folder"),
+        (("-o", "model/w.safetensors", "-m", "model", "--overwrite"), "the model's folder"),
         (("-o", "frames", "--contact-sheet", "frames/sheet.png"), "lie in its folder"),
         (("-o", "a.mp4/"), "leave out the slash"),
         (("-o", "a.mp4", "--contact-sheet", "a.png/"), "leave out the slash"),

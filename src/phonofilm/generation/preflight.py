@@ -64,7 +64,7 @@ def check_request(
     if like is None:
         check_options(options)
         outputs = choose_outputs_of(options, overwrite)
-        if model is not None:
+        if model is not None and overwrite:
             refuse_harm(outputs, Path(model).expanduser(), "the model's folder")
         return Request(model or "nano", outputs)
     return Request(f"again {like}", choose_outputs_of(options, overwrite) if options.output is not None else ())
