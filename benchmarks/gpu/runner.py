@@ -25,8 +25,8 @@ from benchmarks.rows import Rows, read_rows
 
 START_UP = 300.0
 """Seconds until a worker must have begun its first stage."""
-GRACE, CLOSING = 2.0, 10.0
-"""Seconds for a stack to be written, or an exit code to arrive; and for a worker that is done to leave."""
+GRACE, CLOSING, SLOWEST = 2.0, 10.0, 30.0
+"""Seconds in which a stack that is being written grows; for a worker to leave; and for a stack to be written at all."""
 LATE, GONE = "late", "gone"
 LEAST = 5.0
 """Seconds that must be left of the budget for a stage to be tried."""
@@ -125,13 +125,18 @@ def _says(ours: Connection, process: BaseProcess, deadline: float) -> str:
 
 def _stacks(job: Job) -> str:
     """Where every thread of the worker was at its limit."""
-    time.sleep(GRACE)  # until they are written
-    path = job.scratch / STACKS
+    path, until, before = job.scratch / STACKS, time.monotonic() + SLOWEST, 0
+    while time.monotonic() < until:
+        time.sleep(GRACE)
+        size = path.stat().st_size if path.exists() else 0
+        if size and size == before:
+            break
+        before = size
     return path.read_text(errors="replace")[:1500] if path.exists() else "unknown"
 
 
 def _how_it_ended(process: BaseProcess) -> str:
-    process.join(GRACE)
+    process.join(CLOSING)
     code = process.exitcode
     if code is None:
         return "it hangs"

@@ -163,7 +163,6 @@ def test_a_batch_says_what_is_wrong_before_it_makes_anything() -> None:
         (("-o", "model/w.safetensors", "-m", "model", "--overwrite"), "the model's folder"),
         (("-o", "frames", "--contact-sheet", "frames/sheet.png"), "lie in its folder"),
         (("-o", "a.mp4/"), "leave out the slash"),
-        (("-o", "a.mp4", "--contact-sheet", "a.png/"), "leave out the slash"),
     ],
 )
 def test_nothing_that_is_read_is_replaced(arguments: tuple[str, ...], message: str) -> None:

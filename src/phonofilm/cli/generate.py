@@ -128,12 +128,7 @@ def generate(
     compile_layers: given.Compile = False,
     output: Annotated[
         str | None,
-        written(
-            "--output",
-            "-o",
-            metavar="PATH",
-            help="File to write (.mp4 .webm .gif .safetensors), or a folder for frames.",
-        ),
+        written("--output", "-o", metavar="PATH", help="File (.mp4 .webm .gif .safetensors), or a folder for frames."),
     ] = None,
     output_type: Annotated[
         str | None, written(help="mp4, webm, gif, frames or latent; what the name says by default.")
@@ -144,9 +139,7 @@ def generate(
             help="Replace files that exist. With --prompts, clips that are there already, whole and as asked for, are kept."
         ),
     ] = False,
-    contact_sheet: Annotated[
-        str | None, written(metavar="PATH", help="Also write a picture of the clip's frames and sound.")
-    ] = None,
+    contact_sheet: Annotated[Path | None, written(help="Also write a picture of the clip's frames and sound.")] = None,
 ) -> None:
     """Make a clip: picture and sound together, from a prompt and a first frame.
 
@@ -156,19 +149,20 @@ def generate(
     phonofilm generate "The ball bounces on stone." --video silent.mp4 -o sounding.mp4
     """
     from phonofilm.generation.options import ClipOptions
-    from phonofilm.generation.outputs import output_path
+    from phonofilm.generation.outputs import check_slash
     from phonofilm.generation.preflight import check_request
 
+    if output is not None and output.endswith("/"):
+        check_slash(output)
     options = ClipOptions(
         prompt, negative_prompt, image, last_image, tuple(keyframe) if keyframe else None, image_fit,
         video=video, audio=audio, voice=voice, continue_from=continue_from, overlap_frames=overlap_frames,
         retake="; ".join(retake) if retake else None, retake_tracks=retake_tracks,
         size=size, seconds=seconds, part_seconds=part_seconds, num_frames=num_frames, fps=fps, steps=steps,
         guidance_scale=guidance_scale, audio_guidance_scale=audio_guidance_scale, modality_scale=modality_scale,
-        guidance_interval=guidance_interval, solver=solver, cache=cache, video_shift=video_shift,
-        audio_shift=audio_shift, boundary_ratio=boundary_ratio, lora=tuple(lora) if lora else None, seed=seed,
-        num_clips=num_clips, output=None if output is None else output_path(output), output_type=output_type,
-        contact_sheet=None if contact_sheet is None else output_path(contact_sheet),
+        guidance_interval=guidance_interval, solver=solver, cache=cache, video_shift=video_shift, seed=seed,
+        audio_shift=audio_shift, boundary_ratio=boundary_ratio, lora=tuple(lora) if lora else None, num_clips=num_clips,
+        output=None if output is None else Path(output), output_type=output_type, contact_sheet=contact_sheet,
     )  # fmt: skip
     checked = check_request(options, model, like=like, prompts=prompts, overwrite=overwrite)
     typer.echo(printable(checked.line), err=True)  # the next two seconds import PyTorch

@@ -61,13 +61,8 @@ def choose_outputs(
             Output(_numbered(path, index, count), chosen, contact_sheet and _numbered(contact_sheet, index, count))
             for index in range(count)
         )
-    written = WrittenFiles()
-    for target in outputs:
-        for file, what in ((target.path, "clip"), (target.contact_sheet, "contact sheet")):
-            if file is not None and (other := written.claim(file, what)) is not None:
-                raise InputError(
-                    f"{shown(file)}, a {what}, would be a {other} too, or lie in its folder; give each a name of its own"
-                )
+    if contact_sheet is not None:
+        _check_apart(outputs)
     for target in outputs:
         for file in (target.path, target.contact_sheet):
             if file is not None:
@@ -90,13 +85,21 @@ def check_writable(path: Path, overwrite: bool) -> None:
         raise InputError(f"cannot write {path}: {error.strerror}; choose another folder") from error
 
 
-def output_path(text: str) -> Path:
-    """A path as it was typed. Raises InputError for "clip.mp4/", which names a folder and looks like a file."""
-    path = Path(text)
-    kind = path.suffix.lower()
-    if text.endswith(("/", os.sep)) and kind and kind in (*SUFFIXES.values(), ".png"):
+def _check_apart(outputs: tuple[Output, ...]) -> None:
+    written = WrittenFiles()
+    for target in outputs:
+        for file, what in ((target.path, "clip"), (target.contact_sheet, "contact sheet")):
+            if file is not None and (other := written.claim(file, what)) is not None:
+                raise InputError(
+                    f"{shown(file)}, a {what}, would be a {other} too, or lie in its folder; give each a name of its own"
+                )
+
+
+def check_slash(text: str) -> None:
+    """Raises InputError for a name that was typed as "clip.mp4/", which names a folder and looks like a file."""
+    kind = Path(text).suffix.lower()
+    if text.endswith("/") and kind and kind in (*SUFFIXES.values(), ".png"):
         raise InputError(f"{shown(text)} ends like a file and with a slash, like a folder; leave out the slash")
-    return path
 
 
 def _free_name(kind: str | None, count: int, overwrite: bool) -> Path:

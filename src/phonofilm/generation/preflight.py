@@ -90,7 +90,10 @@ def choose_outputs_of(options: ClipOptions, overwrite: bool) -> tuple[Output, ..
     Raises InputError as `choose_outputs` does, and for one that would replace a file that the clip is made from.
     """
     outputs = choose_outputs(options.output, options.output_type, clip_count(options), overwrite, options.contact_sheet)
-    for name, path in [*_given_files(options), *(("lora", _lora_file(one)) for one in options.lora or ())]:
+    read = _given_files(options)
+    for one in options.lora or ():
+        read.append(("lora", _lora_file(one)))
+    for name, path in read:
         refuse_harm(outputs, path, f"which it is made from ({name}), and could never be repeated")
     return outputs
 

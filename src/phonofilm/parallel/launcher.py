@@ -33,6 +33,8 @@ RankResult = TypeVar("RankResult")
 PATIENCE = timedelta(minutes=20)
 # After the first failure: time for the cause to show among its consequences, and for the others to tidy up.
 FAILURE_GRACE, SHUTDOWN_GRACE = 2.0, 5.0
+# How long the exit code of a rank that has ended may take to arrive, through the process that forked it.
+EXIT_CODE_PATIENCE = 60.0
 
 
 class RankError(PhonofilmError):
@@ -220,7 +222,7 @@ def _receive(receiver: connection.Connection, process: BaseProcess, number: int)
     try:
         return receiver.recv()
     except EOFError:
-        process.join(SHUTDOWN_GRACE)
+        process.join(EXIT_CODE_PATIENCE)
         code = process.exitcode
         how = f"was ended by signal {-code} ({signal.Signals(-code).name})" if code and code < 0 else f"exited ({code})"
         hint = "; the machine may be out of memory" if code == -signal.SIGKILL else ""

@@ -47,11 +47,10 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _interrupt_unless_handled(number: int, frame: FrameType | None) -> None:
     handled = sys.exc_info()[1]
-    while handled is not None:  # tidying up may be in an error of its own
-        if isinstance(handled, KeyboardInterrupt):
-            return
-        handled = handled.__context__
-    raise KeyboardInterrupt
+    while handled is not None and not isinstance(handled, KeyboardInterrupt):
+        handled = handled.__context__  # tidying up may be in an error of its own
+    if handled is None:
+        raise KeyboardInterrupt
 
 
 def interrupt_arrived() -> None:
