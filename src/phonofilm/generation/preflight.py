@@ -108,7 +108,7 @@ def refuse_harm(outputs: Sequence[Output], read: Path, what: str) -> None:
 
 def _lora_file(text: str) -> Path:
     """The file of "FILE" or "FILE:STRENGTH"; a strength is checked later, when the file is read."""
-    return Path(text if Path(text).exists() else text.rpartition(":")[0] or text)
+    return Path(text if file_fault(Path(text)) is None else text.rpartition(":")[0] or text)
 
 
 def _given_files(options: ClipOptions) -> list[tuple[str, Path]]:
