@@ -8,16 +8,17 @@ from typing import Annotated
 
 import typer
 
-from phonofilm.cli import machine_options as given
+from phonofilm.cli.machine_options import SeveralDevices, hardware
+from phonofilm.cli.option_groups import spread
 from phonofilm.untrusted import printable
 
 make = partial(typer.Option, rich_help_panel="What to make")
 tracks = partial(typer.Option, rich_help_panel="Given tracks")
 sampling = partial(typer.Option, rich_help_panel="Sampling")
-hardware = partial(typer.Option, rich_help_panel="Hardware")
 written = partial(typer.Option, rich_help_panel="Output")
 
 
+@spread
 def generate(
     prompt: Annotated[
         str | None, typer.Argument(help="What is seen and heard; in a film also '0-8: ...; 8-16: ...'.")
@@ -87,45 +88,11 @@ def generate(
     boundary_ratio: Annotated[
         float | None, sampling(help="Noise (0 to 1) down to which the first expert works.")
     ] = None,
-    dtype: Annotated[
-        str | None, hardware(help="auto, float32, bfloat16 or float16. auto: float32 on a CPU, else bfloat16.")
-    ] = None,
-    device: given.Device = "auto",
-    offload: Annotated[
-        str, hardware(help="Where weights wait: auto, none, model, layer; cpu (is model), group (diffusers').")
-    ] = "auto",
-    offload_to_disk: given.OffloadToDisk = None,
-    vram_limit: given.VramLimit = None,
-    ram_limit: given.RamLimit = None,
-    slots: Annotated[int | None, hardware(min=1, help="Layers that stream through the device. [default: 2]")] = None,
-    resident_layers: Annotated[
-        int | None, hardware(min=0, help="Layers of each expert that stay on the device; as many as fit by default.")
-    ] = None,
+    *,
+    machine: SeveralDevices,
     remove_video_dit: Annotated[
         bool, hardware("--remove-video-dit", help="Give the first expert's memory back once it is done.")
     ] = False,
-    vae_tiling: Annotated[
-        bool | None, hardware(help="Decode in tiles (differs slightly); by default only where it must be.")
-    ] = None,
-    gpus: Annotated[int, hardware(min=1, help="GPUs that share each clip. With torchrun, its own number.")] = 1,
-    ulysses_degree: Annotated[
-        int | None, hardware(min=1, help="Of them, how many share the attention heads; as many as can by default.")
-    ] = None,
-    ring_degree: Annotated[
-        int | None, hardware(min=1, help="How many pass keys and values on; the rest by default.")
-    ] = None,
-    cfg_parallel: Annotated[
-        bool, hardware("--cfg-parallel", help="Half of them takes every other evaluation of a step.")
-    ] = False,
-    shard_weights: Annotated[
-        bool, hardware("--shard-weights", help="Each keeps a part of the weights, when they do not fit on one.")
-    ] = False,
-    attn_backend: given.AttnBackend = None,
-    kernels: Annotated[
-        str, hardware(help="Norms, rotations and gates: auto (triton on CUDA), eager or triton.")
-    ] = "auto",
-    quantize: given.Quantize = None,
-    compile_layers: given.Compile = False,
     output: Annotated[
         str | None,
         written("--output", "-o", metavar="PATH", help="File (.mp4 .webm .gif .safetensors), or a folder for frames."),
@@ -168,14 +135,7 @@ def generate(
     typer.echo(printable(checked.line), err=True)  # the next two seconds import PyTorch
 
     from phonofilm.cli.progress import open_display
-    from phonofilm.generation.placement.hardware import HardwareOptions
     from phonofilm.generation.run import RunOptions, run
 
-    machine = HardwareOptions(
-        device, dtype, offload, offload_to_disk, vram_limit, ram_limit, slots, resident_layers, vae_tiling,
-        gpus=gpus, ulysses_degree=ulysses_degree, ring_degree=ring_degree, cfg_parallel=cfg_parallel,
-        shard_weights=shard_weights, attn_backend=attn_backend, kernels=kernels, quantize=quantize,
-        compile=compile_layers,
-    )  # fmt: skip
     for path in run(RunOptions(options, machine, model, like, prompts, overwrite, remove_video_dit), open_display):
         typer.echo(path)

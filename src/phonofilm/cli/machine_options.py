@@ -1,64 +1,44 @@
-"""The options about hardware, once, for the commands that hold a model for long: serve and worker."""
+"""The options about hardware, once, for the commands that make clips: generate, serve, worker and studio.
+
+Types and defaults are those of HardwareOptions; see option_groups.py.
+"""
 
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from phonofilm.generation.placement.hardware import HardwareOptions
+
 hardware = partial(typer.Option, rich_help_panel="Hardware")
 
-Device = Annotated[str, hardware(help="auto, cpu, cuda, cuda:N or mps.")]
-Dtype = Annotated[str | None, hardware(help="auto, float32, bfloat16 or float16.")]
-Offload = Annotated[str, hardware(help="Where weights wait: auto, none, model or layer.")]
-OffloadToDisk = Annotated[Path | None, hardware(metavar="DIR", help="With layers: let them wait in files here.")]
-VramLimit = Annotated[str | None, hardware(metavar="12GB", help="Device memory to plan with.")]
-RamLimit = Annotated[str | None, hardware(metavar="64GB", help="Host memory to plan with.")]
-Quantize = Annotated[str | None, hardware(help="Fewer bits for the weights: fp8, int8 or nf4. Lossy.")]
-AttnBackend = Annotated[str | None, hardware(help="Attention backend; phonofilm doctor lists them.")]
-Compile = Annotated[bool, hardware("--compile", help="torch.compile the layers.")]
-Models = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--model", "-m", metavar="[NAME=]MODEL", help="nano, 360p, a folder, ...; may be repeated. [default: nano]"
+# How one process computes, and where its weights wait.
+ONE_DEVICE = {
+    "dtype": hardware(help="auto, float32, bfloat16 or float16. auto: float32 on a CPU, else bfloat16."),
+    "device": hardware(help="auto, cpu, cuda, cuda:N or mps."),
+    "offload": hardware(help="Where weights wait: auto, none, model, layer; cpu (is model), group (diffusers')."),
+    "offload_to_disk": hardware(metavar="DIR", help="With layers: let them wait in files here, written once."),
+    "vram_limit": hardware(metavar="12GB", help="Device memory to plan with, instead of what is free."),
+    "ram_limit": hardware(metavar="64GB", help="Host memory to plan with, instead of what is available."),
+    "slots": hardware(min=1, help="Layers that stream through the device. [default: 2]"),
+    "resident_layers": hardware(
+        min=0, help="Layers of each expert that stay on the device; as many as fit by default."
     ),
-]
-Loras = Annotated[
-    list[str] | None,
-    typer.Option("--lora", metavar="[NAME=]FILE|DIR", help="LoRAs that requests may name; may be repeated."),
-]
-DatabaseUrl = Annotated[
-    str | None,
-    typer.Option(
-        envvar="PHONOFILM_DATABASE_URL", help="sqlite:///FILE or postgresql://... [default: phonofilm-jobs/jobs.db]"
-    ),
-]
-StorePlace = Annotated[
-    str | None,
-    typer.Option("--store", metavar="DIR|s3://...", help="Where files are kept. [default: phonofilm-jobs/files]"),
-]
-Keep = Annotated[str, typer.Option(metavar="7d", help="How long clips are kept: 12h, 7d, or forever.")]
-LoadedModels = Annotated[int, typer.Option(min=1, help="Models kept in memory at once.")]
-WritingEndpointUrl = Annotated[
-    str | None,
-    typer.Option(envvar="PHONOFILM_WRITING_ENDPOINT", metavar="URL", help="OpenAI-compatible; rewrites prompts."),
-]
-WritingModel = Annotated[
-    str | None, typer.Option(envvar="PHONOFILM_WRITING_MODEL", help="The writing endpoint's model.")
-]
-AllowUrls = Annotated[bool, typer.Option("--allow-urls", help="Fetch inputs from public addresses.")]
-LogFormat = Annotated[str, typer.Option(help="text or json.")]
-Engine = Annotated[
-    str | None, typer.Option(metavar="phonofilm|sglang", help="Who makes the clips. [default: phonofilm]")
-]
-EngineUrl = Annotated[str | None, typer.Option(metavar="URL", help="Where the engine's server is.")]
-Runs = Annotated[
-    list[Path] | None,
-    typer.Option("--runs", metavar="DIR", help="Training runs to follow in the studio; may be repeated."),
-]
-Imports = Annotated[
-    list[Path] | None,
-    typer.Option("--import", metavar="DIR", help="Clips the studio may bring in; may be repeated."),
-]
+    "vae_tiling": hardware(help="Decode in tiles (differs slightly); by default only where it must be."),
+    "attn_backend": hardware(help="Attention backend; phonofilm doctor lists them. auto measures them (CUDA)."),
+    "kernels": hardware(help="Norms, rotations and gates: auto (triton on CUDA), eager or triton."),
+    "quantize": hardware(help="Fewer bits for the weights of towers and bridge: fp8, int8 or nf4. Lossy."),
+    "compile": hardware("--compile", help="torch.compile the layers: a slow first step, faster ones after it."),
+}
+# How several devices share a clip.
+SHARING = {
+    "gpus": hardware(min=1, help="GPUs that share each clip. With torchrun, its own number."),
+    "ulysses_degree": hardware(min=1, help="Of them, how many share the attention heads; as many as can by default."),
+    "ring_degree": hardware(min=1, help="How many pass keys and values on; the rest by default."),
+    "cfg_parallel": hardware("--cfg-parallel", help="Half of them takes every other evaluation of a step."),
+    "shard_weights": hardware("--shard-weights", help="Each keeps a part of the weights, when they do not fit on one."),
+}
+OneDevice = Annotated[HardwareOptions, ONE_DEVICE]
+SeveralDevices = Annotated[HardwareOptions, ONE_DEVICE | SHARING]

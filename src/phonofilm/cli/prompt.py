@@ -7,15 +7,15 @@ from typing import Annotated
 
 import typer
 
-from phonofilm.cli import machine_options as given
+from phonofilm.cli.serving_options import WritingEndpointUrl, WritingModel
 from phonofilm.errors import InputError
 
 
 def prompt(
     idea: Annotated[str, typer.Argument(help="What the clip is about; words in quotation marks are kept.")],
     image: Annotated[Path | None, typer.Option("--image", "-i", help="First frame; the model has to see.")] = None,
-    endpoint: given.WritingEndpointUrl = None,
-    model: given.WritingModel = None,
+    endpoint: WritingEndpointUrl = None,
+    model: WritingModel = None,
     seconds: Annotated[float, typer.Option(min=0.1, max=600, help="Length of the clip.")] = 8.0,
     first_frame_from: Annotated[
         str | None,

@@ -1,4 +1,4 @@
-"""Options that several commands have, declared once. Those about hardware of commands that serve: machine_options.py."""
+"""Options that several commands have, declared once. Those about hardware: machine_options.py."""
 
 from __future__ import annotations
 

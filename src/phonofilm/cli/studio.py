@@ -9,38 +9,28 @@ from typing import Annotated
 
 import typer
 
-from phonofilm.cli import machine_options as given
-from phonofilm.cli.serve import folders, require_serve_extra, seconds_kept
+from phonofilm.cli.machine_options import OneDevice
+from phonofilm.cli.option_groups import spread
+from phonofilm.cli.serve import folders, require_serve_extra
+from phonofilm.cli.serving_options import Imports, Keep, OwnWork, Runs, settings_of
 from phonofilm.errors import InputError
 
 DEFAULT_PORT = 8000
 
 
+@spread
 def studio(
-    model: given.Models = None,
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="[default: 8000, or a free one if that is taken]")
     ] = None,
     open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
-    database_url: given.DatabaseUrl = None,
-    store: given.StorePlace = None,
-    lora: given.Loras = None,
-    loaded_models: given.LoadedModels = 1,
-    keep: given.Keep = "forever",
+    keep: Keep = "forever",
     disk_quota: Annotated[str | None, typer.Option(metavar="100GB", help="For all clips and uploads.")] = None,
-    writing_endpoint: given.WritingEndpointUrl = None,
-    writing_model: given.WritingModel = None,
-    runs: given.Runs = None,
-    imports: given.Imports = None,
-    device: given.Device = "auto",
-    dtype: given.Dtype = None,
-    offload: given.Offload = "auto",
-    offload_to_disk: given.OffloadToDisk = None,
-    vram_limit: given.VramLimit = None,
-    ram_limit: given.RamLimit = None,
-    quantize: given.Quantize = None,
-    attn_backend: given.AttnBackend = None,
-    compile_layers: given.Compile = False,
+    runs: Runs = None,
+    imports: Imports = None,
+    *,
+    work: OwnWork,
+    machine: OneDevice,
 ) -> None:
     """Make, look at and compare clips on a page in the browser. Everything stays on this machine.
 
@@ -49,26 +39,15 @@ def studio(
     phonofilm studio --model nano --model 360p
     """
     require_serve_extra()
-    from phonofilm.generation.placement.hardware import HardwareOptions
     from phonofilm.serving.api.services import ApiSettings
     from phonofilm.serving.jobs.book import Room
     from phonofilm.serving.server import ServerSettings, is_free, serve_until_stopped
-    from phonofilm.serving.settings import RequestLimits, worker_settings
     from phonofilm.serving.studio.page import NOT_BUILT, is_built
     from phonofilm.units import parse_size
-    from phonofilm.writing.writing_endpoint import writing_endpoint as endpoint_of
 
     if not is_built():
         raise InputError(NOT_BUILT)
-    machine = HardwareOptions(
-        device, dtype, offload, offload_to_disk, vram_limit, ram_limit,
-        attn_backend=attn_backend, quantize=quantize, compile=compile_layers,
-    )  # fmt: skip
-    worker = worker_settings(
-        model, lora, database_url, store, machine,
-        keep=seconds_kept(keep), loaded_models=loaded_models, allow_urls=False,
-        max_upload=RequestLimits.max_upload_bytes, log_format="text", writing=endpoint_of(writing_endpoint, writing_model),
-    )  # fmt: skip
+    worker = settings_of(work, machine, keep)
     api = ApiSettings(
         room=Room(max_bytes=None if disk_quota is None else parse_size(disk_quota, "disk_quota")),
         imports=folders("import", imports),
