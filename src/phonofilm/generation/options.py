@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -127,11 +128,17 @@ def options_from_json(content: Any, where: str) -> ClipOptions:
     """The options of a JSONL line (or of a clip's metadata). Raises InputError, naming `where`, for a key or value of no use."""
     if not isinstance(content, Mapping):
         raise InputError(f'{where}: expected a JSON object such as {{"prompt": "..."}}, got {content!r:.60}')
-    kinds = {name: get_args(hint)[0] for name, hint in get_type_hints(ClipOptions).items()}
+    kinds = _kinds()
     if unknown := [str(key) for key in content if key not in kinds]:
         raise InputError(f"{where}: unknown key {shown(', '.join(unknown))}; known are {', '.join(kinds)}")
     values = {key: value for key, value in content.items() if value is not None}
     return ClipOptions(**{key: _converted(key, value, kinds[key], where) for key, value in values.items()})
+
+
+@cache
+def _kinds() -> dict[str, type]:
+    """What each option is, by its name."""
+    return {name: get_args(hint)[0] for name, hint in get_type_hints(ClipOptions).items()}
 
 
 def _converted(key: str, value: Any, kind: type, where: str) -> Any:

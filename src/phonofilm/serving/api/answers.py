@@ -13,7 +13,7 @@ from fastapi.concurrency import run_in_threadpool
 from phonofilm.serving.api.errors import ApiError, ErrorBody, not_found
 from phonofilm.serving.api.objects import VideoObject, poll_after, video_object
 from phonofilm.serving.api.services import Services
-from phonofilm.serving.jobs.book import cancel_job, find
+from phonofilm.serving.jobs.book import cancel_job
 from phonofilm.serving.jobs.job import Job
 from phonofilm.serving.security.access import Access
 
@@ -44,7 +44,11 @@ def described(services: Services, job: Job, base_url: str) -> VideoObject:
 
 async def answer(request: Request, services: Services, job: Job, headers: Mapping[str, str] | None = None) -> Response:
     """The job as JSON, with the polling hint."""
-    found = await run_in_threadpool(described, services, job, str(request.base_url))
+    base_url = str(request.base_url)
+    if job.has_ended or services.knows(job.model):
+        found = described(services, job, base_url)
+    else:
+        found = await run_in_threadpool(described, services, job, base_url)
     after = poll_after(job, time.time())
     hint = {} if after is None else {POLL_HEADER: str(after)}
     return Response(found.model_dump_json(), media_type="application/json", headers={**hint, **(headers or {})})
@@ -52,7 +56,7 @@ async def answer(request: Request, services: Services, job: Job, headers: Mappin
 
 async def find_or_404(services: Services, video_id: str, access: Access) -> Job:
     """The job. Raises ApiError for one that is not there, or not for this key."""
-    job = await run_in_threadpool(find, services.database, video_id, access)
+    job = await services.reader.find(video_id, access)
     if job is None:
         raise not_found(video_id)
     return job

@@ -12,7 +12,7 @@ import re
 import secrets
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from sqlalchemy.exc import DBAPIError
@@ -21,11 +21,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from phonofilm.serving.api.errors import ApiError, error_response
 from phonofilm.serving.api.services import Services
-from phonofilm.serving.security.keys import has_keys
 
 logger = logging.getLogger("phonofilm.serving.requests")
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# Asked every second or so by whoever watches; such requests are counted, and logged when they fail.
+QUIET = ("/health", "/liveness", "/metrics", "/v1/videos/{video_id}")
+SLOWEST_BYTES_PER_SECOND = 8192
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -84,7 +86,8 @@ class Guard:
         if _host_name(host) in self.services.api.hosts:
             return None
         try:
-            if await asyncio.to_thread(has_keys, self.services.database):
+            keyring = self.services.keyring
+            if keyring.knows_of_keys or await asyncio.to_thread(keyring.has_keys):
                 return None
         except DBAPIError:
             return ApiError(503, "the job database cannot be reached at the moment; try again", "database_unavailable")
@@ -103,9 +106,12 @@ class Guard:
             "milliseconds": round(1000 * seconds, 1),
             "key": owner,
         }
-        quiet = route in ("/health", "/liveness", "/metrics") and status < 400
+        quiet = route in QUIET and scope["method"] == "GET" and status < 400
+        level = logging.DEBUG if quiet else logging.INFO
+        if not logger.isEnabledFor(level):
+            return
         line = " ".join(f"{name}={value}" for name, value in fields.items())
-        logger.log(logging.DEBUG if quiet else logging.INFO, line, extra=fields)
+        logger.log(level, line, extra=fields)
 
 
 @dataclass
@@ -116,12 +122,13 @@ class _Body:
     services: Services
     taken: int = 0
     whole: bool = False
+    began: float = field(default_factory=time.monotonic)
 
     async def receive(self) -> Message:
         if self.whole:  # nothing but the end of the connection is waited for
             return await self.wrapped()
         try:
-            message = await asyncio.wait_for(self.wrapped(), self.services.api.body_seconds)
+            message = await asyncio.wait_for(self.wrapped(), self._patience())
         except TimeoutError:
             raise ApiError(408, "the body does not arrive", "body_too_slow") from None
         if message["type"] == "http.request":
@@ -131,6 +138,12 @@ class _Body:
             if self.taken > limit:
                 raise ApiError(413, f"the body is larger than {limit:,} bytes", "body_too_large")
         return message
+
+    def _patience(self) -> float:
+        """Seconds for the next piece: a body that drips in, byte by byte, may not take for ever either."""
+        each = self.services.api.body_seconds
+        allowed = each + self.taken / SLOWEST_BYTES_PER_SECOND
+        return max(0.0, min(each, self.began + allowed - time.monotonic()))
 
 
 def _host_name(host: str) -> str:

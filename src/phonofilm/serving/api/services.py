@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
 from phonofilm.serving.api.errors import ApiError
+from phonofilm.serving.api.job_reader import JobReader
 from phonofilm.serving.api.translate import RequestChecks
 from phonofilm.serving.database.engines import Database
 from phonofilm.serving.jobs.book import Room
 from phonofilm.serving.jobs.roster import model_facts
 from phonofilm.serving.security.access import ADMIN, READ, WRITE, Access
-from phonofilm.serving.security.browser_sessions import COOKIE, access_of_session
-from phonofilm.serving.security.keys import access_of
+from phonofilm.serving.security.browser_sessions import COOKIE
+from phonofilm.serving.security.keyring import REMEMBERED_SECONDS, Admitted, Keyring
 from phonofilm.serving.settings import RequestLimits, WorkerSettings
 from phonofilm.serving.side_process import Runner, SideProcess
 from phonofilm.serving.store.interface import Store
@@ -32,9 +34,10 @@ SESSION = APIKeyCookie(name=COOKIE, auto_error=False, description="The studio's 
 
 @dataclass(frozen=True)
 class ApiSettings:
-    """What the server allows. hosts: the names it answers to while it has no keys.
+    """What the server allows.
 
-    imports: folders whose clips administrators may bring into the library; runs: folders with training runs to follow.
+    hosts: the names it answers to while it has no keys. key_seconds: for how long a key that was valid is not looked up
+    again. imports: folders whose clips administrators may bring into the library; runs: folders with training runs to follow.
     """
 
     limits: RequestLimits = field(default_factory=RequestLimits)
@@ -45,6 +48,7 @@ class ApiSettings:
     body_seconds: float = 30.0
     imports: tuple[Path, ...] = ()
     runs: tuple[Path, ...] = ()
+    key_seconds: float = REMEMBERED_SECONDS
 
 
 @dataclass
@@ -58,6 +62,8 @@ class Services:
     closing: threading.Event = field(default_factory=threading.Event)
     media: Runner = field(default_factory=lambda: SideProcess("media"))
     planner: Runner = field(default_factory=lambda: SideProcess("planner", PLANNER_SECONDS))
+    keyring: Keyring = field(init=False)
+    reader: JobReader = field(init=False)
     _facts: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def checks(self, model: str) -> RequestChecks:
@@ -65,10 +71,17 @@ class Services:
         sglang = None if self.worker.engine is None else model
         return RequestChecks(self.api.limits, self.worker.loras, self.facts(model), sglang)
 
+    def __post_init__(self) -> None:
+        self.keyring, self.reader = Keyring(self.database, self.api.key_seconds), JobReader(self.database)
+
     def close(self) -> None:
         """End the processes beside the server."""
         self.media.close()
         self.planner.close()
+
+    def knows(self, model: str) -> bool:
+        """Whether `facts` answers without a look into the database."""
+        return model in self._facts
 
     def facts(self, model: str) -> dict[str, Any] | None:
         """Default sizes and factors of a model, once a worker has opened it; looked up until then, and kept."""
@@ -77,7 +90,7 @@ class Services:
         return self._facts.get(model)
 
 
-def services_of(request: Request) -> Services:
+async def services_of(request: Request) -> Services:
     """The services of the app that the request came to."""
     services = request.app.state.services
     assert isinstance(services, Services)
@@ -94,28 +107,29 @@ def access_of_request(
 
     Raises ApiError (403) when the cookie came with a request of another page.
     """
-    if bearer is None and cookie is not None and (found := access_of_session(services.database, cookie)) is not None:
-        _check_own_page(request)
-        return found
-    return access_of(services.database, None if bearer is None else bearer.credentials)
+    return _on_own_page(request, services.keyring.look_up(None if bearer is None else bearer.credentials, cookie))
 
 
-def _check_own_page(request: Request) -> None:
+def _on_own_page(request: Request, found: Admitted | None) -> Access | None:
     """SameSite=Strict keeps the cookie from other sites; this keeps it from pages on other ports of the same host too."""
+    if found is None or not found.by_session:
+        return None if found is None else found.access
     origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site", "same-origin")
     own = origin is not None and urlsplit(origin).netloc == request.headers.get("host")
     if site not in ("same-origin", "none") or (request.method not in ("GET", "HEAD") and not own):
         raise ApiError(403, "requests of other pages are not taken", "origin_not_allowed")
+    return found.access
 
 
-def _needs(scope: str) -> Callable[..., Access]:
-    def access(
+def _needs(scope: str) -> Callable[..., Awaitable[Access]]:
+    async def access(
         request: Request,
         services: ServicesOf,
         bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)],
         cookie: Annotated[str | None, Depends(SESSION)],
     ) -> Access:
-        found = access_of_request(request, services, bearer, cookie)
+        key, ring = None if bearer is None else bearer.credentials, services.keyring
+        found = _on_own_page(request, ring.recall(key, cookie) or await run_in_threadpool(ring.look_up, key, cookie))
         if found is None:
             message = "a valid API key is needed: send the header Authorization: Bearer KEY, or sign in to the studio"
             raise ApiError(401, message, "invalid_api_key", headers={"WWW-Authenticate": "Bearer"})

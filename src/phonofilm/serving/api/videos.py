@@ -15,12 +15,12 @@ from sse_starlette import EventSourceResponse
 from phonofilm.serving.api.answers import ERRORS, LOOK_SECONDS, answer, described, find_or_404
 from phonofilm.serving.api.changing import changed_request
 from phonofilm.serving.api.content import send_variant
-from phonofilm.serving.api.errors import ApiError, invalid, not_found
+from phonofilm.serving.api.errors import ApiError, invalid
 from phonofilm.serving.api.fields import ChangeFields, MoveFields
 from phonofilm.serving.api.objects import VideoDeleted, VideoList, VideoObject
 from phonofilm.serving.api.openapi import video_links
 from phonofilm.serving.api.services import MayRead, MayWrite, Services, ServicesOf
-from phonofilm.serving.jobs.book import NotWaiting, cancel_job, edit_job, find, move_job, page, waiting
+from phonofilm.serving.jobs.book import NotWaiting, cancel_job, edit_job, move_job, page, waiting
 from phonofilm.serving.jobs.job import ENDED, Job
 from phonofilm.serving.security.access import Access
 
@@ -101,21 +101,21 @@ async def change(
     video_id: str, fields: ChangeFields, request: Request, services: ServicesOf, access: MayWrite
 ) -> Response:
     """Change what a waiting job asks for."""
-    job = await run_in_threadpool(_changed, services, access, video_id, fields)
-    return await answer(request, services, job)
+    job = await find_or_404(services, video_id, access)
+    return await answer(request, services, await run_in_threadpool(_changed, services, access, job, fields))
 
 
 @router.post("/v1/videos/{video_id}/move", operation_id="moveVideo", response_model=VideoList)
-def move(video_id: str, fields: MoveFields, request: Request, services: ServicesOf, access: MayWrite) -> VideoList:
+async def move(
+    video_id: str, fields: MoveFields, request: Request, services: ServicesOf, access: MayWrite
+) -> VideoList:
     """Give a waiting job another place among the waiting jobs of this key and its priority."""
-    job = find(services.database, video_id, access)
-    if job is None:
-        raise not_found(video_id)
+    job = await find_or_404(services, video_id, access)
     try:
-        jobs = move_job(services.database, job, access, fields.index)
+        jobs = await run_in_threadpool(move_job, services.database, job, access, fields.index)
     except NotWaiting:
         raise _not_waiting(job) from None
-    return _listed(services, jobs, str(request.base_url), False)
+    return await run_in_threadpool(_listed, services, jobs, str(request.base_url), False)
 
 
 @router.post("/v1/videos/{video_id}/cancel", operation_id="cancelVideo", response_model=VideoObject)
@@ -158,17 +158,14 @@ async def _events(services: Services, access: Access, job: Job, base_url: str) -
             yield {"event": "preview", "data": json.dumps({"id": job.id, "step": job.step, "url": picture})}
         before = now
         await asyncio.sleep(LOOK_SECONDS)
-        found = await run_in_threadpool(find, services.database, job.id, access)
+        found = await services.reader.find(job.id, access)
         if found is None:
             yield {"event": "deleted", "data": json.dumps({"id": job.id, "deleted": True})}
             return
         job = found
 
 
-def _changed(services: Services, access: Access, video_id: str, fields: ChangeFields) -> Job:
-    job = find(services.database, video_id, access)
-    if job is None:
-        raise not_found(video_id)
+def _changed(services: Services, access: Access, job: Job, fields: ChangeFields) -> Job:
     priority = job.priority if fields.priority is None else fields.priority
     if priority < min(job.priority, access.best_priority):
         raise ApiError(

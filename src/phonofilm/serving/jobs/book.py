@@ -109,6 +109,13 @@ def find(database: Database, job_id: str, access: Access) -> Job | None:
     return None if row is None else job_of(row)
 
 
+def find_all(database: Database, job_ids: Sequence[str]) -> dict[str, Job]:
+    """The jobs of these names that are not deleted, whosever they are."""
+    statement = select(*JOB.c).where(JOB.c.hidden.is_(False), JOB.c.id.in_(job_ids))
+    with database.read() as connection:
+        return {row["id"]: job_of(row) for row in connection.execute(statement).mappings()}
+
+
 def page(
     database: Database, access: Access, *, after: str | None, limit: int, newest_first: bool, status: str | None
 ) -> tuple[list[Job], bool] | None:

@@ -43,7 +43,7 @@ def create_key(
     values = {
         "id": f"key_{secrets.token_hex(8)}",
         "name": name,
-        "token_hash": _hash(token),
+        "token_hash": hash_of(token),
         "hint": token[: len(PREFIX) + 4],
         "scopes": sorted(set(scopes)),
         "max_queued": limits.max_queued,
@@ -86,7 +86,7 @@ def access_of(database: Database, token: str | None) -> Access | None:
     if token is None:
         return None if has_keys(database) else OPEN_ACCESS
     with database.read() as connection:
-        row = connection.execute(select(*API_KEY.c).where(API_KEY.c.token_hash == _hash(token))).mappings().first()
+        row = connection.execute(select(*API_KEY.c).where(API_KEY.c.token_hash == hash_of(token))).mappings().first()
     if row is not None and (found := access_of_row(row)) is not None:
         return found
     # Clients of OpenAI's dialect must be given some key; a server without keys takes any.
@@ -101,6 +101,6 @@ def access_of_row(row: RowMapping) -> Access | None:
     return Access(row["id"], frozenset(row["scopes"]), **limits)
 
 
-def _hash(token: str) -> str:
+def hash_of(token: str) -> str:
     """Keys are long and random, so that a fast hash is enough: there is no list of words to try."""
     return hashlib.sha256(token.encode()).hexdigest()

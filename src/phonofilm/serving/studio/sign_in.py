@@ -64,6 +64,7 @@ def sign_out(services: ServicesOf, response: Response, cookie: Cookie) -> Studio
     """End the session."""
     if cookie is not None:
         end_session(services.database, cookie)
+        services.keyring.forget()
     response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
     return _described(has_keys(services.database), access_of(services.database, None))
 

@@ -24,6 +24,9 @@ from phonofilm.serving.worker.makers import new_maker
 
 logger = logging.getLogger(__name__)
 
+# A worker beside its server leaves the processor to it: an answer takes a millisecond, a clip minutes.
+NICENESS = 10
+
 
 def work_until_stopped(worker: Worker) -> int:
     """Run the worker in this process until SIGTERM or SIGINT; a second signal ends it at once. Returns the exit code."""
@@ -53,6 +56,7 @@ def work_alone(settings: WorkerSettings) -> int:
 
 
 def main() -> None:
+    os.nice(NICENESS)
     line = sys.stdin.readline()
     content = json.loads(line)
     settings = WorkerSettings.from_json(content["settings"])
