@@ -2,88 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
-import signal
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
-from sqlalchemy import select
-from tests.serving_stub import BODY
+from tests.serving_processes import Servers, check_all_ended_once, jobs_of, python_path
 from tests.unit.serving_helpers import ask, postgres_server, require_postgres
 
 from phonofilm.serving.database.engines import Database, open_database
 from phonofilm.serving.database.migrate import migrate
-from phonofilm.serving.database.tables import JOB
-from phonofilm.serving.jobs.job import ENDED, Job, job_of
+from phonofilm.serving.jobs.job import ENDED, Job
 from phonofilm.serving.jobs.sweep import sweep_jobs
 from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.store.folder_store import FolderStore
 from phonofilm.serving.worker.supervisor import WorkerProcesses
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.fixture(autouse=True)
 def importable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes that are started here find this folder's modules."""
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]))
-
-
-class Servers:
-    """A whole server with two workers, which can be killed and started again."""
-
-    def __init__(self, settings: WorkerSettings) -> None:
-        self.settings = settings
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.start()
-
-    def start(self) -> None:
-        words = [
-            sys.executable,
-            "-m",
-            "tests.serving_stub",
-            "server",
-            json.dumps(self.settings.to_json()),
-            str(self.port),
-        ]
-        self.server = subprocess.Popen(words, stderr=subprocess.DEVNULL)
-
-    def workers(self) -> list[psutil.Process]:
-        try:
-            return psutil.Process(self.server.pid).children()
-        except psutil.NoSuchProcess:
-            return []
-
-    def kill_something(self, chance: random.Random) -> None:
-        """A worker twice out of three times, else the server, which is started again at once."""
-        workers = self.workers()
-        if workers and chance.random() < 2 / 3:
-            chance.choice(workers).kill()
-            return
-        self.server.kill()
-        self.server.wait()
-        self.start()
-
-    def stop(self) -> None:
-        workers = self.workers()
-        self.server.send_signal(signal.SIGTERM)
-        self.server.wait(30)
-        psutil.wait_procs(workers, timeout=10)
-
-
-def jobs_of(database: Database) -> list[Job]:
-    with database.read() as connection:
-        return [job_of(row) for row in connection.execute(select(*JOB.c)).mappings()]
+    monkeypatch.setenv("PYTHONPATH", python_path())
 
 
 def kill_until_done(database: Database, folder: Path, jobs: int, kills: int, seconds: float, pause: float) -> list[Job]:
@@ -113,20 +54,6 @@ def kill_until_done(database: Database, folder: Path, jobs: int, kills: int, sec
         servers.stop()
     assert kills == 0, f"{kills} kills were left when all jobs had ended"
     return jobs_of(database)
-
-
-def check_all_ended_once(jobs: list[Job], store: FolderStore, count: int) -> None:
-    """Every job is completed with whole files of one attempt, or failed with a reason."""
-    assert len(jobs) == count
-    for job in jobs:
-        assert job.status in ("completed", "failed"), job
-        if job.status == "failed":
-            assert job.error_code == "worker_lost", job.error_message
-            continue
-        (names,) = job.outputs
-        assert {name.rpartition("/")[2].partition("-")[0] for name in names.values()} == {str(job.attempt)}
-        for variant, name in names.items():
-            assert b"".join(store.read(name, 0, 1000)) == BODY + variant.encode()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

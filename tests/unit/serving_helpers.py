@@ -62,25 +62,50 @@ def require_postgres() -> Path:
     return programs
 
 
+class Postgres:
+    """A PostgreSQL server of our own, which listens on a socket in a folder and nowhere else."""
+
+    def __init__(self, programs: Path) -> None:
+        self.folder = Path(mkdtemp(prefix="pg"))  # short: a socket's path has at most 107 bytes
+        self.url = f"postgresql://postgres@/postgres?host={self.folder}"
+        asks = []
+        if os.geteuid() == 0:
+            user = pwd.getpwnam("postgres")
+            os.chown(self.folder, user.pw_uid, user.pw_gid)
+            asks = ["runuser", "-u", "postgres", "--"]
+        data = self.folder / "data"
+        self._control = [*asks, str(programs / "pg_ctl"), "-D", str(data), "-w", "-t", "600"]
+        _quietly([*asks, str(programs / "initdb"), "-D", str(data), "-A", "trust", "-N", "-U", "postgres"])
+
+    def start(self) -> None:
+        _quietly([*self._control, "-o", f"-F -k {self.folder} -c listen_addresses=''", "start"])
+
+    def stop(self) -> None:
+        """At once, as when its machine goes."""
+        _quietly([*self._control, "-m", "immediate", "stop"])
+
+
+def _quietly(words: list[str]) -> None:
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
+
+
+@contextmanager
+def running_postgres(programs: Path) -> Iterator[Postgres]:
+    """A PostgreSQL server, started; its folder is removed at the end."""
+    server = Postgres(programs)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(server.folder, ignore_errors=True)
+
+
 @contextmanager
 def postgres_server(programs: Path) -> Iterator[str]:
-    """The URL of a PostgreSQL server of our own, which listens on a socket in a folder and nowhere else."""
-    folder = Path(mkdtemp(prefix="pg"))  # short: a socket's path has at most 107 bytes
-    asks = []
-    if os.geteuid() == 0:
-        user = pwd.getpwnam("postgres")
-        os.chown(folder, user.pw_uid, user.pw_gid)
-        asks = ["runuser", "-u", "postgres", "--"]
-    data = folder / "data"
-    control = [*asks, str(programs / "pg_ctl"), "-D", str(data), "-w", "-t", "600"]
-    quiet: dict[str, Any] = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": "/"}
-    subprocess.run([*asks, str(programs / "initdb"), "-D", str(data), "-A", "trust", "-N", "-U", "postgres"], **quiet)
-    subprocess.run([*control, "-o", f"-F -k {folder} -c listen_addresses=''", "start"], **quiet)
-    try:
-        yield f"postgresql://postgres@/postgres?host={folder}"
-    finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], **quiet)
-        shutil.rmtree(folder, ignore_errors=True)
+    """The URL of a PostgreSQL server."""
+    with running_postgres(programs) as server:
+        yield server.url
 
 
 def ask(
@@ -109,7 +134,8 @@ def services_in(folder: Path, database: Database | None = None, **settings: Any)
         store=str(folder / "files"),
         **settings,
     )
-    return Services(database or new_database(folder), FolderStore(folder / "files"), worker, ApiSettings())
+    api = ApiSettings(key_seconds=0)  # a test's keys change from one request to the next
+    return Services(database or new_database(folder), FolderStore(folder / "files"), worker, api)
 
 
 def client_of(services: Services) -> TestClient:

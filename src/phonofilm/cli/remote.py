@@ -20,6 +20,12 @@ def submit(
     prompt: Annotated[str | None, typer.Argument(help="What is seen and heard.")] = None,
     image: Annotated[Path | None, typer.Option("--image", "-i", help="First frame.")] = None,
     last_image: Annotated[Path | None, typer.Option(help="Last frame.")] = None,
+    keyframe: Annotated[
+        list[str] | None, typer.Option(metavar="SECONDS=FILE", help="A picture at this time. May be repeated.")
+    ] = None,
+    video: Annotated[Path | None, typer.Option(help="A clip that wants sound.")] = None,
+    audio: Annotated[Path | None, typer.Option(help="A sound that wants a picture.")] = None,
+    voice: Annotated[Path | None, typer.Option(help="A sample of a voice. An experiment.")] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="One of the server's.")] = None,
     size: Annotated[str | None, typer.Option(metavar="WxH")] = None,
     seconds: Annotated[float | None, typer.Option()] = None,
@@ -37,6 +43,7 @@ def submit(
     key: Key = None,
 ) -> None:
     """Ask a server for clips; prints their ids, or waits and writes them with -o."""
+    from phonofilm.generation.options import parse_keyframe
     from phonofilm.serving.client import client_from
 
     client = client_from(server, key)
@@ -49,7 +56,9 @@ def submit(
         "loras": lora, "negative_prompt": negative_prompt, "priority": priority,
     }  # fmt: skip
     fields = {name: value for name, value in options.items() if value is not None}
-    files = {name: path for name, path in (("input_reference", image), ("last_frame", last_image)) if path is not None}
+    named = {"input_reference": image, "last_frame": last_image, "video": video, "audio": audio, "voice": voice}
+    files = {name: path for name, path in named.items() if path is not None}
+    files |= {f"keyframes[{seconds:g}]": path for seconds, path in map(parse_keyframe, keyframe or ())}
     ids = [client.submit({"prompt": text, **fields}, files)["id"] for text in texts]
     if output is None:
         for video_id in ids:

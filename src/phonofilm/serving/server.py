@@ -7,12 +7,14 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from phonofilm.errors import InputError
 from phonofilm.serving.api.app import create_app
@@ -27,6 +29,7 @@ from phonofilm.serving.logs import log_to_stderr
 from phonofilm.serving.security.keys import has_keys
 from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.side_process import SideProcessError
+from phonofilm.serving.slow_clients import HurriedProtocol
 from phonofilm.serving.store.interface import open_store
 from phonofilm.serving.studio.plan_work import get_ready
 from phonofilm.serving.worker.supervisor import WORKER_COMMAND, WorkerProcesses
@@ -36,6 +39,9 @@ logger = logging.getLogger(__name__)
 CALLBACK_SECRET = "PHONOFILM_CALLBACK_SECRET"
 MAX_CONNECTIONS = 1000
 CLOSING_SECONDS = 5
+# How long a thread keeps the interpreter from the one that answers, in seconds. Python's 0.005 adds up: an answer gives the
+# interpreter up at every system call, and beside threads that enter jobs it would wait as long each time.
+SWITCH_SECONDS = 0.0005
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,7 @@ def serve_until_stopped(settings: ServerSettings, on_listening: Callable[[str], 
     cannot be used.
     """
     log_to_stderr(settings.worker.log_json)
+    sys.setswitchinterval(SWITCH_SECONDS)
     database = open_database(settings.worker.database_url)
     migrate(database)
     _check_address(settings.host, database)
@@ -71,7 +78,7 @@ def serve_until_stopped(settings: ServerSettings, on_listening: Callable[[str], 
     own_names = {settings.host.lower(), f"[{settings.host}]"} if settings.host not in ("0.0.0.0", "::") else set()
     api = replace(settings.api, hosts=(*settings.api.hosts, *own_names))
     services = Services(database, store, settings.worker, api)
-    server = _server(create_app(services), services.closing)
+    server = _Server(uvicorn_config(create_app(services)), services.closing)
     hopeless = threading.Event()
 
     def give_up() -> None:
@@ -132,18 +139,19 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _server(app: object, closing: threading.Event) -> _Server:
-    config = uvicorn.Config(
-        app,  # type: ignore[arg-type]
+def uvicorn_config(app: ASGIApp) -> uvicorn.Config:
+    """How connections are served: how many, how long they may be idle, how large a request's head may be."""
+    return uvicorn.Config(
+        app,
         log_config=None,
         access_log=False,
         server_header=False,
         lifespan="off",
         limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=CLOSING_SECONDS,
+        http=HurriedProtocol,
         h11_max_incomplete_event_size=32_768,
     )
-    return _Server(config, closing)
 
 
 def _workers(settings: ServerSettings, database: Database, give_up: Callable[[], None]) -> WorkerProcesses | RayWorkers:

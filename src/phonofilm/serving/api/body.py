@@ -19,13 +19,13 @@ from phonofilm.untrusted import parse_json, shown
 
 MAX_FILES, MAX_FIELDS, MAX_FIELD_BYTES = 8, 200, 2**20
 # Texts that hold an object or a list where a form cannot.
-_NESTED = ("extra_body", "video", "audio", "voice", "input_reference", "last_frame", "metadata")
+_NESTED = ("extra_body", "video", "audio", "voice", "input_reference", "last_frame", "keyframes", "metadata")
 _KEY = re.compile(r"([^\[\]]+)(?:\[([^\[\]]*)\])?")
 
 
 @dataclass(frozen=True)
 class RequestBody:
-    """The fields and the files of a request, and what the answer must say of fields that were ignored."""
+    """The fields and the files of a request (a keyframe's as keyframes[SECONDS]), and what the answer says was ignored."""
 
     fields: dict[str, Any]
     uploads: dict[str, UploadFile]
@@ -80,6 +80,7 @@ def _of_form(form: FormData) -> tuple[dict[str, Any], dict[str, UploadFile]]:
             raise invalid(f"the field name {shown(key)} cannot be read")
         name, inner = match[1], match[2]
         if isinstance(value, UploadFile):
+            name = key if name == "keyframes" else name
             if name in uploads:
                 raise invalid(f"{shown(name)}: one file is expected", shown(name))
             uploads[name] = value

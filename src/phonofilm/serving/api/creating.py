@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import ValidationError
 from starlette.datastructures import UploadFile
@@ -44,6 +44,25 @@ IdempotencyKey = Annotated[
 LORA_SETTING = "loras"
 
 
+@dataclass(frozen=True)
+class JobEntry:
+    """A request that puts a job into the queue, and who sends it."""
+
+    request: Request
+    services: Services
+    access: Access
+    idempotency_key: str | None = None
+
+
+async def _entry_of(
+    request: Request, services: ServicesOf, access: MayWrite, idempotency_key: IdempotencyKey = None
+) -> JobEntry:
+    return JobEntry(request, services, access, idempotency_key)
+
+
+JobEntryOf = Annotated[JobEntry, Depends(_entry_of)]
+
+
 @router.post(
     "/v1/videos",
     operation_id="createVideo",
@@ -51,12 +70,9 @@ LORA_SETTING = "loras"
     responses={**ERRORS, 200: video_links()},
     openapi_extra=body_of(VideoFields, FILE_FIELDS),
 )
-async def create(
-    request: Request, services: ServicesOf, access: MayWrite, idempotency_key: IdempotencyKey = None
-) -> Response:
+async def create(entry: JobEntryOf) -> Response:
     """Ask for a clip. The answer is a job; its clip can be fetched when its status is completed."""
-    body = await read_body(request)
-    return await _entered(request, services, access, VideoFields, body, idempotency_key)
+    return await _answer_entry(entry, VideoFields)
 
 
 @router.post(
@@ -66,13 +82,9 @@ async def create(
     responses={**ERRORS, 200: video_links()},
     openapi_extra=body_of(EditFields, FILE_FIELDS, {"video": {"id": "video_0"}, "start": 0.5, "end": 1.5}),
 )
-async def edit(
-    request: Request, services: ServicesOf, access: MayWrite, idempotency_key: IdempotencyKey = None
-) -> Response:
+async def edit(entry: JobEntryOf) -> Response:
     """Make a stretch of a clip anew."""
-    body = await read_body(request)
-    _require_video(body)
-    return await _entered(request, services, access, EditFields, body, idempotency_key)
+    return await _answer_entry(entry, EditFields)
 
 
 @router.post(
@@ -82,13 +94,9 @@ async def edit(
     responses={**ERRORS, 200: video_links()},
     openapi_extra=body_of(ExtensionFields, FILE_FIELDS, {"video": {"id": "video_0"}}),
 )
-async def extend(
-    request: Request, services: ServicesOf, access: MayWrite, idempotency_key: IdempotencyKey = None
-) -> Response:
+async def extend(entry: JobEntryOf) -> Response:
     """Go on from a clip: it becomes longer."""
-    body = await read_body(request)
-    _require_video(body)
-    return await _entered(request, services, access, ExtensionFields, body, idempotency_key)
+    return await _answer_entry(entry, ExtensionFields)
 
 
 @router.post(
@@ -100,8 +108,7 @@ async def extend(
 )
 async def create_sync(request: Request, services: ServicesOf, access: MayWrite) -> Response:
     """Ask for a clip and wait for its file. When the client hangs up, the job is cancelled."""
-    body = await read_body(request)
-    job, _ = await _enter(services, access, VideoFields, body, None)
+    job, _ = await _enter(JobEntry(request, services, access), VideoFields)
     job = await wait_for(request, services, access, job, services.api.sync_timeout)
     if job.status != COMPLETED:
         message = job.error_message or f"the job was {job.status}"
@@ -137,26 +144,22 @@ def register_characters(target: APIRouter) -> None:
 register_characters(router)
 
 
-async def _entered(
-    request: Request,
-    services: Services,
-    access: Access,
-    kind: type[VideoFields],
-    body: RequestBody,
-    idempotency_key: str | None,
-) -> Response:
-    job, is_new = await _enter(services, access, kind, body, idempotency_key)
-    return await answer(request, services, job, headers={} if is_new else {"Idempotency-Replayed": "true"})
+async def _answer_entry(entry: JobEntry, kind: type[VideoFields]) -> Response:
+    job, is_new = await _enter(entry, kind)
+    headers = {} if is_new else {"Idempotency-Replayed": "true"}
+    return await answer(entry.request, entry.services, job, headers)
 
 
-async def _enter(
-    services: Services, access: Access, kind: type[VideoFields], body: RequestBody, idempotency_key: str | None
-) -> tuple[Job, bool]:
+async def _enter(entry: JobEntry, kind: type[VideoFields]) -> tuple[Job, bool]:
+    """The request's job, and whether it is a new one."""
+    body = await read_body(entry.request)
+    if kind is not VideoFields:
+        _require_video(body)
     try:
         fields = kind.model_validate(body.fields)
     except ValidationError as error:
         raise validation_error(error) from None
-    return await run_in_threadpool(_make_entry, services, access, fields, body, idempotency_key)
+    return await run_in_threadpool(_make_entry, entry.services, entry.access, fields, body, entry.idempotency_key)
 
 
 def _make_entry(

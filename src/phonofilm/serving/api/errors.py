@@ -15,9 +15,11 @@ from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 
 from phonofilm.errors import PhonofilmError
+from phonofilm.serving.api.fields import MEANT
 from phonofilm.serving.jobs.book import QueueFull
 from phonofilm.serving.side_process import SideProcessError
 from phonofilm.serving.store.interface import StoreError
+from phonofilm.serving.worker.failures import is_disk_error
 from phonofilm.untrusted import shown
 
 logger = logging.getLogger(__name__)
@@ -85,6 +87,7 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(StoreError, _store)
     app.add_exception_handler(SideProcessError, _not_done)
     app.add_exception_handler(PhonofilmError, _refused)
+    app.add_exception_handler(OSError, _system)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -95,7 +98,8 @@ def first_fault(errors: Any) -> tuple[str, str | None]:
     names = [name for name in names if re.fullmatch(r"[a-z_]+|\d+", name)]
     param = names[0] if names else None
     if fault["type"] == "extra_forbidden":
-        return f"unknown field {shown(param or '')}", param
+        meant = f"; use {MEANT[param]}" if param in MEANT else ""
+        return f"unknown field {shown(param or '')}{meant}", param
     text = str(fault["msg"]).removeprefix("Value error, ")
     return (f"{param}: {text}" if param else text), param
 
@@ -143,6 +147,10 @@ async def _store(request: Request, error: Exception) -> JSONResponse:
 
 async def _not_done(request: Request, error: Exception) -> JSONResponse:
     return error_response(503, str(error), "not_done", headers={"Retry-After": "5"})
+
+
+async def _system(request: Request, error: Exception) -> JSONResponse:
+    return await (_store if is_disk_error(error) else _unexpected)(request, error)
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:

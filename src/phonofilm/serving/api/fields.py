@@ -35,6 +35,21 @@ REFUSED = {
     "profile_all_stages": "profiling is not offered over HTTP",
 }
 
+# What people write who know the command line, or another API, and what it is called here.
+MEANT = {
+    "steps": "num_inference_steps",
+    "num_clips": "n",
+    "image": "input_reference",
+    "first_frame": "input_reference",
+    "last_image": "last_frame",
+    "lora": "loras",
+    "keyframe": "keyframes",
+    "duration": "seconds",
+    "resolution": "size",
+    "frame_rate": "fps",
+    "continue_from": "video, with POST /v1/videos/extensions",
+}
+
 Text = Annotated[str, Field(max_length=100_000)]
 Prompt = Annotated[str, Field(min_length=1, max_length=100_000)]
 Reference = str | dict[str, Any]
@@ -59,6 +74,10 @@ class VideoFields(BaseModel):
     audio: Annotated[Reference | None, Field(description="A sound that wants a picture: a data URL.")] = None
     voice: Annotated[
         Reference | None, Field(description="A voice that the clip goes on in: a data URL, or the id of a clip.")
+    ] = None
+    keyframes: Annotated[
+        dict[str, Reference] | None,
+        Field(description="Pictures by the second at which they are shown; in a form, files named keyframes[3.5]."),
     ] = None
     seconds: Annotated[float | None, Field(gt=0, description="Length, to the nearest possible.", examples=[2])] = None
     part_seconds: Annotated[float | None, Field(gt=0, description="Length of the parts of a longer film.")] = None

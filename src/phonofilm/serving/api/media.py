@@ -21,7 +21,7 @@ from phonofilm.serving.api.services import Services
 from phonofilm.serving.api.translate import clip_field
 from phonofilm.serving.jobs.book import find
 from phonofilm.serving.jobs.clip_rows import job_and_number
-from phonofilm.serving.jobs.job import COMPLETED
+from phonofilm.serving.jobs.job import COMPLETED, KEYFRAME, is_keyframe
 from phonofilm.serving.security.access import Access
 from phonofilm.serving.security.public_http import PublicHttp
 from phonofilm.serving.security.sniffing import AUDIO, IMAGE, SNIFFED_BYTES, VIDEO, check_kind
@@ -30,6 +30,8 @@ from phonofilm.serving.studio.media_work import cut_clip
 from phonofilm.untrusted import shown
 
 FILE_FIELDS = {"input_reference": IMAGE, "last_frame": IMAGE, "video": VIDEO, "audio": AUDIO, "voice": AUDIO}
+MOST_KEYFRAMES = 16
+_KEYFRAME_FILE = re.compile(r"keyframes\[([^\[\]]{1,20})\]")
 URL_FIELDS = {"reference_url": "input_reference", "video_url": "video"}
 _DATA_URL = re.compile(r"data:[\w.+-]{0,100}/?[\w.+-]{0,100}(?:;[\w=.+-]{0,100})*;base64,", re.ASCII)
 
@@ -55,9 +57,15 @@ def store_media(
     }
     try:
         for name, upload in uploads.items():
+            if (keyframe := _KEYFRAME_FILE.fullmatch(name)) is not None:
+                keeping.keep(keyframe_option(keyframe[1]), "keyframes", upload.file)
+                continue
             if name not in FILE_FIELDS:
-                raise invalid(f"a file named {shown(name)} is not expected; use {', '.join(FILE_FIELDS)}", shown(name))
+                known = f"{', '.join(FILE_FIELDS)} or keyframes[SECONDS]"
+                raise invalid(f"a file named {shown(name)} is not expected; use {known}", shown(name))
             keeping.keep(options[name], name, upload.file)
+        for seconds, given in (fields.keyframes or {}).items():
+            keeping.keep_reference(keyframe_option(seconds), "keyframes", given)
         for name in FILE_FIELDS:
             if (given := getattr(fields, name)) is not None:
                 if name in uploads:
@@ -66,6 +74,8 @@ def store_media(
         for name, target in URL_FIELDS.items():
             if (url := getattr(fields, name)) is not None:
                 keeping.keep_url(options[target], name, url)
+        if sum(is_keyframe(option) for option in (*keeping.media.inputs, *keeping.media.urls)) > MOST_KEYFRAMES:
+            raise invalid(f"keyframes: more than {MOST_KEYFRAMES}", "keyframes")
         if isinstance(fields, ExtensionFields) and fields.continue_at is not None:
             keeping.cut_at(fields.continue_at)
     except BaseException:
@@ -73,6 +83,21 @@ def store_media(
             services.store.delete(stored)
         raise
     return keeping.media
+
+
+def keyframe_option(seconds: str) -> str:
+    """The name under which a request holds the keyframe of a time. Raises ApiError for text that is no time."""
+    try:
+        time = float(seconds)
+    except ValueError:
+        time = -1.0
+    if not 0 <= time < 1e6:
+        raise invalid(f"keyframes: {shown(repr(seconds))} is no time in seconds; use for example 3.5", "keyframes")
+    return f"{KEYFRAME}{time:g}"
+
+
+def _kind(name: str) -> str:
+    return IMAGE if name == "keyframes" else FILE_FIELDS[name]
 
 
 @dataclass
@@ -88,7 +113,7 @@ class _Keeping:
         self._once(option, name)
         stream.seek(0)
         try:
-            kind = check_kind(stream.read(SNIFFED_BYTES), FILE_FIELDS[name], name)
+            kind = check_kind(stream.read(SNIFFED_BYTES), _kind(name), name)
         except InputError as error:
             raise invalid(str(error), name, code="unsupported_media") from None
         stream.seek(0)
@@ -152,7 +177,7 @@ class _Keeping:
 
     def _keep_clip(self, option: str, name: str, video_id: str) -> None:
         self._once(option, name)
-        if FILE_FIELDS[name] == IMAGE:
+        if _kind(name) == IMAGE:
             raise invalid(f"{name}: expected a picture, and {shown(video_id)} is a clip", name)
         job_id, number = job_and_number(video_id) or (video_id, 0)
         job = find(self.services.database, job_id, self.access)
@@ -165,7 +190,7 @@ class _Keeping:
         self._kept(option, target)
 
     def _put(self, option: str, suffix: str, file: Path) -> None:
-        target = f"{INPUTS}/{self.job_id}/{option}{suffix}"
+        target = f"{INPUTS}/{self.job_id}/{option.replace(KEYFRAME, 'keyframe-')}{suffix}"
         self.services.store.put(target, file)
         self._kept(option, target)
 

@@ -23,8 +23,10 @@ def body_of(
     """The request body as OpenAPI: the same fields as JSON, and as a form in which media are files."""
     schema = fields.model_json_schema()
     form = {**schema, "properties": {name: _without_null(one) for name, one in schema["properties"].items()}}
+    binary = {"type": "string", "format": "binary"}
     for name in files:
-        form["properties"][name] = {"type": "string", "format": "binary"}
+        form["properties"][name] = binary
+    form["properties"]["keyframes"] = {"type": "object", "additionalProperties": binary}
     shown = {**EXAMPLE, **(example or {})}
     return {
         "requestBody": {

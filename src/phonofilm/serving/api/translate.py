@@ -22,7 +22,7 @@ from phonofilm.geometry import ClipGeometry, frames_for_seconds, parse_frame_rat
 from phonofilm.serving.api.errors import ApiError, invalid
 from phonofilm.serving.api.fields import EditFields, ExtensionFields, VideoFields
 from phonofilm.serving.engines.sglang_limits import check_sglang_can
-from phonofilm.serving.jobs.job import JobRequest
+from phonofilm.serving.jobs.job import JobRequest, is_keyframe
 from phonofilm.serving.settings import RequestLimits, WorkerSettings
 from phonofilm.untrusted import shown
 
@@ -127,7 +127,8 @@ def check_request_for(request: JobRequest, known: RequestChecks) -> None:
         raise invalid(f"{len(request.seeds)} clips; at most {limits.max_clips} in one request", "n")
     try:
         options = options_from_json(request.options, "request")
-        media = [*request.inputs, *request.urls]
+        media = ["keyframe" if is_keyframe(name) else name for name in (*request.inputs, *request.urls)]
+        _check_seconds(options, limits)
         check_options(options, in_memory=media)
         for seed in request.seeds:
             check_options(ClipOptions(prompt="-", seed=seed))
@@ -169,6 +170,14 @@ def _check_parts(options: ClipOptions) -> None:
                 raise InputError(f"retake: {one.start:g} to {one.end:g} s is no stretch of time")
 
 
+def _check_seconds(options: ClipOptions, limits: RequestLimits) -> None:
+    """Before anything is counted in frames: what is far too long is said in the words of the request."""
+    stretches = parse_timed_prompts(options.prompt or "")
+    for seconds in (options.seconds, *(one.end for one in stretches[-1:])):
+        if seconds is not None and seconds > limits.max_seconds:
+            raise InputError(f"seconds: {seconds:g} s; at most {limits.max_seconds:g} s in one request")
+
+
 def _check_size(options: ClipOptions, known: RequestChecks) -> None:
     facts, limits = known.facts or {}, known.limits
     rate = parse_frame_rate(options.fps or facts.get("fps", "24"))
@@ -185,9 +194,11 @@ def _check_size(options: ClipOptions, known: RequestChecks) -> None:
     stretches = parse_timed_prompts(options.prompt or "")
     seconds = stretches[-1].end if stretches else options.seconds
     if seconds is not None:
-        frames = frames_for_seconds(min(seconds, 1e6), rate, factor)
+        frames = frames_for_seconds(seconds, rate, factor)
     if frames is not None and frames / rate > Fraction(limits.max_seconds):
-        raise InputError(f"seconds: {float(frames / rate):g} s; at most {limits.max_seconds:g} s in one request")
+        name = "seconds" if seconds is not None else "num_frames"
+        length = f"{frames} frames are {float(frames / rate):g} s"
+        raise InputError(f"{name}: {length}; at most {limits.max_seconds:g} s in one request")
     if width is None or height is None:
         return
     if max(width, height) > limits.max_side:

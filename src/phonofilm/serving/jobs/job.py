@@ -14,6 +14,8 @@ QUEUED, IN_PROGRESS, COMPLETED, FAILED, CANCELLED = "queued", "in_progress", "co
 ENDED = (COMPLETED, FAILED, CANCELLED)
 # A job that was running when its worker died or fell silent this many times is not tried again.
 STRIKES = 3
+# Begins the name of a keyframe among a request's files and addresses; its seconds follow.
+KEYFRAME = "keyframe:"
 
 
 @dataclass(frozen=True)
@@ -21,8 +23,9 @@ class JobRequest:
     """What a job is to make.
 
     options: those of `phonofilm generate` by their names, without files, LoRAs and seed. inputs: stored files by option;
-    urls: addresses to fetch by option. loras: names from the operator's list, each with ":STRENGTH" where one was given.
-    seeds: one for each clip; None where the worker chooses. warnings: what the answer says was ignored.
+    urls: addresses to fetch by option (a keyframe's option is KEYFRAME and its seconds). loras: names from the operator's
+    list, each with ":STRENGTH" where one was given. seeds: one for each clip; None where the worker chooses. warnings: what
+    the answer says was ignored.
     """
 
     options: dict[str, Any]
@@ -96,6 +99,11 @@ class Job:
         if self.status == COMPLETED:
             return 100
         return min(99, 99 * self.step // self.steps) if self.steps else 0
+
+
+def is_keyframe(option: str) -> bool:
+    """Whether a request's file or address is a keyframe."""
+    return option.startswith(KEYFRAME)
 
 
 def job_of(row: RowMapping | Mapping[str, Any]) -> Job:

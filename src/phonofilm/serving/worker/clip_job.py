@@ -19,7 +19,7 @@ from phonofilm.generation.report import Preview
 from phonofilm.generation.session import Session
 from phonofilm.geometry import parse_frame_rate
 from phonofilm.media import save_clip
-from phonofilm.serving.jobs.job import Job
+from phonofilm.serving.jobs.job import KEYFRAME, Job, is_keyframe
 from phonofilm.serving.security.public_http import PublicHttp
 from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.store.interface import OUTPUTS, Store
@@ -44,7 +44,7 @@ def make_job(
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="phonofilm-")))
         held.write(stage="reading inputs")
-        options = _options(job, input_files(job.request, settings, store, stack, web), settings)
+        options = options_of_job(job, input_files(job.request, settings, store, stack, web), settings)
         if job.request.enhance_prompt:
             options = with_enhanced_prompt(options, settings.writing, _seconds(options, session), held)
             about["prompt"] = options.prompt
@@ -75,8 +75,13 @@ def make_job(
     return MadeClips(outputs, about, nbytes)
 
 
-def _options(job: Job, files: dict[str, Path], settings: WorkerSettings) -> ClipOptions:
-    options = options_from_json({**job.request.options, **{name: str(path) for name, path in files.items()}}, "request")
+def options_of_job(job: Job, files: dict[str, Path], settings: WorkerSettings) -> ClipOptions:
+    """The options of the job's clips, with the paths of its files and of the operator's LoRAs."""
+    given: dict[str, Any] = {name: str(path) for name, path in files.items() if not is_keyframe(name)}
+    keyframes = [f"{name.removeprefix(KEYFRAME)}={path}" for name, path in files.items() if is_keyframe(name)]
+    if keyframes:
+        given["keyframe"] = keyframes
+    options = options_from_json({**job.request.options, **given}, "request")
     if job.request.loras is None:
         return options
     texts = []

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Literal
 
 from phonofilm.errors import InputError
-from phonofilm.serving.jobs.job import JobRequest
+from phonofilm.serving.jobs.job import JobRequest, is_keyframe
 from phonofilm.serving.security.public_http import PublicHttp
 from phonofilm.serving.security.sniffing import AUDIO, IMAGE, SNIFFED_BYTES, VIDEO, check_kind
 from phonofilm.serving.settings import WorkerSettings
@@ -33,7 +33,8 @@ def input_files(
         raise InputError("URLs are not fetched by this server; send the file itself")
     for option, url in request.urls.items():
         content = web.fetch(url, settings.max_upload_bytes)
-        kind = check_kind(content[:SNIFFED_BYTES], KINDS[option], option)
+        wanted = IMAGE if is_keyframe(option) else KINDS[option]
+        kind = check_kind(content[:SNIFFED_BYTES], wanted, option)
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="phonofilm-")))
         files[option] = folder / f"{option}{kind.suffix}"
         files[option].write_bytes(content)

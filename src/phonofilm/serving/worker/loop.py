@@ -15,7 +15,7 @@ from typing import TypeVar
 import psutil
 from sqlalchemy.exc import DBAPIError
 
-from phonofilm.errors import InputError, MediaError, PhonofilmError
+from phonofilm.errors import PhonofilmError
 from phonofilm.generation.report import Cancelled
 from phonofilm.serving.database.engines import Database, is_unreachable, open_database
 from phonofilm.serving.jobs.claims import Claims
@@ -30,7 +30,8 @@ from phonofilm.serving.jobs.roster import (
     write_setting,
 )
 from phonofilm.serving.settings import WorkerSettings
-from phonofilm.serving.store.interface import Store, StoreError, open_store
+from phonofilm.serving.store.interface import Store, open_store
+from phonofilm.serving.worker.failures import failure_of, is_disk_error
 from phonofilm.serving.worker.held_job import CANCEL, LOST, STALLED, STOPPING, HeldJob
 from phonofilm.serving.worker.ids import new_worker_id
 from phonofilm.serving.worker.maker import JobMaker, MadeClips, discard
@@ -40,7 +41,7 @@ T = TypeVar("T")
 
 IDLE_SECONDS = 0.2
 REPORT_SECONDS = 5.0
-# A finished clip waits this long for a database or a store that is away.
+# A finished clip waits this long for a database that is away.
 PATIENCE_SECONDS = 600.0
 
 
@@ -111,18 +112,20 @@ class Worker:
             made = self.maker.make(job, held, self.store)
         except Cancelled:
             self._stopped(job, held)
-        except StoreError as error:
-            logger.error("job %s: %s", job.id, error)
-            self._patiently(lambda: self.claims.fail(job, "storage_error", "the server's store failed", keep))
         except PhonofilmError as error:
-            logger.info("job %s failed: %s", job.id, type(error).__name__)
-            code = "invalid_request" if isinstance(error, InputError | MediaError) else "generation_failed"
-            message = self._without_paths(str(error))
-            self._patiently(lambda: self.claims.fail(job, code, message, keep))
+            code, message = failure_of(error)
+            if code == "storage_error":
+                logger.error("job %s: %s", job.id, error)
+            else:
+                logger.info("job %s failed: %s", job.id, type(error).__name__)
+            said = self._without_paths(message)
+            self._patiently(lambda: self.claims.fail(job, code, said, keep))
         except Exception as error:
             logger.exception("job %s failed", job.id)
-            message = f"an unexpected error ({type(error).__name__}); the server's log says more"
-            self._patiently(lambda: self.claims.fail(job, "internal_error", message, keep))
+            full = is_disk_error(error)
+            reason = "the disk is full or broken" if full else f"an unexpected error ({type(error).__name__})"
+            code, said = "storage_error" if full else "internal_error", f"{reason}; the server's log says more"
+            self._patiently(lambda: self.claims.fail(job, code, said, keep))
         else:
             self._publish(job, made)
 

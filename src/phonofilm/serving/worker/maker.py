@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from phonofilm.serving.jobs.job import Job
-from phonofilm.serving.store.interface import Store
+from phonofilm.serving.store.interface import Store, StoreError
 from phonofilm.serving.worker.held_job import HeldJob
 
 
@@ -41,7 +42,8 @@ class JobMaker(Protocol):
 
 
 def discard(store: Store, outputs: Sequence[dict[str, str]]) -> None:
-    """Remove files that were made for a job which is another worker's by now."""
-    for names in outputs:
-        for name in names.values():
-            store.delete(name)
+    """Remove files that were made for a job which is another worker's by now; what cannot be removed is swept later."""
+    with suppress(StoreError):
+        for names in outputs:
+            for name in names.values():
+                store.delete(name)

@@ -1,0 +1,29 @@
+"""What clients learn when a job's clips could not be made."""
+
+from __future__ import annotations
+
+import errno
+
+from phonofilm.errors import InputError, MediaError, PhonofilmError
+from phonofilm.serving.store.interface import StoreError
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+
+
+def failure_of(error: PhonofilmError) -> tuple[str, str]:
+    """The code and the message of an error: the machine's faults are not called the request's."""
+    if isinstance(error, StoreError):
+        return "storage_error", "the server's store of files failed; ask again later"
+    if is_disk_error(error):
+        return "storage_error", "the disk of the machine that made the clip is full or broken; ask again later"
+    return ("invalid_request" if isinstance(error, InputError | MediaError) else "generation_failed"), str(error)
+
+
+def is_disk_error(error: BaseException) -> bool:
+    """Whether a disk is at the bottom of it, full or broken."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in DISK_ERRORS:
+            return True
+        cause = cause.__cause__
+    return False

@@ -1,0 +1,141 @@
+"""Disks that are full, stores that are gone, clients that are slow: said plainly, and over when the cause is over."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from fastapi.testclient import TestClient
+from tests.serving_stub import StubMaker, worker_thread
+from tests.unit.serving_helpers import PNG, client_of, services_in
+
+from phonofilm.errors import MediaError
+from phonofilm.serving.api.app import create_app
+from phonofilm.serving.api.services import Services
+from phonofilm.serving.server import uvicorn_config
+from phonofilm.serving.slow_clients import HurriedProtocol
+from phonofilm.serving.worker.failures import failure_of
+
+BALL = {"prompt": "a ball"}
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Services:
+    return services_in(tmp_path)
+
+
+@pytest.fixture
+def client(services: Services) -> TestClient:
+    return client_of(services)
+
+
+@pytest.fixture
+def working(services: Services) -> Iterator[None]:
+    """A worker takes jobs while the test runs."""
+    worker, thread = worker_thread(services.worker, StubMaker())
+    yield
+    worker.ask_to_stop()
+    thread.join()
+
+
+def ended(client: TestClient) -> tuple[str, str | None, str]:
+    """The state of a new job once it has ended, and what its error says."""
+    video_id = client.post("/v1/videos", json=BALL).json()["id"]
+    client.get(f"/v1/videos/{video_id}/events")  # until it has ended
+    job = client.get(f"/v1/videos/{video_id}").json()
+    error = job["error"] or {"code": None, "message": ""}
+    return job["status"], error["code"], error["message"]
+
+
+def no_room(*words: Any, **more: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_fails_jobs_with_the_reason_until_there_is_room(
+    client: TestClient, working: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "copyfile", no_room)
+        assert ended(client)[:2] == ("failed", "storage_error")
+        answer = client.post("/v1/videos", data=BALL, files={"input_reference": PNG})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "storage_unavailable")
+    with monkeypatch.context() as full:  # where uploads are kept before they are stored
+        full.setattr(shutil, "copyfileobj", no_room)
+        answer = client.post("/v1/videos", data=BALL, files={"input_reference": PNG})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "storage_unavailable")
+    assert ended(client)[0] == "completed"
+    assert len(client.get("/v1/videos").json()["data"]) == 2  # the uploads made no job
+
+
+def test_a_store_that_is_gone_fails_jobs_and_no_worker(client: TestClient, services: Services, working: None) -> None:
+    assert ended(client)[0] == "completed"
+    made = client.get("/v1/videos").json()["data"][0]["id"]
+    place = Path(services.worker.store)
+    place.rename(place.with_name("away"))
+    place.write_text("not a folder")
+    status, code, message = ended(client)
+    assert (status, code) == ("failed", "storage_error")
+    assert str(place) not in message
+    assert client.get(f"/v1/videos/{made}/content").status_code in (404, 503)
+    place.unlink()
+    place.with_name("away").rename(place)
+    assert client.get(f"/v1/videos/{made}/content").status_code == 200
+    assert ended(client)[0] == "completed"
+
+
+def test_a_disk_at_the_bottom_of_an_error_is_no_fault_of_the_request() -> None:
+    error = MediaError("cannot write clip.mp4")
+    error.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    assert failure_of(error)[0] == "storage_error"
+    assert failure_of(MediaError("a picture without pixels")) == ("invalid_request", "a picture without pixels")
+
+
+@contextmanager
+def listening(services: Services, head_seconds: float) -> Iterator[int]:
+    """A real server's port."""
+    protocol = type("Protocol", (HurriedProtocol,), {"head_seconds": head_seconds})
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        config = uvicorn_config(create_app(services))
+        config.http = protocol
+        server = uvicorn.Server(config)
+        serving = threading.Thread(target=server.run, args=([listener],), daemon=True)
+        serving.start()
+        yield listener.getsockname()[1]
+        server.should_exit = True
+        serving.join()
+
+
+def answer_to(port: int, *pieces: bytes) -> bytes:
+    """All that comes back until the server closes the connection."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        for piece in pieces:
+            connection.sendall(piece)
+        return b"".join(iter(lambda: connection.recv(65_536), b""))
+
+
+def test_clients_that_dawdle_are_let_go(services: Services) -> None:
+    services.api = replace(services.api, body_seconds=0.2)
+    whole = b"GET /liveness HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    body = (
+        b"POST /v1/videos HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
+    )
+    with listening(services, head_seconds=0.2) as port:
+        assert answer_to(port) == b""
+        assert answer_to(port, b"GET /liveness HTTP/1.1\r\nHost: local") == b""
+        assert answer_to(port, whole, b"GET /live").count(b"200 OK") == 1
+        assert answer_to(port, body).startswith(b"HTTP/1.1 408")
+    with listening(services, head_seconds=60) as port:
+        assert answer_to(port, b"GET /liveness HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 100_000).startswith(
+            b"HTTP/1.1 400"
+        )

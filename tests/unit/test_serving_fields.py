@@ -1,0 +1,121 @@
+"""Keyframes and voices over HTTP, what fields are called here, and lengths that are far too long."""
+
+from __future__ import annotations
+
+import base64
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from tests.serving_stub import FACTS
+from tests.unit.serving_helpers import PNG, client_of, services_in
+
+from phonofilm.serving.api.services import Services
+from phonofilm.serving.jobs.book import find
+from phonofilm.serving.jobs.job import Job
+from phonofilm.serving.jobs.roster import write_setting
+from phonofilm.serving.security.access import OPEN_ACCESS
+from phonofilm.serving.security.public_http import PublicHttp
+from phonofilm.serving.worker.clip_job import options_of_job
+from phonofilm.serving.worker.inputs_of import input_files
+
+DATA_URL = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
+WAVE = b"RIFF\x24\x00\x00\x00WAVEfmt "
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Services:
+    services = services_in(tmp_path)
+    write_setting(services.database, "facts:nano", FACTS)
+    return services
+
+
+@pytest.fixture
+def client(services: Services) -> TestClient:
+    return client_of(services)
+
+
+def job_made_by(services: Services, answer: Any) -> Job:
+    assert answer.status_code == 200, answer.text
+    job = find(services.database, answer.json()["id"], OPEN_ACCESS)
+    assert job is not None
+    return job
+
+
+def refusal(client: TestClient, **fields: Any) -> tuple[str, str]:
+    answer = client.post("/v1/videos", json={"prompt": "a ball", **fields})
+    assert answer.status_code == 400, answer.text
+    return answer.json()["error"]["param"], answer.json()["error"]["message"]
+
+
+def test_keyframes_and_a_voice_reach_the_worker_as_options(client: TestClient, services: Services) -> None:
+    fields = {"prompt": "a ball", "image_fit": "letterbox"}
+    files = {"keyframes[0.50]": PNG, "keyframes[1.25]": PNG, "voice": WAVE}
+    as_json = {**fields, "keyframes": {"0.5": DATA_URL, "1.25": {"image_url": DATA_URL}}}
+    as_json["voice"] = f"data:audio/wav;base64,{base64.b64encode(WAVE).decode()}"
+    for answer in (
+        client.post("/v1/videos", data=fields, files=files),
+        client.post("/v1/videos", json=as_json),
+        client.post("/v1/videos", data={**fields, "keyframes[0.5]": DATA_URL}, files={"keyframes[1.25]": PNG, "voice": WAVE}),
+    ):  # fmt: skip
+        job = job_made_by(services, answer)
+        with ExitStack() as stack:
+            paths = input_files(job.request, services.worker, services.store, stack, PublicHttp())
+            options = options_of_job(job, paths, services.worker)
+        folder = Path(services.worker.store).absolute() / "inputs" / job.id
+        assert sorted(options.keyframe or ()) == [
+            f"0.5={folder}/keyframe-0.5.png", f"1.25={folder}/keyframe-1.25.png",
+        ]  # fmt: skip
+        assert (options.voice, options.image_fit) == (folder / "voice.wav", "letterbox")
+
+
+@pytest.mark.parametrize(
+    ("keyframes", "said"),
+    [
+        ({"soon": DATA_URL}, "'soon' is no time in seconds"),
+        ({"-1": DATA_URL}, "'-1' is no time in seconds"),
+        ({"nan": DATA_URL}, "'nan' is no time in seconds"),
+        ({"1": "/etc/passwd"}, "paths are not taken"),
+        ({"1": DATA_URL, "1.0": DATA_URL}, "more than one was given"),
+        ({str(number): DATA_URL for number in range(17)}, "more than 16"),
+        ({"1": "data:audio/wav;base64," + base64.b64encode(WAVE).decode()}, "expected a PNG"),
+    ],
+)
+def test_keyframes_that_are_none_are_refused_and_leave_no_file(
+    client: TestClient, services: Services, keyframes: dict[str, str], said: str
+) -> None:
+    param, message = refusal(client, keyframes=keyframes)
+    assert param == "keyframes"
+    assert said in message
+    assert services.store.folders("inputs") == []
+
+
+def test_a_remix_takes_keyframes_along(client: TestClient, services: Services) -> None:
+    from phonofilm.serving.jobs.claims import Claims
+
+    first = job_made_by(services, client.post("/v1/videos", data={"prompt": "a"}, files={"keyframes[1]": PNG}))
+    claims = Claims(services.database, "worker")
+    held = claims.claim(["nano"], [], 60)
+    assert held is not None
+    assert claims.complete(held, [], {}, 0, 60)
+    again = job_made_by(services, client.post(f"/v1/videos/{first.id}/remix", json={"prompt": "b"}))
+    assert again.request.inputs == {"keyframe:1": f"inputs/{again.id}/keyframe-1.png"}
+
+
+def test_names_of_the_command_line_are_answered_with_ours(client: TestClient) -> None:
+    assert refusal(client, steps=4) == ("steps", "unknown field steps; use num_inference_steps")
+    assert refusal(client, lora="a") == ("lora", "unknown field lora; use loras")
+
+
+def test_far_too_long_is_said_in_the_words_of_the_request(client: TestClient) -> None:
+    for seconds, said in ((1e9, "1e+09"), (1e300, "1e+300"), (61, "61")):
+        assert refusal(client, seconds=seconds) == ("seconds", f"seconds: {said} s; at most 60 s in one request")
+    assert refusal(client, prompt="0-8: a ball; 8-90: a lamp")[1] == "seconds: 90 s; at most 60 s in one request"
+    assert refusal(client, num_frames=4801)[1] == "num_frames: 4801 frames are 200.042 s; at most 60 s in one request"
+
+
+def test_the_length_of_parts_is_kept(client: TestClient, services: Services) -> None:
+    job = job_made_by(services, client.post("/v1/videos", json={"prompt": "a", "seconds": 8, "part_seconds": 2}))
+    assert job.request.options["part_seconds"] == 2
