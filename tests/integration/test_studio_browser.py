@@ -130,11 +130,12 @@ def test_what_waits_is_changed_moved_cancelled_and_seen_in_two_tabs(studio: Stud
         other.goto(f"{studio.url}#/queue")
         for colour in ("red", "green", "blue"):
             make(page, f"A {colour} ball bounces on a wooden floor.", 40)
+        other.get_by_role("article", name="Being made: A red ball").wait_for()
         blue = other.get_by_role("article", name="Waiting: A blue ball")
         blue.get_by_role("button", name="Earlier").click()
-        listed = other.get_by_role("list", name="Waiting clips").get_by_role("article")
-        page.get_by_role("list", name="Waiting clips").get_by_role("article", name="Waiting: A blue").wait_for()
-        assert "blue" in listed.first.inner_text()
+        for tab in (other, page):
+            first = tab.get_by_role("list", name="Waiting clips").get_by_role("listitem").first
+            first.filter(has_text="blue").wait_for()
         blue.get_by_role("button", name="Change").click()
         other.get_by_role("dialog").get_by_label("What is seen and heard").fill("A purple lamp blinks.")
         other.get_by_role("button", name="Keep the changes").click()
