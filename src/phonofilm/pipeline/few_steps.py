@@ -48,12 +48,12 @@ def few_steps_from(content: Any, origin: str) -> FewSteps:
             content = parse_json(content)
         except ValueError as error:
             raise CheckpointError(f"{origin} has {FEW_STEPS_KEY} that is no JSON: {error}") from error
+    if content is None:
+        raise CheckpointError(f"{origin} has no {FEW_STEPS_KEY}")
     try:
         check_few_steps(content)
     except ValueError as error:
         raise CheckpointError(f"{origin} {error}") from error
-    if content is None:
-        raise CheckpointError(f"{origin} has no {FEW_STEPS_KEY}")
     numbers = {name: float(value) for name, value in content.items() if name != "steps"}
     return FewSteps(steps=content["steps"], **numbers)
 
