@@ -213,6 +213,16 @@ def test_settings_are_the_request_that_makes_the_clip_again(studio: Studio) -> N
     studio.client.delete(f"/v1/videos/{again.json()['id']}")
 
 
+def test_a_jobs_keyframe_is_given_again_with_its_second(studio: Studio) -> None:
+    files = {"keyframes[0.25]": ("upload", PNG)}
+    job = studio.client.post("/v1/videos", data={"prompt": "A red ball bounces.", "model": "tiny"}, files=files).json()
+    shown = next(one for one in studio.get("/v1/studio/jobs")["waiting"] if one["id"] == job["id"])
+    (given,) = shown["inputs"]
+    assert (given["field"], given["kind"], given["at"]) == ("keyframes[0.25]", "image", 0.25)
+    assert studio.client.get(given["url"]).content == PNG
+    studio.client.delete(f"/v1/videos/{job['id']}")
+
+
 def test_variations_keep_everything_but_the_seed(studio: Studio) -> None:
     path = f"/v1/studio/clips/{studio.ids[0]}/variations"
     jobs = studio.post(path, {"seeds": [1, 2], "changes": {"prompt": "A blue ball."}})["data"]

@@ -29,6 +29,7 @@ async function fill(request: ClipRequest, inputs: GivenInput[]): Promise<void> {
     else if (input.field === "video") draft.film = given;
     else if (input.field === "audio") draft.music = given;
     else if (input.field === "voice") draft.voice = given;
+    else if (typeof input.at === "number") draft.keyFrames.push({ at: input.at, picture: given });
   }
   goTo("make");
 }

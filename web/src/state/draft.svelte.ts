@@ -16,6 +16,11 @@ export interface ChosenLora {
   picture: number;
   sound: number;
 }
+/** A picture that is shown at a moment of the clip. */
+export interface KeyFrame {
+  at: number | null;
+  picture: Given | null;
+}
 export interface Numbers {
   size: string | null;
   seconds: number | null;
@@ -41,6 +46,7 @@ export interface Draft extends Numbers {
   film: Given | null;
   music: Given | null;
   voice: Given | null;
+  keyFrames: KeyFrame[];
 }
 
 const KEY = "phonofilm-draft";
@@ -66,13 +72,14 @@ const EMPTY: Draft = {
   film: null,
   music: null,
   voice: null,
+  keyFrames: [],
 };
-const FILES = { first: null, last: null, film: null, music: null, voice: null };
+const FILES = { first: null, last: null, film: null, music: null, voice: null, keyFrames: [] };
 
 export const draft = $state<Draft>(stored());
 
 export function clearDraft(): void {
-  Object.assign(draft, { ...EMPTY, model: draft.model, separate: draft.separate, loras: [] });
+  Object.assign(draft, { ...EMPTY, model: draft.model, separate: draft.separate, loras: [], keyFrames: [] });
 }
 
 export function keepDraft(): void {
@@ -106,6 +113,7 @@ export function askedOf(now: Draft): Asked {
   if (now.music?.clip) request.audio = { id: now.music.clip };
   else if (now.music?.blob) files["audio"] = now.music.blob;
   if (now.voice?.blob) files["voice"] = now.voice.blob;
+  for (const { at, picture } of now.keyFrames) if (at !== null && picture?.blob) files[`keyframes[${at}]`] = picture.blob;
   if (now.help) request.enhance_prompt = true;
   return { task: "create", request, files };
 }

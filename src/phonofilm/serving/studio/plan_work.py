@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
@@ -90,8 +90,8 @@ def plan_clip_here(
 
     None for a model that is not on this machine: planning a clip must not begin a download of tens of gigabytes.
     """
-    from phonofilm.generation.options import options_from_json
     from phonofilm.models.hub import local_checkpoint
+    from phonofilm.serving.worker.inputs_of import options_with_files
 
     try:
         local_checkpoint(settings.models[model])
@@ -99,12 +99,8 @@ def plan_clip_here(
         return None
     session, store = _session(settings, model), open_store(settings.store)
     with ExitStack() as stack:
-        files = {name: str(stack.enter_context(store.as_file(stored))) for name, stored in inputs.items()}
-        given = options_from_json({**options, **files}, "request")
-        if loras is not None:
-            named = [settings.loras[text.partition(":")[0]] + "".join(text.partition(":")[1:]) for text in loras]
-            given = replace(given, lora=tuple(named) or None)
-        plan = session.plan_options(given)
+        files = {name: stack.enter_context(store.as_file(stored)) for name, stored in inputs.items()}
+        plan = session.plan_options(options_with_files(options, files, loras, settings))
         return _found(session, settings.models[model], plan)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from typing import Any, Literal
+from urllib.parse import quote
 
 from pydantic import BaseModel
 
 from phonofilm.serving.api.translate import NAMES
-from phonofilm.serving.jobs.job import Job, JobRequest
+from phonofilm.serving.jobs.job import KEYFRAME, Job, JobRequest, is_keyframe
+from phonofilm.serving.security.sniffing import IMAGE
 from phonofilm.serving.worker.inputs_of import KINDS
 
 StudioTask = Literal["create", "edit", "extension"]
@@ -62,10 +64,18 @@ def fields_of(request: JobRequest, model: str, seed: int | None = None) -> dict[
     return fields
 
 
+def field_of(option: str) -> str | None:
+    """The field of a form that fills an option with a file: a keyframe's is keyframes[SECONDS]."""
+    return f"keyframes[{option.removeprefix(KEYFRAME)}]" if is_keyframe(option) else FIELDS.get(option)
+
+
 def inputs_of(job: Job) -> list[GivenInput]:
     """The stored files that the job is made from."""
-    return [
-        GivenInput(field=FIELDS[option], kind=KINDS[option], url=f"/v1/studio/jobs/{job.id}/inputs/{FIELDS[option]}")
-        for option in job.request.inputs
-        if option in FIELDS
-    ]
+    found = []
+    for option in job.request.inputs:
+        field = field_of(option)
+        if field is not None:
+            at = float(option.removeprefix(KEYFRAME)) if is_keyframe(option) else None
+            url = f"/v1/studio/jobs/{job.id}/inputs/{quote(field)}"
+            found.append(GivenInput(field=field, kind=IMAGE if at is not None else KINDS[option], url=url, at=at))
+    return found

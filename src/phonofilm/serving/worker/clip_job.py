@@ -12,21 +12,21 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from phonofilm.generation.options import ClipOptions, options_from_json
+from phonofilm.generation.options import ClipOptions
 from phonofilm.generation.outputs import Output
 from phonofilm.generation.rehearsal import rehearse_output
 from phonofilm.generation.report import Preview
 from phonofilm.generation.session import Session
 from phonofilm.geometry import parse_frame_rate
 from phonofilm.media import save_clip
-from phonofilm.serving.jobs.job import KEYFRAME, Job, is_keyframe
+from phonofilm.serving.jobs.job import Job
 from phonofilm.serving.security.public_http import PublicHttp
 from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.store.interface import OUTPUTS, Store
 from phonofilm.serving.worker.clip_files import THUMBNAIL_WIDTH, clip_facts, write_pictures
 from phonofilm.serving.worker.enhancing import with_enhanced_prompt
 from phonofilm.serving.worker.held_job import HeldJob
-from phonofilm.serving.worker.inputs_of import input_files
+from phonofilm.serving.worker.inputs_of import input_files, options_with_files
 from phonofilm.serving.worker.maker import MadeClips
 
 
@@ -77,18 +77,7 @@ def make_job(
 
 def options_of_job(job: Job, files: dict[str, Path], settings: WorkerSettings) -> ClipOptions:
     """The options of the job's clips, with the paths of its files and of the operator's LoRAs."""
-    given: dict[str, Any] = {name: str(path) for name, path in files.items() if not is_keyframe(name)}
-    keyframes = [f"{name.removeprefix(KEYFRAME)}={path}" for name, path in files.items() if is_keyframe(name)]
-    if keyframes:
-        given["keyframe"] = keyframes
-    options = options_from_json({**job.request.options, **given}, "request")
-    if job.request.loras is None:
-        return options
-    texts = []
-    for text in job.request.loras:
-        name, colon, strength = text.partition(":")
-        texts.append(settings.loras[name] + colon + strength)
-    return replace(options, lora=tuple(texts) or None)
+    return options_with_files(job.request.options, files, job.request.loras, settings)
 
 
 def _seconds(options: ClipOptions, session: Session) -> float:

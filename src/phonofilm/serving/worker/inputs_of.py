@@ -1,14 +1,17 @@
-"""A job's uploads and addresses as files on this machine, for as long as the job runs."""
+"""A job's uploads and addresses as files on this machine, for as long as the job runs, and the options that they are part of."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Any, Literal
 
 from phonofilm.errors import InputError
-from phonofilm.serving.jobs.job import JobRequest, is_keyframe
+from phonofilm.generation.options import ClipOptions, options_from_json
+from phonofilm.serving.jobs.job import KEYFRAME, JobRequest, is_keyframe
 from phonofilm.serving.security.public_http import PublicHttp
 from phonofilm.serving.security.sniffing import AUDIO, IMAGE, SNIFFED_BYTES, VIDEO, check_kind
 from phonofilm.serving.settings import WorkerSettings
@@ -39,3 +42,21 @@ def input_files(
         files[option] = folder / f"{option}{kind.suffix}"
         files[option].write_bytes(content)
     return files
+
+
+def options_with_files(
+    options: Mapping[str, Any], files: Mapping[str, Path], loras: Sequence[str] | None, settings: WorkerSettings
+) -> ClipOptions:
+    """A request's options with the paths of its files and of the operator's LoRAs. Raises InputError."""
+    given: dict[str, Any] = {name: str(path) for name, path in files.items() if not is_keyframe(name)}
+    keyframes = [f"{name.removeprefix(KEYFRAME)}={path}" for name, path in files.items() if is_keyframe(name)]
+    if keyframes:
+        given["keyframe"] = keyframes
+    read = options_from_json({**options, **given}, "request")
+    if loras is None:
+        return read
+    texts = []
+    for text in loras:
+        name, colon, strength = text.partition(":")
+        texts.append(settings.loras[name] + colon + strength)
+    return replace(read, lora=tuple(texts) or None)
