@@ -15,8 +15,10 @@ MEDIA_TYPES = {".mp4": "video/mp4", ".webp": "image/webp", ".jpg": "image/jpeg"}
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
-def send_variant(services: Services, job: Job, variant: str, index: int, wanted: str | None) -> Response:
-    """A file of a completed job. `wanted` is the Range header.
+def send_variant(
+    services: Services, job: Job, variant: str, index: int, wanted: str | None, has: str | None = None
+) -> Response:
+    """A file of a completed job, or 304 for a client that has it. `wanted` is the Range header, `has` is If-None-Match.
 
     Raises ApiError: 409 while the clip is not made, 404 when it has expired, 416 for a range outside the file.
     """
@@ -38,12 +40,17 @@ def send_variant(services: Services, job: Job, variant: str, index: int, wanted:
         raise ApiError(404, f"the file of {job.id} is gone", "video_expired", param="video_id") from None
     suffix = f".{name.rpartition('.')[2]}"
     start, end = _part(wanted, size)
+    tag = f'"{name.rpartition("/")[2]}"'
     headers = {
         "Accept-Ranges": "bytes",
         "Content-Length": str(end - start),
         "Content-Disposition": f'attachment; filename="{job.id}{f"-{index}" if index else ""}{suffix}"',
-        "ETag": f'"{name.rpartition("/")[2]}"',
+        "ETag": tag,
+        # Kept by the one who may see it, and asked for again by its tag: a key may have been revoked.
+        "Cache-Control": "private, no-cache",
     }
+    if has is not None and tag in [one.strip().removeprefix("W/") for one in has.split(",")]:
+        return Response(None, 304, {name: headers[name] for name in ("ETag", "Cache-Control")})
     if wanted is not None:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     pieces = services.store.read(name, start, end - start)

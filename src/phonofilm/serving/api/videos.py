@@ -68,6 +68,7 @@ async def get_video(video_id: str, request: Request, services: ServicesOf, acces
     responses={
         200: {"description": "The file.", "content": {"video/mp4": {}, "image/webp": {}, "image/jpeg": {}}},
         206: {"description": "A part of the file."},
+        304: {"description": "The client has it: If-None-Match has its ETag."},
         416: {"description": "The range is outside the file."},
     },
 )
@@ -78,10 +79,11 @@ async def get_content(
     variant: Variant = "video",
     index: Annotated[int, Query(ge=0, le=1000, description="Which of several clips.")] = 0,
     range: Annotated[str | None, Header()] = None,
+    if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """The clip, its thumbnail or spritesheet; or, while it is made, a preview."""
     job = await find_or_404(services, video_id, access)
-    return await run_in_threadpool(send_variant, services, job, variant, index, range)
+    return await run_in_threadpool(send_variant, services, job, variant, index, range, if_none_match)
 
 
 @router.get(
