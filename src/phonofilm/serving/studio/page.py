@@ -26,7 +26,7 @@ PAGE_TYPES = {
     ".webmanifest": "application/manifest+json",
     ".txt": "text/plain; charset=utf-8",
 }
-# Styles may be inline: the waveform's component writes them into its shadow tree. Scripts may not.
+# Styles may be inline: places on the axis of time are written so. Scripts may not.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' blob: data:; "
     "media-src 'self' blob:; font-src 'self'; connect-src 'self' blob:; worker-src 'self' blob:; manifest-src 'self'; "
