@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,15 @@ class Swallows:
             pass
 
 
+@pytest.fixture
+def _hears_sigint() -> Iterator[None]:
+    """A shell's background jobs are started with SIGINT ignored, and `interruptible` leaves it so."""
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, usual)
+
+
+@pytest.mark.usefixtures("_hears_sigint")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupt_that_python_drops_arrives_all_the_same() -> None:
     def work() -> None:
@@ -73,6 +83,7 @@ def test_an_interrupt_is_not_raised_into_an_error_of_its_own_clean_up() -> None:
     assert cleaned == [True]
 
 
+@pytest.mark.usefixtures("_hears_sigint")
 def test_an_interrupt_that_arrived_is_over() -> None:
     with interruptible():
         with pytest.raises(KeyboardInterrupt):
