@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request, Response
@@ -159,7 +161,8 @@ async def _enter(entry: JobEntry, kind: type[VideoFields]) -> tuple[Job, bool]:
         fields = kind.model_validate(body.fields)
     except ValidationError as error:
         raise validation_error(error) from None
-    return await run_in_threadpool(_make_entry, entry.services, entry.access, fields, body, entry.idempotency_key)
+    make = partial(_make_entry, entry.services, entry.access, fields, body, entry.idempotency_key)
+    return await asyncio.get_running_loop().run_in_executor(entry.services.entering, make)
 
 
 def _make_entry(

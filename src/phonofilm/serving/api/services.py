@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -51,6 +52,10 @@ class ApiSettings:
     key_seconds: float = REMEMBERED_SECONDS
 
 
+# Threads that put requests into the table. With one for each of many submissions, whoever asks for a state waits for all of them.
+ENTERING = 2
+
+
 @dataclass
 class Services:
     """Everything the routes need; one for each server. media decodes files; planner imports PyTorch and plans clips."""
@@ -62,6 +67,7 @@ class Services:
     closing: threading.Event = field(default_factory=threading.Event)
     media: Runner = field(default_factory=lambda: SideProcess("media"))
     planner: Runner = field(default_factory=lambda: SideProcess("planner", PLANNER_SECONDS))
+    entering: Executor = field(default_factory=lambda: ThreadPoolExecutor(ENTERING, "phonofilm-entering"))
     keyring: Keyring = field(init=False)
     reader: JobReader = field(init=False)
     _facts: dict[str, dict[str, Any]] = field(default_factory=dict)
