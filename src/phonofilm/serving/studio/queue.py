@@ -17,7 +17,7 @@ from phonofilm.serving.jobs.book import find, unsettled, waiting
 from phonofilm.serving.jobs.job import CANCELLED, FAILED, IN_PROGRESS, QUEUED, Job
 from phonofilm.serving.security.access import Access
 from phonofilm.serving.studio.objects import StudioJob, StudioJobs, studio_job
-from phonofilm.serving.studio.requests import field_of
+from phonofilm.serving.studio.requests import form_field
 
 router = APIRouter(tags=["studio"], responses=ERRORS)
 RECENT_SECONDS = 86_400.0
@@ -63,7 +63,7 @@ def get_input(
     job = find(services.database, video_id, access)
     if job is None:
         raise not_found(video_id)
-    name = next((one for option, one in job.request.inputs.items() if field_of(option) == field), None)
+    name = next((one for option, one in job.request.inputs.items() if form_field(option) == field), None)
     if name is None:
         raise ApiError(404, "the job has no such input", "input_not_found", param="field")
     size = services.store.size(name)

@@ -64,7 +64,7 @@ def fields_of(request: JobRequest, model: str, seed: int | None = None) -> dict[
     return fields
 
 
-def field_of(option: str) -> str | None:
+def form_field(option: str) -> str | None:
     """The field of a form that fills an option with a file: a keyframe's is keyframes[SECONDS]."""
     return f"keyframes[{option.removeprefix(KEYFRAME)}]" if is_keyframe(option) else FIELDS.get(option)
 
@@ -73,7 +73,7 @@ def inputs_of(job: Job) -> list[GivenInput]:
     """The stored files that the job is made from."""
     found = []
     for option in job.request.inputs:
-        field = field_of(option)
+        field = form_field(option)
         if field is not None:
             at = float(option.removeprefix(KEYFRAME)) if is_keyframe(option) else None
             url = f"/v1/studio/jobs/{job.id}/inputs/{quote(field)}"
