@@ -62,5 +62,5 @@ def page_of(browser: Browser, *, width: int = 1280, height: int = 800, dark: boo
         yield page
     finally:
         context.close()
-    assert wrong == []
+    assert wrong == [], wrong
     assert len(hosts) == 1, hosts
