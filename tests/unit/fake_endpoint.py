@@ -10,11 +10,11 @@ import wave
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
 from PIL import Image
+from tests.unit.http_stub import StubHandler, listening
 
 
 @dataclass
@@ -78,7 +78,7 @@ def heard(data: bytes) -> tuple[np.ndarray, int]:
 
 @contextmanager
 def serving(fake: FakeEndpoint) -> Iterator[FakeEndpoint]:
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(StubHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             with fake.lock:
@@ -103,24 +103,6 @@ def serving(fake: FakeEndpoint) -> Iterator[FakeEndpoint]:
                 choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
                 self.reply(200, {"choices": [choice]})
 
-        def reply(self, status: int, value: Any, headers: dict[str, str] | None = None) -> None:
-            data = value if isinstance(value, bytes) else json.dumps(value).encode()
-            self.send_response(status)
-            for name, text in {**(headers or {}), "Content-Length": str(len(data))}.items():
-                self.send_header(name, text)
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    fake.url = f"http://127.0.0.1:{server.server_port}/v1"
-    try:
+    with listening(Handler) as address:
+        fake.url = f"{address}/v1"
         yield fake
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import email
 import email.policy
-import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.unit.http_stub import StubHandler, listening
 
 WHOLE = ("fps", "seconds", "num_frames", "seed", "num_inference_steps")
 
@@ -85,7 +85,7 @@ def form_of(kind: str, body: bytes) -> dict[str, str]:
 
 @contextmanager
 def serving_sglang(stub: SglangStub) -> Iterator[SglangStub]:
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(StubHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if not self.is_away():
@@ -115,23 +115,6 @@ def serving_sglang(stub: SglangStub) -> Iterator[SglangStub]:
                 return True
             return False
 
-        def reply(self, status: int, value: Any) -> None:
-            data = value if isinstance(value, bytes) else json.dumps(value).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    stub.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with listening(Handler) as address:
+        stub.url = address
         yield stub
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
