@@ -141,8 +141,8 @@ from phonofilm.process.leaving import leave
 atexit.register(print, "at exit")
 folder = tempfile.TemporaryDirectory(dir=sys.argv[1])
 if len(sys.argv) > 2:
-    threading.Thread(target=sys.stdout.write, args=("thread\\n",)).start()  # print writes a line in two pieces
-print("last line")
+    threading.Thread(target=sys.stdout.write, args=("thread\\n",)).start()
+sys.stdout.write("last line\\n")  # print writes a line in two pieces, and the thread's could come between them
 leave(3)
 """
 
