@@ -1,4 +1,4 @@
-"""The studio's page in a browser, on a server where nobody works: a clip is asked for, waits, and is taken out again."""
+"""The studio's page in a browser, on a server where nobody works: a clip asked for and cancelled, and a page that is quiet."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import uvicorn
@@ -18,11 +18,20 @@ from phonofilm.serving.api.services import Services
 from phonofilm.serving.jobs.book import waiting
 from phonofilm.serving.security.access import OPEN_ACCESS
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Request, Route
+
 NO_WORDS: dict[str, Any] = {"embedded": True, "words": [], "scenes": [], "prompts": []}
 NO_PLAN: dict[str, Any] = {
     "possible": True, "refused": [], "line": None, "clip": None, "seconds": None, "seconds_basis": None,
     "queue_seconds": None, "memory": None, "warnings": [], "unknown_words": [], "suggestions": [],
 }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as found:
+        yield found
 
 
 @pytest.fixture
@@ -41,9 +50,9 @@ def served(tmp_path: Path) -> Iterator[tuple[str, Services]]:
         serving.join()
 
 
-def test_a_clip_is_asked_for_waits_and_is_cancelled(served: tuple[str, Services]) -> None:
+def test_a_clip_is_asked_for_waits_and_is_cancelled(browser: Browser, served: tuple[str, Services]) -> None:
     url, services = served
-    with chromium() as browser, page_of(browser) as page:
+    with page_of(browser) as page:
         # What asks the planner's process, which loads a model's libraries, is answered here: it has tests of its own.
         page.route("**/v1/studio/vocabulary*", lambda route: route.fulfill(json=NO_WORDS))
         page.route("**/v1/studio/plan", lambda route: route.fulfill(json=NO_PLAN))
@@ -61,3 +70,24 @@ def test_a_clip_is_asked_for_waits_and_is_cancelled(served: tuple[str, Services]
         page.keyboard.press("3")
         page.get_by_role("heading", name="Library").wait_for()
         assert page.title() == "Library · Phonofilm Studio"
+
+
+def test_the_library_is_read_once_for_each_change(browser: Browser, served: tuple[str, Services]) -> None:
+    """An effect that followed what it changed asked for all clips ten times a second, and nobody could scroll."""
+    url, _ = served
+    changes, listings = [0], [0]
+
+    def tell_of_a_change(route: Route) -> None:
+        changes[0] += 1
+        route.fulfill(content_type="text/event-stream", body='event: clips\ndata: {"revision": 1}\n\n')
+
+    def count(request: Request) -> None:
+        listings[0] += "/v1/studio/clips?" in request.url
+
+    with page_of(browser) as page:
+        page.route("**/v1/studio/events", tell_of_a_change)
+        page.on("request", count)
+        page.goto(f"{url}/studio#/library")
+        page.get_by_role("heading", name="No clips yet").wait_for()
+        page.evaluate("async () => { for (let i = 0; i < 100; i++) await fetch('/liveness'); }")
+        assert 1 <= listings[0] <= 1 + changes[0]

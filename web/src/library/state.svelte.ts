@@ -15,7 +15,7 @@ export interface Filters {
   sort: "newest" | "oldest" | "longest";
 }
 
-const PAGE = 100;
+const PAGE = 200;
 export const filters = $state<Filters>({
   q: "",
   tags: [],
@@ -52,12 +52,19 @@ export async function reload(keepPlace: boolean): Promise<void> {
   const mine = new AbortController();
   asked = mine;
   try {
-    const limit = keepPlace ? Math.min(200, Math.max(PAGE, shelf.clips.length)) : PAGE;
-    const [found, shelves] = await Promise.all([listClips({ ...queryNow(), limit }, mine.signal), getShelves()]);
+    const wanted = keepPlace ? shelf.clips.length : 0;
+    const [found, shelves] = await Promise.all([listClips({ ...queryNow(), limit: PAGE }, mine.signal), getShelves()]);
+    const clips = found.data;
+    let next = found.next_cursor;
+    while (next !== null && clips.length < wanted) {
+      const more = await listClips({ ...queryNow(), limit: PAGE, cursor: next }, mine.signal);
+      clips.push(...more.data);
+      next = more.next_cursor;
+    }
     if (mine.signal.aborted) return;
-    Object.assign(shelf, { clips: found.data, total: found.total, next: found.next_cursor, loaded: true, shelves });
-    const there = new Set(found.data.map((clip) => clip.id));
-    if (found.next_cursor === null) picked.ids = picked.ids.filter((id) => there.has(id));
+    Object.assign(shelf, { clips, total: found.total, next, loaded: true, shelves });
+    const there = new Set(clips.map((clip) => clip.id));
+    if (next === null) picked.ids = picked.ids.filter((id) => there.has(id));
   } catch (error) {
     if (!mine.signal.aborted) complain(error);
   }
@@ -67,11 +74,11 @@ export async function reload(keepPlace: boolean): Promise<void> {
 export async function loadTo(index: number): Promise<void> {
   if (loadingMore) return;
   loadingMore = true;
-  const current = asked;
   try {
     while (shelf.next !== null && shelf.clips.length <= Math.min(index, shelf.total - 1)) {
-      const found = await listClips({ ...queryNow(), limit: PAGE * 2, cursor: shelf.next });
-      if (current !== asked) return;
+      const current = asked;
+      const found = await listClips({ ...queryNow(), limit: PAGE, cursor: shelf.next });
+      if (current !== asked) continue; // the list was asked for anew: this page follows the old one
       shelf.clips.push(...found.data);
       shelf.next = found.next_cursor;
     }
