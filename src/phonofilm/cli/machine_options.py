@@ -16,8 +16,8 @@ hardware = partial(typer.Option, rich_help_panel="Hardware")
 
 # How one process computes, and where its weights wait.
 ONE_DEVICE = {
-    "dtype": hardware(help="auto, float32, bfloat16 or float16. auto: float32 on a CPU, else bfloat16."),
     "device": hardware(help="auto, cpu, cuda, cuda:N or mps."),
+    "dtype": hardware(help="auto, float32, bfloat16 or float16. auto: float32 on a CPU, else bfloat16."),
     "offload": hardware(help="Where weights wait: auto, none, model, layer; cpu (is model), group (diffusers')."),
     "offload_to_disk": hardware(metavar="DIR", help="With layers: let them wait in files here, written once."),
     "vram_limit": hardware(metavar="12GB", help="Device memory to plan with, instead of what is free."),

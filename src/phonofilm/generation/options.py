@@ -12,7 +12,7 @@ from typing import Any, get_args, get_type_hints
 from phonofilm.errors import InputError
 from phonofilm.generation.films.retakes import parse_retakes, retakes_text
 from phonofilm.generation.films.timed_prompts import parse_timed_prompts, timed_prompts_from_json
-from phonofilm.generation.outputs import check_slash
+from phonofilm.generation.outputs import named_output
 from phonofilm.untrusted import shown
 
 MOST_SECONDS = 3600.0  # of a film
@@ -158,9 +158,7 @@ def _converted(key: str, value: Any, kind: type, where: str) -> Any:
     if kind is float and number:
         return float(value)
     if kind is Path and isinstance(value, str) and value:
-        if key in ("output", "contact_sheet"):
-            check_slash(value)
-        return Path(value)
+        return named_output(value) if key in ("output", "contact_sheet") else Path(value)
     if kind in (int, str) and isinstance(value, kind) and not isinstance(value, bool):
         return value
     words = {int: "a whole number", float: "a number", str: "text", Path: "a path as text"}

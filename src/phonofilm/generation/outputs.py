@@ -95,11 +95,12 @@ def _check_apart(outputs: tuple[Output, ...]) -> None:
                 )
 
 
-def check_slash(text: str) -> None:
-    """Raises InputError for a name that was typed as "clip.mp4/", which names a folder and looks like a file."""
+def named_output(text: str) -> Path:
+    """The path of a name as it was typed. Raises InputError for "clip.mp4/", which names a folder and looks like a file."""
     kind = Path(text).suffix.lower()
     if text.endswith("/") and kind and kind in (*SUFFIXES.values(), ".png"):
         raise InputError(f"{shown(text)} ends like a file and with a slash, like a folder; leave out the slash")
+    return Path(text)
 
 
 def _free_name(kind: str | None, count: int, overwrite: bool) -> Path:
