@@ -28,6 +28,7 @@ from phonofilm.cli import (
     studio,
     train,
 )
+from phonofilm.cli.repository import ELSEWHERE
 from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.process.interrupts import interrupt_arrived
 from phonofilm.process.unexpected import is_unexpected, report_unexpected
@@ -64,11 +65,12 @@ app = typer.Typer(
 )
 COMMANDS: tuple[Callable[..., None], ...] = (
     *(generate.generate, inspect.inspect, doctor.doctor, plan.plan, prompt.prompt, quantize.quantize),
-    *(bench.bench, arena.arena, studio.studio, serve.worker),
+    *(arena.arena, studio.studio, serve.worker),
 )
 OF_A_SERVER: tuple[Callable[..., None], ...] = (remote.submit, remote.status, remote.wait, remote.fetch, remote.cancel)
 for command in COMMANDS:
     app.command()(command)
+app.command(context_settings=ELSEWHERE)(bench.bench)
 for command in OF_A_SERVER:
     app.command(rich_help_panel="Clips of a server")(command)
 app.command("list", rich_help_panel="Clips of a server")(remote.list_jobs)
