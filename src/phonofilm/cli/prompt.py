@@ -35,21 +35,16 @@ def prompt(
     from phonofilm.untrusted import printable
     from phonofilm.writing.first_frame import frame_source, write_first_frame
     from phonofilm.writing.prompt_writer import PromptWriter
-    from phonofilm.writing.writing_endpoint import writing_endpoint
+    from phonofilm.writing.writing_endpoint import require_writing_endpoint
 
-    chosen = writing_endpoint(endpoint, model)
-    if chosen is None:
-        raise InputError(
-            "no model writes prompts here; name one with --endpoint and --model, for example "
-            "--endpoint http://localhost:8080/v1 --model qwen3 (or PHONOFILM_WRITING_ENDPOINT and PHONOFILM_WRITING_MODEL)"
-        )
+    writer = PromptWriter(require_writing_endpoint(endpoint, model).open())
     source = None
     if first_frame_from is not None:
         if image is not None:
             raise InputError("a first frame was given with --image and another asked for; leave one out")
         source = frame_source(first_frame_from, first_frame_model)
         check_target(output, overwrite=False)
-    written = PromptWriter(chosen.open()).write(idea, image, seconds)
+    written = writer.write(idea, image, seconds)
     typer.echo(printable(written))
     if source is not None:
         write_first_frame(source, written, output, size, seed)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from itertools import zip_longest
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from typer.core import TyperGroup
 
 from phonofilm.cli.machine_options import OneDevice
 from phonofilm.cli.option_groups import spread
-from phonofilm.cli.serving_options import DatabaseUrl, Imports, Keep, Runs, Work, settings_of
-from phonofilm.errors import InputError, MissingExtraError
-
-if TYPE_CHECKING:
-    from phonofilm.serving.database.engines import Database
+from phonofilm.cli.serving_options import DatabaseUrl, Imports, Keep, Runs, Work
+from phonofilm.errors import InputError
+from phonofilm.serving.settings import DEFAULT_DATABASE, RequestLimits, existing_folders
+from phonofilm.serving.work_options import require_serve_extra, worker_settings
+from phonofilm.units import parse_size
 
 
 class ServeCommands(TyperGroup):
@@ -70,16 +69,14 @@ def serve(
     from phonofilm.serving.cluster.replicas import parse_replicas
     from phonofilm.serving.jobs.book import Room
     from phonofilm.serving.server import ServerSettings, serve_until_stopped
-    from phonofilm.serving.settings import RequestLimits
-    from phonofilm.units import parse_size
 
-    settings = settings_of(work, machine, keep)
+    settings = worker_settings(work, machine, keep)
     api = ApiSettings(
         RequestLimits(max_seconds=max_seconds, max_upload_bytes=settings.max_upload_bytes),
         Room(max_queue, None if disk_quota is None else parse_size(disk_quota, "disk_quota")),
         allow_callbacks,
-        imports=folders("import", imports),
-        runs=folders("runs", runs),
+        imports=existing_folders("import", imports),
+        runs=existing_folders("runs", runs),
     )
     if replicas is not None and ray is None:
         raise InputError("--replicas is for workers on Ray; add --ray, or use --workers")
@@ -93,7 +90,7 @@ def worker(work: Work, machine: OneDevice, keep: Keep = "7d") -> None:
     require_serve_extra()
     from phonofilm.serving.worker.process import work_alone
 
-    raise typer.Exit(work_alone(settings_of(work, machine, keep)))
+    raise typer.Exit(work_alone(worker_settings(work, machine, keep)))
 
 
 @keys.command("create")
@@ -107,11 +104,11 @@ def create(
     database_url: DatabaseUrl = None,
 ) -> None:
     """Make a key and print it: once, since only its hash is kept."""
-    from phonofilm.units import parse_size
-
-    database = _database(database_url)
+    require_serve_extra()
+    from phonofilm.serving.database.migrate import open_migrated
     from phonofilm.serving.security.keys import KeyLimits, create_key
 
+    database = open_migrated(database_url or DEFAULT_DATABASE)
     quota = None if disk_quota is None else parse_size(disk_quota, "disk_quota")
     typer.echo(create_key(database, name, scopes.split(","), KeyLimits(max_queued, max_running, quota, best_priority)))
 
@@ -119,47 +116,19 @@ def create(
 @keys.command("list")
 def list_all(database_url: DatabaseUrl = None) -> None:
     """Show the keys' names, scopes and limits."""
-    database = _database(database_url)
-    from phonofilm.serving.security.keys import list_keys
+    require_serve_extra()
+    from phonofilm.serving.database.migrate import open_migrated
+    from phonofilm.serving.security.keys import describe_key, list_keys
 
-    for row in list_keys(database):
-        state = "revoked" if row["revoked_at"] else "valid"
-        limits = [f"{name}={row[name]}" for name in ("max_queued", "max_running", "max_bytes") if row[name]]
-        typer.echo(" ".join([row["name"], f"{row['hint']}...", ",".join(row["scopes"]), state, *limits]))
+    for row in list_keys(open_migrated(database_url or DEFAULT_DATABASE)):
+        typer.echo(describe_key(row))
 
 
 @keys.command("revoke")
 def revoke(name: Name, database_url: DatabaseUrl = None) -> None:
     """Let a key in no longer."""
-    database = _database(database_url)
+    require_serve_extra()
+    from phonofilm.serving.database.migrate import open_migrated
     from phonofilm.serving.security.keys import revoke_key
 
-    revoke_key(database, name)
-
-
-def _database(url: str | None) -> Database:
-    require_serve_extra()
-    from phonofilm.serving.database.engines import open_database
-    from phonofilm.serving.database.migrate import migrate
-    from phonofilm.serving.settings import DEFAULT_DATABASE
-
-    database = open_database(url or DEFAULT_DATABASE)
-    migrate(database)
-    return database
-
-
-def require_serve_extra() -> None:
-    """Raises MissingExtraError for the first package of the extra `serve` that is not installed."""
-    from importlib.util import find_spec
-
-    for package in ("fastapi", "uvicorn", "sqlalchemy", "alembic", "multipart", "sse_starlette", "prometheus_client"):
-        if find_spec(package) is None:
-            raise MissingExtraError(package, "serve")
-
-
-def folders(option: str, given_ones: list[Path] | None) -> tuple[Path, ...]:
-    """Folders that an option names. Raises InputError for one that is not there."""
-    for one in given_ones or ():
-        if not one.is_dir():
-            raise InputError(f"--{option} {one} is no folder; name one that is there")
-    return tuple(one.absolute() for one in given_ones or ())
+    revoke_key(open_migrated(database_url or DEFAULT_DATABASE), name)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 from phonofilm.cli.machine_options import OneDevice
 from phonofilm.cli.option_groups import spread
-from phonofilm.cli.serve import folders, require_serve_extra
-from phonofilm.cli.serving_options import Imports, Keep, OwnWork, Runs, settings_of
+from phonofilm.cli.serving_options import Imports, Keep, OwnWork, Runs
 from phonofilm.errors import InputError
-
-DEFAULT_PORT = 8000
+from phonofilm.serving.settings import existing_folders
+from phonofilm.serving.work_options import require_serve_extra, worker_settings
+from phonofilm.units import parse_size
 
 
 @spread
@@ -41,40 +38,23 @@ def studio(
     require_serve_extra()
     from phonofilm.serving.api.services import ApiSettings
     from phonofilm.serving.jobs.book import Room
-    from phonofilm.serving.server import ServerSettings, is_free, serve_until_stopped
+    from phonofilm.serving.server import ServerSettings, serve_until_stopped
+    from phonofilm.serving.studio.opening import choose_port, open_browser
     from phonofilm.serving.studio.page import NOT_BUILT, is_built
-    from phonofilm.units import parse_size
 
     if not is_built():
         raise InputError(NOT_BUILT)
-    worker = settings_of(work, machine, keep)
+    worker = worker_settings(work, machine, keep)
     api = ApiSettings(
         room=Room(max_bytes=None if disk_quota is None else parse_size(disk_quota, "disk_quota")),
-        imports=folders("import", imports),
-        runs=folders("runs", runs),
+        imports=existing_folders("import", imports),
+        runs=existing_folders("runs", runs),
     )
-    settings = ServerSettings(worker, port=_port(port, is_free), api=api, plans_soon=True)
+    settings = ServerSettings(worker, port=choose_port(port), api=api, plans_soon=True)
 
     def show(address: str) -> None:
         typer.echo(f"the studio is at {address}/studio (Ctrl-C ends it; clips that are being made go on next time)")
         if open_page:
-            _open_browser(f"{address}/studio")
+            open_browser(f"{address}/studio")
 
     raise typer.Exit(serve_until_stopped(settings, show))
-
-
-def _port(wanted: int | None, is_free: Callable[[int], bool]) -> int:
-    if wanted is not None:
-        return wanted
-    return DEFAULT_PORT if is_free(DEFAULT_PORT) else 0
-
-
-def _open_browser(address: str) -> None:
-    """Open the page where there is a screen; a browser in the terminal would take it away from the log."""
-    import webbrowser
-
-    has_screen = sys.platform in ("darwin", "win32") or any(
-        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
-    )
-    if has_screen:
-        webbrowser.open(address)

@@ -23,8 +23,8 @@ from phonofilm.serving.api.services import ApiSettings, Services
 from phonofilm.serving.callbacks import Callbacks
 from phonofilm.serving.cluster.ray_cluster import ClusterSettings
 from phonofilm.serving.cluster.ray_workers import RayWorkers
-from phonofilm.serving.database.engines import Database, open_database
-from phonofilm.serving.database.migrate import migrate
+from phonofilm.serving.database.engines import Database
+from phonofilm.serving.database.migrate import open_migrated
 from phonofilm.serving.housekeeping import Housekeeping
 from phonofilm.serving.logs import log_to_stderr
 from phonofilm.serving.security.keys import has_keys
@@ -71,8 +71,7 @@ def serve_until_stopped(settings: ServerSettings, on_listening: Callable[[str], 
     """
     log_to_stderr(settings.worker.log_json)
     sys.setswitchinterval(SWITCH_SECONDS)
-    database = open_database(settings.worker.database_url)
-    migrate(database)
+    database = open_migrated(settings.worker.database_url)
     _check_address(settings.host, database)
     store = open_store(settings.worker.store)
     listening = _listen(settings.host, settings.port)

@@ -11,7 +11,7 @@ from typing import Any
 from phonofilm.errors import InputError
 from phonofilm.generation.placement.hardware import HardwareOptions
 from phonofilm.generation.preflight import check_model_name
-from phonofilm.serving.engines.engine_settings import EngineSettings, engine_settings
+from phonofilm.serving.engines.engine_settings import EngineSettings
 from phonofilm.writing.writing_endpoint import WritingEndpoint
 
 DEFAULT_DATABASE = "sqlite:///phonofilm-jobs/jobs.db"
@@ -124,37 +124,9 @@ def _check_name(what: str, name: str, pattern: str) -> None:
         raise InputError(f"the {what} name {name!r:.100} may hold letters, digits, dots, dashes and underscores")
 
 
-def worker_settings(
-    models: Sequence[str] | None,
-    loras: Sequence[str] | None,
-    database_url: str | None,
-    store: str | None,
-    hardware: HardwareOptions,
-    *,
-    keep: float | None,
-    loaded_models: int,
-    allow_urls: bool,
-    max_upload: int,
-    log_format: str,
-    writing: WritingEndpoint | None = None,
-    engine: str | None = None,
-    engine_url: str | None = None,
-) -> WorkerSettings:
-    """The settings of options as they were given. Raises InputError for one that cannot be."""
-    if log_format not in ("text", "json"):
-        raise InputError(f"log format {log_format!r} is unknown; use text or json")
-    parsed = parse_models(models or ["nano"])
-    return WorkerSettings(
-        models=parsed,
-        database_url=database_url or DEFAULT_DATABASE,
-        store=store or DEFAULT_STORE,
-        hardware=hardware,
-        loras=parse_loras(loras or ()),
-        loaded_models=loaded_models,
-        keep=keep,
-        allow_urls=allow_urls,
-        max_upload_bytes=max_upload,
-        log_json=log_format == "json",
-        writing=writing,
-        engine=engine_settings(engine, engine_url, parsed),
-    )
+def existing_folders(option: str, given: Sequence[Path] | None) -> tuple[Path, ...]:
+    """Folders that an option names. Raises InputError for one that is not there."""
+    for one in given or ():
+        if not one.is_dir():
+            raise InputError(f"--{option} {one} is no folder; name one that is there")
+    return tuple(one.absolute() for one in given or ())

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from phonofilm.data.endpoint import Endpoint
 from phonofilm.errors import InputError
+
+if TYPE_CHECKING:
+    from phonofilm.data.endpoint import Endpoint
 
 KEY_VARIABLE = "PHONOFILM_WRITING_KEY"
 TIMEOUT = 120.0
@@ -23,8 +26,21 @@ class WritingEndpoint:
 
     def open(self) -> Endpoint:
         """The endpoint, with the key of KEY_VARIABLE (else OPENAI_API_KEY), if there is one. Raises InputError."""
+        from phonofilm.data.endpoint import Endpoint  # HTTP, which a command that asks nobody does without
+
         key = os.environ.get(KEY_VARIABLE) or os.environ.get("OPENAI_API_KEY") or None
         return Endpoint(self.url, self.model, key, timeout=TIMEOUT, retries=RETRIES)
+
+
+def require_writing_endpoint(url: str | None, model: str | None) -> WritingEndpoint:
+    """The endpoint that was named. Raises InputError where none was."""
+    chosen = writing_endpoint(url, model)
+    if chosen is None:
+        raise InputError(
+            "no model writes prompts here; name one with --endpoint and --model, for example "
+            "--endpoint http://localhost:8080/v1 --model qwen3 (or PHONOFILM_WRITING_ENDPOINT and PHONOFILM_WRITING_MODEL)"
+        )
+    return chosen
 
 
 def writing_endpoint(url: str | None, model: str | None) -> WritingEndpoint | None:

@@ -7,13 +7,20 @@ from pathlib import Path
 
 from sqlalchemy import Connection, text
 
-from phonofilm.serving.database.engines import Database
+from phonofilm.serving.database.engines import Database, open_database
 
 logger = logging.getLogger(__name__)
 
 SCRIPTS = Path(__file__).with_name("migrations")
 # Any number that no other program uses on the same database.
 LOCK = 0x70686F6E6F
+
+
+def open_migrated(address: str) -> Database:
+    """A database, as `open_database` opens it, with tables of the newest shape."""
+    database = open_database(address)
+    migrate(database)
+    return database
 
 
 def migrate(database: Database) -> None:

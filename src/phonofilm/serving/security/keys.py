@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +65,13 @@ def list_keys(database: Database) -> list[dict[str, Any]]:
     columns = [column for column in API_KEY.c if column.name != "token_hash"]
     with database.read() as connection:
         return [dict(row) for row in connection.execute(select(*columns).order_by(API_KEY.c.created_at)).mappings()]
+
+
+def describe_key(row: Mapping[str, Any]) -> str:
+    """A row of `list_keys` as a line: name, how the key begins, scopes, whether it is valid, limits."""
+    state = "revoked" if row["revoked_at"] else "valid"
+    limits = [f"{name}={row[name]}" for name in ("max_queued", "max_running", "max_bytes") if row[name]]
+    return " ".join([row["name"], f"{row['hint']}...", ",".join(row["scopes"]), state, *limits])
 
 
 def revoke_key(database: Database, name: str) -> None:

@@ -1,0 +1,73 @@
+"""What workers serve, as it was given to `phonofilm serve`, `worker` or `studio`, and the settings that come of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from phonofilm.errors import InputError, MissingExtraError
+from phonofilm.generation.placement.hardware import HardwareOptions
+from phonofilm.serving.engines.engine_settings import engine_settings
+from phonofilm.serving.settings import DEFAULT_DATABASE, DEFAULT_STORE, WorkerSettings, parse_loras, parse_models
+from phonofilm.units import parse_size
+from phonofilm.writing.writing_endpoint import writing_endpoint
+
+
+@dataclass(frozen=True)
+class WorkOptions:
+    """Options by their names on the command line. max_upload: an amount such as "256MB". log_format: text or json."""
+
+    model: tuple[str, ...] | None = None
+    database_url: str | None = None
+    store: str | None = None
+    lora: tuple[str, ...] | None = None
+    loaded_models: int = 1
+    writing_endpoint: str | None = None
+    writing_model: str | None = None
+    engine: str | None = None
+    engine_url: str | None = None
+    allow_urls: bool = False
+    max_upload: str = "256MB"
+    log_format: str = "text"
+
+
+def worker_settings(given: WorkOptions, hardware: HardwareOptions, keep: str) -> WorkerSettings:
+    """The settings of workers; `keep` is a span such as "7d", or "forever". Raises InputError for one that cannot be."""
+    kept = seconds_kept(keep)
+    max_upload = parse_size(given.max_upload, "max_upload")
+    writing = writing_endpoint(given.writing_endpoint, given.writing_model)
+    if given.log_format not in ("text", "json"):
+        raise InputError(f"log format {given.log_format!r} is unknown; use text or json")
+    models = parse_models(given.model or ["nano"])
+    return WorkerSettings(
+        models=models,
+        database_url=given.database_url or DEFAULT_DATABASE,
+        store=given.store or DEFAULT_STORE,
+        hardware=hardware,
+        loras=parse_loras(given.lora or ()),
+        loaded_models=given.loaded_models,
+        keep=kept,
+        allow_urls=given.allow_urls,
+        max_upload_bytes=max_upload,
+        log_json=given.log_format == "json",
+        writing=writing,
+        engine=engine_settings(given.engine, given.engine_url, models),
+    )
+
+
+def seconds_kept(text: str) -> float | None:
+    """ "12h" -> 43200.0, "forever" -> None. Raises InputError."""
+    if text == "forever":
+        return None
+    match = re.fullmatch(r"(\d{1,6})([mhd])", text)
+    if match is None:
+        raise InputError(f"--keep {text!r} is no span of time; use for example 12h, 7d or forever")
+    return int(match[1]) * {"m": 60.0, "h": 3600.0, "d": 86_400.0}[match[2]]
+
+
+def require_serve_extra() -> None:
+    """Raises MissingExtraError for the first package of the extra `serve` that is not installed."""
+    for package in ("fastapi", "uvicorn", "sqlalchemy", "alembic", "multipart", "sse_starlette", "prometheus_client"):
+        if find_spec(package) is None:
+            raise MissingExtraError(package, "serve")
