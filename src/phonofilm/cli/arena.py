@@ -18,7 +18,6 @@ def arena(
     """Compare clips of two or more models blindly: picture, sound, sync, overall. Elo and win rates come of the votes."""
     import webbrowser
 
-    from phonofilm.errors import InputError
     from phonofilm.evaluation.arena.arena import Arena
     from phonofilm.evaluation.arena.server import ArenaServer
     from phonofilm.evaluation.arena.votes import QUESTIONS
@@ -28,10 +27,7 @@ def arena(
         for question in QUESTIONS:
             _print_standings(match.standings(question))
         return
-    try:
-        server = ArenaServer(match, port)
-    except OSError as error:
-        raise InputError(f"port {port} cannot be used ({error.strerror}); choose another with --port, or 0") from error
+    server = ArenaServer(match, port)
     done, total = match.progress
     typer.echo(f"{done} of {total} pairs have votes in {votes}; the page is at {server.address}, Ctrl-C ends it")
     if browser:

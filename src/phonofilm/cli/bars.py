@@ -6,10 +6,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from phonofilm.cli.progress import LogLines
 from phonofilm.cli.wording import in_flags
 from phonofilm.generation.pace import Pace
 from phonofilm.generation.report import Event, Loading, Message, OnProgress, SamplingStarted, StageStarted, StepDone
+from phonofilm.notices import LogLines
 from phonofilm.units import format_size
 from phonofilm.untrusted import printable
 

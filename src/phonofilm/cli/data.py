@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phonofilm.cli import caption, split
+from phonofilm.cli.option_groups import spread
 from phonofilm.cli.shared_options import AsJson, Device, Model
+from phonofilm.data.window_options import WindowOptions
 
 if TYPE_CHECKING:
     from phonofilm.data.findings import Finding
@@ -25,26 +27,25 @@ Data = Annotated[
     Path,
     typer.Argument(help="Folder of clips with captions beside them, manifest (json, jsonl, csv), or YAML of sets."),
 ]
-Buckets = Annotated[
-    list[str] | None,
-    typer.Option("--bucket", help="height x width x frames of a window; may be repeated.  [default: 64x64x49]"),
+Windows = Annotated[
+    WindowOptions,
+    {
+        "bucket": typer.Option(help="height x width x frames of a window; may be repeated.  [default: 64x64x49]"),
+        "windows": typer.Option(help="head, random or several."),
+        "count": typer.Option(min=1, help="Windows per clip (at most, with several)."),
+        "frame_rate": typer.Option(help="Frames per second of the windows."),
+        "seed": typer.Option(help="Seed of random windows."),
+        "refuse_silent": typer.Option("--refuse-silent", help="A clip without sound is an error."),
+    },
 ]
-Windows = Annotated[str, typer.Option("--windows", help="head, random or several.")]
-Count = Annotated[int, typer.Option("--count", min=1, help="Windows per clip (at most, with several).")]
-Rate = Annotated[str, typer.Option("--frame-rate", help="Frames per second of the windows.")]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of random windows.")]
-RefuseSilent = Annotated[bool, typer.Option("--refuse-silent", help="A clip without sound is an error.")]
 
 
 @app.command()
+@spread
 def doctor(
     data: Data,
-    bucket: Buckets = None,
-    windows: Windows = "head",
-    count: Count = 1,
-    frame_rate: Rate = "24",
-    seed: Seed = 0,
-    refuse_silent: RefuseSilent = False,
+    *,
+    window: Windows,
     fix: Annotated[
         Path | None, typer.Option(help="New folder for copies without constant offsets, and a manifest that uses them.")
     ] = None,
@@ -57,14 +58,13 @@ def doctor(
     from phonofilm.data.findings import is_fit
     from phonofilm.data.repair import check_empty, repair
     from phonofilm.data.sets import read_items
-    from phonofilm.data.windows import parse_plan
 
     if fix is not None:
         check_empty(fix)
     items = read_items(data)
-    plan = parse_plan(bucket, windows, count, frame_rate, seed)
+    plan = window.plan()
     with counting("Examining", silent=as_json) as bar:
-        found = examine(items, plan, refuse_silent=refuse_silent, progress=lambda done: bar(done, len(items)))
+        found = examine(items, plan, refuse_silent=window.refuse_silent, progress=lambda done: bar(done, len(items)))
     flat = [finding for about in found for finding in about]
     if as_json:
         typer.echo(json_text(plain(flat, len(items))))
@@ -78,6 +78,7 @@ def doctor(
 
 
 @app.command()
+@spread
 def cache(
     data: Annotated[
         list[Path],
@@ -90,12 +91,8 @@ def cache(
     weight: Annotated[
         list[int] | None, typer.Option(min=1, help="How often an epoch shows each set; one per set, in order.")
     ] = None,
-    bucket: Buckets = None,
-    windows: Windows = "head",
-    count: Count = 1,
-    frame_rate: Rate = "24",
-    seed: Seed = 0,
-    refuse_silent: RefuseSilent = False,
+    *,
+    window: Windows,
     device: Device = "auto",
 ) -> None:
     """Encode clips and captions once; clips, windows, captions or weights that changed are encoded again, no others."""
@@ -103,11 +100,10 @@ def cache(
     from phonofilm.data.cache import update_cache
     from phonofilm.data.encoders import encoders_of
     from phonofilm.data.sets import gather, weighted_sources
-    from phonofilm.data.windows import parse_plan
     from phonofilm.generation.placement.devices import choose_device
 
     sources = weighted_sources(data, weight)
-    entries = gather(sources, parse_plan(bucket, windows, count, frame_rate, seed), refuse_silent=refuse_silent)
+    entries = gather(sources, window.plan(), refuse_silent=window.refuse_silent)
     with counting("Encoding") as bar:
         built = update_cache(output, entries, model, encoders_of(model, choose_device(device)), bar)
     typer.echo(f"latents: {built.latents_made} made, {built.latents_kept} kept; ", nl=False)
@@ -144,17 +140,13 @@ def _print_findings(findings: Sequence[Finding], clips: int) -> None:
 
     from phonofilm.cli.terminal import cell, console, table
     from phonofilm.data.examination import sound_summary
+    from phonofilm.data.findings import FAULT_COLUMNS, counted_faults, fault_rows, is_fit
 
     colours = {"error": "red", "warning": "yellow"}
-    faults = [finding for finding in findings if finding.severity != "note"]
-    rows = [
-        (cell(one.severity, colours[one.severity]), cell(one.clip), one.kind, cell(one.message), "--fix" * one.fixable)
-        for one in faults
-    ]
-    if faults:
-        columns = ("", Column("clip", overflow="fold"), "what", Column("", overflow="fold"), "fix")
-        console().print(table(columns, rows))
+    if rows := fault_rows(findings):
+        columns = [Column(name, overflow="fold") for name in FAULT_COLUMNS]
+        cells = [(cell(severity, colours[severity]), *map(cell, rest)) for severity, *rest in rows]
+        console().print(table(columns, cells))
     console().print(sound_summary(findings, clips))
-    errors = sum(finding.severity == "error" for finding in faults)
-    verdict = "[red]unfit[/red]" if errors else "[green]fit[/green]"
-    console().print(f"{clips} clips, {errors} errors, {len(faults) - errors} warnings: {verdict}")
+    verdict = "[green]fit[/green]" if is_fit(findings) else "[red]unfit[/red]"
+    console().print(f"{counted_faults(findings, clips)}: {verdict}")

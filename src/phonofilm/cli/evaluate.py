@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from phonofilm.cli.option_groups import spread
 from phonofilm.cli.run_by_default import RunByDefault
+from phonofilm.evaluation.evaluation_options import EvaluationOptions
 
 if TYPE_CHECKING:
     from phonofilm.evaluation.metric import Setup
@@ -16,71 +18,57 @@ if TYPE_CHECKING:
 app = typer.Typer(cls=RunByDefault, no_args_is_help=True)
 
 
+OPTIONS = {
+    "output": typer.Option("--output", "-o", help="Folder of the report; the same folder goes on where it stopped."),
+    "prompts": typer.Option(help="JSON of the clips' prompts, in Verse-Bench's form."),
+    "suite": typer.Option(help="verse-bench, sync, speech, audio or all."),
+    "metrics": typer.Option(help="Names of metrics, with commas; instead of a suite."),
+    "profile": typer.Option(help="compat scores as the published code, fixed rightly."),
+    "weights": typer.Option(help="Folder of published weights.  [default: $PHONOFILM_EVALUATION_WEIGHTS]"),
+    "device": typer.Option(help="Where networks and --generate run: auto, cpu, cuda, cuda:N, mps."),
+    "asr": typer.Option(help="What transcribes: tiny.en, a Whisper folder, a model at --asr-url."),
+    "asr_url": typer.Option(help="Address of an OpenAI-compatible server."),
+    "jobs": typer.Option(min=1, help="Clips at once.  [default: as many as fit]"),
+    "model": typer.Option("--model", "-m", help="What --generate makes them with."),
+    "sets": typer.Option("--set", help="A category of the prompt file to make; may be repeated."),
+    "setting": typer.Option(help="NAME:option=value,... as in a line of generate --prompts; several are compared."),
+    "seed": typer.Option(min=0, help="Seed of the first clip that is made."),
+}
+
+
 @app.callback()
 def evaluate() -> None:
     """Score clips. `phonofilm evaluate CLIPS -o REPORT` is `phonofilm evaluate run CLIPS -o REPORT`."""
 
 
 @app.command()
+@spread
 def run(
+    given: Annotated[EvaluationOptions, OPTIONS],
     clips: Annotated[list[Path] | None, typer.Argument(help="Clip files, and folders to search.")] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Folder of the report; the same folder goes on where it stopped."),
-    ] = None,
-    prompts: Annotated[Path | None, typer.Option(help="JSON of the clips' prompts, in Verse-Bench's form.")] = None,
-    suite: Annotated[str, typer.Option(help="verse-bench, sync, speech, audio or all.")] = "all",
-    metrics: Annotated[str | None, typer.Option(help="Names of metrics, with commas; instead of a suite.")] = None,
-    profile: Annotated[str, typer.Option(help="compat scores as the published code, fixed rightly.")] = "compat",
-    weights: Annotated[
-        Path | None, typer.Option(help="Folder of published weights.  [default: $PHONOFILM_EVALUATION_WEIGHTS]")
-    ] = None,
-    device: Annotated[
-        str, typer.Option(help="Where networks and --generate run: auto, cpu, cuda, cuda:N, mps.")
-    ] = "auto",
-    asr: Annotated[str, typer.Option(help="What transcribes: tiny.en, a Whisper folder, a model at --asr-url.")] = "",
-    asr_url: Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible server.")] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Clips at once.  [default: as many as fit]")] = None,
     generate: Annotated[
         bool, typer.Option("--generate", help="Make the clips first, from --prompts or the small set that is shipped.")
     ] = False,
-    model: Annotated[str, typer.Option("--model", "-m", help="What --generate makes them with.")] = "nano",
-    sets: Annotated[
-        list[str] | None, typer.Option("--set", help="A category of the prompt file to make; may be repeated.")
-    ] = None,
-    setting: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME:option=value,... as in a line of generate --prompts; several are compared."),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the first clip that is made.")] = 0,
     check: Annotated[bool, typer.Option("--check", help="Say what each metric needs and whether it is here.")] = False,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Exit code 0, not 3, when a metric could not be measured at all.")
     ] = False,
 ) -> None:
     """Score clips: loudness, speech quality, sync, with intervals and chance levels, into result.json and report.html."""
-    from phonofilm.errors import InputError
-    from phonofilm.evaluation.catalogue import suite as suite_of
-    from phonofilm.evaluation.evaluate import lacks_a_metric, make_setup
+    from phonofilm.evaluation.evaluate import lacks_a_metric
 
-    setup = make_setup(profile, weights, device, asr, asr_url)
-    names = tuple(name.strip() for name in metrics.split(",")) if metrics else suite_of(suite)
+    setup, names = given.setup(), given.metric_names()
     if check:
         raise typer.Exit(_print_checks(names, setup))
-    if output is None or bool(clips) == generate:
-        raise InputError(
-            "name the clips or their folder, and a folder for the report: phonofilm evaluate CLIPS -o REPORT; or no clips "
-            "and --generate, which makes them"
-        )
+    output = given.report_folder(clips or [], generate)
     reports = {output: clips or []}
     if generate:
         from phonofilm.cli.progress import open_display
-        from phonofilm.evaluation.generating import generate_reports, shipped_prompts
 
-        prompts = prompts or shipped_prompts()
+        given = given.or_shipped_prompts()
         with open_display() as show:
-            reports = generate_reports(model, device, prompts, sets or (), setting or ("default",), output, seed, show)
-    found = [_measure(those, report, names, setup, prompts, jobs) for report, those in reports.items()]
+            reports = given.make_clips(output, show)
+    found = [_measure(those, report, names, setup, given) for report, those in reports.items()]
     first, *others = reports
     for other in others:
         _compare(first, other, output / f"{first.name}-{other.name}")
@@ -113,25 +101,19 @@ def _compare(first: Path, second: Path, output: Path | None) -> None:
 
 
 def _measure(
-    clips: list[Path], output: Path, names: tuple[str, ...], setup: Setup, prompts: Path | None, jobs: int | None
+    clips: list[Path], output: Path, names: tuple[str, ...], setup: Setup, given: EvaluationOptions
 ) -> Evaluated:
     """Plan, measure with a bar, write, and print the figures, and below them why rows are not ok."""
     from phonofilm.cli.terminal import console, counting, table
     from phonofilm.evaluation import text_tables
     from phonofilm.evaluation.evaluate import evaluate as measure
     from phonofilm.evaluation.evaluate import plan_evaluation, write_report
-    from phonofilm.evaluation.measuring import processes
     from phonofilm.untrusted import printable
 
-    plan = plan_evaluation(clips, output, names, setup, prompts, jobs)
-    workers = plan.jobs or processes(len(plan.clips))
-    typer.echo(
-        f"{len(plan.clips)} clips, {len(plan.metrics)} metrics ({', '.join(plan.metrics)}), profile {setup.profile}, "
-        f"{workers} at a time",
-        err=True,
-    )
+    plan = plan_evaluation(clips, output, names, setup, given.prompts, given.jobs)
+    typer.echo(plan.summary, err=True)
     with counting("Measuring") as bar:
-        measured = measure(plan, prompts, bar)
+        measured = measure(plan, given.prompts, bar)
     console().print(table(text_tables.SUMMARY_COLUMNS, text_tables.summary_rows(measured)))
     for line in text_tables.reason_lines(measured):
         typer.echo(printable(line), err=True)
@@ -145,14 +127,11 @@ def _print_checks(names: tuple[str, ...], setup: Setup) -> int:
     from rich.table import Column
 
     from phonofilm.cli.terminal import cell, console, table
-    from phonofilm.evaluation.catalogue import build
-    from phonofilm.evaluation.weights import check
+    from phonofilm.evaluation.text_tables import CHECK_COLUMNS
+    from phonofilm.evaluation.weights import check_all
 
-    checks = [check(metric, hashes=True) for metric in build(names, setup)]
+    checks = check_all(names, setup)
     colours = {True: "green", False: "yellow"}
-    rows = [
-        (one.metric, cell(one.readiness, colours[one.readiness == "ready"]), cell("\n".join(one.lacks)))
-        for one in checks
-    ]
-    console().print(table(("metric", "", Column("what is missing", overflow="fold")), rows))
-    return 0 if all(one.readiness == "ready" for one in checks) else 3
+    rows = [(one.metric, cell(one.readiness, colours[one.is_ready]), cell("\n".join(one.lacks))) for one in checks]
+    console().print(table([Column(name, overflow="fold") for name in CHECK_COLUMNS], rows))
+    return 0 if all(one.is_ready for one in checks) else 3

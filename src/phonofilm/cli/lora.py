@@ -91,32 +91,17 @@ def merge(
     max_shard_size: Annotated[str, typer.Option(help="Largest weight file.")] = "5GB",
 ) -> None:
     """Write a checkpoint with LoRAs baked in; it needs no --lora and costs nothing per step."""
-    from phonofilm.generation.loras import LoraFiles
-    from phonofilm.lora.apply import Use
-    from phonofilm.lora.baking import bake
-    from phonofilm.models.hub import resolve_model
-    from phonofilm.models.layout import read_layout
+    from phonofilm.generation.loras import merge_loras
 
-    layout = read_layout(resolve_model(model))
-    taken = LoraFiles(layout).take(loras)
-    account = [use.metadata() for use in taken]
-    uses = [Use(use.lora, use.strength) for use in taken]
-    parts = bake(layout, uses, output, account, max_shard_size=max_shard_size)
-    typer.echo(f"{output}: {', '.join(use.summary for use in taken)} merged into {', '.join(parts)}")
+    typer.echo(merge_loras(model, loras, output, max_shard_size))
 
 
 def _print(file: Path, report: LoraReport) -> None:
     from phonofilm.cli.terminal import cell, console, table
+    from phonofilm.lora.inspection import COMPONENT_COLUMNS
 
-    rows = []
-    for part in report.components:
-        covered = str(part.adapters) if part.block_layers is None else f"{part.adapters} of {part.block_layers}"
-        targets = ", ".join(f"{name} x{count}" for name, count in part.targets.items())
-        ranks, alphas = (", ".join(f"{value:g}" for value in values) for values in (part.ranks, part.alphas))
-        norms = (f"{part.norm_median:.4g}", f"{part.norm_max:.4g}")
-        rows.append((part.component, covered, cell(targets), ranks, alphas, *norms))
-    columns = ("part", "adapters", "targets", "rank", "alpha", "update: median", "largest")
-    console().print(table(columns, rows, f"{file}: {report.layout} layout"))
+    rows = [tuple(map(cell, part.row)) for part in report.components]
+    console().print(table(COMPONENT_COLUMNS, rows, f"{file}: {report.layout} layout"))
     for key, value in report.metadata.items():
         console().print(cell(f"{key}: {value}"))
     for suspicion in report.suspicions:

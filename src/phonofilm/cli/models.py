@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phonofilm.cli.shared_options import NewFolder
-from phonofilm.units import format_size
 from phonofilm.untrusted import printable
 
 if TYPE_CHECKING:
@@ -23,16 +22,9 @@ MARKS = {"ok": "green", "warning": "yellow", "error": "red"}
 def list_models() -> None:
     """The models with a short name, and what of them is on this machine."""
     from phonofilm.cli.terminal import console, table
-    from phonofilm.models.hub import local_state
-    from phonofilm.models.known import KNOWN_MODELS
+    from phonofilm.models.hub import known_model_rows
 
-    rows = []
-    for model in KNOWN_MODELS:
-        local = local_state(model.name)
-        here = {"complete": "complete", "partial": f"part: {format_size(local.nbytes)}", "absent": "no"}[local.state]
-        size = local.nbytes if local.state == "complete" else model.nbytes
-        rows.append((model.name, model.hub_id or "in the package", format_size(size), here, model.about))
-    console().print(table(("name", "hub id", "size", "here", "what it is"), rows))
+    console().print(table(("name", "hub id", "size", "here", "what it is"), known_model_rows()))
 
 
 @app.command()
@@ -52,11 +44,7 @@ def download(
     if model == "nano":
         raise InputError("nano is part of the package; there is nothing to download")
     plan = plan_download(model, revision=revision, local_dir=output)
-    console().print(
-        f"{plan.hub_id}: {plan.files} files, {format_size(plan.nbytes)}; still to fetch: {plan.missing_files} files, "
-        f"{format_size(plan.missing_bytes)}; into {plan.destination} ({format_size(plan.free_bytes)} free)",
-        soft_wrap=True,
-    )
+    console().print(plan.summary, soft_wrap=True)
     require_space(plan)
     if not dry_run:
         console().print(f"ready: {download_model(model, revision=revision, local_dir=output)}", soft_wrap=True)

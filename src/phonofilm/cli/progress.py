@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-from collections.abc import Callable
 from typing import Protocol
 
 import typer
@@ -12,7 +10,7 @@ import typer
 from phonofilm.cli.wording import in_flags
 from phonofilm.generation.pace import Pace
 from phonofilm.generation.report import Event, Loading, Message, OnProgress, SamplingStarted, StageStarted, StepDone
-from phonofilm.notices import NOTICE
+from phonofilm.notices import LogLines
 from phonofilm.units import format_size
 from phonofilm.untrusted import printable
 
@@ -66,26 +64,3 @@ class Lines:
                 pace = self._pace.after(done)
                 if done in (1, total) or done % max(1, total // 10) == 0:
                     self.say(f"step {done}/{total} ({expert}-noise expert): {pace}")
-
-
-class LogLines(logging.Handler):
-    """The library's notices and warnings as lines of the report that is showing."""
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        super().__init__(NOTICE)
-        self._say = say
-        self._logger = logging.getLogger("phonofilm")
-        self._level = self._logger.level
-
-    def attach(self) -> None:
-        self._level = self._logger.level
-        self._logger.setLevel(min(self._level or NOTICE, NOTICE))
-        self._logger.addHandler(self)
-
-    def detach(self) -> None:
-        self._logger.removeHandler(self)
-        self._logger.setLevel(self._level)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        kind = "" if record.levelno == NOTICE else f"{record.levelname.lower()}: "
-        self._say(f"{kind}{record.getMessage()}")

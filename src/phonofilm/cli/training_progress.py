@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import typer
 
-from phonofilm.cli.progress import LogLines
 from phonofilm.cli.terminal import console, table
+from phonofilm.notices import LogLines
 from phonofilm.training.loop.training_state import TrainingProgress
-from phonofilm.units import format_duration
 from phonofilm.untrusted import printable
 
 if TYPE_CHECKING:
@@ -30,12 +29,6 @@ def report_training(terminal: bool | None = None) -> TrainingReport:
     return TrainingBar() if (sys.stderr.isatty() if terminal is None else terminal) else TrainingLines()
 
 
-def pace(now: TrainingProgress) -> str:
-    """Losses, seconds per update, time left."""
-    losses = "".join(f"{name} {value:.4f}  " for name, value in now.losses.items())
-    return f"{losses}{now.seconds_per_update:.3g} s/step  {format_duration(now.seconds_left)} left"
-
-
 class TrainingLines:
     """One line whenever the losses are new."""
 
@@ -52,7 +45,7 @@ class TrainingLines:
     def __call__(self, now: TrainingProgress) -> None:
         if now.fresh:
             of = f"/{now.total}" if now.total else ""
-            self._say(f"step {now.step}{of}  {pace(now)}")
+            self._say(f"step {now.step}{of}  {now.summary}")
 
     def _say(self, text: str) -> None:
         typer.echo(printable(text), err=True)
@@ -86,7 +79,7 @@ class TrainingBar:
 
     def __call__(self, now: TrainingProgress) -> None:
         total = now.total or (round(now.step / now.done) if now.done else None)
-        self._bars.update(self._task, completed=now.step, total=total, about=pace(now))
+        self._bars.update(self._task, completed=now.step, total=total, about=now.summary)
 
     def _say(self, text: str) -> None:
         from rich.markup import escape
@@ -104,18 +97,9 @@ class TrainingTerminal:
         return report_training()
 
     def show_adapted(self, parts: tuple[AdaptedPart, ...]) -> None:
-        from rich.table import Column
+        from phonofilm.training.task.adapters import ADAPTED_COLUMNS
 
-        rows = []
-        for part in parts:
-            rate = "optimizer.lr" if part.config.lr is None else f"{part.config.lr:g}"
-            about = (str(part.config.rank), f"{part.config.alpha:g}", rate, f"{part.parameters:,}")
-            rows.append((part.part, str(len(part.layers)), ", ".join(part.targets), *about))
-        columns = ("part", Column("layers", justify="right"), "targets", "rank", "alpha", "lr", "parameters")
-        console().print(table(columns, rows))
+        console().print(table(ADAPTED_COLUMNS, [part.row for part in parts]))
 
     def show_estimate(self, estimate: Estimate) -> None:
-        from rich.table import Column
-
-        columns = ("measured dry run", Column("", justify="right"))
-        console(error=True).print(table(columns, estimate.lines()))
+        console(error=True).print(table(("measured dry run", ""), estimate.lines()))

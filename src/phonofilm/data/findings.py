@@ -25,6 +25,21 @@ class Finding:
     fixable: bool = False
 
 
+FAULT_COLUMNS = ("", "clip", "what", "", "fix")
+
+
+def fault_rows(findings: Sequence[Finding]) -> list[tuple[str, ...]]:
+    """A row of FAULT_COLUMNS for each finding that is a fault; the first word is its severity."""
+    faults = (one for one in findings if one.severity != "note")
+    return [(one.severity, one.clip, one.kind, one.message, "--fix" * one.fixable) for one in faults]
+
+
+def counted_faults(findings: Sequence[Finding], clips: int) -> str:
+    """How many clips were examined, and how many faults were found."""
+    severities = [one.severity for one in findings]
+    return f"{clips} clips, {severities.count('error')} errors, {severities.count('warning')} warnings"
+
+
 def is_fit(findings: Sequence[Finding]) -> bool:
     """Whether a set with these findings can be trained on: warnings cost quality, errors teach something wrong."""
     return all(finding.severity != "error" for finding in findings)

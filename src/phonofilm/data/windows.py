@@ -18,12 +18,10 @@ from typing import Literal
 from phonofilm.data.manifest import Item
 from phonofilm.data.probe import Facts
 from phonofilm.errors import InputError
-from phonofilm.geometry import parse_frame_rate
 from phonofilm.untrusted import shown
 
 Mode = Literal["head", "random", "several"]
 MODES: tuple[Mode, ...] = ("head", "random", "several")
-DEFAULT_BUCKET = "64x64x49"
 
 
 @dataclass(frozen=True, order=True)
@@ -150,9 +148,3 @@ def _starts(item: Item, first: Fraction, last: Fraction, length: Fraction, plan:
 def _on_a_frame(start: Fraction, rate: Fraction) -> Fraction:
     """The frame of the file at or before `start`, so that the window never runs over the stretch's end."""
     return math.floor(start * rate + Fraction(1, 1000)) / rate
-
-
-def parse_plan(buckets: Sequence[str] | None, mode: str, count: int, frame_rate: str, seed: int) -> WindowPlan:
-    """The plan that these words ask for; without buckets, the embedded model's own. Raises InputError."""
-    sizes = tuple(parse_bucket(text) for text in buckets or [DEFAULT_BUCKET])
-    return WindowPlan(sizes, parse_frame_rate(frame_rate), parse_mode(mode), count, seed)

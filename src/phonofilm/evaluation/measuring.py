@@ -40,6 +40,14 @@ class MeasuringPlan:
     rows: Path
     jobs: int | None = None
 
+    @property
+    def summary(self) -> str:
+        """The line that comes before the measuring."""
+        return (
+            f"{len(self.clips)} clips, {len(self.metrics)} metrics ({', '.join(self.metrics)}), "
+            f"profile {self.setup.profile}, {self.jobs or processes(len(self.clips))} at a time"
+        )
+
 
 def measure_all(plan: MeasuringPlan, on_clip: OnClip = lambda done, total: None) -> dict[str, Rows]:
     """Every clip's rows, by its id, in the plan's order.

@@ -8,6 +8,7 @@ from phonofilm.evaluation.compare import PairedDifference
 from phonofilm.evaluation.result import Evaluated
 
 SUMMARY_COLUMNS = ("figure", "value", "95 %", "chance", "n of N")
+CHECK_COLUMNS = ("metric", "", "what is missing")
 COMPARISON_COLUMNS = ("figure", "A", "B", "B - A", "95 %", "clips", "verdict")
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from phonofilm.errors import CheckpointError
-from phonofilm.evaluation.metric import Metric
+from phonofilm.evaluation.catalogue import build
+from phonofilm.evaluation.metric import Metric, Setup
 from phonofilm.evaluation.requirements import Requirements, WeightFile
 from phonofilm.files import file_hash
 from phonofilm.untrusted import file_fault
@@ -26,6 +27,10 @@ class Check:
     metric: str
     readiness: Readiness
     lacks: tuple[str, ...] = ()
+
+    @property
+    def is_ready(self) -> bool:
+        return self.readiness == "ready"
 
     @property
     def reason(self) -> str:
@@ -58,6 +63,11 @@ def check(metric: Metric, *, hashes: bool = False, environment: Mapping[str, str
         if lacks:
             return Check(metric.name, readiness, lacks)  # type: ignore[arg-type]
     return Check(metric.name, "ready")
+
+
+def check_all(metrics: Sequence[str], setup: Setup) -> list[Check]:
+    """What each of the named metrics lacks, whole files of weights compared."""
+    return [check(metric, hashes=True) for metric in build(metrics, setup)]
 
 
 def _lacking_packages(needs: Requirements) -> tuple[str, ...]:

@@ -121,3 +121,17 @@ def use_loras(pipe: MovaPipeline, uses: Sequence[LoraUse]) -> None:
             pipe.load_lora_weights(use.lora, name, weight=use.strength)
     if wanted:
         pipe.set_adapters(list(wanted), [use.strength for use in wanted.values()])
+
+
+def merge_loras(model: str, loras: Sequence[str], output: Path, max_shard_size: str) -> str:
+    """Write a checkpoint with LoRAs, given as for `generate`, baked in, as `bake` does; says what went where."""
+    from phonofilm.lora.apply import Use
+    from phonofilm.lora.baking import bake
+    from phonofilm.models.hub import resolve_model
+    from phonofilm.models.layout import read_layout
+
+    layout = read_layout(resolve_model(model))
+    taken = LoraFiles(layout).take(loras)
+    account = [use.metadata() for use in taken]
+    parts = bake(layout, [Use(use.lora, use.strength) for use in taken], output, account, max_shard_size=max_shard_size)
+    return f"{output}: {', '.join(use.summary for use in taken)} merged into {', '.join(parts)}"

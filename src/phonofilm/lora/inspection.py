@@ -17,6 +17,9 @@ from phonofilm.lora.target_layers import linear_layers
 HIGH, LOW = re.compile(r"high[-_ ]?noise|(?<![a-z])high(?![a-z])"), re.compile(r"low[-_ ]?noise|(?<![a-z])low(?![a-z])")
 
 
+COMPONENT_COLUMNS = ("part", "adapters", "targets", "rank", "alpha", "update: median", "largest")
+
+
 @dataclass(frozen=True)
 class ComponentReport:
     """One component's adapters. `block_layers`: linear layers its blocks have in all; None without a model.
@@ -34,6 +37,14 @@ class ComponentReport:
     norm_median: float
     norm_max: float
     untrained: int
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        """In words, under COMPONENT_COLUMNS."""
+        covered = str(self.adapters) if self.block_layers is None else f"{self.adapters} of {self.block_layers}"
+        targets = ", ".join(f"{name} x{count}" for name, count in self.targets.items())
+        ranks, alphas = (", ".join(f"{value:g}" for value in values) for values in (self.ranks, self.alphas))
+        return (self.component, covered, targets, ranks, alphas, f"{self.norm_median:.4g}", f"{self.norm_max:.4g}")
 
 
 @dataclass(frozen=True)

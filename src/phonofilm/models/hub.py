@@ -23,6 +23,7 @@ from huggingface_hub.utils import tqdm
 from phonofilm.errors import CheckpointError, InputError
 from phonofilm.models.checkpoint_files import MODEL_INDEX, read_json, weight_files, weights_stem
 from phonofilm.models.known import KNOWN_MODELS, hub_id_of
+from phonofilm.units import format_size
 from phonofilm.untrusted import FOLDER_FAULT, file_fault
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,24 @@ class DownloadPlan:
     missing_bytes: int
     destination: Path
     free_bytes: int
+
+    @property
+    def summary(self) -> str:
+        return (
+            f"{self.hub_id}: {self.files} files, {format_size(self.nbytes)}; still to fetch: {self.missing_files} files, "
+            f"{format_size(self.missing_bytes)}; into {self.destination} ({format_size(self.free_bytes)} free)"
+        )
+
+
+def known_model_rows() -> list[tuple[str, ...]]:
+    """Every model with a short name: name, hub id, size, what of it is here, what it is."""
+    rows = []
+    for model in KNOWN_MODELS:
+        local = local_state(model.name)
+        here = {"complete": "complete", "partial": f"part: {format_size(local.nbytes)}", "absent": "no"}[local.state]
+        size = local.nbytes if local.state == "complete" else model.nbytes
+        rows.append((model.name, model.hub_id or "in the package", format_size(size), here, model.about))
+    return rows
 
 
 def resolve_model(

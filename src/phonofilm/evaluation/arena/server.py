@@ -26,7 +26,13 @@ class ArenaServer(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, arena: Arena, port: int = 0) -> None:
-        super().__init__((HOST, port), _Handler)
+        """Raises InputError for a port that is taken."""
+        try:
+            super().__init__((HOST, port), _Handler)
+        except OSError as error:
+            raise InputError(
+                f"port {port} cannot be used ({error.strerror}); choose another with --port, or 0"
+            ) from error
         self.arena = arena
 
     @property

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from phonofilm.parallel.sharded_tensors import local_part
 from phonofilm.training.loop.ema import swapped_weights
+from phonofilm.units import format_duration
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,12 @@ class TrainingProgress:
     seconds_left: float
     losses: Mapping[str, float] = field(default_factory=dict)
     fresh: bool = False
+
+    @property
+    def summary(self) -> str:
+        """Losses, seconds per update, time left."""
+        losses = "".join(f"{name} {value:.4f}  " for name, value in self.losses.items())
+        return f"{losses}{self.seconds_per_update:.3g} s/step  {format_duration(self.seconds_left)} left"
 
 
 ProgressCallback = Callable[[TrainingProgress], None]

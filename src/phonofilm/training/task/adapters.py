@@ -34,6 +34,9 @@ PART_PREFIXES: dict[Part, str] = {
 }
 
 
+ADAPTED_COLUMNS = ("part", "layers", "targets", "rank", "alpha", "lr", "parameters")
+
+
 @dataclass(frozen=True)
 class AdaptedPart:
     """The adapters of one part: the layers that have one, of how many, and how many numbers are trained."""
@@ -47,6 +50,13 @@ class AdaptedPart:
     def targets(self) -> list[str]:
         """The ends of the layers' names, each once: q, ffn.0."""
         return sorted({re.sub(r"^.*?([^.]+(\.\d+)?)$", r"\1", layer) for layer in self.layers})
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        """In words, under ADAPTED_COLUMNS."""
+        rate = "optimizer.lr" if self.config.lr is None else f"{self.config.lr:g}"
+        about = (str(self.config.rank), f"{self.config.alpha:g}", rate, f"{self.parameters:,}")
+        return (self.part, str(len(self.layers)), ", ".join(self.targets), *about)
 
 
 def parts_of(model: JointModel) -> dict[Part, nn.Module]:
