@@ -32,8 +32,7 @@ def doctor(
         raise PhonofilmError(
             "a codec is missing, so clips cannot be written; reinstall av: pip install --force-reinstall av"
         )
-    machine = machine_fit.this_machine(None, None, None, link=fit_table.LINK)
-    verdicts = machine_fit.verdicts([machine_fit.needs_of(name) for name in fit_table.PLANNED_MODELS], machine)
+    verdicts = machine_fit.verdicts_here(fit_table.PLANNED_MODELS, fit_table.LINK)
     out.print(cell(verdicts, "bold"), soft_wrap=True)
     if model is not None:
         from phonofilm.cli.models import print_findings

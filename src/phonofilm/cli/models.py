@@ -66,12 +66,8 @@ def verify(
     from rich.progress import BarColumn, FileSizeColumn, Progress, TextColumn, TransferSpeedColumn
 
     from phonofilm.cli.terminal import console
-    from phonofilm.lora.health import is_lora, lora_health
-    from phonofilm.models.health import health, is_loadable
-    from phonofilm.models.hub import local_checkpoint
-
-    lora = is_lora(Path(model))
-    folder = Path(model) if lora else local_checkpoint(model)
+    from phonofilm.lora.health import verify_model
+    from phonofilm.models.health import is_loadable
 
     columns = (TextColumn("{task.description}"), BarColumn(), FileSizeColumn(), TransferSpeedColumn())
     with Progress(*columns, console=console(error=True), transient=True) as bar:
@@ -80,10 +76,7 @@ def verify(
         def show(subject: str, nbytes: int) -> None:
             bar.update(task, description=escape(printable(subject)), advance=nbytes)
 
-        if lora:
-            findings = lora_health(folder, checksums=checksums, progress=show)
-        else:
-            findings = health(folder, checksums=checksums, deep=deep, progress=show)
+        folder, findings = verify_model(model, checksums=checksums, deep=deep, progress=show)
     print_findings(folder, findings)
     if not is_loadable(findings):
         raise typer.Exit(1)

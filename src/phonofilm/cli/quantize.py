@@ -23,13 +23,10 @@ def quantize(
     from rich.table import Column
 
     from phonofilm.cli.terminal import console, table
+    from phonofilm.models.quantized import QUANTIZED_COLUMNS
     from phonofilm.pipeline.quantizing import quantize_checkpoint
 
-    rows = []
-    for name, one in quantize_checkpoint(model, to, dtype, output, overwrite).items():
-        sizes = (f"{one.bytes_before / 1e6:,.1f}", f"{one.bytes_after / 1e6:,.1f}")
-        rows.append((name, str(one.layers), *sizes, f"{one.error:.4f}", f"{one.worst_error:.4f} {one.worst_layer}"))
-    columns = ("component", "layers", "MB before", "MB after", "error", "worst layer")
-    folded = [Column(name, overflow="fold") for name in columns]
+    rows = [(name, *one.row) for name, one in quantize_checkpoint(model, to, dtype, output, overwrite).items()]
+    folded = [Column(name, overflow="fold") for name in ("component", *QUANTIZED_COLUMNS)]
     console().print(table(folded, rows, f"{to}, relative to the original's weights"))
     typer.echo(output)

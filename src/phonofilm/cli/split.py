@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
 
@@ -31,13 +30,10 @@ def split(
     """Find the scenes of long clips; the same command goes on where it stopped. Exit code 1 when a clip cannot be read."""
     from phonofilm.cli.terminal import counting
     from phonofilm.data import split as scenes
-    from phonofilm.data.manifest import NEW_MANIFEST
     from phonofilm.data.sets import read_items
     from phonofilm.untrusted import printable
 
-    settings = scenes.SplitSettings(
-        Fraction(str(shortest)), Fraction(str(longest)) if longest else None, threshold, at_pauses
-    )
+    settings = scenes.SplitSettings.of(shortest, longest, threshold, at_pauses)
     items = read_items(data)
     done = []
     with counting("Looking") as bar:
@@ -47,10 +43,8 @@ def split(
     summary = scenes.summarise_scenes(done, shortest)
     for line in summary.notes:
         typer.echo(printable(line), err=True)
-    typer.echo(f"{summary.scenes} scenes of {len(items) - summary.failed} clips in {output / NEW_MANIFEST}")
-    if summary.lost_captions:
-        typer.echo(
-            f"{summary.lost_captions} captions spoke of a whole clip and are left out; caption the scenes", err=True
-        )
+    typer.echo(summary.line(len(items), output))
+    if summary.advice:
+        typer.echo(summary.advice, err=True)
     if summary.failed:
         raise typer.Exit(1)

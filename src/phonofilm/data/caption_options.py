@@ -48,7 +48,7 @@ class CaptionOptions:
 
         return as_yaml(asdict(self.texts()))
 
-    def work(self) -> tuple[list[Item], Captioner]:
+    def work(self) -> tuple[tuple[Item, ...], Captioner]:
         """The clips, and what asks the endpoint about each. Raises InputError where one is not named or cannot be read."""
         from phonofilm.data.describe import Captioner, parse_hearing
         from phonofilm.data.endpoint import Endpoint

@@ -44,6 +44,11 @@ class SplitSettings:
     threshold: float = 3.0
     at_pauses: bool = False
 
+    @classmethod
+    def of(cls, shortest: float, longest: float, threshold: float, at_pauses: bool) -> SplitSettings:
+        """From plain numbers; `longest` 0 is never."""
+        return cls(Fraction(str(shortest)), Fraction(str(longest)) if longest else None, threshold, at_pauses)
+
     def __post_init__(self) -> None:
         if self.shortest <= 0 or (self.longest is not None and self.longest < 2 * self.shortest):
             raise InputError(
@@ -202,6 +207,16 @@ class SplitSummary:
     scenes: int
     failed: int
     lost_captions: int
+
+    def line(self, clips: int, folder: Path) -> str:
+        """What was found in so many clips, and where it is written."""
+        return f"{self.scenes} scenes of {clips - self.failed} clips in {folder / NEW_MANIFEST}"
+
+    @property
+    def advice(self) -> str:
+        """What to do about lost captions; empty where none were lost."""
+        lost = f"{self.lost_captions} captions spoke of a whole clip and are left out; caption the scenes"
+        return lost if self.lost_captions else ""
 
 
 def summarise_scenes(done: Sequence[Scenes], shortest: float) -> SplitSummary:

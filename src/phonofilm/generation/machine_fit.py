@@ -214,6 +214,11 @@ def verdicts(models: Sequence[Needs], machine: Machine) -> str:
     return ". ".join(verdict(needs, machine) for needs in models) + "."
 
 
+def verdicts_here(models: Sequence[str], link: float) -> str:
+    """The same for the machine at hand, from the models' names."""
+    return verdicts([needs_of(name) for name in models], this_machine(None, None, None, link))
+
+
 def _embedded_time(needs: Needs, machine: Machine) -> str:
     if machine.budget is not None:
         return "in seconds a clip"

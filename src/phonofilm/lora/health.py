@@ -10,7 +10,8 @@ from phonofilm.lora.adapter import check_numbers
 from phonofilm.lora.reading import read_lora
 from phonofilm.models.checkpoint_files import MODEL_INDEX
 from phonofilm.models.checksums import CHECKSUMS, check_digest, digest_file, expected_digest, sidecar_digest
-from phonofilm.models.health import CheckpointFinding, VerifyProgress
+from phonofilm.models.health import CheckpointFinding, VerifyProgress, health
+from phonofilm.models.hub import local_checkpoint
 
 
 def is_lora(path: Path) -> bool:
@@ -56,3 +57,13 @@ def _readable(path: Path) -> CheckpointFinding:
     except CheckpointError as error:
         return CheckpointFinding("error", path.name, str(error))
     return CheckpointFinding("ok", path.name, f"{sum(1 for _ in lora.items())} adapters, {lora.layout} layout")
+
+
+def verify_model(
+    model: str, *, checksums: bool, deep: bool, progress: VerifyProgress
+) -> tuple[Path, list[CheckpointFinding]]:
+    """Where a checkpoint or a LoRA lies, and what is right and wrong with it. Raises as `local_checkpoint` does."""
+    if is_lora(Path(model)):
+        return Path(model), lora_health(Path(model), checksums=checksums, progress=progress)
+    folder = local_checkpoint(model)
+    return folder, health(folder, checksums=checksums, deep=deep, progress=progress)

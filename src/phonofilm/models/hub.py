@@ -65,7 +65,7 @@ class DownloadPlan:
 
 def known_model_rows() -> list[tuple[str, ...]]:
     """Every model with a short name: name, hub id, size, what of it is here, what it is."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for model in KNOWN_MODELS:
         local = local_state(model.name)
         here = {"complete": "complete", "partial": f"part: {format_size(local.nbytes)}", "absent": "no"}[local.state]

@@ -122,6 +122,9 @@ def quantized_once(x: Tensor | Fp8Rows, *layers: nn.Module) -> Tensor | Fp8Rows:
     return quantize_activations(x, fused=all(isinstance(layer, FusibleModule) and layer.fused for layer in layers))
 
 
+QUANTIZED_COLUMNS = ("layers", "MB before", "MB after", "error", "worst layer")
+
+
 @dataclass(frozen=True)
 class QuantizationReport:
     """What quantising one network did. Bytes of all its weights; error of the changed ones: |W' - W| / |W|, over all and the
@@ -133,6 +136,12 @@ class QuantizationReport:
     error: float
     worst_error: float
     worst_layer: str
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        """In words, under QUANTIZED_COLUMNS."""
+        sizes = (f"{self.bytes_before / 1e6:,.1f}", f"{self.bytes_after / 1e6:,.1f}")
+        return (str(self.layers), *sizes, f"{self.error:.4f}", f"{self.worst_error:.4f} {self.worst_layer}")
 
 
 def check_quantization(kind: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +72,7 @@ def wait_for_all(
     client: ServerClient, ids: Sequence[str], on_change: Callable[[str, Mapping[str, Any]], None]
 ) -> list[dict[str, Any]]:
     """The jobs once they have ended; `on_change` gets a job's id and every state. Raises PhonofilmError for failures."""
-    jobs = [client.wait(video_id, lambda job, video_id=video_id: on_change(video_id, job)) for video_id in ids]
+    jobs = [client.wait(video_id, partial(on_change, video_id)) for video_id in ids]
     failures = [f"{job['id']} {job['status']}{_reason(job)}" for job in jobs if job["status"] != "completed"]
     if failures:
         raise PhonofilmError("\n  ".join(failures))
