@@ -18,7 +18,7 @@ from phonofilm.generation.options import ClipOptions
 from phonofilm.generation.placement.hardware import HardwareOptions
 from phonofilm.generation.run import RunOptions
 from phonofilm.generation.run import run as run_generation
-from phonofilm.parallel.launcher import launcher_rank
+from phonofilm.parallel.rank import launcher_rank
 from phonofilm.pipeline.call_arguments import NEGATIVE_PROMPT
 
 # The original's names of attention kernels, and ours. What has no counterpart is refused.

@@ -9,9 +9,9 @@ import torch
 import torch.distributed as dist
 
 from phonofilm.parallel.degrees import Degrees
-from phonofilm.parallel.launcher import Rank, process_group
 from phonofilm.parallel.mesh import make_mesh
 from phonofilm.parallel.parallel_engine import ParallelEngine
+from phonofilm.parallel.rank import Rank, process_group
 from phonofilm.parallel.sequence_denoiser import shard_sequence
 from phonofilm.parallel.sequence_shard import SequenceShard
 from tests.gpu.small_models import apart, experts, resident, step, tensors

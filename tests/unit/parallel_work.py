@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import product
+from multiprocessing import parent_process
+from types import FrameType
 
 import torch
 import torch.distributed as dist
@@ -20,12 +23,11 @@ from phonofilm.models.bridge import DualTowerConditionalBridge
 from phonofilm.models.joint import JointDenoiser, JointOutput
 from phonofilm.models.shared_forward import Conditioning, StepInputs, forward_one
 from phonofilm.models.video import Grid, WanModel
-from phonofilm.parallel import launcher
 from phonofilm.parallel.degrees import Degrees
-from phonofilm.parallel.launcher import Rank, broadcast_number, process_group
 from phonofilm.parallel.mesh import Mesh, make_mesh
 from phonofilm.parallel.parallel_decoder import ParallelDecoder, assist_decoding
 from phonofilm.parallel.parallel_engine import ParallelEngine
+from phonofilm.parallel.rank import PATIENCE, Rank, broadcast_number, process_group
 from phonofilm.parallel.sequence_denoiser import shard_sequence
 from phonofilm.parallel.sequence_shard import SequenceShard
 from phonofilm.parallel.sharded_weights import ShardedWeights
@@ -238,13 +240,45 @@ def one_is_killed(rank: Rank) -> None:
 
 def one_hangs(rank: Rank) -> None:
     """Rank 1 does not come to the exchange, and does not end; rank 0 does not wait long, wherever it waits."""
-    if rank.is_first:
-        launcher.PATIENCE = timedelta(seconds=5)
-    with process_group(rank, CPU):
+    with process_group(rank, CPU, timedelta(seconds=5) if rank.is_first else PATIENCE):
         dist.barrier()
         if rank.number == 1:
             time.sleep(3600)  # the test waits this long if nobody ends this rank
         dist.all_reduce(torch.ones(1))
+
+
+class Asked(Exception):
+    """SIGTERM has come."""
+
+
+def stops_in_good_order(rank: Rank) -> int:
+    """Works until SIGTERM comes, then finishes."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Asked
+
+    signal.signal(signal.SIGTERM, stop)
+    with process_group(rank, CPU):
+        with suppress(Asked):
+            interrupt_the_starter(rank)
+        return broadcast_number(7)
+
+
+def dies_of_an_interrupt(rank: Rank) -> None:
+    """Has nothing to save yet."""
+    with process_group(rank, CPU):
+        interrupt_the_starter(rank)
+
+
+def interrupt_the_starter(rank: Rank) -> None:
+    """Once all ranks have come so far, rank 0 interrupts the process that started them; then nothing happens here."""
+    dist.barrier()
+    starter = parent_process()
+    assert starter is not None
+    assert starter.pid is not None
+    if rank.is_first:
+        os.kill(starter.pid, signal.SIGTERM)
+    time.sleep(3600)  # the test waits this long if nobody passes it on
 
 
 def one_refuses(rank: Rank) -> None:

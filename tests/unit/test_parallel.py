@@ -10,8 +10,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from phonofilm.errors import InputError
 from phonofilm.models.layers import attention
 from phonofilm.parallel.degrees import Degrees, choose_degrees
-from phonofilm.parallel.launcher import Rank, RankError, device_of, launch, launcher_rank
+from phonofilm.parallel.launcher import launch
 from phonofilm.parallel.lse_merge import merge_partials, partial_attention, partial_attention_gradients
+from phonofilm.parallel.rank import Rank, RankError, device_of, launcher_rank
 from phonofilm.parallel.shard_ranges import ShardRanges
 
 
@@ -65,6 +66,15 @@ def test_a_rank_that_is_killed_ends_the_others_and_is_named() -> None:
 def test_a_rank_that_hangs_is_not_waited_for_longer_than_exchanges_have_patience() -> None:
     with pytest.raises(RankError, match=r"(?s)rank 0 failed:.*[Tt]imed out"):
         launch(2, work.one_hangs)
+
+
+def test_an_interrupt_asks_orderly_ranks_to_stop_and_waits_for_them() -> None:
+    assert launch(2, work.stops_in_good_order, orderly=True) == 7
+
+
+def test_orderly_ranks_that_cannot_stop_yet_are_an_interrupt() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        launch(2, work.dies_of_an_interrupt, orderly=True)
 
 
 def test_an_error_of_one_rank_is_raised_as_it_is() -> None:

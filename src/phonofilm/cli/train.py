@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -47,18 +46,15 @@ def run(
 
     What the run will take is measured first; `phonofilm train plan` with the same options only does that.
     """
-    given = [f"--allow={key}" for key in allow or ()] + (["--resume"] if resume else [])
-    if _started(gpus, "run", output, config, data, given, overrides):
-        return
-
     from phonofilm.cli.training_progress import TrainingTerminal
     from phonofilm.evaluation.training_curves import check_plotting, draw_curves
     from phonofilm.training.config.config_files import read_config
     from phonofilm.training.run_training import run_training
+    from phonofilm.training.several_processes import in_processes
 
     check_plotting()
     settings = read_config(config, overrides or (), data or ())
-    end = run_training(settings, output, TrainingTerminal(), resume=resume, allow=allow or ())
+    end = in_processes(gpus, settings, run_training, settings, output, TrainingTerminal(), resume, allow or ())
     if end is None:
         return
     typer.echo(f"{end.run.reason} after {end.run.step} updates" + (f": {end.result}" if end.result else ""))
@@ -75,33 +71,10 @@ def plan(
     overrides: Settings = None,
 ) -> None:
     """Measure what a run with these options will take, by a dry run, and stop there."""
-    if _started(gpus, "plan", output, config, data, (), overrides):
-        return
-
     from phonofilm.cli.training_progress import TrainingTerminal
     from phonofilm.training.config.config_files import read_config
     from phonofilm.training.run_training import plan_training
+    from phonofilm.training.several_processes import in_processes
 
-    plan_training(read_config(config, overrides or (), data or ()), output, TrainingTerminal())
-
-
-def _started(
-    gpus: int,
-    command: str,
-    output: Path,
-    config: str,
-    data: Sequence[Path] | None,
-    given: Sequence[str],
-    overrides: Sequence[str] | None,
-) -> bool:
-    """Whether processes were started that have done it all, one for each GPU."""
-    from phonofilm.parallel.command_launcher import start_processes
-    from phonofilm.parallel.launcher import launcher_rank
-
-    if launcher_rank(gpus) is not None or gpus == 1:
-        return False
-    sets = [f"--data={path}" for path in data or ()]
-    options = [f"--output={output}", f"--config={config}", *sets, *given, *(overrides or ())]
-    if code := start_processes(gpus, ["train", command, *options]):
-        raise typer.Exit(code)
-    return True
+    settings = read_config(config, overrides or (), data or ())
+    in_processes(gpus, settings, plan_training, settings, output, TrainingTerminal())

@@ -19,7 +19,7 @@ from phonofilm.generation.provenance import clip_metadata
 from phonofilm.generation.rehearsal import rehearse_output
 from phonofilm.generation.report import Cancelled, Message, OnProgress, emit
 from phonofilm.generation.writing import make_clips, with_kept_seed
-from phonofilm.parallel.launcher import RankError
+from phonofilm.parallel.rank import RankError
 from phonofilm.untrusted import file_fault, parse_json, shown
 
 # What a finished clip's account may differ in and still be the clip that was requested.

@@ -32,8 +32,8 @@ from phonofilm.generation.preview import Previews
 from phonofilm.generation.provenance import clip_metadata
 from phonofilm.generation.report import Message, OnProgress, SamplingStarted, StageStarted, StepDone, emit, silent
 from phonofilm.generation.summary import memory_warning, plan_line
-from phonofilm.parallel.launcher import RankError
 from phonofilm.parallel.parallel_session import ParallelSession
+from phonofilm.parallel.rank import RankError
 from phonofilm.pipeline.decode import MovaPipelineOutput
 from phonofilm.pipeline.mova import MovaPipeline
 from phonofilm.pipeline.stepcache import NO_CACHE

@@ -18,10 +18,10 @@ from phonofilm.media.clip import Clip
 from phonofilm.models.joint import JointDenoiser
 from phonofilm.models.video import WanModel
 from phonofilm.parallel.degrees import choose_degrees
-from phonofilm.parallel.launcher import Rank, broadcast_number
 from phonofilm.parallel.mesh import Mesh, make_mesh
 from phonofilm.parallel.parallel_decoder import ParallelDecoder, assist_decoding
 from phonofilm.parallel.parallel_engine import ParallelEngine
+from phonofilm.parallel.rank import Rank, broadcast_number
 from phonofilm.parallel.sequence_denoiser import shard_sequence
 from phonofilm.parallel.sequence_shard import SequenceShard
 from phonofilm.parallel.sharded_weights import ShardedWeights

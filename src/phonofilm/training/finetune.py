@@ -28,7 +28,7 @@ from phonofilm.models.layout import CheckpointLayout, read_layout
 from phonofilm.models.loading import load_components
 from phonofilm.models.quantized import format_of, quantize_network
 from phonofilm.notices import NOTICE
-from phonofilm.parallel.launcher import RankError
+from phonofilm.parallel.rank import RankError
 from phonofilm.pipeline.call_arguments import Defaults
 from phonofilm.training.checkpointing.run_folder import (
     checkpoint_folders,

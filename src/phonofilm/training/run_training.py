@@ -36,7 +36,7 @@ class TrainingScreen(Protocol):
 
 
 def run_training(
-    config: FinetuneConfig, output: Path, screen: TrainingScreen, *, resume: bool = False, allow: Sequence[str] = ()
+    config: FinetuneConfig, output: Path, screen: TrainingScreen, resume: bool = False, allow: Sequence[str] = ()
 ) -> FinetuneResult | None:
     """Train into `output`; the result, or None in a process that is not the main one. Raises as `open_run` does."""
     with open_run(config, output, resume=resume, allow=allow) as goes_on:

@@ -11,8 +11,10 @@ from phonofilm.errors import InputError
 from phonofilm.generation.placement.hardware import HardwareOptions, requested_placement
 from phonofilm.generation.placement.offload import MemoryLimits, refuse_what_changes_nothing
 from phonofilm.generation.placement.threads import threads
-from phonofilm.parallel.launcher import Rank, device_of, launch, launcher_rank, process_group
+from phonofilm.parallel.launcher import launch, start_ranks
 from phonofilm.parallel.parallel_session import ParallelConfig, ParallelSession
+from phonofilm.parallel.rank import Rank, device_of, launcher_rank, process_group
+from phonofilm.parallel.started_ranks import StartedRanks
 
 Result = TypeVar("Result")
 
@@ -50,11 +52,30 @@ def on_ranks(several: ParallelConfig, device: str, work: Callable[..., Result], 
     """
     rank = launcher_rank(several.gpus)
     if rank is None:
-        # The last one's device: if it is there, all are.
-        device_of(Rank(several.gpus - 1, several.gpus, several.gpus - 1, ""), device)
+        _require_devices(several, device)
         result: Result = launch(several.gpus, _as_rank, several, device, work, *arguments)
         return result
     return _as_rank(rank, several, device, work, *arguments)
+
+
+def start_on_ranks(
+    ranks: StartedRanks, several: ParallelConfig, device: str, work: Callable[..., object], *arguments: Any
+) -> None:
+    """Start `work(session, *arguments)` on ranks of our own, which the caller collects and ends."""
+    _require_devices(several, device)
+    start_ranks(ranks, several.gpus, _as_rank, several, device, work, *arguments)
+
+
+def planning_session(several: ParallelConfig, device: str) -> ParallelSession:
+    """The first rank as far as a process that only plans needs it. Raises InputError for devices that are not here."""
+    _require_devices(several, device)
+    rank = Rank(0, several.gpus, 0, "")
+    return ParallelSession(rank, device_of(rank, device), several)
+
+
+def _require_devices(several: ParallelConfig, device: str) -> None:
+    # The last one's device: if it is there, all are.
+    device_of(Rank(several.gpus - 1, several.gpus, several.gpus - 1, ""), device)
 
 
 def _as_rank(rank: Rank, several: ParallelConfig, device: str, work: Callable[..., Result], *arguments: Any) -> Result:
