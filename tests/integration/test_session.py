@@ -144,7 +144,8 @@ def test_threads_are_as_before_after_a_clip(session: Session) -> None:
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        ({"gpus": 2}, "phonofilm generate --gpus 2"),
+        ({"gpus": 99}, "99 devices were asked for, and PyTorch sees"),
+        ({"gpus": 2, "device": "cuda:0"}, "device cuda:0 is one device, and 2 ranks need one each"),
         ({"vram_limit": "much"}, "vram_limit 'much' is no amount of memory"),
         ({"device": "quantum"}, "device 'quantum' is unknown"),
         ({"offload": "moon"}, "offload 'moon' is unknown"),

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import itertools
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from tests.conftest import relative_error
 from tests.integration.cli import CHECKPOINT, IMAGE, TINY, generate
 from tests.integration.several_work import die_in_the_first_step, run_out_of_memory_in_the_first_step
 from tests.unit.lora_helpers import tiny_components, tiny_lora
 
-from phonofilm import read_clip
-from phonofilm.errors import PhonofilmError
+from phonofilm import load, read_clip
+from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.generation.options import ClipOptions
 from phonofilm.generation.placement.hardware import HardwareOptions
 from phonofilm.generation.placement.ranks import on_ranks
+from phonofilm.generation.report import Cancelled, Event, Loading, StepDone
 from phonofilm.generation.run import RunOptions
 from phonofilm.lora.writing import save_lora
 from phonofilm.parallel.parallel_session import ParallelConfig, ParallelSession
@@ -81,6 +85,37 @@ def test_what_else_changes_a_clip_changes_it_alike_on_two_devices(
     for name, latents in made["two"].items():
         assert relative_error(latents, made["one"][name]) < 1e-5
     assert any(relative_error(latents, alone[name]) > 1e-4 for name, latents in made["two"].items())
+
+
+def test_a_session_on_two_devices_makes_the_clips_of_one_and_ends_them_when_cancelled() -> None:
+    small: dict[str, Any] = {"size": "32x32", "num_frames": 5, "steps": 2, "seed": 1}
+    told: list[Event] = []
+    with load(CHECKPOINT, device="cpu") as one, load(CHECKPOINT, device="cpu", gpus=2) as two:
+        assert not two.is_loaded
+        clip, same = (session.generate("a man sings", **small) for session in (two, one))
+        assert abs(clip.frames.astype(int) - same.frames).max() <= 1
+        assert clip.metadata == same.metadata
+        for prompt, image in (("a man speaks", Image.open(IMAGE)), ("a man sings", None)):
+            alone = one.run(one.plan(prompt, image=image, **small), output_type="latent")
+            together = two.run(two.plan(prompt, image=image, **small), told.append, output_type="latent")
+            assert relative_error(together.frames, alone.frames) < 1e-5
+            assert relative_error(together.audio, alone.audio) < 1e-5
+        assert not any(isinstance(event, Loading) for event in told)  # the first clip's weights are there still
+        assert [event.done for event in told if isinstance(event, StepDone)] == [1, 2, 1, 2]
+        with pytest.raises(Cancelled):
+            two.generate("a man", on_progress=lambda event: not isinstance(event, StepDone), **small)
+        assert not two.is_loaded
+        with pytest.raises(InputError, match="a session of several devices has a pipeline in each of their processes"):
+            two.pipeline  # noqa: B018 - a property
+
+
+def test_a_failure_in_a_process_of_a_session_is_raised_in_it(tmp_path: Path) -> None:
+    checkpoint = shutil.copytree(CHECKPOINT, tmp_path / "checkpoint")
+    with load(checkpoint, device="cpu", gpus=2) as session:
+        shutil.rmtree(checkpoint / "video_vae")
+        with pytest.raises(PhonofilmError, match="the component video_vae is missing"):
+            session.generate("a man", size="32x32", num_frames=5, steps=1, seed=1)
+        assert not session.is_loaded
 
 
 def test_two_devices_make_a_file_of_prompts(tmp_path: Path) -> None:

@@ -35,6 +35,10 @@ def load(
     resident_layers: int | None = None,
     vae_tiling: bool | None = None,
     gpus: int = 1,
+    ulysses_degree: int | None = None,
+    ring_degree: int | None = None,
+    cfg_parallel: bool = False,
+    shard_weights: bool = False,
     attn_backend: str | None = None,
     kernels: str = "auto",
     quantize: str | None = None,
@@ -45,6 +49,7 @@ def load(
 
     The arguments are the options of `phonofilm generate`, in the same words (docs/memory.md, docs/speed.md). Weights are
     read when the first clip needs them, and kept until `close`. `loras`: files as `--lora` takes them, "file:0.8".
+    With `gpus` each clip is shared by as many processes, one on each device (docs/python.md).
 
     Raises InputError for a word that is unknown or a device that is not here, CheckpointError for a broken checkpoint.
     """
@@ -59,17 +64,21 @@ def load(
         resident_layers=resident_layers,
         vae_tiling=vae_tiling,
         gpus=gpus,
+        ulysses_degree=ulysses_degree,
+        ring_degree=ring_degree,
+        cfg_parallel=cfg_parallel,
+        shard_weights=shard_weights,
         attn_backend=attn_backend,
         kernels=kernels,
         quantize=quantize,
         compile=compile,
     )
-    if parallel_config(hardware) is not None:
-        raise InputError(
-            f"gpus={gpus}: a session is one process, and several GPUs need one each. Make these clips with the command "
-            f"`phonofilm generate --gpus {gpus}` (or --prompts FILE for many), or use gpus=1 here"
-        )
-    return Session(open_checkpoint(str(model)), hardware, loras)
+    several = parallel_config(hardware)
+    if several is None:
+        return Session(open_checkpoint(str(model)), hardware, loras)
+    from phonofilm.generation.shared_session import SharedSession  # which is a Session
+
+    return SharedSession(open_checkpoint(str(model)), hardware, loras, several)
 
 
 class Session(ClipMaker):
