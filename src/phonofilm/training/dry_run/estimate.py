@@ -15,8 +15,8 @@ BEST = 3
 
 @dataclass(frozen=True)
 class UpdateCost:
-    """One kind of update at full depth: seconds of a micro-step and of the optimizer, bytes it needs at its worst beside
-    weights and optimizer state, and bytes of optimizer state per byte of trained weights."""
+    """One kind of update, of the whole model or of a shallower one: seconds of a micro-step and of the optimizer, bytes it
+    needs at its worst beside weights and optimizer state, and bytes of optimizer state per byte of trained weights."""
 
     micro_seconds: float
     step_seconds: float

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
 from phonofilm.models.joint import JointDenoiser
 from phonofilm.training.task.joint_task import JointModel
+
+Measured = TypeVar("Measured")
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,20 @@ class _FirstLayers(nn.ModuleList):
 
     def __len__(self) -> int:
         return self._count
+
+
+def at_each_depth(model: JointModel, measure: Callable[[], Measured]) -> dict[Depth, Measured]:
+    """What `measure` finds of the shallow models."""
+    found = {}
+    for depth in depths_to_measure(depth_of(model.high)):
+        with truncated(model, depth):
+            found[depth] = measure()
+    return found
+
+
+def at_full_depth(model: JointModel, found: dict[Depth, float]) -> float:
+    """A quantity of the whole model, from that of the shallow ones."""
+    return fit_depth(found).at(depth_of(model.high))
 
 
 @contextmanager

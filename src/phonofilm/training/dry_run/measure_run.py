@@ -5,34 +5,25 @@ What is measured is the run's own code on its own data, device and settings; aft
 
 from __future__ import annotations
 
-import copy
 import gc
-import statistics
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import Any
 
 import torch
 
-from phonofilm.models.joint import JointOutput
 from phonofilm.parallel.sharded_tensors import local_nbytes
-from phonofilm.training.dry_run.estimate import Estimate, HookCost, UpdateCost
-from phonofilm.training.dry_run.layer_depth import Depth, depth_of, depths_to_measure, fit_depth, truncated
+from phonofilm.training.dry_run.estimate import Estimate, UpdateCost
+from phonofilm.training.dry_run.hook_costs import hook_cost
+from phonofilm.training.dry_run.layer_depth import at_each_depth, at_full_depth
 from phonofilm.training.dry_run.peak_memory import bytes_in_use, peak_of, resident_bytes
+from phonofilm.training.dry_run.stopwatch import MEASUREMENTS, Stopwatch
 from phonofilm.training.loop.ema import WeightAverage
 from phonofilm.training.loop.gradients import clip_gradients
 from phonofilm.training.loop.optimizers import build_optimizers
-from phonofilm.training.loop.previews import SampleHook
 from phonofilm.training.loop.trainer import Trainer
-from phonofilm.training.loop.validation import ValidationLoss
-from phonofilm.training.task.interface import BatchIndex, Hook
+from phonofilm.training.task.interface import BatchIndex
 from phonofilm.training.task.joint_task import JointModel
-
-MEASUREMENTS = 3
 
 
 @dataclass(frozen=True)
@@ -63,12 +54,12 @@ def estimate_run(
     Every hook of the trainer that samples or validates is measured too. Raises what the training itself would raise.
     """
     trained = local_nbytes(trainer.parameters.values())
-    watch = _Stopwatch(trainer.accelerator.device, clock)
+    watch = Stopwatch(trainer.accelerator.device, clock)
     with trainer.undisturbed(), trainer.arithmetic():
         average = _average_seconds(trainer, watch)
         updates = {name: _update(trainer, model, case.index, watch) for name, case in cases.items()}
         switch = 0.0 if switching is None else watch(switching.there_and_back) / 2 * switching.per_update
-        looks = [_look(hook, model, watch) for hook in trainer.hooks if hook.every]
+        looks = [hook_cost(hook, model, watch) for hook in trainer.hooks if hook.every]
     gc.collect()
     state = max(cost.state_per_weight for cost in updates.values()) * trained
     return Estimate(
@@ -87,50 +78,17 @@ def estimate_run(
     )
 
 
-@dataclass(frozen=True)
-class _Stopwatch:
-    """Seconds by a clock, once the device has finished its queue."""
-
-    device: torch.device
-    clock: Callable[[], float]
-
-    def __call__(self, call: Callable[[], object], repeats: int = MEASUREMENTS) -> float:
-        """The median of a few calls."""
-        return statistics.median(self._once(call) for _ in range(repeats))
-
-    def _once(self, call: Callable[[], object]) -> float:
-        began = self.clock()
-        call()
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return self.clock() - began
-
-
-@dataclass(frozen=True)
-class _Found:
-    """An update at one depth."""
-
-    micro: float
-    step: float
-    peak: int
-    state_per_weight: float
-
-
-def _update(trainer: Trainer, model: JointModel, index: BatchIndex, watch: _Stopwatch) -> UpdateCost:
-    """Time and memory of a micro-step and of the optimizer at full depth, from those at `depths_to_measure`."""
-    full = depth_of(model.high)
-    found = {}
-    for depth in depths_to_measure(full):
-        with truncated(model, depth):
-            found[depth] = _update_at_depth(trainer, model, index, watch)
+def _update(trainer: Trainer, model: JointModel, index: BatchIndex, watch: Stopwatch) -> UpdateCost:
+    """Time and memory of a micro-step and of the optimizer at full depth."""
+    found = at_each_depth(model, lambda: _update_at_depth(trainer, model, index, watch))
     micro, step, peak = (
-        fit_depth({depth: getattr(at, name) for depth, at in found.items()}).at(full)
-        for name in ("micro", "step", "peak")
+        at_full_depth(model, {depth: getattr(cost, name) for depth, cost in found.items()})
+        for name in ("micro_seconds", "step_seconds", "peak")
     )
-    return UpdateCost(micro, step, int(peak), max(at.state_per_weight for at in found.values()))
+    return UpdateCost(micro, step, int(peak), max(cost.state_per_weight for cost in found.values()))
 
 
-def _update_at_depth(trainer: Trainer, model: JointModel, index: BatchIndex, watch: _Stopwatch) -> _Found:
+def _update_at_depth(trainer: Trainer, model: JointModel, index: BatchIndex, watch: Stopwatch) -> UpdateCost:
     optimizers = build_optimizers(trainer.parameters.items(), trainer.config.optimizer, trainer.task.rate_scales())
 
     def backward() -> None:
@@ -161,72 +119,10 @@ def _update_at_depth(trainer: Trainer, model: JointModel, index: BatchIndex, wat
             clip_and_step()
     state = local_nbytes(tensor for optimizer in optimizers for tensor in _state_tensors(optimizer))
     _clear_gradients(trainer)
-    return _Found(micro, step, peak.nbytes + kept, state / max(1, gradients))
+    return UpdateCost(micro, step, peak.nbytes + kept, state / max(1, gradients))
 
 
-def _look(hook: Hook, model: JointModel, watch: _Stopwatch) -> HookCost | None:
-    """What one call of a hook takes; None for a hook that is not known here."""
-    if isinstance(hook, ValidationLoss):
-        return _validation(hook, model, watch)
-    if isinstance(hook, SampleHook):
-        return _samples(hook, model, watch)
-    return None
-
-
-def _validation(hook: ValidationLoss, model: JointModel, watch: _Stopwatch) -> HookCost:
-    full, found, nbytes = depth_of(model.high), {}, 0
-
-    def score() -> None:
-        hook.errors(hook.sigmas[0], 1.0, batches=1)
-
-    for depth in depths_to_measure(full):
-        with truncated(model, depth):
-            with peak_of(watch.device) as peak:
-                score()
-            nbytes = max(nbytes, peak.nbytes)
-            found[depth] = watch(score)
-    batches = sum(1 for _ in hook.batches(watch.device))
-    return HookCost(hook.name, hook.every, fit_depth(found).at(full) * batches * len(hook.sigmas) * 2, nbytes, 0)
-
-
-def _samples(hook: SampleHook, model: JointModel, watch: _Stopwatch) -> HookCost:
-    """From one short clip per depth: the median of its forwards, and all around them, which depth does not change."""
-    full, preview = depth_of(model.high), hook.previews[0]
-    forward: dict[Depth, float] = {}
-    around: list[float] = []
-    with tempfile.TemporaryDirectory() as folder:
-
-        def make(by: SampleHook) -> None:
-            by.write(by.make(preview, {}, num_inference_steps=MEASUREMENTS), preview, Path(folder))
-
-        with truncated(model, Depth(1)), peak_of(watch.device) as peak:
-            make(hook)
-        for depth in depths_to_measure(full):
-            timed, calls = _timed(hook, watch)
-            with truncated(model, depth):
-                around.append(watch(partial(make, timed), repeats=1) - sum(calls))
-            forward[depth] = statistics.median(calls)
-        files = sum(path.stat().st_size for path in Path(folder).rglob("*"))
-    each = statistics.median(around) + hook.steps * fit_depth(forward).at(full)
-    count = len(hook.previews)
-    return HookCost(hook.name, hook.every, count * each, peak.nbytes, count * files)
-
-
-def _timed(hook: SampleHook, watch: _Stopwatch) -> tuple[SampleHook, list[float]]:
-    """A copy of the hook that notes how long the forwards of each step take."""
-    timed = copy.copy(hook)
-    calls: list[float] = []
-
-    def forwards(*arguments: Any) -> list[JointOutput]:
-        outputs: list[JointOutput] = []
-        calls.append(watch(lambda: outputs.extend(hook.forwards(*arguments)), repeats=1))
-        return outputs
-
-    timed.forwards = forwards  # type: ignore[method-assign,assignment]
-    return timed, calls
-
-
-def _average_seconds(trainer: Trainer, watch: _Stopwatch) -> float:
+def _average_seconds(trainer: Trainer, watch: Stopwatch) -> float:
     if trainer.config.ema_decay is None:
         return 0.0
     average = WeightAverage(trainer.parameters, trainer.config.ema_decay)
