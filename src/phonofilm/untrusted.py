@@ -9,7 +9,6 @@ import json
 import math
 import re
 import stat
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -141,12 +140,8 @@ def _no_constant(name: str) -> Any:
 def _is_deeper(value: Any, depth: int) -> bool:
     level: list[Any] = [value]
     for _ in range(depth + 1):
-        level = [inner for outer in level for inner in _containers(outer)]
+        inner = (one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list))
+        level = [item for items in inner for item in items if isinstance(item, dict | list)]
         if not level:
             return False
     return True
-
-
-def _containers(value: Any) -> Iterator[Any]:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return (item for item in inner if isinstance(item, dict | list))

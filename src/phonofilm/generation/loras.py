@@ -17,8 +17,6 @@ from phonofilm.lora.target_layers import check_plain, empty_components
 from phonofilm.models.layout import CheckpointLayout
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from phonofilm.pipeline.mova import MovaPipeline
 
 NONE = "none"
@@ -85,7 +83,7 @@ class LoraFiles:
         key = (choice.path, choice.expert)
         if key not in self._read:
             check_plain(self.layout)
-            lora = read_lora(choice.path, self._components, expert=choice.expert)
+            lora = read_lora(choice.path, empty_components(self.layout), expert=choice.expert)
             self._read[key] = (file_hash(choice.path), lora)
         return LoraUse(
             choice.path, *self._read[key], choice.strength, choice.expert, own=choice.path == self.student_file
@@ -104,10 +102,6 @@ class LoraFiles:
         if self.student_file is None:
             raise InputError(f"lora={OWN_STUDENT}: {self.layout.folder.name} has no {STUDENT_FILE}; give a file")
         return replace(choice, path=self.student_file)
-
-    @cached_property
-    def _components(self) -> dict[str, nn.Module | None]:
-        return empty_components(self.layout)
 
 
 def use_loras(pipe: MovaPipeline, uses: Sequence[LoraUse]) -> None:

@@ -82,24 +82,17 @@ class Parts:
     alpha: Tensor | None = None
 
 
-def split_key(key: str) -> tuple[str, str] | None:
-    """(layer, role) of a key, role being down, up or alpha; None when the key is no adapter's."""
-    for suffix, role in ROLES.items():
-        if key.endswith(suffix):
-            return key.removesuffix(suffix), role
-    return None
-
-
 def group(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Parts], list[str]]:
     """The tensors by layer, and the keys that belong to no adapter."""
     found: dict[str, dict[str, Tensor]] = {}
     strange: list[str] = []
     for key, tensor in tensors.items():
-        parted = split_key(key)
-        if parted is None or parted[1] in found.get(parted[0], {}):
+        suffix = next((suffix for suffix in ROLES if key.endswith(suffix)), None)
+        layer = key.removesuffix(suffix or "")
+        if suffix is None or ROLES[suffix] in found.get(layer, {}):
             strange.append(key)
         else:
-            found.setdefault(parted[0], {})[parted[1]] = tensor
+            found.setdefault(layer, {})[ROLES[suffix]] = tensor
     return {
         layer: Parts(roles.get("down"), roles.get("up"), roles.get("alpha")) for layer, roles in found.items()
     }, strange

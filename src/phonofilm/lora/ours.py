@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from phonofilm.errors import CheckpointError
 from phonofilm.lora.adapter import Adapter, LoraFile, most_common
-from phonofilm.lora.keys import group
+from phonofilm.lora.keys import Parts
 from phonofilm.lora.sources import LoraSource
 from phonofilm.models.checkpoint_files import listed
 from phonofilm.untrusted import parse_json, shown
@@ -22,6 +22,8 @@ COMPONENT_KEY = "phonofilm_component"  # in files that hold one component and ca
 SPOKEN_KEY = "phonofilm_metadata"  # in the other layouts: the LoraFile's metadata, as JSON
 # Every layer's alpha, where the layout has one for all (lora_config.pt) or none (then it is the rank; as JSON in a header).
 ALPHAS_KEY = "phonofilm_alphas"
+_KINDS = {dict: "object", list: "list"}
+_Kind = TypeVar("_Kind", dict[str, Any], list[Any])
 STRUCTURE = ("format", "format_version", "rank", "alpha", "rank_exceptions", "alpha_exceptions")
 
 
@@ -48,28 +50,28 @@ def _summary(lora: LoraFile, values: Mapping[str, Mapping[str, float]]) -> tuple
     return common, apart
 
 
-def check_version(source: LoraSource) -> None:
+def check_version(source: LoraSource, parts: Mapping[str, Parts]) -> None:
     """Raises CheckpointError when a file of our layout is of a later version, or its ranks are not what it says."""
     if (version := source.header.get("format_version")) != FORMAT_VERSION:
         raise CheckpointError(
             f"{source.path} has version {version} of the layout; this Phonofilm reads version {FORMAT_VERSION}; update it"
         )
-    stated = _stated(source, "rank")
+    stated = _stated(source, parts, "rank")
     wrong = [
-        f"{layer} has rank {parts.down.shape[0]}, stated {stated.get(layer)}"
-        for layer, parts in group(source.tensors)[0].items()
-        if parts.down is not None and parts.down.shape[:1] != (stated.get(layer),)
+        f"{layer} has rank {one.down.shape[0]}, stated {stated.get(layer)}"
+        for layer, one in parts.items()
+        if one.down is not None and one.down.shape[:1] != (stated.get(layer),)
     ]
     if wrong:
         raise CheckpointError(f"{source.path}: {len(wrong)} adapters have another rank than stated: {listed(wrong)}")
 
 
-def stated_alphas(source: LoraSource) -> dict[str, float]:
+def stated_alphas(source: LoraSource, parts: Mapping[str, Parts]) -> dict[str, float]:
     """Alpha by `component.path`, where the file is ours or one that we exported to a layout without alphas of layers."""
     if source.header.get("format") == FORMAT_NAME:
-        return _stated(source, "alpha")
+        return _stated(source, parts, "alpha")
     if ALPHAS_KEY in source.header:
-        alphas: Any = _object(source, ALPHAS_KEY, source.header[ALPHAS_KEY])
+        alphas: Any = _json(source, ALPHAS_KEY, source.header[ALPHAS_KEY], dict)
     else:
         alphas = source.config.get(ALPHAS_KEY, {})
     if not isinstance(alphas, dict):
@@ -86,7 +88,7 @@ def metadata_of(source: LoraSource) -> dict[str, str]:
     text = source.header.get(SPOKEN_KEY) or source.config.get(SPOKEN_KEY)
     if not isinstance(text, str):
         return {}
-    return {str(key): str(value) for key, value in _object(source, SPOKEN_KEY, text).items()}
+    return {str(key): str(value) for key, value in _json(source, SPOKEN_KEY, text, dict).items()}
 
 
 def said_by(lora: LoraFile) -> dict[str, str]:
@@ -94,12 +96,12 @@ def said_by(lora: LoraFile) -> dict[str, str]:
     return {SPOKEN_KEY: json.dumps(dict(lora.metadata), ensure_ascii=False, sort_keys=True)} if lora.metadata else {}
 
 
-def _stated(source: LoraSource, what: str) -> dict[str, float]:
+def _stated(source: LoraSource, parts: Mapping[str, Parts], what: str) -> dict[str, float]:
     """Rank or alpha of every layer as the header gives it."""
-    common = _object(source, what, source.header.get(what, ""))
-    apart = _object(source, f"{what}_exceptions", source.header.get(f"{what}_exceptions", "{}"))
+    common = _json(source, what, source.header.get(what, ""), dict)
+    apart = _json(source, f"{what}_exceptions", source.header.get(f"{what}_exceptions", "{}"), dict)
     found: dict[str, float] = {}
-    for layer in group(source.tensors)[0]:
+    for layer in parts:
         value = apart.get(layer, common.get(layer.partition(".")[0]))
         if not isinstance(value, int | float):
             raise CheckpointError(f"{source.path} states no {what} for {layer}")
@@ -107,28 +109,20 @@ def _stated(source: LoraSource, what: str) -> dict[str, float]:
     return found
 
 
-def _object(source: LoraSource, key: str, text: str) -> dict[str, Any]:
-    try:
-        content = parse_json(text)
-    except ValueError as error:
-        raise CheckpointError(f"{source.path} has metadata {key!r} that is no JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{source.path} has metadata {key!r} that is no JSON object")
-    return content
-
-
 def json_list(source: LoraSource, key: str) -> frozenset[str]:
     """The names that the header lists under `key`; none when it has no such entry."""
-    text = source.header.get(key)
-    if text is None:
-        return frozenset()
+    return frozenset(str(name) for name in _json(source, key, source.header.get(key, "[]"), list))
+
+
+def _json(source: LoraSource, key: str, text: str, kind: type[_Kind]) -> _Kind:
+    """The object (dict) or list that the text of metadata `key` is. Raises CheckpointError for anything else."""
     try:
         content = parse_json(text)
     except ValueError as error:
         raise CheckpointError(f"{source.path} has metadata {key!r} that is no JSON: {error}") from error
-    if not isinstance(content, list):
-        raise CheckpointError(f"{source.path} has metadata {key!r} that is no JSON list")
-    return frozenset(str(name) for name in content)
+    if not isinstance(content, kind):
+        raise CheckpointError(f"{source.path} has metadata {key!r} that is no JSON {_KINDS[kind]}")
+    return content
 
 
 def tensors_of(adapters: Mapping[str, Adapter], prefix: str, down: str, up: str) -> dict[str, Any]:

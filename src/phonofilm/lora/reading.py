@@ -92,9 +92,9 @@ def _read_source(source: LoraSource, options: ReadOptions) -> LoraFile:
     parts = without_fillers(source, parts)
     layout = _layout(source, parts)
     if layout is Layout.PHONOFILM:
-        check_version(source)
+        check_version(source, parts)
     placed = place_layers(source, layout, parts, options)
-    alphas = stated_alphas(source)
+    alphas = stated_alphas(source, parts)
     adapters: dict[str, dict[str, Adapter]] = {}
     for layer, (component, path) in placed.items():
         adapter = _adapter(source, layer, parts[layer], options.alpha, _alpha(source, layout, component, path, alphas))

@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 
 from phonofilm.errors import CheckpointError
-from phonofilm.models.building import empty_module, place_tensors
+from phonofilm.models.building import Placement, empty_module, place_tensors
 from phonofilm.models.checkpoint_files import MODEL_INDEX as MODEL_INDEX  # callers take it from here
 from phonofilm.models.checkpoint_files import listed, read_json, weights_stem
 from phonofilm.models.config_check import check_depth, check_few_steps, check_normalizer, check_ranges
@@ -93,6 +93,11 @@ class CheckpointComponent:
         """The network without weights, built once: to look at, not to change or to load into. Raises CheckpointError."""
         return empty_module(self.class_name, self.config, str(self.folder / "config.json"))
 
+    @cached_property
+    def placements(self) -> list[Placement]:
+        """Which entry goes where in the network, matched once. Raises CheckpointError for entries that do not fit it."""
+        return place_tensors(self.name, self.skeleton, self.entries)
+
     def take_skeleton(self) -> nn.Module:
         """The network without weights, for the caller to load into: the one that was looked at, if any was.
 
@@ -126,6 +131,7 @@ class CheckpointLayout:
     tokenizer_class: str
     scheduler_config: Mapping[str, Any]
     scalars: PipelineScalars
+    tokenizer_checked: bool = False
 
 
 def read_layout(folder: Path | str, skip: Collection[str] = ()) -> CheckpointLayout:
@@ -152,6 +158,7 @@ def read_layout(folder: Path | str, skip: Collection[str] = ()) -> CheckpointLay
             tokenizer_class=str(index["tokenizer"][1]),
             scheduler_config=read_scheduler_config(root),
             scalars=read_scalars(root),
+            tokenizer_checked="tokenizer" not in skip,
         )
     except CheckpointError as error:
         raise CheckpointError(f"{error}. For a full report run: phonofilm models verify {root}") from error
@@ -205,16 +212,15 @@ def read_component(root: Path, name: str, class_name: str | None) -> CheckpointC
     if not folder.is_dir():
         raise CheckpointError(f"the component {name} is missing: there is no folder {folder}")
     config = read_json(folder / "config.json")
-    component = CheckpointComponent(
-        name, folder, str(class_name), config, read_entries(folder, weights_stem(str(class_name)))
-    )
+    entries = read_entries(folder, weights_stem(str(class_name)))
     try:
-        check_depth(config, len(component.entries))
+        check_depth(config, len(entries))
     except ValueError as error:
         raise CheckpointError(
             f"{folder / 'config.json'} describes another network than its weights: {error}"
         ) from error
-    place_tensors(name, component.skeleton, component.entries)
+    component = CheckpointComponent(name, folder, str(class_name), config, entries)
+    _ = component.placements  # which compares the two
     return component
 
 

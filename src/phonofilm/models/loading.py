@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from phonofilm.errors import CheckpointError, InputError
 from phonofilm.models.audio_vae import fuse_weight_norm
-from phonofilm.models.building import Placement, place_tensors
+from phonofilm.models.building import Placement
 from phonofilm.models.layout import NETWORKS, CheckpointLayout, check_tokenizer
 from phonofilm.models.quantized import is_stored
 from phonofilm.models.shards import TensorEntry, TensorReader
@@ -40,17 +40,12 @@ def load_components(
     named = torch_dtype if isinstance(torch_dtype, Mapping) else {}
     if unknown := [name for name in named if name not in (*NETWORKS, DEFAULT_KEY)]:
         raise InputError(f"torch_dtype names {unknown[0]!r}; expected {DEFAULT_KEY!r} or one of {', '.join(NETWORKS)}")
+    default = named.get(DEFAULT_KEY) if isinstance(torch_dtype, Mapping) else torch_dtype
     return {
-        name: load_component(layout, name, _dtype_of(torch_dtype, name), device, progress)
+        name: load_component(layout, name, named.get(name, default), device, progress)
         for name in layout.components
         if name not in skip
     }
-
-
-def _dtype_of(torch_dtype: Dtypes, name: str) -> torch.dtype | None:
-    if isinstance(torch_dtype, Mapping):
-        return torch_dtype.get(name, torch_dtype.get(DEFAULT_KEY))
-    return torch_dtype
 
 
 def load_component(
@@ -69,8 +64,7 @@ def load_component(
     component = layout.components.get(name)
     if component is None:
         raise CheckpointError(f"{layout.folder} has no network {name!r}; it has {', '.join(layout.components)}")
-    module = component.take_skeleton()
-    placements = place_tensors(name, module, component.entries)
+    placements, module = component.placements, component.take_skeleton()
     in_float32 = _kept_in_float32(module) if torch_dtype == torch.float16 else frozenset()
     tensors = module.state_dict(keep_vars=True)
     target, done, total = torch.device(device), 0, component.nbytes
@@ -97,7 +91,8 @@ def load_tokenizer(layout: CheckpointLayout) -> PreTrainedTokenizerFast:
     Raises CheckpointError for one that cannot be read.
     """
     folder = layout.folder / "tokenizer"
-    check_tokenizer(layout.folder)
+    if not layout.tokenizer_checked:
+        check_tokenizer(layout.folder)
     try:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
         tokenizer(TRIAL)
