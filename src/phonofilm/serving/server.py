@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 from phonofilm.errors import InputError
 from phonofilm.serving.api.app import create_app
 from phonofilm.serving.api.services import ApiSettings, Services
+from phonofilm.serving.api.warm_up import warm_up
 from phonofilm.serving.callbacks import Callbacks
 from phonofilm.serving.cluster.ray_cluster import ClusterSettings
 from phonofilm.serving.cluster.ray_workers import RayWorkers
@@ -69,6 +70,7 @@ def serve_until_stopped(settings: ServerSettings, on_listening: Callable[[str], 
     Raises InputError for a port that is taken, an address beyond this machine without any key, a database or a store that
     cannot be used.
     """
+    _check_devices(settings)
     log_to_stderr(settings.worker.log_json)
     sys.setswitchinterval(SWITCH_SECONDS)
     database = open_migrated(settings.worker.database_url)
@@ -78,7 +80,9 @@ def serve_until_stopped(settings: ServerSettings, on_listening: Callable[[str], 
     own_names = {settings.host.lower(), f"[{settings.host}]"} if settings.host not in ("0.0.0.0", "::") else set()
     api = replace(settings.api, hosts=(*settings.api.hosts, *own_names))
     services = Services(database, store, settings.worker, api)
-    server = _Server(uvicorn_config(create_app(services)), services.closing)
+    app = create_app(services)
+    warm_up(app)
+    server = _Server(uvicorn_config(app), services.closing)
     # What was imported and built stays: a full collection that looks at it again holds up every answer for 150 ms.
     gc.collect()
     gc.freeze()
@@ -161,6 +165,16 @@ def _workers(settings: ServerSettings, database: Database, give_up: Callable[[],
     if settings.cluster is None:
         return WorkerProcesses(settings.worker, database, settings.workers, give_up, settings.worker_command)
     return RayWorkers(settings.worker, database, settings.cluster, give_up)
+
+
+def _check_devices(settings: ServerSettings) -> None:
+    """Raises InputError for several workers of this machine that would have the same GPUs."""
+    hardware = settings.worker.hardware
+    if settings.cluster is None and settings.workers > 1 and hardware.gpus > 1 and hardware.device != "cpu":
+        raise InputError(
+            f"{settings.workers} workers would share GPUs 0 to {hardware.gpus - 1}: use --workers 0, and start phonofilm "
+            "worker for each group with CUDA_VISIBLE_DEVICES; or use --ray"
+        )
 
 
 def _check_address(host: str, database: Database) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 
 from fastapi import FastAPI
-from starlette.types import ASGIApp
 
 from phonofilm import __version__
 from phonofilm.serving.api import creating, models_and_loras, operations, videos
 from phonofilm.serving.api.errors import add_error_handlers
 from phonofilm.serving.api.guard import Guard
 from phonofilm.serving.api.services import Services
+from phonofilm.serving.api.status_polls import StatusPolls
 from phonofilm.serving.studio import (
     arena,
     clips,
@@ -33,7 +33,7 @@ A request becomes a job, which is never lost: `POST /v1/videos`, then `GET /v1/v
 """
 
 
-def create_app(services: Services) -> ASGIApp:
+def create_app(services: Services) -> Guard:
     """The app that a server runs."""
     app = FastAPI(
         title="Phonofilm", version=__version__, description=ABOUT, docs_url=None, redoc_url=None, redirect_slashes=False
@@ -48,4 +48,4 @@ def create_app(services: Services) -> ASGIApp:
     )
     for router in (*routers, *studio):
         app.include_router(router)
-    return Guard(app, services, app.state.answers)
+    return Guard(StatusPolls(app, services), services, app.state.answers)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from sqlalchemy.exc import DBAPIError
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from phonofilm.serving.api.errors import ApiError, error_response
@@ -28,14 +28,14 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # Asked every second or so by whoever watches; such requests are counted, and logged when they fail.
 QUIET = ("/health", "/liveness", "/metrics", "/v1/videos/{video_id}")
 SLOWEST_BYTES_PER_SECOND = 8192
-SECURITY_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Cache-Control": "no-store",
-}
+SECURITY_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cache-control", b"no-store"),
+)
 
 
 @dataclass
@@ -59,10 +59,10 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                added = MutableHeaders(scope=message)
-                added["X-Request-Id"] = request_id
-                for name, value in SECURITY_HEADERS.items():
-                    added.setdefault(name, value)
+                there = message.setdefault("headers", [])
+                names = {name for name, _ in there}
+                added = [one for one in SECURITY_HEADERS if one[0] not in names]
+                message["headers"] = [*there, *added, (b"x-request-id", request_id.encode())]
             await send(message)
 
         try:
@@ -97,6 +97,10 @@ class Guard:
         """The route's pattern and never the address itself: ids, queries and bodies are the clients' own."""
         route = getattr(scope.get("route"), "path", "unknown")
         self.answers[(route, status)] += 1
+        quiet = route in QUIET and scope["method"] == "GET" and status < 400
+        level = logging.DEBUG if quiet else logging.INFO
+        if not logger.isEnabledFor(level):
+            return
         owner = scope.get("state", {}).get("owner", "-")
         fields = {
             "request_id": request_id,
@@ -106,10 +110,6 @@ class Guard:
             "milliseconds": round(1000 * seconds, 1),
             "key": owner,
         }
-        quiet = route in QUIET and scope["method"] == "GET" and status < 400
-        level = logging.DEBUG if quiet else logging.INFO
-        if not logger.isEnabledFor(level):
-            return
         line = " ".join(f"{name}={value}" for name, value in fields.items())
         logger.log(level, line, extra=fields)
 
