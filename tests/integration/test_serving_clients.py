@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import shutil
@@ -22,6 +23,7 @@ from typer.testing import CliRunner
 
 from phonofilm import read_clip
 from phonofilm.cli.main import app
+from phonofilm.errors import PhonofilmError
 from phonofilm.media import load_image
 from phonofilm.serving.api.app import create_app
 from phonofilm.serving.jobs.book import edit_job
@@ -31,6 +33,7 @@ from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.worker.held_job import HeldJob
 from phonofilm.serving.worker.loop import Worker
 from phonofilm.serving.worker.sessions import SessionMaker
+from phonofilm.writing.first_frame_options import FirstFrameOptions
 from phonofilm.writing.writing_endpoint import WritingEndpoint
 
 FRAMES = 9
@@ -183,6 +186,27 @@ def test_previews_are_kept_while_a_clip_is_made_and_not_after(
     assert sum("preview" in progress for progress in written) == 1
     assert [progress["step"] for progress in written if "step" in progress] == [1, 2, 3, 4]
     assert set(services.store.files("outputs", job.id)) == set(made.outputs[0].values())
+
+
+def test_a_worker_makes_the_clip_of_the_first_frame_that_it_had_drawn(tiny: Path, tmp_path: Path) -> None:
+    services = services_in(tmp_path)
+    request = JobRequest({"prompt": "A lamp.", "steps": 1, "size": "64x64"}, seeds=[1], draw_first_frame=True)
+    edit_job(services.database, ask(services.database, model="tiny"), request, 0)
+    job = Claims(services.database, "a").claim(["tiny"], [], 60)
+    assert job is not None
+    held = HeldJob(Claims(services.database, "a"), job, 60)
+    with serving(FakeEndpoint(answers={"image": {"b64_json": base64.b64encode(PNG).decode()}})) as fake:
+        drawing = FirstFrameOptions(fake.url, "painter")
+        maker = SessionMaker(WorkerSettings(models={"tiny": str(tiny)}, first_frames=drawing))
+        made = maker.make(job, held, services.store)
+        assert fake.requests[0]["size"] == "64x64"
+        fake.answers["image"] = {"b64_json": "bm90aGluZw=="}
+        with pytest.raises(PhonofilmError, match="gave no picture"):
+            maker.make(job, held, services.store)
+    with services.store.as_file(made.outputs[0]["video"]) as file:
+        assert [given["option"] for given in read_clip(file).metadata["inputs"]] == ["image"]
+    with pytest.raises(PhonofilmError, match="without a model that draws"):
+        SessionMaker(WorkerSettings(models={"tiny": str(tiny)})).make(job, held, services.store)
 
 
 def test_a_worker_makes_the_clip_of_the_prompt_that_it_had_written(tiny: Path, tmp_path: Path) -> None:

@@ -118,11 +118,12 @@ def ask(
     room: Room | None = None,
     key: str | None = None,
     body_hash: str | None = None,
+    seed: int | None = None,
+    **options: Any,
 ) -> Job:
-    """A job put into the queue."""
-    new = NewJob(
-        new_job_id(), JobRequest({"prompt": prompt}), model, priority, idempotency_key=key, body_hash=body_hash
-    )
+    """A job put into the queue, with these options beside its prompt."""
+    request = JobRequest({"prompt": prompt, **options}, seeds=[seed])
+    new = NewJob(new_job_id(), request, model, priority, idempotency_key=key, body_hash=body_hash)
     return enter(database, new, access, room or Room())[0]
 
 

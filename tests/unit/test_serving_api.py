@@ -221,6 +221,7 @@ def test_pictures_come_as_files_or_data_urls(client: TestClient, services: Servi
         ({"guidance_scale_2": 3}, "unsupported_parameter", "guidance_scale_2"),
         ({"extra_body": {"diffusers_kwargs": {"a": 1}}}, "unsupported_parameter", "diffusers_kwargs"),
         ({"enhance_prompt": True}, "invalid_value", "enhance_prompt"),
+        ({"draw_first_frame": True}, "invalid_value", "draw_first_frame"),
         ({"callback_url": "https://example.org"}, "callback_not_allowed", "callback_url"),
         ({"input_reference": "/etc/passwd"}, "invalid_value", "input_reference"),
         ({"input_reference": "https://example.org/a.png"}, "url_not_allowed", "input_reference"),

@@ -20,6 +20,7 @@ from phonofilm.serving.security.access import OPEN_ACCESS
 from phonofilm.serving.security.public_http import PublicHttp
 from phonofilm.serving.worker.clip_job import options_of_job
 from phonofilm.serving.worker.inputs_of import input_files
+from phonofilm.writing.first_frame_options import FirstFrameOptions
 
 DATA_URL = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
 WAVE = b"RIFF\x24\x00\x00\x00WAVEfmt "
@@ -119,3 +120,15 @@ def test_far_too_long_is_said_in_the_words_of_the_request(client: TestClient) ->
 def test_the_length_of_parts_is_kept(client: TestClient, services: Services) -> None:
     job = job_made_by(services, client.post("/v1/videos", json={"prompt": "a", "seconds": 8, "part_seconds": 2}))
     assert job.request.options["part_seconds"] == 2
+
+
+def test_a_first_frame_is_drawn_where_the_operator_named_a_model_and_the_clip_has_no_beginning(tmp_path: Path) -> None:
+    services = services_in(tmp_path, first_frames=FirstFrameOptions("some/model"))
+    client = client_of(services)
+    made = client.post("/v1/videos", data={"prompt": "a ball", "draw_first_frame": "true"})
+    assert job_made_by(services, made).request.draw_first_frame
+    for beginning in ({"input_reference": DATA_URL}, {"video": DATA_URL}):
+        param, message = refusal(client, draw_first_frame=True, **beginning)
+        assert (param, f"begins with {next(iter(beginning))} already" in message) == ("draw_first_frame", True)
+    uploaded = client.post("/v1/videos", data={"prompt": "x", "draw_first_frame": "1"}, files={"input_reference": PNG})
+    assert uploaded.json()["error"]["param"] == "draw_first_frame"

@@ -25,7 +25,8 @@ from phonofilm.generation.options import ClipOptions
 from phonofilm.generation.report import Cancelled, Event, silent
 from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.worker.enhancing import with_enhanced_prompt
-from phonofilm.writing.first_frame import DiffusersFrames, EndpointFrames, frame_source, write_first_frame
+from phonofilm.writing.first_frame import DiffusersFrames, EndpointFrames, write_first_frame
+from phonofilm.writing.first_frame_options import first_frame_options
 from phonofilm.writing.prompt_writer import PromptWriter
 from phonofilm.writing.writing_endpoint import KEY_VARIABLE, WritingEndpoint, writing_endpoint
 
@@ -109,9 +110,9 @@ def test_what_is_missing_is_said_in_one_line() -> None:
     assert "has no endpoint" in run("a pier", "--model", "m").output
     assert "not into its address" in run("a pier", "--endpoint", "http://u:p@localhost/v1", "--model", "m").output
     with pytest.raises(InputError, match="--first-frame-model gpt-image-1"):
-        frame_source("http://localhost:1/v1", None)
+        first_frame_options("http://localhost:1/v1", None)
     with pytest.raises(InputError, match="is a model already"):
-        frame_source("some/model", "gpt-image-1")
+        first_frame_options("some/model", "gpt-image-1")
 
 
 def test_the_command_prints_the_prompt_alone_and_draws_its_first_frame(

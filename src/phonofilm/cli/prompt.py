@@ -7,21 +7,20 @@ from typing import Annotated
 
 import typer
 
-from phonofilm.cli.serving_options import WritingEndpointUrl, WritingModel
+from phonofilm.cli.option_groups import spread
+from phonofilm.cli.serving_options import FirstFrames, WritingEndpointUrl, WritingModel
 from phonofilm.errors import InputError
 
 
+@spread
 def prompt(
     idea: Annotated[str, typer.Argument(help="What the clip is about; words in quotation marks are kept.")],
     image: Annotated[Path | None, typer.Option("--image", "-i", help="First frame; the model has to see.")] = None,
     endpoint: WritingEndpointUrl = None,
     model: WritingModel = None,
     seconds: Annotated[float, typer.Option(min=0.1, max=600, help="Length of the clip.")] = 8.0,
-    first_frame_from: Annotated[
-        str | None,
-        typer.Option(metavar="URL|MODEL", help="Also draw a first frame: an images endpoint, or a model of diffusers."),
-    ] = None,
-    first_frame_model: Annotated[str | None, typer.Option(help="The images endpoint's model.")] = None,
+    *,
+    frames: FirstFrames,
     size: Annotated[str | None, typer.Option(metavar="WxH", help="Of the first frame.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the first frame, where the model takes one.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="File of the first frame.")] = Path("first-frame.png"),
@@ -38,14 +37,13 @@ def prompt(
     from phonofilm.writing.writing_endpoint import require_writing_endpoint
 
     writer = PromptWriter(require_writing_endpoint(endpoint, model).open())
-    source = None
-    if first_frame_from is not None:
+    drawing = frames.drawing()
+    if drawing is not None:
         if image is not None:
             raise InputError("a first frame was given with --image and another asked for; leave one out")
-        source = frame_source(first_frame_from, first_frame_model)
         check_target(output, overwrite=False)
     written = writer.write(idea, image, seconds)
     typer.echo(printable(written))
-    if source is not None:
-        write_first_frame(source, written, output, size, seed)
+    if drawing is not None:
+        write_first_frame(frame_source(drawing), written, output, size, seed)
         typer.echo(f"first frame: {printable(str(output))}", err=True)

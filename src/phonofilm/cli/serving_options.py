@@ -8,6 +8,7 @@ from typing import Annotated
 from typer import Option
 
 from phonofilm.serving.work_options import WorkOptions
+from phonofilm.writing.first_frame_options import FirstFrameWords
 
 DATABASE_HELP = "sqlite:///FILE or postgresql://... [default: phonofilm-jobs/jobs.db]"
 DatabaseUrl = Annotated[str | None, Option(envvar="PHONOFILM_DATABASE_URL", help=DATABASE_HELP)]
@@ -31,6 +32,10 @@ OWN = {
         envvar="PHONOFILM_WRITING_ENDPOINT", metavar="URL", help="Rewrites prompts (OpenAI's API)."
     ),
     "writing_model": Option(envvar="PHONOFILM_WRITING_MODEL", help="The writing endpoint's model."),
+    "first_frame_from": Option(
+        metavar="URL|MODEL", help="Draws first frames: an images endpoint, or diffusers' model."
+    ),
+    "first_frame_model": Option(help="The images endpoint's model."),
 }
 OTHERS = {
     "engine": Option(metavar="phonofilm|sglang", help="Who makes the clips. [default: phonofilm]"),
@@ -41,5 +46,6 @@ OTHERS = {
 }
 WritingEndpointUrl = Annotated[str | None, OWN["writing_endpoint"]]
 WritingModel = Annotated[str | None, OWN["writing_model"]]
+FirstFrames = Annotated[FirstFrameWords, {name: OWN[name] for name in ("first_frame_from", "first_frame_model")}]
 OwnWork = Annotated[WorkOptions, OWN]
 Work = Annotated[WorkOptions, OWN | OTHERS]

@@ -12,6 +12,7 @@ from phonofilm.errors import InputError
 from phonofilm.generation.placement.hardware import HardwareOptions
 from phonofilm.generation.preflight import check_model_name
 from phonofilm.serving.engines.engine_settings import EngineSettings
+from phonofilm.writing.first_frame_options import FirstFrameOptions
 from phonofilm.writing.writing_endpoint import WritingEndpoint
 
 DEFAULT_DATABASE = "sqlite:///phonofilm-jobs/jobs.db"
@@ -40,8 +41,8 @@ class WorkerSettings:
     loaded_models: sessions kept at once; the one used longest ago makes room. switch_after: seconds that a job may wait for
     its model to be loaded while jobs of a loaded one go first. keep: seconds that clips are kept, None for ever. grace:
     seconds that a running clip has when the worker is asked to stop. stall: seconds without a sign of progress after which a
-    clip is given up. writing: who rewrites prompts; None where that is not offered. engine: who makes the
-    clips, if not this process.
+    clip is given up. writing, first_frames: who rewrites prompts and draws first frames; None where that
+    is not offered. engine: who makes the clips, if not this process.
     """
 
     models: dict[str, str]
@@ -60,6 +61,7 @@ class WorkerSettings:
     log_json: bool = False
     writing: WritingEndpoint | None = None
     engine: EngineSettings | None = None
+    first_frames: FirstFrameOptions | None = None
 
     @property
     def default_model(self) -> str:
@@ -78,7 +80,13 @@ class WorkerSettings:
             hardware["offload_to_disk"] = Path(hardware["offload_to_disk"])
         writing = None if content["writing"] is None else WritingEndpoint(**content["writing"])
         engine = None if content["engine"] is None else EngineSettings(**content["engine"])
-        parsed = {"hardware": HardwareOptions(**hardware), "writing": writing, "engine": engine}
+        frames = None if content["first_frames"] is None else FirstFrameOptions(**content["first_frames"])
+        parsed = {
+            "hardware": HardwareOptions(**hardware),
+            "writing": writing,
+            "engine": engine,
+            "first_frames": frames,
+        }
         return cls(**{**content, **parsed})
 
 

@@ -11,6 +11,7 @@ from phonofilm.generation.placement.hardware import HardwareOptions
 from phonofilm.serving.engines.engine_settings import engine_settings
 from phonofilm.serving.settings import DEFAULT_DATABASE, DEFAULT_STORE, WorkerSettings, parse_loras, parse_models
 from phonofilm.units import parse_size
+from phonofilm.writing.first_frame_options import first_frame_options
 from phonofilm.writing.writing_endpoint import writing_endpoint
 
 
@@ -25,6 +26,8 @@ class WorkOptions:
     loaded_models: int = 1
     writing_endpoint: str | None = None
     writing_model: str | None = None
+    first_frame_from: str | None = None
+    first_frame_model: str | None = None
     engine: str | None = None
     engine_url: str | None = None
     allow_urls: bool = False
@@ -52,6 +55,7 @@ def worker_settings(given: WorkOptions, hardware: HardwareOptions, keep: str) ->
         max_upload_bytes=max_upload,
         log_json=given.log_format == "json",
         writing=writing,
+        first_frames=first_frame_options(given.first_frame_from, given.first_frame_model),
         engine=engine_settings(given.engine, given.engine_url, models),
     )
 

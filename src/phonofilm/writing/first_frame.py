@@ -5,6 +5,7 @@ The endpoint has to send the picture itself; an address of one in its answer is 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,6 +14,8 @@ from phonofilm.errors import InputError, MediaError
 from phonofilm.files import replacing
 from phonofilm.geometry import parse_frame_size
 from phonofilm.media.images import load_image
+from phonofilm.models.known import NAMED_SIZES
+from phonofilm.writing.first_frame_options import FirstFrameOptions
 from phonofilm.writing.writing_endpoint import writing_endpoint
 
 if TYPE_CHECKING:
@@ -76,31 +79,43 @@ class DiffusersFrames:
         return picture
 
 
-def frame_source(given: str, model: str | None, device: str = "auto") -> FrameSource:
-    """The source that a user named: an http(s) address, with the model that it should use, or a model of diffusers.
-
-    Raises InputError when something is missing.
-    """
-    if given.startswith(("http://", "https://")):
-        if model is None:
-            raise InputError("an images endpoint needs a model; add for example --first-frame-model gpt-image-1")
-        endpoint = writing_endpoint(given, model)
+def frame_source(options: FirstFrameOptions, device: str = "auto") -> FrameSource:
+    """What draws the pictures."""
+    if options.is_endpoint:
+        endpoint = writing_endpoint(options.source, options.model)
         assert endpoint is not None
         return EndpointFrames(endpoint.open())
-    if model is not None:
-        raise InputError(f"--first-frame-model is for endpoints; {given!r} is a model already")
-    return DiffusersFrames(given, device)
+    return DiffusersFrames(options.source, device)
 
 
-def write_first_frame(source: FrameSource, prompt: str, target: Path, size: str | None, seed: int | None) -> Path:
-    """Draw a picture in the shape of `size` (WxH) and write it whole. Raises InputError and MediaError."""
-    height, width = parse_frame_size(size or source.usual_size, ("1280x720",))
+def write_first_frame(
+    source: FrameSource,
+    prompt: str,
+    target: Path,
+    size: str | None,
+    seed: int | None,
+    notes: Mapping[str, str] | None = None,
+) -> Path:
+    """Draw a picture in the shape of `size` (WxH, or a named one) and write it whole.
+
+    `notes` are kept in the file, if it is a PNG. Raises InputError and MediaError.
+    """
+    height, width = NAMED_SIZES.get(size or "") or parse_frame_size(size or source.usual_size, ("1280x720",))
     if not (64 <= height <= 4096 and 64 <= width <= 4096):
         raise InputError(f"a first frame of {width}x{height} cannot be drawn; use sides of 64 to 4096 pixels")
     picture = source.draw(prompt, height, width, seed)
     with replacing(target, keep_suffix=True) as temporary:
-        picture.save(temporary)
+        picture.save(temporary, **({} if notes is None else {"pnginfo": _notes(notes)}))
     return target
+
+
+def _notes(notes: Mapping[str, str]) -> Any:
+    from PIL.PngImagePlugin import PngInfo
+
+    content = PngInfo()
+    for name, text in notes.items():
+        content.add_itxt(name, text)
+    return content
 
 
 def _decoded(content: bytes) -> Image.Image:

@@ -26,6 +26,7 @@ from phonofilm.serving.api.openapi import body_of, video_links
 from phonofilm.serving.api.repeating import drop_media, enter_job, remixed
 from phonofilm.serving.api.services import MayWrite, Services, ServicesOf
 from phonofilm.serving.api.translate import (
+    check_drawing,
     check_enhancing,
     check_request_for,
     loras_of,
@@ -176,6 +177,8 @@ def _make_entry(
     _check_callback(services, fields.callback_url)
     if fields.enhance_prompt:
         check_enhancing(services.worker, fields.prompt)
+    if fields.draw_first_frame:
+        check_drawing(services.worker, fields, body.uploads)
     loras = loras_of(fields.loras, services.worker.loras)
     request = JobRequest(
         options=options_of(fields),
@@ -184,6 +187,7 @@ def _make_entry(
         seeds=seeds_of(fields),
         warnings=body.warnings,
         enhance_prompt=bool(fields.enhance_prompt),
+        draw_first_frame=bool(fields.draw_first_frame),
     )
     known = services.checks(model)
     job_id = new_job_id()

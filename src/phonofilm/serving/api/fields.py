@@ -111,6 +111,9 @@ class VideoFields(BaseModel):
         list[str] | str | None, Field(description='Names of GET /v1/list_loras, as "name" or "name:0.8".')
     ] = None
     enhance_prompt: bool | None = None
+    draw_first_frame: Annotated[
+        bool | None, Field(description="Draw the first frame from the prompt, where the server has a model for it.")
+    ] = None
     priority: Annotated[int, Field(ge=-100, le=100, description="Lower runs first.")] = 0
     callback_url: Annotated[str | None, Field(max_length=4096)] = None
 

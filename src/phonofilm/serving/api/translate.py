@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -44,6 +44,7 @@ SAME = (
     *("overlap_frames", "retake", "retake_tracks"),
 )
 NAMED_SIZES = {"360p": (352, 640), "720p": (720, 1280)}
+FIRST_FRAMES = ("input_reference", "reference_url", "video", "video_url", "voice")
 _LORA = re.compile(r"([\w.\-]{1,100})(:[\w.=,+\-]{1,100})?")
 
 
@@ -116,6 +117,16 @@ def check_enhancing(settings: WorkerSettings, prompt: str) -> None:
         )
     if parse_timed_prompts(prompt):
         raise invalid("enhance_prompt: a prompt with times is not rewritten; write it out", "enhance_prompt")
+
+
+def check_drawing(settings: WorkerSettings, fields: VideoFields, uploads: Collection[str]) -> None:
+    """Raises ApiError where no first frame is drawn: nobody does it here, or the clip begins with something already."""
+    name = "draw_first_frame"
+    if settings.first_frames is None or settings.engine is not None:
+        raise invalid(f"{name}: this server has no model for it; its operator names one with --first-frame-from", name)
+    given = [one for one in FIRST_FRAMES if one in uploads or getattr(fields, one) is not None]
+    if given or isinstance(fields, EditFields | ExtensionFields):
+        raise invalid(f"{name}: the clip begins with {' and '.join(given) or 'another clip'} already", name)
 
 
 def check_request_for(request: JobRequest, known: RequestChecks) -> None:

@@ -35,6 +35,7 @@ class JobRequest:
     seeds: list[int | None] = field(default_factory=lambda: [None])
     warnings: list[str] = field(default_factory=list)
     enhance_prompt: bool = False
+    draw_first_frame: bool = False
 
     @property
     def prompt(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -12,29 +13,41 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from phonofilm.generation.clip_plan import ClipPlan
 from phonofilm.generation.options import ClipOptions
 from phonofilm.generation.outputs import Output
 from phonofilm.generation.rehearsal import rehearse_output
-from phonofilm.generation.report import Preview
+from phonofilm.generation.report import OnProgress, Preview
 from phonofilm.generation.session import Session
 from phonofilm.geometry import parse_frame_rate
 from phonofilm.media import save_clip
+from phonofilm.pipeline.decode import MovaPipelineOutput
 from phonofilm.serving.jobs.job import Job
 from phonofilm.serving.security.public_http import PublicHttp
 from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.store.interface import OUTPUTS, Store
 from phonofilm.serving.worker.clip_files import THUMBNAIL_WIDTH, clip_facts, write_pictures
 from phonofilm.serving.worker.enhancing import with_enhanced_prompt
+from phonofilm.serving.worker.first_frames import with_drawn_frame
 from phonofilm.serving.worker.held_job import HeldJob
 from phonofilm.serving.worker.inputs_of import input_files, options_with_files
 from phonofilm.serving.worker.maker import MadeClips
 
+RunPlan = Callable[[ClipPlan, OnProgress], MovaPipelineOutput]
+
 
 def make_job(
-    job: Job, session: Session, settings: WorkerSettings, store: Store, held: HeldJob, web: PublicHttp
+    job: Job,
+    session: Session,
+    settings: WorkerSettings,
+    store: Store,
+    held: HeldJob,
+    web: PublicHttp,
+    run: RunPlan | None = None,
 ) -> MadeClips:
     """Make every clip of the job. The files' names hold the attempt, so that an overtaken one harms nothing.
 
+    `run` makes the clip of a plan, where that is not the session alone.
     Raises InputError for what cannot be made, Cancelled when `held` says so.
     """
     started = time.monotonic()
@@ -48,6 +61,8 @@ def make_job(
         if job.request.enhance_prompt:
             options = with_enhanced_prompt(options, settings.writing, _seconds(options, session), held)
             about["prompt"] = options.prompt
+        if job.request.draw_first_frame:
+            options = with_drawn_frame(options, settings.first_frames, folder, session, held)
         _reset_peak(session)
         for number, seed in enumerate(job.request.seeds):
             plan = session.plan_options(replace(options, seed=seed))
@@ -57,7 +72,7 @@ def make_job(
             session.resolve([plan], held)
             if not session.placement.offloads:  # elsewhere a decoder in between would drive the weights out
                 held.keep_preview = partial(_keep_preview, job, store, folder)
-            out = session.run(plan, held)
+            out = (run or session.run)(plan, held)
             held.write(stage="writing")
             (clip,) = out.clips([session.metadata(plan, out)])
             save_clip(clip, path, copy_audio_from=plan.sound_file, copy_video_from=plan.picture_file)
