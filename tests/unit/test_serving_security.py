@@ -21,6 +21,7 @@ from tests.serving_stub import StubMaker, worker_thread
 from tests.unit.serving_helpers import PNG, ask, client_of, new_database, services_in
 
 from phonofilm.errors import InputError
+from phonofilm.generation.placement.hardware import HardwareOptions
 from phonofilm.serving.api.services import Services
 from phonofilm.serving.callbacks import Callbacks, signed_headers
 from phonofilm.serving.database.tables import API_KEY, JOB
@@ -122,6 +123,13 @@ def test_elsewhere_the_server_listens_only_with_a_key(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match="no key yet"):
         serve_until_stopped(ServerSettings(worker, host="0.0.0.0", port=0))
+
+
+def test_several_workers_of_one_machine_do_not_get_the_same_gpus(tmp_path: Path) -> None:
+    url, store = f"sqlite:///{tmp_path}/jobs.db", str(tmp_path / "files")
+    shared = WorkerSettings({"nano": "nano"}, url, store, HardwareOptions(gpus=2))
+    with pytest.raises(InputError, match=r"would share GPUs 0 to 1.*CUDA_VISIBLE_DEVICES"):
+        serve_until_stopped(ServerSettings(shared, port=0, workers=2))
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from phonofilm.errors import InputError
-from phonofilm.generation.checkpoint import DEFAULT_MODEL, open_checkpoint
+from phonofilm.generation.checkpoint import DEFAULT_MODEL, Checkpoint, open_checkpoint
 from phonofilm.generation.clip_maker import ClipMaker
 from phonofilm.generation.clip_plan import ClipPlan
 from phonofilm.generation.inputs import MediaInMemory
-from phonofilm.generation.options import options_from_json
+from phonofilm.generation.options import ClipOptions, options_from_json
 from phonofilm.generation.placement.hardware import HardwareOptions
 from phonofilm.generation.placement.ranks import parallel_config
 from phonofilm.generation.repeating import provenance_of
@@ -73,12 +73,17 @@ def load(
         quantize=quantize,
         compile=compile,
     )
+    return open_session(open_checkpoint(str(model)), hardware, loras)
+
+
+def open_session(checkpoint: Checkpoint, hardware: HardwareOptions, loras: Sequence[str] = ()) -> Session:
+    """A session of one device or, with `hardware.gpus`, of several. Raises InputError for devices that are not here."""
     several = parallel_config(hardware)
     if several is None:
-        return Session(open_checkpoint(str(model)), hardware, loras)
+        return Session(checkpoint, hardware, loras)
     from phonofilm.generation.shared_session import SharedSession  # which is a Session
 
-    return SharedSession(open_checkpoint(str(model)), hardware, loras, several)
+    return SharedSession(checkpoint, hardware, loras, several)
 
 
 class Session(ClipMaker):
@@ -162,6 +167,11 @@ class Session(ClipMaker):
             like=like,
         )
         return self.make(plan, on_progress)
+
+    def read_weights(self) -> None:
+        """Read them now rather than with the first clip, with room for one as the model makes it where nothing else is asked."""
+        self.resolve([self.plan_options(ClipOptions(prompt="a red ball"))])
+        self.pipeline_with(self.checkpoint.loras.take(self.loras))
 
     def make(self, plan: ClipPlan, on_progress: OnProgress = silent) -> Clip:
         """Make the clip of a plan of this session. Raises Cancelled when `on_progress` says so."""

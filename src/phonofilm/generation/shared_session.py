@@ -49,6 +49,9 @@ class SharedSession(Session):
     def pipeline(self) -> MovaPipeline:
         raise InputError("a session of several devices has a pipeline in each of their processes, and none here")
 
+    def read_weights(self) -> None:
+        """Nothing yet: the processes read theirs with the first clip."""
+
     def resolve(self, plans: Sequence[ClipPlan], on_progress: OnProgress = silent) -> None:
         """Nothing yet: the processes do it, each for its device."""
 

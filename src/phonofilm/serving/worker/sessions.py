@@ -7,8 +7,7 @@ from collections import OrderedDict
 from typing import Any
 
 from phonofilm.generation.checkpoint import open_checkpoint
-from phonofilm.generation.options import ClipOptions
-from phonofilm.generation.session import Session
+from phonofilm.generation.session import Session, open_session
 from phonofilm.serving.jobs.job import Job
 from phonofilm.serving.security.public_http import PublicHttp
 from phonofilm.serving.settings import WorkerSettings
@@ -40,15 +39,14 @@ class SessionMaker:
                 name, oldest = self._sessions.popitem(last=False)
                 logger.info("letting go of %s for %s", name, model)
                 oldest.close()
-            session = Session(open_checkpoint(self.settings.models[model]), self.settings.hardware)
+            session = open_session(open_checkpoint(self.settings.models[model]), self.settings.hardware)
         self._sessions[model] = session
         return session
 
     def open(self) -> dict[str, dict[str, Any]]:
         """Read the default model's weights now."""
         session = self.session(self.settings.default_model)
-        session.resolve([session.plan_options(ClipOptions(prompt="a red ball"))])
-        session.pipeline_with(())
+        session.read_weights()
         return {self.settings.default_model: model_facts_of(session)}
 
     def make(self, job: Job, held: HeldJob, store: Store) -> MadeClips:
