@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phonofilm.cli import caption, split
+from phonofilm.cli.machine_options import OnRay
 from phonofilm.cli.option_groups import spread
 from phonofilm.cli.shared_options import AsJson, Device, Model
 from phonofilm.data.window_options import WindowOptions
@@ -94,18 +95,18 @@ def cache(
     *,
     window: Windows,
     device: Device = "auto",
+    shared: OnRay,
 ) -> None:
     """Encode clips and captions once; clips, windows, captions or weights that changed are encoded again, no others."""
     from phonofilm.cli.terminal import counting
-    from phonofilm.data.cache import update_cache
-    from phonofilm.data.encoders import encoders_of
     from phonofilm.data.sets import gather, weighted_sources
-    from phonofilm.generation.placement.devices import choose_device
+    from phonofilm.serving.ray_options import update_cache_on
 
+    cluster = shared.cluster()
     sources = weighted_sources(data, weight)
     entries = gather(sources, window.plan(), refuse_silent=window.refuse_silent)
     with counting("Encoding") as bar:
-        built = update_cache(output, entries, model, encoders_of(model, choose_device(device)), bar)
+        built = update_cache_on(cluster, output, entries, model, device, bar)
     typer.echo(f"latents: {built.latents_made} made, {built.latents_kept} kept; ", nl=False)
     typer.echo(f"text: {built.text_made} made, {built.text_kept} kept; {built.removed} stale files removed")
     typer.echo(f"train on it with data.cache={output}")

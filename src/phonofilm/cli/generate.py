@@ -9,9 +9,11 @@ from typing import Annotated
 
 import typer
 
-from phonofilm.cli.machine_options import SeveralDevices, hardware
+from phonofilm.cli.machine_options import OnRay, SeveralDevices, hardware
 from phonofilm.cli.option_groups import spread
+from phonofilm.cli.serving_options import FirstFrames
 from phonofilm.generation.options import ClipOptions
+from phonofilm.serving.ray_options import run_on
 from phonofilm.untrusted import printable
 
 make = partial(typer.Option, rich_help_panel="What to make")
@@ -75,6 +77,8 @@ def generate(
         tracks(metavar="START:END[=PROMPT]", help="Seconds of --video to make anew. May be repeated."),
     ] = None,
     machine: SeveralDevices,
+    shared: OnRay,
+    frames: FirstFrames,
     remove_video_dit: Annotated[
         bool, hardware("--remove-video-dit", help="Give the first expert's memory back once it is done.")
     ] = False,
@@ -105,10 +109,13 @@ def generate(
         output=None if output is None else named_output(output),
     )
     checked = check_request(options, model, like=like, prompts=prompts, overwrite=overwrite)
+    drawing = frames.drawing() if any(vars(frames).values()) else None
+    cluster = shared.cluster(prompts is not None) if any(vars(shared).values()) else None
     typer.echo(printable(checked.line), err=True)  # the next two seconds import PyTorch
 
     from phonofilm.cli.progress import open_display
     from phonofilm.generation.run import RunOptions, run
 
-    for path in run(RunOptions(options, machine, model, like, prompts, overwrite, remove_video_dit), open_display):
+    order = RunOptions(options, machine, model, like, prompts, overwrite, remove_video_dit, drawing)
+    for path in run(order, open_display) if cluster is None else run_on(cluster, order, open_display):
         typer.echo(path)

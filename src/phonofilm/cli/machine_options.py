@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from phonofilm.generation.placement.hardware import HardwareOptions
+from phonofilm.serving.ray_options import RayOptions
 
 hardware = partial(typer.Option, rich_help_panel="Hardware")
 
@@ -40,5 +41,8 @@ SHARING = {
     "cfg_parallel": hardware("--cfg-parallel", help="Half of them takes every other evaluation of a step."),
     "shard_weights": hardware("--shard-weights", help="Each keeps a part of the weights, when they do not fit on one."),
 }
+RAY = hardware(metavar="[ADDRESS]", help="Share the work among workers on Ray; without an address here.")
+REPLICAS = hardware(metavar="N|MIN:MAX", help="Workers on Ray; one for a server, else as many as fit.")
+OnRay = Annotated[RayOptions, {"ray": RAY, "replicas": REPLICAS}]
 OneDevice = Annotated[HardwareOptions, ONE_DEVICE]
 SeveralDevices = Annotated[HardwareOptions, ONE_DEVICE | SHARING]

@@ -32,11 +32,15 @@ from phonofilm.cli.repository import ELSEWHERE
 from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.process.interrupts import interrupt_arrived
 from phonofilm.process.unexpected import is_unexpected, report_unexpected
+from phonofilm.serving.ray_options import with_ray_spelled_out
 from phonofilm.untrusted import printable
 
 
 class Commands(TyperGroup):
     """Turns errors into one line and an exit code: 2 for bad input, 1 for failure, 130 for Ctrl-C."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        return super().parse_args(ctx, with_ray_spelled_out(args))
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         try:

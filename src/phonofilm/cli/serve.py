@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-from itertools import zip_longest
 from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
-from phonofilm.cli.machine_options import OneDevice
+from phonofilm.cli.machine_options import OnRay, SeveralDevices
 from phonofilm.cli.option_groups import spread
 from phonofilm.cli.serving_options import DatabaseUrl, Imports, Keep, Runs, Work
-from phonofilm.errors import InputError
 from phonofilm.serving.settings import DEFAULT_DATABASE, RequestLimits, existing_folders
 from phonofilm.serving.work_options import require_serve_extra, worker_settings
 from phonofilm.units import parse_size
 
-
-class ServeCommands(TyperGroup):
-    """Lets --ray stand alone, which Typer has no words for."""
-
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
-        spelled = [
-            f"{word}=local" if word == "--ray" and (after is None or after.startswith("-")) else word
-            for word, after in zip_longest(args, args[1:])
-            if word is not None
-        ]
-        return super().parse_args(ctx, spelled)
-
-
-app = typer.Typer(cls=ServeCommands, invoke_without_command=True, help="Make clips for others over HTTP.")
+app = typer.Typer(invoke_without_command=True, help="Make clips for others over HTTP.")
 keys = typer.Typer(no_args_is_help=True, help="Keys that clients show.")
 app.add_typer(keys, name="keys")
 Name = Annotated[str, typer.Argument(help="What the key is called here.")]
@@ -42,8 +26,6 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
     workers: Annotated[int, typer.Option(min=0, help="Worker processes; 0 where phonofilm worker runs.")] = 1,
-    ray: Annotated[str | None, typer.Option(metavar="[ADDRESS]", help="Ray places them; bare: here.")] = None,
-    replicas: Annotated[str | None, typer.Option(metavar="N|MIN:MAX", help="Workers on Ray. [default: 1]")] = None,
     keep: Keep = "7d",
     disk_quota: Annotated[str | None, typer.Option(metavar="100GB", help="For all clips and uploads.")] = None,
     max_queue: Annotated[int, typer.Option(min=1, help="Jobs that may wait.")] = 1000,
@@ -53,7 +35,8 @@ def serve(
     imports: Imports = None,
     *,
     work: Work,
-    machine: OneDevice,
+    machine: SeveralDevices,
+    shared: OnRay,
 ) -> None:
     """Serve clips over HTTP, in the dialect of OpenAI's videos API.
 
@@ -65,8 +48,6 @@ def serve(
         return
     require_serve_extra()
     from phonofilm.serving.api.services import ApiSettings
-    from phonofilm.serving.cluster.ray_cluster import ClusterSettings
-    from phonofilm.serving.cluster.replicas import parse_replicas
     from phonofilm.serving.jobs.book import Room
     from phonofilm.serving.server import ServerSettings, serve_until_stopped
 
@@ -78,14 +59,12 @@ def serve(
         imports=existing_folders("import", imports),
         runs=existing_folders("runs", runs),
     )
-    if replicas is not None and ray is None:
-        raise InputError("--replicas is for workers on Ray; add --ray, or use --workers")
-    cluster = None if ray is None else ClusterSettings(ray, parse_replicas(replicas or "1"))
+    cluster = shared.cluster_of_server()
     raise typer.Exit(serve_until_stopped(ServerSettings(settings, host, port, workers, api, cluster=cluster)))
 
 
 @spread
-def worker(work: Work, machine: OneDevice, keep: Keep = "7d") -> None:
+def worker(work: Work, machine: SeveralDevices, keep: Keep = "7d") -> None:
     """Make the clips of a server's queue; on as many machines as reach its database and store."""
     require_serve_extra()
     from phonofilm.serving.worker.process import work_alone

@@ -82,20 +82,77 @@ def update_cache(
     `progress(done, total)` counts windows. Raises InputError for windows without a caption or of a size that the model
     cannot make, before anything is encoded.
     """
-    index = _planned(entries, model, encoders)
-    windows = {planned.latents: entry.window for planned, entry in zip(index.entries, entries, strict=True)}
+    planned = plan_cache(entries, model, encoders)
     made_latents = 0
-    for number, (key, window) in enumerate(windows.items(), start=1):
-        if not _path(folder, LATENTS, key).exists():
-            latents = encoders.latents(window)
-            _check_finite(latents, window)
-            _write(_path(folder, LATENTS, key), vars(latents))
-            made_latents += 1
+    for number, (key, window) in enumerate(planned.windows.items(), start=1):
+        made_latents += write_window(folder, key, window, encoders)
         if progress is not None:
-            progress(number, len(windows))
-    made_text, removed = write_around(folder, index, encoders)
-    texts = len({entry.text for entry in index.entries} | {index.empty})
-    return Built(made_latents, len(windows) - made_latents, made_text, texts - made_text, removed)
+            progress(number, len(planned.windows))
+    made_text, removed = write_around(folder, planned.index, encoders)
+    return planned.built(made_latents, made_text, removed)
+
+
+@dataclass(frozen=True)
+class PlannedCache:
+    """What a finished cache will hold: its index, and the window of each key of latents."""
+
+    index: Index
+    windows: dict[str, ClipWindow]
+
+    @property
+    def captions(self) -> dict[str, str]:
+        """The caption of each key of text, the empty one's too."""
+        return {entry.text: entry.caption for entry in self.index.entries} | {self.index.empty: ""}
+
+    def built(self, latents_made: int, text_made: int, removed: int) -> Built:
+        """The account of an update that made so many; the rest was there."""
+        kept, texts = len(self.windows) - latents_made, len(self.captions)
+        return Built(latents_made, kept, text_made, texts - text_made, removed)
+
+    def lacking(self, folder: Path) -> Lacking:
+        """What the folder does not have yet."""
+
+        def is_missing(kind: str, key: str) -> bool:
+            return not _path(folder, kind, key).exists()
+
+        return Lacking(
+            {key: window for key, window in self.windows.items() if is_missing(LATENTS, key)},
+            {bucket: key for bucket, key in self.index.whites.items() if is_missing(LATENTS, key)},
+            {key: caption for key, caption in self.captions.items() if is_missing(TEXT, key)},
+        )
+
+
+@dataclass(frozen=True)
+class Lacking:
+    """What is still to be encoded: windows by their keys, keys of white frames by their buckets, captions by their keys."""
+
+    windows: dict[str, ClipWindow]
+    whites: dict[str, str]
+    captions: dict[str, str]
+
+
+def write_window(folder: Path, key: str, window: ClipWindow, encoders: Encoders) -> bool:
+    """The window's latents, if they are not there yet. Returns whether they were made. Raises MediaError."""
+    if _path(folder, LATENTS, key).exists():
+        return False
+    latents = encoders.latents(window)
+    _check_finite(latents, window)
+    _write(_path(folder, LATENTS, key), vars(latents))
+    return True
+
+
+def write_white(folder: Path, key: str, bucket: str, rate: Fraction, encoders: Encoders) -> None:
+    """The condition of a white first frame of this size, if it is not there yet."""
+    if not _path(folder, LATENTS, key).exists():
+        _write(_path(folder, LATENTS, key), {"condition": encoders.white(parse_bucket(bucket), rate)})
+
+
+def write_text(folder: Path, key: str, caption: str, encoders: Encoders) -> bool:
+    """A caption's text, if it is not there yet. Returns whether it was made."""
+    if _path(folder, TEXT, key).exists():
+        return False
+    _write(_path(folder, TEXT, key), vars(encoders.text(caption)))
+    return True
 
 
 def write_around(folder: Path, index: Index, encoders: Encoders) -> tuple[int, int]:
@@ -104,14 +161,9 @@ def write_around(folder: Path, index: Index, encoders: Encoders) -> tuple[int, i
     Returns how many texts were made and how many items removed.
     """
     captions = {entry.text: entry.caption for entry in index.entries} | {index.empty: ""}
-    made = 0
     for bucket, key in index.whites.items():
-        if not _path(folder, LATENTS, key).exists():
-            _write(_path(folder, LATENTS, key), {"condition": encoders.white(parse_bucket(bucket), index.rate)})
-    for key, caption in captions.items():
-        if not _path(folder, TEXT, key).exists():
-            _write(_path(folder, TEXT, key), vars(encoders.text(caption)))
-            made += 1
+        write_white(folder, key, bucket, index.rate, encoders)
+    made = sum(write_text(folder, key, caption, encoders) for key, caption in captions.items())
     with replacing(folder / INDEX) as temporary:
         temporary.write_text(json.dumps(asdict(index), ensure_ascii=False, indent=1), encoding="utf-8")
     latents = {entry.latents for entry in index.entries}
@@ -176,8 +228,8 @@ def read_text(folder: Path, key: str) -> CaptionText:
     return CaptionText(**_read(_path(folder, TEXT, key)))
 
 
-def _planned(entries: Sequence[Weighted], model: str, encoders: Encoders) -> Index:
-    """The index that the finished cache will have; hashes every clip's bytes, encodes nothing."""
+def plan_cache(entries: Sequence[Weighted], model: str, encoders: Encoders) -> PlannedCache:
+    """What the finished cache will hold; hashes every clip's bytes, encodes nothing. Raises InputError."""
     if not entries:
         raise InputError("no windows were given; there is nothing to cache")
     bare = [entry.window.item for entry in entries if not entry.window.item.caption]
@@ -199,7 +251,8 @@ def _planned(entries: Sequence[Weighted], model: str, encoders: Encoders) -> Ind
         about = (entry.window.name, str(entry.window.bucket), caption, key, text_key(caption, text))
         planned.append(Entry(*about, entry.window.has_audio, entry.weight))
     whites = {str(bucket): white_key(bucket, rate, autoencoders) for bucket in buckets}
-    return Index(model, autoencoders, str(rate), tuple(planned), whites, text_key("", text))
+    index = Index(model, autoencoders, str(rate), tuple(planned), whites, text_key("", text))
+    return PlannedCache(index, {one.latents: entry.window for one, entry in zip(planned, entries, strict=True)})
 
 
 def _path(folder: Path, kind: str, key: str) -> Path:

@@ -26,14 +26,18 @@ OBJECT_STORE_BYTES = 100 * 2**20  # jobs and clips do not pass through Ray
 
 @dataclass(frozen=True)
 class ClusterSettings:
-    """address: "local" starts Ray here, for as long as the server runs; "auto" or HOST:PORT is one that runs already."""
+    """address: "local" starts Ray here, for as long as it is used; "auto" or HOST:PORT is one that runs already.
+
+    replicas: how many workers; None is as many as the cluster has places for. shows_logs: workers' logs are shown here.
+    """
 
     address: str
-    replicas: ReplicaRange
+    replicas: ReplicaRange | None
+    shows_logs: bool = True
 
 
 @contextmanager
-def ray_session(address: str) -> Iterator[Any]:
+def ray_session(address: str, shows_logs: bool = True) -> Iterator[Any]:
     """The module `ray`, connected as long as the block lasts. Raises MissingExtraError, and InputError for no cluster."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # a line about a job is not one about another
@@ -41,7 +45,7 @@ def ray_session(address: str) -> Iterator[Any]:
         import ray
     except ImportError as error:
         raise MissingExtraError("ray", "cluster") from error
-    common: dict[str, Any] = {"namespace": "phonofilm", "logging_level": "WARNING"}
+    common: dict[str, Any] = {"namespace": "phonofilm", "logging_level": "WARNING", "log_to_driver": shows_logs}
     with TemporaryDirectory(prefix="phonofilm-ray-", ignore_cleanup_errors=True) as folder:
         if address == LOCAL:
             _start_here(ray, {"include_dashboard": False, "_temp_dir": folder, **common})
@@ -82,7 +86,7 @@ def check_reach(nodes: list[dict[str, Any]], settings: WorkerSettings) -> None:
     if len(machines) > 1 and make_url(settings.database_url).get_backend_name() == "sqlite":
         raise InputError(
             f"the Ray cluster has {len(machines)} machines, and SQLite is a file of one: name a PostgreSQL database "
-            "with --database-url postgresql://..."
+            "with --database-url postgresql://..., or in PHONOFILM_DATABASE_URL"
         )
 
 
@@ -113,3 +117,8 @@ def gpus_of(settings: WorkerSettings, resources: dict[str, float]) -> int:
     if settings.hardware.gpus > there:
         raise PhonofilmError(f"a worker needs {settings.hardware.gpus} GPUs, and the Ray cluster has {there}")
     return settings.hardware.gpus
+
+
+def as_many_as_fit(gpus: int, resources: dict[str, float]) -> ReplicaRange:
+    """At most one worker for each group of GPUs; on CPUs, whose cores a clip uses anyway, one."""
+    return ReplicaRange(1, max(1, int(resources.get("GPU", 0)) // gpus) if gpus else 1)

@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from phonofilm.serving.cluster.ray_cluster import (
     ClusterSettings,
+    as_many_as_fit,
     check_reach,
     for_other_folders,
     gpus_of,
@@ -59,6 +60,7 @@ class RayWorkers:
     cluster: ClusterSettings
     on_hopeless: Callable[[], None]
     maker: str = NEW_MAKER
+    fault: str | None = None
     replicas: list[_Replica] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -66,15 +68,17 @@ class RayWorkers:
 
     def start(self) -> None:
         """Reach the cluster and place the first workers. Raises InputError where it cannot be used."""
-        self._ray = self._session.enter_context(ray_session(self.cluster.address))
+        self._ray = self._session.enter_context(ray_session(self.cluster.address, self.cluster.shows_logs))
         try:
             check_reach(self._ray.nodes(), self.settings)
-            self._gpus = gpus_of(self.settings, self._ray.cluster_resources())
+            resources = self._ray.cluster_resources()
+            self._gpus = gpus_of(self.settings, resources)
+            replicas = self.cluster.replicas or as_many_as_fit(self._gpus, resources)
         except BaseException:
             self._session.close()
             raise
         self._content = for_other_folders(self.settings).to_json()
-        self._scaling = Scaling(self.cluster.replicas)
+        self._scaling = Scaling(replicas)
         self._thread = threading.Thread(target=self._watch, name="replicas", daemon=True)
         self._thread.start()
 
@@ -107,7 +111,7 @@ class RayWorkers:
     def _turn(self) -> None:
         for replica in list(self.replicas):
             self._look_at(replica)
-        counts = counts_by_status(self.database)
+        counts = counts_by_status(self.database, list(self.settings.models))
         wanted = self._scaling.wanted(counts.get(QUEUED, 0) + counts.get(IN_PROGRESS, 0))
         working = [replica for replica in self.replicas if not replica.retiring]
         for _ in range(wanted - len(working)):
@@ -161,6 +165,7 @@ class RayWorkers:
                 replica.worker = state.worker
                 logger.info("worker %s has a place", state.worker)
             if state.fault is not None:
+                self.fault = state.fault
                 self.on_hopeless()
                 self._stop.set()
             elif state.ended and replica.retiring:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, insert, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, delete, func, insert, or_, select, text, update
 
 from phonofilm.serving.database.clock import DatabaseNow
 from phonofilm.serving.database.engines import Database
 from phonofilm.serving.database.tables import JOB
-from phonofilm.serving.jobs.job import CANCELLED, IN_PROGRESS, QUEUED, Job, JobRequest, job_of
+from phonofilm.serving.jobs.job import CANCELLED, ENDED, IN_PROGRESS, QUEUED, Job, JobRequest, job_of
 from phonofilm.serving.security.access import Access
 
 JOB_ID = re.compile(r"\w{1,64}", re.ASCII)
 ENTRY_LOCK = 0x70686F6E70
 # Seconds a clip is thought to take while none has been made yet.
 UNKNOWN_SECONDS = 30.0
+# Names in one statement; SQLite takes no more than 32,766.
+MOST_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,22 @@ def unsettled(database: Database, access: Access, recent: float, most_ended: int
         jobs = [job_of(row) for row in going.mappings()]
         last = _visible(access).where(ended).order_by(JOB.c.completed_at.desc()).limit(most_ended)
         return jobs + [job_of(row) for row in connection.execute(last).mappings()]
+
+
+def ended_of(database: Database, owner: str, among: Collection[str]) -> list[Job]:
+    """The jobs of an owner that have ended, of those named."""
+    ended = (JOB.c.owner == owner, JOB.c.status.in_(ENDED))
+    with database.read() as connection:
+        names = connection.execute(select(JOB.c.id).where(*ended)).scalars()
+        new = [name for name in names if name in among][:MOST_AT_ONCE]
+        rows = connection.execute(select(*JOB.c).where(JOB.c.id.in_(new))).mappings()
+        return [job_of(row) for row in rows]
+
+
+def remove_jobs_of(database: Database, owner: str) -> None:
+    """Take all jobs of an owner out of the table, whatever their state."""
+    with database.write() as connection:
+        connection.execute(delete(JOB).where(JOB.c.owner == owner))
 
 
 def cancel_job(database: Database, job: Job, *, hide: bool = False) -> Job:

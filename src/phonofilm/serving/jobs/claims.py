@@ -126,9 +126,12 @@ def expire_leases(database: Database, worker: str) -> None:
         connection.execute(held.values(lease_until=literal(0.0)))
 
 
-def end_lost_jobs(database: Database, keep: float | None) -> list[str]:
-    """End jobs that lost their worker and are not tried again: for the last time, or after someone cancelled them."""
-    lost = update(JOB).where(_is_lost())
+def end_lost_jobs(database: Database, keep: float | None, owner: str | None = None) -> list[str]:
+    """End jobs that lost their worker and are not tried again: for the last time, or after someone cancelled them.
+
+    With `owner`, its jobs alone.
+    """
+    lost = update(JOB).where(_is_lost() if owner is None else and_(_is_lost(), JOB.c.owner == owner))
     message = f"the worker died or fell silent {STRIKES} times while it made this clip; it is not tried again"
     failed = _end(FAILED, error_code="worker_lost", error_message=message, expires_at=_expiry(keep))
     given_up = or_(JOB.c.cancel_requested, JOB.c.hidden)

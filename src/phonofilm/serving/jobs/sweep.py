@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Collection
 
 from sqlalchemy import and_, case, delete, func, or_, select, update
 
@@ -71,10 +72,11 @@ def used_bytes(database: Database) -> int:
         return int(connection.execute(select(func.coalesce(func.sum(JOB.c.nbytes), 0))).scalar() or 0)
 
 
-def counts_by_status(database: Database) -> dict[str, int]:
-    """How many jobs the table has in each state."""
+def counts_by_status(database: Database, models: Collection[str] | None = None) -> dict[str, int]:
+    """How many jobs the table has in each state; with `models`, of those alone."""
+    counted = select(JOB.c.status, func.count()).group_by(JOB.c.status)
     with database.read() as connection:
-        rows = connection.execute(select(JOB.c.status, func.count()).group_by(JOB.c.status)).all()
+        rows = connection.execute(counted if models is None else counted.where(JOB.c.model.in_(models))).all()
     return {str(status): int(count) for status, count in rows}
 
 
