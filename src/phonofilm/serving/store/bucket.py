@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from phonofilm.errors import InputError, MissingExtraError
 from phonofilm.serving.store.interface import CHUNK_BYTES, NotStored, StoreError, checked_name
+
+# For so long a request is repeated that was not answered: its client waits meanwhile. The default is three minutes.
+RETRY_TIME = timedelta(seconds=30)
 
 
 class BucketStore:
@@ -30,7 +34,7 @@ class BucketStore:
         except ImportError as error:
             raise MissingExtraError("obstore", "s3") from error
         try:
-            return cls(S3Store.from_url(url))
+            return cls(S3Store.from_url(url, retry_config={"retry_timeout": RETRY_TIME}))
         except (BaseError, ValueError) as error:
             raise InputError(f"cannot use the store {url}: {error}") from error
 
