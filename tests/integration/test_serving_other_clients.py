@@ -96,4 +96,4 @@ def test_the_openai_package_of_both_generations_makes_fetches_remixes_lists_and_
 ) -> None:
     status, content, is_new, is_listed, refused = run_with(package, OPENAI, url, tmp_path)
     assert (status, content.startswith("a clip"), is_new, is_listed) == ("completed", True, True, True)
-    assert refused == "size"
+    assert refused == "width"

@@ -27,6 +27,7 @@ def test_what_is_put_can_be_read_in_part_copied_listed_and_removed(store: Store,
     assert store.size(NAME) == len(content)
     assert b"".join(store.read(NAME, 0, len(content))) == content
     assert b"".join(store.read(NAME, 250, 10)) == content[250:260]
+    assert b"".join(store.read(NAME, len(content) - 5, 1000)) == content[-5:]
     assert max(len(piece) for piece in store.read(NAME, 0, len(content))) <= CHUNK_BYTES
     with store.as_file(NAME) as file:
         assert (file.suffix, file.read_bytes()) == (".mp4", content)

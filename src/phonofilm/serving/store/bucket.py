@@ -48,12 +48,14 @@ class BucketStore:
 
     def read(self, name: str, start: int, length: int) -> Iterator[bytes]:
         while length > 0:
+            wanted = min(CHUNK_BYTES, length)
             with _faults(name):
-                piece = bytes(self.objects.get_range(checked_name(name), start=start, length=min(CHUNK_BYTES, length)))
-            if not piece:
+                piece = bytes(self.objects.get_range(checked_name(name), start=start, length=wanted))
+            if piece:
+                yield piece
+            if len(piece) < wanted:  # the end; S3 refuses a range that begins there
                 return
-            yield piece
-            start, length = start + len(piece), length - len(piece)
+            start, length = start + wanted, length - wanted
 
     @contextmanager
     def as_file(self, name: str) -> Iterator[Path]:
