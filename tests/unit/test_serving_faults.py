@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import shutil
 import socket
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,12 +16,15 @@ from typing import Any
 
 import pytest
 import uvicorn
+from fastapi import Response
 from fastapi.testclient import TestClient
+from starlette.types import Receive, Scope, Send
 from tests.serving_stub import StubMaker, worker_thread
 from tests.unit.serving_helpers import PNG, client_of, services_in
 
 from phonofilm.errors import MediaError
 from phonofilm.serving.api.app import create_app
+from phonofilm.serving.api.guard import Guard
 from phonofilm.serving.api.services import Services
 from phonofilm.serving.server import uvicorn_config
 from phonofilm.serving.slow_clients import HurriedProtocol
@@ -139,3 +144,15 @@ def test_clients_that_dawdle_are_let_go(services: Services) -> None:
         assert answer_to(port, b"GET /liveness HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 100_000).startswith(
             b"HTTP/1.1 400"
         )
+
+
+def test_an_answer_that_is_ready_late_is_not_taken_for_a_body_that_does_not_arrive(services: Services) -> None:
+    """Files are sent while somebody listens for the end of the connection, which reads the request's body: an empty one."""
+    services.api = replace(services.api, body_seconds=0.2)
+
+    async def late(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(0.3)
+        assert (await receive())["type"] == "http.request"
+        await Response("a frame")(scope, receive, send)
+
+    assert TestClient(Guard(late, services, Counter())).get("/").text == "a frame"

@@ -12,7 +12,7 @@ import re
 import secrets
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from sqlalchemy.exc import DBAPIError
@@ -116,13 +116,16 @@ class Guard:
 
 @dataclass
 class _Body:
-    """A request's body, given up when it becomes too large or does not arrive."""
+    """A request's body, given up when it becomes too large or does not arrive.
+
+    Time counts from the first look at it, which for requests without a body comes with the answer, however late that is.
+    """
 
     wrapped: Receive
     services: Services
     taken: int = 0
     whole: bool = False
-    began: float = field(default_factory=time.monotonic)
+    began: float | None = None
 
     async def receive(self) -> Message:
         if self.whole:  # nothing but the end of the connection is waited for
@@ -143,7 +146,9 @@ class _Body:
         """Seconds for the next piece: a body that drips in, byte by byte, may not take for ever either."""
         each = self.services.api.body_seconds
         allowed = each + self.taken / SLOWEST_BYTES_PER_SECOND
-        return max(0.0, min(each, self.began + allowed - time.monotonic()))
+        now = time.monotonic()
+        self.began = now if self.began is None else self.began
+        return max(0.0, min(each, self.began + allowed - now))
 
 
 def _host_name(host: str) -> str:
