@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from phonofilm.serving.security.keys import create_key, revoke_key
 from phonofilm.serving.server import ServerSettings
 from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.studio import opening, page
+from phonofilm.serving.studio.events import Event, events_of
 
 OWN = {"Origin": "http://testserver"}
 
@@ -140,6 +142,24 @@ def test_a_cookie_stands_for_the_key_until_it_is_revoked(
     assert keyed.get("/metrics").status_code == 403
     revoke_key(keyed_app[0].database, request.node.name)
     assert keyed.get("/v1/videos").status_code == 401
+
+
+def test_the_stream_of_events_ends_when_the_key_is_revoked(
+    keyed_app: tuple[Services, ASGIApp], key: str, request: pytest.FixtureRequest
+) -> None:
+    services, _ = keyed_app
+    admitted = services.keyring.look_up(key)
+    assert admitted is not None
+
+    async def follow() -> list[Event]:
+        stream = events_of(services, admitted.access, key, None)
+        first = await anext(stream)
+        revoke_key(services.database, request.node.name)
+        services.keyring.forget()
+        return [first, *[event async for event in stream]]
+
+    events = asyncio.run(asyncio.wait_for(follow(), 60))
+    assert events[0]["event"] == "jobs"
 
 
 def test_a_session_ends_when_one_signs_out(keyed: TestClient, key: str) -> None:

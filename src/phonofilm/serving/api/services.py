@@ -31,6 +31,8 @@ BEARER = HTTPBearer(auto_error=False, description="A key of `phonofilm serve key
 # Its first answer comes after PyTorch is imported, which takes minutes on a machine with much else to do.
 PLANNER_SECONDS = 300.0
 SESSION = APIKeyCookie(name=COOKIE, auto_error=False, description="The studio's session, of POST /studio/session.")
+Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]
+Cookie = Annotated[str | None, Depends(SESSION)]
 
 
 @dataclass(frozen=True)
@@ -131,8 +133,8 @@ def _needs(scope: str) -> Callable[..., Awaitable[Access]]:
     async def access(
         request: Request,
         services: ServicesOf,
-        bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)],
-        cookie: Annotated[str | None, Depends(SESSION)],
+        bearer: Bearer,
+        cookie: Cookie,
     ) -> Access:
         key, ring = None if bearer is None else bearer.credentials, services.keyring
         found = _on_own_page(request, ring.recall(key, cookie) or await run_in_threadpool(ring.look_up, key, cookie))

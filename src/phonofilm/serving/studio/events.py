@@ -13,7 +13,7 @@ from fastapi.concurrency import run_in_threadpool
 from sse_starlette import EventSourceResponse
 
 from phonofilm.serving.api.answers import ERRORS
-from phonofilm.serving.api.services import MayRead, Services, ServicesOf
+from phonofilm.serving.api.services import Bearer, Cookie, MayRead, Services, ServicesOf
 from phonofilm.serving.jobs.roster import living_workers
 from phonofilm.serving.library.clips import revision
 from phonofilm.serving.security.access import Access
@@ -38,14 +38,18 @@ Event = dict[str, Any]
         }
     },
 )
-async def follow_studio(services: ServicesOf, access: MayRead) -> EventSourceResponse:
+async def follow_studio(services: ServicesOf, access: MayRead, bearer: Bearer, cookie: Cookie) -> EventSourceResponse:
     """Everything that changes, as server-sent events; the first one says how things are."""
-    return EventSourceResponse(_events(services, access), ping=PING_SECONDS)
+    key = None if bearer is None else bearer.credentials
+    return EventSourceResponse(events_of(services, access, key, cookie), ping=PING_SECONDS)
 
 
-async def _events(services: Services, access: Access) -> AsyncIterator[Event]:
-    watch = Watch(services, access)
+async def events_of(services: Services, access: Access, key: str | None, cookie: str | None) -> AsyncIterator[Event]:
+    """The events for one page; they end with the server, or when the page's key or session is not valid any more."""
+    watch, ring = Watch(services, access), services.keyring
     while not services.closing.is_set():
+        if ring.recall(key, cookie) is None and await run_in_threadpool(ring.look_up, key, cookie) is None:
+            return
         for event in await run_in_threadpool(lambda: list(watch.look())):
             yield event
         await asyncio.sleep(LOOKS_APART)

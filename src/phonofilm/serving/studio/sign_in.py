@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
-from fastapi.security import HTTPAuthorizationCredentials
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from phonofilm.serving.api.answers import ERRORS
 from phonofilm.serving.api.errors import ApiError
-from phonofilm.serving.api.services import BEARER, SESSION, ServicesOf, access_of_request
+from phonofilm.serving.api.services import Bearer, Cookie, ServicesOf, access_of_request
 from phonofilm.serving.security.access import ADMIN, READ, WRITE, Access
 from phonofilm.serving.security.browser_sessions import COOKIE, SESSION_SECONDS, end_session, start_session
 from phonofilm.serving.security.keys import access_of, has_keys
 
 router = APIRouter(tags=["studio"], responses=ERRORS)
-Cookie = Annotated[str | None, Depends(SESSION)]
-Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]
 
 
 class StudioSession(BaseModel):
