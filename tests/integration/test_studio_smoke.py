@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from collections.abc import Iterator
@@ -70,6 +71,30 @@ def test_a_clip_is_asked_for_waits_and_is_cancelled(browser: Browser, served: tu
         page.keyboard.press("3")
         page.get_by_role("heading", name="Library").wait_for()
         assert page.title() == "Library · Phonofilm Studio"
+
+
+def test_what_this_browser_kept_of_another_server_is_in_nobodys_way(
+    browser: Browser, served: tuple[str, Services]
+) -> None:
+    """A LoRA and a writing model that are not here, a preset with the name of a ready one, an address that was cut short."""
+    url, services = served
+    draft = {"text": "A red ball bounces.", "help": True, "loras": [{"name": "gone", "picture": 1, "sound": 1}]}
+    kept = {"phonofilm-draft": draft, "phonofilm-presets": [{"name": "Normal", "numbers": {"seconds": 1}, "own": True}]}
+    with page_of(browser) as page:
+        page.route("**/v1/studio/vocabulary*", lambda route: route.fulfill(json=NO_WORDS))
+        page.route("**/v1/studio/plan", lambda route: route.fulfill(json=NO_PLAN))
+        items = "".join(
+            f"localStorage.setItem({json.dumps(name)}, {json.dumps(json.dumps(one))});" for name, one in kept.items()
+        )
+        page.add_init_script(items)
+        page.goto(f"{url}/studio#/make/%")
+        page.get_by_role("button", name="Normal", exact=True).click()
+        assert page.get_by_label("Seconds").input_value() == "1"
+        page.get_by_role("button", name="Leave out gone").click()
+        page.get_by_role("button", name="Make clip").click()
+        page.get_by_role("article", name="Waiting: A red ball bounces.").wait_for()
+        (job,) = waiting(services.database, OPEN_ACCESS)
+        assert (job.request.options["seconds"], job.request.loras, job.request.enhance_prompt) == (1, None, False)
 
 
 def test_the_library_is_read_once_for_each_change(browser: Browser, served: tuple[str, Services]) -> None:

@@ -14,6 +14,7 @@ export class Playback {
   private film: HTMLVideoElement | null = null;
   private context: AudioContext | null = null;
   private sound: AudioBuffer | null = null;
+  private fetching: Promise<void> | null = null;
   private source: AudioBufferSourceNode | null = null;
 
   constructor(
@@ -81,7 +82,8 @@ export class Playback {
 
   async setShift(milliseconds: number): Promise<void> {
     this.shift = milliseconds;
-    if (milliseconds !== 0 && this.sound === null) await this.fetchSound();
+    // A slider calls this many times while the sound is on its way.
+    if (milliseconds !== 0 && this.sound === null) await (this.fetching ??= this.fetchSound());
     this.resound();
   }
 
@@ -92,6 +94,8 @@ export class Playback {
     } catch (error) {
       this.shift = 0;
       this.trouble(error);
+    } finally {
+      this.fetching = null;
     }
   }
 

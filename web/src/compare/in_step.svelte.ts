@@ -1,4 +1,5 @@
 // Several films on one clock: the first one leads, the others are put right when they drift.
+import { untrack } from "svelte";
 
 const DRIFT = 0.05;
 
@@ -12,9 +13,12 @@ export class InStep {
   join(index: number): (film: HTMLVideoElement) => () => void {
     return (film) => {
       this.films.set(index, film);
-      if (this.films.size > 1) film.currentTime = this.time;
+      // An attachment follows what it reads: it would join anew, and seek, with every frame that plays.
+      const { time, playing } = untrack(() => ({ time: this.time, playing: this.playing }));
+      if (this.films.size > 1) film.currentTime = time;
+      if (playing) film.play().catch(() => film.pause());
       return () => {
-        this.films.delete(index);
+        if (this.films.get(index) === film) this.films.delete(index);
         if (this.films.size === 0) this.playing = false;
       };
     };

@@ -16,6 +16,8 @@ export interface Filters {
 }
 
 const PAGE = 200;
+// As many as the server takes at once.
+const BATCH = 500;
 export const filters = $state<Filters>({
   q: "",
   tags: [],
@@ -94,10 +96,21 @@ export function replaceClip(clip: StudioClip): void {
   if (index >= 0) shelf.clips[index] = clip;
 }
 
-/** Into the trash, with a way back. */
-export async function trash(ids: string[]): Promise<void> {
-  await attempt(async () => {
-    await trashClips(ids);
+/** Every clip that is shown or would be shown further down. */
+export async function pickAll(): Promise<void> {
+  await loadTo(shelf.total - 1);
+  picked.ids = shelf.clips.map((clip) => clip.id);
+}
+
+/** Any number of clips, in as many requests as it takes. */
+export async function inBatches(ids: string[], send: (some: string[]) => Promise<unknown>): Promise<void> {
+  for (let start = 0; start < ids.length; start += BATCH) await send(ids.slice(start, start + BATCH));
+}
+
+/** Into the trash, with a way back; whether it was done. */
+export async function trash(ids: string[]): Promise<boolean> {
+  return attempt(async () => {
+    await inBatches(ids, trashClips);
     picked.ids = picked.ids.filter((id) => !ids.includes(id));
     library.revision += 1;
     say(`${plural(ids.length, "clip")} deleted.`, { label: "Undo", run: () => void restore(ids) });
@@ -106,7 +119,7 @@ export async function trash(ids: string[]): Promise<void> {
 
 export async function restore(ids: string[]): Promise<void> {
   await attempt(async () => {
-    await restoreClips(ids);
+    await inBatches(ids, restoreClips);
     picked.ids = [];
     library.revision += 1;
   });

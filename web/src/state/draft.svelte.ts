@@ -2,7 +2,7 @@
 import type { Asked } from "../api/calls";
 import type { ClipRequest } from "../api/types";
 import { joinPrompt } from "../lib/prompt";
-import { modelNamed } from "./server.svelte";
+import { modelNamed, server } from "./server.svelte";
 
 /** A picture, film or sound that was given: a file, with where it came from; or a clip of the library. */
 export interface Given {
@@ -114,7 +114,7 @@ export function askedOf(now: Draft): Asked {
   else if (now.music?.blob) files["audio"] = now.music.blob;
   if (now.voice?.blob) files["voice"] = now.voice.blob;
   for (const { at, picture } of now.keyFrames) if (at !== null && picture?.blob) files[`keyframes[${at}]`] = picture.blob;
-  if (now.help) request.enhance_prompt = true;
+  if (now.help && server.info?.features.enhance_prompt) request.enhance_prompt = true;
   return { task: "create", request, files };
 }
 

@@ -18,16 +18,18 @@ export const library = $state({ revision: 0 });
 const told = new Set<string>();
 let stream: EventSource | null = null;
 let again: ReturnType<typeof setTimeout> | undefined;
+let following = false;
 
 export function follow(): void {
-  stream?.close();
-  clearTimeout(again);
+  unfollow();
+  following = true;
+  if (document.hidden) return;
   stream = new EventSource("/v1/studio/events");
   stream.onopen = () => void reconnected();
   stream.onerror = () => {
     server.reachable = false;
     // A browser gives up for good when the answer was an error.
-    if (stream?.readyState === EventSource.CLOSED) again = setTimeout(follow, 2000);
+    if (stream?.readyState === EventSource.CLOSED) void refused();
   };
   on<StudioJobs>("jobs", take);
   on<StudioJob>("job", takeOne);
@@ -42,6 +44,30 @@ export function follow(): void {
     if (server.info !== null) server.info.workers = workers;
     if (server.info?.models.some((model) => model.sizes === null)) void refreshInfo();
   });
+}
+
+export function unfollow(): void {
+  following = false;
+  hangUp();
+}
+
+// A browser keeps six connections to a server, for all tabs together: those that nobody looks at leave theirs to the others.
+document.addEventListener("visibilitychange", () => {
+  if (!following) return;
+  if (document.hidden) hangUp();
+  else follow();
+});
+
+function hangUp(): void {
+  stream?.close();
+  stream = null;
+  clearTimeout(again);
+}
+
+/** A key that is not valid any more leads to signing in; whatever else it was may be over in a moment. */
+async function refused(): Promise<void> {
+  await refreshInfo();
+  if (following && server.session?.signed_in) again = setTimeout(follow, 2000);
 }
 
 /** Asks for the queue now, where waiting for the next event would feel slow. */

@@ -10,8 +10,17 @@ export interface Route {
 
 function read(): Route {
   const [place = "", rest = ""] = location.hash.replace(/^#\/?/, "").split("/");
-  const ids = decodeURIComponent(rest).split(",").filter((id) => id !== "");
+  const ids = decoded(rest).split(",").filter((id) => id !== "");
   return { place: PLACES.find((one) => one === place) ?? "make", ids };
+}
+
+/** An address that was cut short or typed wrongly leads to a clip that is not there, not to an empty page. */
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 export const route = $state<Route>(read());
