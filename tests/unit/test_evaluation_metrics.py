@@ -14,10 +14,12 @@ from tests.unit.evaluation_clips import ball, noise, row, shown, sound_moved
 from phonofilm.errors import CheckpointError
 from phonofilm.evaluation import loudness
 from phonofilm.evaluation import onset_envelope as onset_envelope_module
+from phonofilm.evaluation.lag import GRID, find_lag
 from phonofilm.evaluation.loudness import STANDARD, cookbook_filters, integrated_loudness
 from phonofilm.evaluation.metrics.av_align import motion_peaks, overlap
 from phonofilm.evaluation.metrics.dnsmos import WINDOW as DNSMOS_WINDOW
 from phonofilm.evaluation.metrics.dnsmos import Dnsmos, _file_of_speechmos, _window_seconds
+from phonofilm.evaluation.metrics.onset_lag import CLEAREST_RIVAL
 from phonofilm.evaluation.networks.onnx_tensors import read_onnx_floats
 from phonofilm.evaluation.networks.p835 import P835
 from phonofilm.evaluation.onset_envelope import HOP, onset_envelope, onset_peaks
@@ -154,6 +156,18 @@ def test_another_clips_sound_has_no_lag(folder: Path) -> None:
     measured = row("onset_lag", path)
     assert measured.state == "not_applicable"
     assert "no detectable" in measured.reason or "repeat" in measured.reason
+
+
+def test_events_that_repeat_evenly_have_no_lag_but_both_candidates() -> None:
+    hits = np.zeros(8 * GRID)
+    hits[60 :: round(0.734 * GRID)] = 1.0
+    loud = np.random.default_rng(0).uniform(0.2, 1.0, len(hits))  # no two sounds are equally loud
+    blurred = np.hanning(12)
+    found = find_lag(np.convolve(hits, blurred, "same"), np.convolve(hits * loud, blurred, "same"))
+    assert found.rival > CLEAREST_RIVAL
+    assert sorted(abs(round(time, 2)) for time in (found.seconds, found.rival_seconds)) == pytest.approx(
+        [0, 0.735], abs=0.01
+    )
 
 
 def test_av_align_is_reported_beside_its_chance_level(ball_files: dict[float, Path]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from tests.media_makers import coloured_frames, flash_and_beep, write_frames_at, write_sound
@@ -61,6 +62,23 @@ def test_a_still_picture_is_a_problem(tmp_path: Path) -> None:
     assert report.problems() == ["the picture never changes"]
     assert report.picture is not None
     assert report.picture.frozen_ratio == 1
+
+
+@pytest.mark.parametrize("moves", [False, True])
+def test_a_still_picture_is_found_behind_key_frames_that_pump(tmp_path: Path, moves: bool) -> None:
+    frames = np.repeat(RNG.integers(60, 200, (1, 64, 96, 3), dtype=np.uint8), 25, axis=0)
+    if moves:  # in one small place, and for one frame alone
+        frames[12, 20:32, 40:52] = 255
+    path = tmp_path / "a.mp4"
+    with av.open(path, "w") as container:
+        stream = container.add_stream("mpeg4", rate=24, options={"g": "6", "qscale": "9"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for frame in [*(av.VideoFrame.from_ndarray(frame, "rgb24") for frame in frames), None]:
+            container.mux(stream.encode(frame))
+    report = check_container(path)
+    assert report.picture is not None
+    assert report.picture.frozen_ratio < 0.95
+    assert ("the picture never changes" in report.problems()) is not moves
 
 
 def test_ratios_are_shares(tmp_path: Path) -> None:

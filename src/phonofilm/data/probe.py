@@ -34,6 +34,8 @@ class Facts:
 
 def probe(path: Path) -> Facts:
     """Decodes one frame. Raises MediaError for a file that is damaged, has no picture or does not tell its length."""
+    from av.video.reformatter import VideoReformatter
+
     with opened(path) as container:
         stream = picture_stream(container)
         if stream is None:
@@ -43,7 +45,7 @@ def probe(path: Path) -> Facts:
         frame = next(container.decode(stream), None)
         if frame is None:
             raise MediaError(f"{path} has a picture track without a single frame that can be decoded")
-        height, width = to_rgb(frame, stream.sample_aspect_ratio).shape[:2]
+        height, width = to_rgb(frame, stream.sample_aspect_ratio, VideoReformatter()).shape[:2]
         start = start_of(stream) if frame.pts is None or frame.time_base is None else frame.pts * frame.time_base
         return Facts(height, width, seconds, rate, start, sound_stream(container) is not None)
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,13 +18,12 @@ from phonofilm.files import file_hash
 from phonofilm.media.container import opened, picture_stream, sound_stream, start_of
 from phonofilm.media.picture import read_picture
 from phonofilm.media.sound import read_sound
+from phonofilm.media.stillness import BlockLevels
 from phonofilm.media.waveform import audio_frames, channels_first, resample
 from phonofilm.media.window import DecodedFrames, Window
 
 SampleFormat = Literal["s16", "flt"]
 Layout = Literal["mono", "stereo"]
-
-STILL, NEARLY_ALL = 0.05, 0.95  # grey levels of 255 on average, and the share of frames
 
 
 @dataclass(frozen=True)
@@ -113,10 +111,11 @@ class ClipFacts:
 
     @cached_property
     def is_still(self) -> bool:
-        """Whether hardly a frame of `plain_grey` differs from the one before: coding alone changes a few grey levels."""
-        grey = self.plain_grey
-        changed = [np.abs(after.astype(np.int16) - before).mean() >= STILL for before, after in pairwise(grey)]
-        return bool(sum(changed) <= (1 - NEARLY_ALL) * len(changed))
+        """Whether nothing in `plain_grey` ever changes, but for what coding changes."""
+        levels = BlockLevels()
+        for frame in self.plain_grey:
+            levels.add(frame)
+        return levels.never_change
 
     @property
     def frame_rate(self) -> Fraction:

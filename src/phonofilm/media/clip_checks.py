@@ -14,6 +14,7 @@ from phonofilm.errors import MediaError
 from phonofilm.media.container import end_of, opened, picture_stream, sound_stream, start_of
 from phonofilm.media.rates import source_rate
 from phonofilm.media.sound import read_sound
+from phonofilm.media.stillness import BlockLevels
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -33,7 +34,7 @@ _PART = 2**20  # samples that are measured at a time
 @dataclass(frozen=True)
 class PictureReport:
     """Times in seconds. jitter: the furthest a frame is from its place at constant rate. frozen_ratio: share of frames
-    that repeat the one before (mean difference under 0.05 grey levels)."""
+    that repeat the one before (mean difference under 0.05 grey levels). still: nothing ever changes but for coding."""
 
     codec: str
     width: int
@@ -44,6 +45,7 @@ class PictureReport:
     duration: Fraction
     jitter: Fraction
     frozen_ratio: float
+    still: bool
 
 
 @dataclass(frozen=True)
@@ -117,18 +119,24 @@ def check_container(path: str | Path) -> ContainerReport:
 
 
 def _measure_picture(container: InputContainer, stream: VideoStream, path: str | Path) -> PictureReport:
+    from av.video.reformatter import VideoReformatter
+
     rate = source_rate(stream, path)
+    reformatter = VideoReformatter()  # one for all frames: to make one costs more than to convert a frame
     stream.thread_type = "AUTO"
     times: list[Fraction] = []
     frozen = 0
     last = Fraction(0)
     previous: np.ndarray | None = None
+    levels = BlockLevels()
     for frame in container.decode(stream):
         if frame.pts is None or frame.time_base is None:
             raise MediaError(f"{path}: a frame has no timestamp")
         times.append(frame.pts * frame.time_base)
         last = (frame.duration or 0) * frame.time_base
-        grey = frame.to_ndarray(format="gray").astype(np.int16)
+        picture = reformatter.reformat(frame, format="gray").to_ndarray()
+        levels.add(picture)
+        grey = picture.astype(np.int16)
         frozen += bool(
             previous is not None and previous.shape == grey.shape and np.abs(grey - previous).mean() < _STILL
         )
@@ -151,6 +159,7 @@ def _measure_picture(container: InputContainer, stream: VideoStream, path: str |
         duration=end - times[0],
         jitter=jitter,
         frozen_ratio=frozen / max(1, len(times) - 1),
+        still=levels.never_change,
     )
 
 
@@ -203,7 +212,7 @@ def _picture_problems(picture: PictureReport) -> list[str]:
     found = []
     if picture.jitter > 1 / (2 * picture.frame_rate):
         found.append(f"the frames are unevenly timed, by up to {_ms(picture.jitter)}")
-    if picture.frames > 1 and picture.frozen_ratio > _NEARLY_ALL:
+    if picture.frames > 1 and picture.still:
         found.append("the picture never changes")
     return found
 

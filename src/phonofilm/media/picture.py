@@ -67,8 +67,11 @@ def _sampled(
     frames: Iterator[VideoFrame], start: Fraction, window: Window, rate: Fraction, aspect: Fraction | None
 ) -> tuple[list[np.ndarray], Fraction]:
     """One image per grid point from `start` on, and the file time at which the last decoded frame ends."""
+    from av.video.reformatter import VideoReformatter
+
     images: list[np.ndarray] = []
     limit = window.count(rate)
+    reformatter = VideoReformatter()
     held: VideoFrame | None = None
     end = start
     room = FrameBudget()
@@ -76,7 +79,8 @@ def _sampled(
     def hold_until(index: int) -> None:
         if held is not None and index > len(images):
             times = index - len(images)
-            image = fitted(to_plain_rgb(held) if window.plain else to_rgb(held, aspect), window)
+            rgb = to_plain_rgb(held, reformatter) if window.plain else to_rgb(held, aspect, reformatter)
+            image = fitted(rgb, window)
             room.take(image.nbytes, times, times / rate)
             images.extend([image] * times)
 

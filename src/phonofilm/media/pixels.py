@@ -15,21 +15,24 @@ from phonofilm.media.window import Window
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
+    from av.video.reformatter import VideoReformatter
 
 _HD_LINES = 720
 _BT709, _UNSPECIFIED = 1, 2
 
 
-def to_rgb(frame: VideoFrame, aspect: Fraction | None) -> np.ndarray:
+def to_rgb(frame: VideoFrame, aspect: Fraction | None, reformatter: VideoReformatter) -> np.ndarray:
     """uint8 [h, w, 3]: colours by the file's own matrix and range, square pixels, turned as the display matrix says.
 
-    `aspect` is the width of a stored pixel over its height; None or 0 where the file does not say.
+    `aspect` is the width of a stored pixel over its height; None or 0 where the file does not say. `reformatter` is kept from
+    frame to frame: to make one costs as much as to convert a frame.
     """
     from av.video.reformatter import Interpolation
 
     # Untagged files follow the old convention: BT.709 from 720 lines on, BT.601 below.
     untagged_hd = frame.colorspace == _UNSPECIFIED and frame.height >= _HD_LINES
-    rgb = frame.reformat(
+    rgb = reformatter.reformat(
+        frame,
         format="rgb24",
         width=max(1, round(frame.width * (aspect or 1))),
         src_colorspace=_BT709 if untagged_hd else None,
@@ -38,9 +41,12 @@ def to_rgb(frame: VideoFrame, aspect: Fraction | None) -> np.ndarray:
     return _upright(rgb.to_ndarray(), frame)
 
 
-def to_plain_rgb(frame: VideoFrame) -> np.ndarray:
-    """uint8 [h, w, 3] as ffmpeg's command line and OpenCV convert it: nearest chroma, BT.601 unless tagged, stored shape."""
-    return frame.reformat(format="rgb24").to_ndarray()
+def to_plain_rgb(frame: VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
+    """uint8 [h, w, 3] as ffmpeg's command line and OpenCV convert it: nearest chroma, BT.601 unless tagged, stored shape.
+
+    `reformatter` as in `to_rgb`.
+    """
+    return reformatter.reformat(frame, format="rgb24").to_ndarray()
 
 
 def fitted(image: np.ndarray, window: Window) -> np.ndarray:

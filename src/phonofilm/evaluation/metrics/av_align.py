@@ -30,6 +30,7 @@ class AvAlign(Metric):
 
     name = "av_align"
     title = "AV-Align"
+    version = 2
     figures = (
         Figure("av_align", "AV-Align", better="higher", chance="chance"),
         Figure("chance", "AV-Align of random onsets"),
@@ -90,13 +91,17 @@ def motion_peaks(motion: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def overlap(heard: Sequence[float] | NDArray[np.float64], seen: NDArray[np.float64], reach: float) -> tuple[float, int]:
-    """Intersection over union, and the matches: each onset takes the first free peak less than `reach` seconds away."""
-    free = [float(time) for time in seen]
-    matches = 0
-    for time in heard:
-        taken = next((index for index, other in enumerate(free) if abs(float(time) - other) < reach), None)
-        if taken is not None:
-            del free[taken]
+    """Intersection over union, and the matches: each onset takes the first free peak less than `reach` seconds away.
+
+    Both lists ascend, so that a peak too early for one onset is too early for all that follow.
+    """
+    peaks = seen.tolist()
+    first = matches = 0
+    for time in np.asarray(heard).tolist():
+        while first < len(peaks) and time - peaks[first] >= reach:
+            first += 1
+        if first < len(peaks) and abs(time - peaks[first]) < reach:
+            first += 1
             matches += 1
     union = len(heard) + len(seen) - matches
     return (matches / union if union else 0.0), matches

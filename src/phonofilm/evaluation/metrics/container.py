@@ -13,6 +13,7 @@ class Container(Metric):
 
     name = "container"
     title = "Container checks"
+    version = 2
     figures = (
         Figure("problems", "Problems per clip", better="lower"),
         Figure("start_difference_ms", "Sound starts after the picture", "ms"),

@@ -15,7 +15,7 @@ from phonofilm.media.onsets import ONSET_HOP_SECONDS, SILENT_PEAK, onset_strengt
 
 RATE = 24_000
 SIGNIFICANT = 0.01
-CLEAREST_RIVAL = 0.95  # of the best lag's correlation: above, the events repeat and either lag would do
+CLEAREST_RIVAL = 0.8  # of the best lag's correlation: above, the events repeat and chance decides which lag is the best
 BEGINNING = 0.1  # seconds: that sound and picture begin together is no event
 SMOOTHING = 9  # taps of the Hann window over the onset strength
 
@@ -28,7 +28,7 @@ class OnsetLag(Metric):
 
     name = "onset_lag"
     title = "Onset lag (proxy)"
-    version = 2
+    version = 3
     figures = (
         Figure("lag_ms", "Sound after picture", "ms"),
         Figure("abs_lag_ms", "Lag either way", "ms", "lower"),
@@ -63,7 +63,7 @@ class OnsetLag(Metric):
         grid_impact = on_grid((np.arange(len(impact)) + 1.0) / rate, impact, seconds)
         grid_strength = on_grid(np.arange(len(strength)) * ONSET_HOP_SECONDS, strength, seconds)
         lag = find_lag(grid_impact, grid_strength)
-        detail = {"p": lag.p, "z": lag.z, "peak": lag.peak, "rival": lag.rival}
+        detail = {"p": lag.p, "z": lag.z, "peak": lag.peak, "rival": lag.rival, "rival_ms": lag.rival_seconds * 1000}
         series = {
             "impact": impact.tolist(),
             "onset_strength": np.round(grid_strength[:: GRID // 50], 4).tolist(),
@@ -74,7 +74,8 @@ class OnsetLag(Metric):
             return not_applicable(f"no detectable audio-visual events (p = {lag.p:.2f})", detail, series)
         if lag.rival > CLEAREST_RIVAL:
             near, far = (f"{seconds * 1000:+.0f} ms" for seconds in (lag.seconds, lag.rival_seconds))
-            return not_applicable(f"the events repeat: {far} agrees almost as well as {near}", detail, series)
+            reason = f"the events repeat: {far} agrees {lag.rival:.0%} as well as {near}, and either may be the lag"
+            return not_applicable(reason, detail, series)
         late = lag.seconds * 1000
         return measured({"lag_ms": late, "abs_lag_ms": abs(late)}, detail, series)
 
