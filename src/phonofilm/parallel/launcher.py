@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from multiprocessing import connection, get_all_start_methods, get_context, parent_process
+from multiprocessing import connection, get_all_start_methods, get_context
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from types import FunctionType
@@ -22,6 +21,7 @@ from typing import Any, TypeVar
 from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.parallel.rank import Rank, RankError
 from phonofilm.parallel.started_ranks import SHUTDOWN_GRACE, StartedRanks, passing_interrupts_on
+from phonofilm.process.orphans import end_with_parent
 
 RankResult = TypeVar("RankResult")
 
@@ -99,7 +99,7 @@ def _run_rank(
     if orderly and hasattr(os, "setsid"):
         os.setsid()  # a terminal's Ctrl-C goes to the process that started the ranks, which asks each once
     signal.signal(signal.SIGTERM, _interrupt)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     try:
         outcome = _outcome(rank, work, args)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # on its way out there is nothing more to tidy up, or to say
@@ -122,13 +122,6 @@ def _outcome(rank: Rank, work: Callable[..., RankResult], args: Sequence[Any]) -
 
 def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def collect(ranks: StartedRanks) -> Any:
