@@ -241,7 +241,7 @@ def test_pictures_are_held_at_times_and_a_voice_stands_before_the_clip(
     assert list(both) == [0.1, 0.35]
     words = {"size": "32x32", "seconds": 0.4, **SMALL}
     shown = nodes["PhonofilmGenerate"].run(model=model, keyframes=both, **words).result
-    assert "2 key frame given" in shown[3]
+    assert "2 keyframes given" in shown[3]
     assert not torch.equal(shown[1], given.images)
     spoken = nodes["PhonofilmGenerate"].run(model=model, voice=given.audio, **words).result
     assert "after a voice of 0.38 s" in spoken[3]
@@ -249,6 +249,8 @@ def test_pictures_are_held_at_times_and_a_voice_stands_before_the_clip(
     sound = {"model": model, "audio": given.audio, "size": "32x32", **SMALL}
     led, held = (nodes["PhonofilmPictureForSound"].run(**sound, keyframes=shown).result for shown in (None, one))
     assert not torch.equal(led[1], held[1])
+    assert "picture for a given sound, 1 keyframe given" in held[3]
+    assert "keyframe" not in led[3]
 
 
 def test_a_video_is_examined(nodes: dict[str, Any], video: Any) -> None:

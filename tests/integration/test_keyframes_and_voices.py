@@ -52,7 +52,7 @@ def test_a_picture_is_held_at_its_time(session: Session) -> None:
     assert task.video is not None
     assert (task.video.data[:17] == (255, 0, 0)).all()
     assert (task.video.data[17:] == (0, 0, 255)).all()
-    assert "2 key frame given" in str(plan)
+    assert "2 keyframes given" in str(plan)
 
 
 def test_keyframes_are_kept_in_the_file_and_repeated(session: Session) -> None:

@@ -10,6 +10,7 @@ import torch
 from phonofilm.generation.checkpoint import Checkpoint
 from phonofilm.generation.clip_plan import ClipPlan
 from phonofilm.generation.few_step_students import few_step_summary
+from phonofilm.generation.inputs import ClipInputs
 from phonofilm.generation.placement.devices import DevicePlacement
 from phonofilm.pipeline.guidance import EVERY_STEP
 from phonofilm.pipeline.solvers import DEFAULT_SOLVER
@@ -78,19 +79,29 @@ def _task(plan: ClipPlan) -> str:
     if tracks.video is not None:
         return "sound for a given picture"
     if tracks.audio is not None:
-        return "picture for a given sound"
+        return ", ".join(["picture for a given sound", *_given_frames(inputs)])
     if tracks.continue_from is not None:
         made = plan.film_frames or plan.sampling.task.geometry.num_frames
         return f"{made - tracks.overlap_frames} frames onto a given clip"
     if tracks.voice is not None:
         lead = float(plan.sampling.task.lead / plan.sampling.task.geometry.frame_rate)
-        return (
+        voice = (
             f"after a voice of {tracks.voice[0].shape[1] / tracks.voice[1]:.2f} s ({lead:.2f} s are made and cut off)"
         )
-    frames = [name for name, image in (("first", inputs.image), ("last", inputs.last_image)) if image is not None]
-    if inputs.keyframes:
-        frames.append(f"{len(inputs.keyframes)} key")
-    return f"{' and '.join(frames)} frame given" if frames else "text only (no first frame)"
+        return ", ".join([voice, *_given_frames(inputs)])
+    return ", ".join(_given_frames(inputs)) or "text only (no first frame)"
+
+
+def _given_frames(inputs: ClipInputs) -> list[str]:
+    """Which frames are given, as one clause; none where none is."""
+    keys = len(inputs.keyframes)
+    found = {
+        "first frame": inputs.image is not None,
+        "last frame": inputs.last_image is not None,
+        f"{keys} keyframe{'' if keys == 1 else 's'}": keys > 0,
+    }
+    given = [name for name, is_there in found.items() if is_there]
+    return [f"{' and '.join(given)} given"] if given else []
 
 
 def _in_all(plan: ClipPlan) -> str:
