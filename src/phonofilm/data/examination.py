@@ -24,9 +24,6 @@ from phonofilm.errors import InputError, MediaError
 from phonofilm.media import ContainerReport, check_container
 from phonofilm.media.clip_checks import PictureReport
 
-FROZEN = 0.9  # share of frames that repeat the one before; an encoder moves a still picture a little now and then
-STILL = 2.0  # grey levels by which a thumbnail's pixel may differ from its median
-
 
 @dataclass(frozen=True)
 class _Examined:
@@ -102,7 +99,7 @@ def _examined(item: Item, plan: WindowPlan, refuse_silent: bool) -> _Examined:
     try:
         facts, report = probe(item.file), check_container(item.file)
         times, frames = thumbnails(item.file)
-        troubles = [*_picture(report, frames), *_sound(item, report, refuse_silent)]
+        troubles = [*_picture(report), *_sound(item, report, refuse_silent)]
         troubles += _windows(item, facts, plan, times, frames)
         if all(trouble.kind != "no_sound" for trouble in troubles):
             beginnings = read_beginnings(item, facts, times, frames)
@@ -116,14 +113,13 @@ def _examined(item: Item, plan: WindowPlan, refuse_silent: bool) -> _Examined:
     return _Examined(item, found + offset, facts, beginnings)
 
 
-def _picture(report: ContainerReport, frames: NDArray[np.float32]) -> Iterator[Trouble]:
+def _picture(report: ContainerReport) -> Iterator[Trouble]:
     picture = report.picture
     assert picture is not None  # probe has refused a file without
     if picture.jitter > 1 / (2 * picture.frame_rate):
         message = f"variable frame rate: frames are up to {_ms(picture.jitter)} off an even grid; they are resampled"
         yield Trouble(False, "variable_rate", message, float(picture.jitter))
-    moved = np.abs(frames - np.median(frames, axis=0)).max(initial=0.0)
-    if picture.frames > 1 and picture.frozen_ratio > FROZEN and moved < STILL:
+    if picture.frames > 1 and picture.still:
         yield Trouble(False, "frozen", "the picture never changes", picture.frozen_ratio)
 
 
