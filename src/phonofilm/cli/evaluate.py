@@ -29,6 +29,7 @@ OPTIONS = {
     "asr": typer.Option(help="What transcribes: tiny.en, a Whisper folder, a model at --asr-url."),
     "asr_url": typer.Option(help="Address of an OpenAI-compatible server."),
     "jobs": typer.Option(min=1, help="Clips at once.  [default: as many as fit]"),
+    "ray": typer.Option(metavar="ADDRESS", help="Share the clips on Ray: auto or HOST:PORT; local starts it here."),
     "model": typer.Option("--model", "-m", help="What --generate makes them with."),
     "sets": typer.Option("--set", help="A category of the prompt file to make; may be repeated."),
     "setting": typer.Option(help="NAME:option=value,... as in a line of generate --prompts; several are compared."),
@@ -68,7 +69,7 @@ def run(
         given = given.or_shipped_prompts()
         with open_display() as show:
             reports = given.make_clips(output, show)
-    found = [_measure(those, report, names, setup, given) for report, those in reports.items()]
+    found = [_measure(those, report, setup, given) for report, those in reports.items()]
     first, *others = reports
     for other in others:
         _compare(first, other, output / f"{first.name}-{other.name}")
@@ -100,24 +101,22 @@ def _compare(first: Path, second: Path, output: Path | None) -> None:
             typer.echo(path)
 
 
-def _measure(
-    clips: list[Path], output: Path, names: tuple[str, ...], setup: Setup, given: EvaluationOptions
-) -> Evaluated:
+def _measure(clips: list[Path], output: Path, setup: Setup, given: EvaluationOptions) -> Evaluated:
     """Plan, measure with a bar, write, and print the figures, and below them why rows are not ok."""
     from phonofilm.cli.terminal import console, counting, table
+    from phonofilm.evaluation import evaluate as evaluation
     from phonofilm.evaluation import text_tables
-    from phonofilm.evaluation.evaluate import evaluate as measure
-    from phonofilm.evaluation.evaluate import plan_evaluation, write_report
+    from phonofilm.serving.cluster.clips_on_ray import sharing_of
     from phonofilm.untrusted import printable
 
-    plan = plan_evaluation(clips, output, names, setup, given.prompts, given.jobs)
+    plan = evaluation.plan_evaluation(clips, output, given.metric_names(), setup, given.prompts, given.jobs, given.ray)
     typer.echo(plan.summary, err=True)
-    with counting("Measuring") as bar:
-        measured = measure(plan, given.prompts, bar)
+    with sharing_of(plan.ray) as sharing, counting("Measuring") as bar:
+        measured = evaluation.evaluate(plan, given.prompts, bar, sharing)
     console().print(table(text_tables.SUMMARY_COLUMNS, text_tables.summary_rows(measured)))
     for line in text_tables.reason_lines(measured):
         typer.echo(printable(line), err=True)
-    for path in write_report(measured, output):
+    for path in evaluation.write_report(measured, output):
         typer.echo(path)
     return measured
 

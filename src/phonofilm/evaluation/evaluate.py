@@ -10,7 +10,7 @@ from phonofilm.errors import InputError
 from phonofilm.evaluation.catalogue import build
 from phonofilm.evaluation.clip_list import list_clips, without_clip
 from phonofilm.evaluation.figures import summarise_metric
-from phonofilm.evaluation.measuring import MeasuringPlan, OnClip, measure_all
+from phonofilm.evaluation.measuring import MeasuringPlan, OnClip, Sharing, measure_all, measure_on_this_machine
 from phonofilm.evaluation.metric import PROFILES, Setup
 from phonofilm.evaluation.paper import compare_with_paper
 from phonofilm.evaluation.prompts import read_prompt_items
@@ -42,6 +42,7 @@ def plan_evaluation(
     setup: Setup,
     prompts: Path | None = None,
     jobs: int | None = None,
+    ray: str | None = None,
 ) -> MeasuringPlan:
     """Everything that can be refused is refused here: paths, prompts, names of metrics, two clips of one name."""
     items = read_prompt_items(prompts) if prompts else ()
@@ -52,12 +53,17 @@ def plan_evaluation(
     if twice:
         raise InputError(f"two clips are named {twice[0]}; evaluate their folders one by one")
     names = tuple(metric.name for metric in build(metrics, setup))
-    return MeasuringPlan(entries, names, setup, report / ROWS_FOLDER, jobs)
+    return MeasuringPlan(entries, names, setup, report / ROWS_FOLDER, jobs, ray)
 
 
-def evaluate(plan: MeasuringPlan, prompts: Path | None = None, on_clip: OnClip = lambda done, total: None) -> Evaluated:
+def evaluate(
+    plan: MeasuringPlan,
+    prompts: Path | None = None,
+    on_clip: OnClip = lambda done, total: None,
+    sharing: Sharing = measure_on_this_machine,
+) -> Evaluated:
     """Measure what is not measured yet, and pool it."""
-    rows = measure_all(plan, on_clip)
+    rows = measure_all(plan, on_clip, sharing)
     metrics = build(plan.metrics, plan.setup)
     categories = [clip.category for clip in plan.clips]
     summaries = {

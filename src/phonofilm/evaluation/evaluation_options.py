@@ -27,6 +27,7 @@ class EvaluationOptions:
     asr: str = ""
     asr_url: str | None = None
     jobs: int | None = None
+    ray: str | None = None
     model: str = "nano"
     sets: tuple[str, ...] | None = None
     setting: tuple[str, ...] | None = None

@@ -22,6 +22,7 @@ from phonofilm.evaluation.metric import Metric, Setup
 from phonofilm.evaluation.row_cache import RowCache
 from phonofilm.evaluation.rows import Row, not_applicable
 from phonofilm.evaluation.weights import check
+from phonofilm.process.orphans import end_with_parent
 
 logger = logging.getLogger(__name__)
 
@@ -32,31 +33,47 @@ OnClip = Callable[[int, int], object]  # clips done, of how many
 
 @dataclass(frozen=True)
 class MeasuringPlan:
-    """What is measured and how. rows: the folder that keeps rows. jobs: processes; None for as many as fit."""
+    """What is measured and how. rows: the folder that keeps rows. jobs: clips at once; None for as many as fit.
+
+    ray: the address of the Ray cluster whose machines share the clips; None for this machine alone.
+    """
 
     clips: tuple[ClipEntry, ...]
     metrics: tuple[str, ...]
     setup: Setup
     rows: Path
     jobs: int | None = None
+    ray: str | None = None
 
     @property
     def summary(self) -> str:
         """The line that comes before the measuring."""
-        return (
-            f"{len(self.clips)} clips, {len(self.metrics)} metrics ({', '.join(self.metrics)}), "
-            f"profile {self.setup.profile}, {self.jobs or processes(len(self.clips))} at a time"
-        )
+        times = f"{self.jobs or processes(len(self.clips))} at a time" if self.ray is None else f"on Ray ({self.ray})"
+        names = ", ".join(self.metrics)
+        return f"{len(self.clips)} clips, {len(self.metrics)} metrics ({names}), profile {self.setup.profile}, {times}"
 
 
-def measure_all(plan: MeasuringPlan, on_clip: OnClip = lambda done, total: None) -> dict[str, Rows]:
+Sharing = Callable[[MeasuringPlan], Iterator[tuple[ClipEntry, Rows]]]  # yields clips as they are done
+
+
+def measure_on_this_machine(plan: MeasuringPlan) -> Iterator[tuple[ClipEntry, Rows]]:
+    """In this process where one clip is measured at once, else in processes of their own."""
+    jobs = plan.jobs or processes(len(plan.clips))
+    return _in_one_process(plan) if jobs == 1 else _in_processes(plan, jobs)
+
+
+def measure_all(
+    plan: MeasuringPlan,
+    on_clip: OnClip = lambda done, total: None,
+    sharing: Sharing = measure_on_this_machine,
+) -> dict[str, Rows]:
     """Every clip's rows, by its id, in the plan's order.
 
-    Metrics that run alone follow the others, in one process. A clip whose process dies is a failed row; all others go on.
+    Metrics that run alone follow the others, one clip at a time. A clip whose process dies is a failed row; all others go on.
     """
     metrics = build(plan.metrics, plan.setup)
     passes = [
-        (tuple(metric.name for metric in metrics if not metric.alone), plan.jobs or processes(len(plan.clips))),
+        (tuple(metric.name for metric in metrics if not metric.alone), plan.jobs),
         (tuple(metric.name for metric in metrics if metric.alone), 1),
     ]
     passes = [(names, jobs) for names, jobs in passes if names]
@@ -64,8 +81,7 @@ def measure_all(plan: MeasuringPlan, on_clip: OnClip = lambda done, total: None)
     found: dict[str, dict[str, Row]] = {clip.id: {} for clip in plan.clips}
     done = 0
     for names, jobs in passes:
-        one_pass = replace(plan, metrics=names, jobs=jobs)
-        for clip, rows in _in_one_process(one_pass) if jobs == 1 else _in_processes(one_pass):
+        for clip, rows in sharing(replace(plan, metrics=names, jobs=jobs)):
             found[clip.id].update(rows)
             done += 1
             on_clip(done, total)
@@ -130,11 +146,11 @@ def _in_one_process(plan: MeasuringPlan) -> Iterator[tuple[ClipEntry, Rows]]:
         yield clip, measurer.measure(clip)
 
 
-def _in_processes(plan: MeasuringPlan) -> Iterator[tuple[ClipEntry, Rows]]:
+def _in_processes(plan: MeasuringPlan, jobs: int) -> Iterator[tuple[ClipEntry, Rows]]:
     """As clips are done. When a process dies, those not yet done are measured one by one, each in a process of its own."""
     waiting = {clip.id: clip for clip in plan.clips}
     try:
-        with _pool(plan, plan.jobs or 1) as pool:
+        with _pool(plan, jobs) as pool:
             for clip, rows in _as_done(pool, plan.clips):
                 del waiting[clip.id]
                 yield clip, rows
@@ -185,9 +201,15 @@ class _Worker:
 def _begin(metrics: tuple[str, ...], setup: Setup, rows: Path) -> None:
     """In each process: one thread, Ctrl-C left to the parent, which ends its processes; the metrics built."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
+    measure_in_one_thread()
+    _Worker.measurer = ClipMeasurer(metrics, setup, rows)
+
+
+def measure_in_one_thread() -> None:
+    """For a process that measures beside others: one thread, and what frames take of memory kept for the next."""
     os.environ["OMP_NUM_THREADS"] = "1"
     keep_freed_memory()
-    _Worker.measurer = ClipMeasurer(metrics, setup, rows)
     try:
         import cv2
     except ImportError:
