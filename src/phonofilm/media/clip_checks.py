@@ -134,7 +134,7 @@ def _measure_picture(container: InputContainer, stream: VideoStream, path: str |
             raise MediaError(f"{path}: a frame has no timestamp")
         times.append(frame.pts * frame.time_base)
         last = (frame.duration or 0) * frame.time_base
-        picture = reformatter.reformat(frame, format="gray").to_ndarray()
+        picture = np.asarray(reformatter.reformat(frame, format="gray").to_ndarray(), np.uint8)
         levels.add(picture)
         grey = picture.astype(np.int16)
         frozen += bool(

@@ -69,7 +69,11 @@ def _needs(ray: Any, setup: Setup) -> dict[str, float]:
     """What a task takes of a machine. Raises InputError where none has it, and for a GPU by number, which is Ray's to choose."""
     if setup.device.startswith("cuda:"):
         raise InputError(f"--device {setup.device}: Ray chooses each clip's GPU; use --device cuda")
-    needs = {"num_cpus": 1, "num_gpus": 1 if setup.device == "cuda" else 0, "memory": BYTES_PER_PROCESS}
+    needs: dict[str, float] = {
+        "num_cpus": 1,
+        "num_gpus": 1 if setup.device == "cuda" else 0,
+        "memory": BYTES_PER_PROCESS,
+    }
     there = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     names = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
     if not any(all(one.get(names[name], 0) >= amount for name, amount in needs.items()) for one in there):
