@@ -10,7 +10,6 @@ import torch
 from phonofilm.generation.checkpoint import Checkpoint
 from phonofilm.generation.clip_plan import ClipPlan
 from phonofilm.generation.few_step_students import few_step_summary
-from phonofilm.generation.inputs import ClipInputs
 from phonofilm.generation.placement.devices import DevicePlacement
 from phonofilm.pipeline.guidance import EVERY_STEP
 from phonofilm.pipeline.solvers import DEFAULT_SOLVER
@@ -72,6 +71,14 @@ def _parts(plan: ClipPlan) -> list[str]:
 
 def _task(plan: ClipPlan) -> str:
     tracks, inputs = plan.inputs.tracks, plan.inputs
+    keys = len(inputs.keyframes)
+    found = {
+        "first frame": inputs.image is not None,
+        "last frame": inputs.last_image is not None,
+        f"{keys} keyframe{'' if keys == 1 else 's'}": keys > 0,
+    }
+    names = [name for name, is_there in found.items() if is_there]
+    frames = [f"{' and '.join(names)} given"] if names else []
     if tracks.retake is not None:
         stretches = " and ".join(f"{one.start:g} to {one.end:g}" for one in inputs.retakes)
         what = {"both": "picture and sound", "video": "picture", "audio": "sound"}[tracks.retake_tracks]
@@ -79,7 +86,7 @@ def _task(plan: ClipPlan) -> str:
     if tracks.video is not None:
         return "sound for a given picture"
     if tracks.audio is not None:
-        return ", ".join(["picture for a given sound", *_given_frames(inputs)])
+        return ", ".join(["picture for a given sound", *frames])
     if tracks.continue_from is not None:
         made = plan.film_frames or plan.sampling.task.geometry.num_frames
         return f"{made - tracks.overlap_frames} frames onto a given clip"
@@ -88,20 +95,8 @@ def _task(plan: ClipPlan) -> str:
         voice = (
             f"after a voice of {tracks.voice[0].shape[1] / tracks.voice[1]:.2f} s ({lead:.2f} s are made and cut off)"
         )
-        return ", ".join([voice, *_given_frames(inputs)])
-    return ", ".join(_given_frames(inputs)) or "text only (no first frame)"
-
-
-def _given_frames(inputs: ClipInputs) -> list[str]:
-    """Which frames are given, as one clause; none where none is."""
-    keys = len(inputs.keyframes)
-    found = {
-        "first frame": inputs.image is not None,
-        "last frame": inputs.last_image is not None,
-        f"{keys} keyframe{'' if keys == 1 else 's'}": keys > 0,
-    }
-    given = [name for name, is_there in found.items() if is_there]
-    return [f"{' and '.join(given)} given"] if given else []
+        return ", ".join([voice, *frames])
+    return ", ".join(frames) or "text only (no first frame)"
 
 
 def _in_all(plan: ClipPlan) -> str:
