@@ -12,9 +12,9 @@ from diffusers import AutoencoderKLWan
 from numpy.typing import NDArray
 from PIL import Image
 
+from phonofilm.models.one_pass import OnePass
 from phonofilm.nano.world import HELD_OUT_SEED, WorldClip, make_clip
 from phonofilm.nano.world.palette import COLOURS
-from recipes.nano.video_vae.one_pass import OnePass
 
 MOVING = 8  # of 255: a pixel that changed by more since the frame before
 

@@ -21,6 +21,7 @@ from phonofilm.errors import InputError
 from phonofilm.geometry import ClipGeometry
 from phonofilm.models.convolutions import channels_last_on_gpu
 from phonofilm.models.joint import TEXT_LENGTH
+from phonofilm.models.one_pass import EXACT, OnePass, one_pass_fits
 from phonofilm.pipeline.edit_tasks import KnownTrack
 from phonofilm.pipeline.guidance import Evaluation, Guidance
 from phonofilm.pipeline.types import KnownLatents, Text, Tokens
@@ -106,8 +107,10 @@ def encode_video(vae: Any, pixels: Tensor, device: torch.device) -> Tensor:
     """pixels [b,3,F,H,W] in -1..1 -> normalised latents float32 [b,c,f,h,w]: the posterior's mode. `device` is where the
     VAE runs; an offloaded one does not know it."""
     channels_last_on_gpu(vae, device)
-    posterior = vae.encode(pixels.to(device=device, dtype=vae.dtype)).latent_dist
-    return normalize(vae, posterior.mode().float())
+    pixels = pixels.to(device=device, dtype=vae.dtype)
+    if one_pass_fits(vae, pixels[:, 0].numel(), pixels):
+        return normalize(vae, OnePass(vae, eps=EXACT).encode(pixels)[0])
+    return normalize(vae, vae.encode(pixels).latent_dist.mode().float())
 
 
 def frame_condition(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKLWan
 from diffusers.utils.outputs import BaseOutput
 from PIL import Image
 from torch import Tensor
@@ -16,6 +17,7 @@ from torch import Tensor
 from phonofilm.geometry import ClipGeometry
 from phonofilm.media.clip import Clip
 from phonofilm.models.convolutions import channels_last_on_gpu
+from phonofilm.models.one_pass import EXACT, OnePass, one_pass_fits
 from phonofilm.pipeline.conditions import denormalize
 from phonofilm.pipeline.finite import require_finite
 from phonofilm.pipeline.types import Decoded
@@ -29,10 +31,22 @@ def decode_video(vae: Any, latents: Tensor) -> Tensor:
     channels_last_on_gpu(vae, latents.device)
     frames = []
     for clip in denormalize(vae, latents).split(1):
-        pixels = vae.decode(clip.to(vae.dtype)).sample
+        pixels = _decode_clip(vae, clip.to(vae.dtype))
         require_finite("the decoded picture", pixels)
         frames.append((pixels.float() * 0.5 + 0.5).clamp(0, 1).permute(0, 2, 1, 3, 4).cpu())
     return torch.cat(frames)
+
+
+def _decode_clip(vae: Any, latents: Tensor) -> Tensor:
+    """The VAE's latents [1,c,f,h,w] -> pixels [1,3,F,H,W] in -1..1."""
+    frames, rows, columns = latents.shape[2:]
+    if isinstance(vae, AutoencoderKLWan):
+        space = vae.config.scale_factor_spatial
+        pixels = (1 + (frames - 1) * vae.config.scale_factor_temporal) * rows * columns * space**2
+        if one_pass_fits(vae, pixels, latents):
+            return OnePass(vae, eps=EXACT).decode(latents).clamp(-1.0, 1.0)
+    decoded: Tensor = vae.decode(latents).sample
+    return decoded
 
 
 def decode_audio(vae: Any, latents: Tensor, geometry: ClipGeometry) -> Tensor:

@@ -1,13 +1,16 @@
-"""One-pass encode and decode of an `AutoencoderKLWan`, for training: every frame at once, no feature cache.
+"""One-pass encode and decode of an `AutoencoderKLWan`, for training and for small clips on a CPU: no feature cache.
 
 diffusers runs the causal autoencoder chunk by chunk, remembering the last frames of every layer; that is slow to train
-through. Over a whole clip the same numbers come from plain causal convolutions, if two quirks are kept: the temporal
-down-sampling passes the first frame by, and the temporal up-sampling neither doubles the first frame nor looks at it.
+through, and on a CPU small chunks fall to PyTorch's slow 3D convolution. Over a whole clip the same numbers come from plain
+causal convolutions, if two quirks are kept: the temporal down-sampling passes the first frame by, and the temporal
+up-sampling neither doubles the first frame nor looks at it.
 
 Shapes: b batch, c channels, t frames, h rows, w columns.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,17 +18,52 @@ from diffusers import AutoencoderKLWan
 from diffusers.models.autoencoders import autoencoder_kl_wan as wan
 from torch import Tensor, nn
 
+WIDEST_BYTES = 256 << 20
+"""Of one layer's float32 activations: a larger clip is left to diffusers' chunks, whose memory does not grow with it."""
+EXACT = 1e-30
+"""For `eps` where nothing is trained: nothing, but for vectors that are 0, which stay so."""
+SLOW_BELOW = 20480
+"""batch x channels x frames x rows up to which PyTorch convolves in 3D on a CPU by its slow loop (a heuristic of its own)."""
+
+
+def one_pass_fits(vae: Any, pixels: int, like: Tensor) -> bool:
+    """Whether a clip of so many `pixels` (frames x rows x columns) may go through `OnePass` instead of the VAE's own methods.
+
+    Where that is faster and the same: on the CPU (`like` is the input), in float32, for a small clip, in an autoencoder of
+    the Wan 2.1 kind into whose modules nobody has hooked and which is not to work in tiles.
+    """
+    if not isinstance(vae, AutoencoderKLWan) or vae.use_tiling or vae.config.is_residual:
+        return False
+    if like.device.type != "cpu" or vae.dtype != torch.float32 or vae.device.type != "cpu":
+        return False
+    config, patch = vae.config, vae.config.patch_size or 1
+    width = max(config.base_dim, config.decoder_base_dim or 0)
+    return 4 * width * pixels // patch**2 <= WIDEST_BYTES and not any(map(_is_hooked, vae.modules()))
+
+
+def _is_hooked(module: nn.Module) -> bool:
+    own = vars(module)
+    hooks = own["_forward_hooks"] or own["_forward_pre_hooks"]
+    return bool(hooks) or any(name in own for name in ("forward", "encode", "decode"))
+
 
 class OnePass:
-    """The autoencoder's two directions over whole clips. `compile` fuses the norms with torch.compile (same numbers)."""
+    """The autoencoder's two directions over whole clips. `compile` fuses the norms with torch.compile (same numbers).
 
-    def __init__(self, vae: AutoencoderKLWan, *, compile: bool = False) -> None:
-        self.vae = vae
+    `eps` is added to a norm's mean square: training wants more than diffusers has, lest gradients explode where all is 0.
+    """
+
+    def __init__(self, vae: AutoencoderKLWan, *, compile: bool = False, eps: float = 1e-12) -> None:
+        self.vae, self.eps = vae, eps
         self.norm_silu = torch.compile(_norm_silu, dynamic=True) if compile else _norm_silu
 
     def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Pixels [b, 3, 1 + 4k, h, w] in -1..1 to the posterior's mean and log variance, each [b, z, 1 + k, h/8, w/8]."""
+        """Pixels [b, 3, 1 + 4k, h, w] in -1..1 to the posterior's mean and log variance, each [b, z, 1 + k, h/8, w/8].
+
+        Frames beyond 1 + 4k are dropped, as diffusers does.
+        """
         net = self.vae.encoder
+        pixels = pixels[:, :, : (pixels.shape[2] - 1) // 4 * 4 + 1]
         x = _conv(net.conv_in, _patchify(pixels, self.vae.config.patch_size))
         for layer in net.down_blocks:
             x = self._layer(layer, x)
@@ -36,7 +74,8 @@ class OnePass:
     def decode(self, latents: Tensor) -> Tensor:
         """Latents [b, z, 1 + k, h, w] to pixels [b, 3, 1 + 4k, 8h, 8w]; not clamped, so that gradients survive."""
         net = self.vae.decoder
-        x = self._mid(net.mid_block, _conv(net.conv_in, _conv(self.vae.post_quant_conv, latents)))
+        x = latents.contiguous(memory_format=torch.channels_last_3d)
+        x = self._mid(net.mid_block, _conv(net.conv_in, _conv(self.vae.post_quant_conv, x)))
         for block in net.up_blocks:
             for resnet in block.resnets:
                 x = self._resnet(resnet, x)
@@ -47,7 +86,7 @@ class OnePass:
 
     def _act(self, norm: wan.WanRMS_norm, x: Tensor) -> Tensor:
         last = x.movedim(1, -1)
-        rows = self.norm_silu(last.reshape(-1, x.shape[1]), norm.gamma.flatten())
+        rows = self.norm_silu(last.reshape(-1, x.shape[1]), norm.gamma.flatten(), self.eps)
         return rows.view(last.shape).movedim(-1, 1)
 
     def _resnet(self, block: wan.WanResidualBlock, x: Tensor) -> Tensor:
@@ -58,14 +97,14 @@ class OnePass:
     def _mid(self, block: wan.WanMidBlock, x: Tensor) -> Tensor:
         x = self._resnet(block.resnets[0], x)
         for attention, resnet in zip(block.attentions, block.resnets[1:], strict=True):
-            x = self._resnet(resnet, _attention(attention, x))
+            x = self._resnet(resnet, _attention(attention, x, self.eps))
         return x
 
     def _layer(self, layer: nn.Module, x: Tensor) -> Tensor:
         if isinstance(layer, wan.WanResidualBlock):
             return self._resnet(layer, x)
         if isinstance(layer, wan.WanAttentionBlock):
-            return _attention(layer, x)
+            return _attention(layer, x, self.eps)
         return _down(layer, x)
 
 
@@ -81,31 +120,46 @@ def _unpatchify(x: Tensor, patch: int | None) -> Tensor:
 def _conv(conv: nn.Conv3d, x: Tensor) -> Tensor:
     """A causal convolution over the whole clip: zeros stand before the first frame."""
     taps, height = conv.weight.shape[2], conv.weight.shape[3]
-    space = height // 2
-    if x.shape[2] == 1:  # one frame meets the last tap only: a plain picture convolution, three times cheaper
+    space, frames = height // 2, x.shape[2]
+    if frames == 1:  # one frame meets the last tap only: a plain picture convolution, three times cheaper
         return F.conv2d(x[:, :, 0], conv.weight[:, :, -1], conv.bias, padding=space).unsqueeze(2)
-    if taps > 1:
+    if not x.is_cpu:
         x = F.pad(x, (0, 0, 0, 0, taps - 1, 0))
-    return F.conv3d(x, conv.weight, conv.bias, padding=(0, space, space))
+        return F.conv3d(x, conv.weight, conv.bias, padding=(0, space, space))
+    if x.shape[:4].numel() <= SLOW_BELOW:
+        return _conv_of_stacked_frames(conv, x)
+    # Zeros on both sides and the end cut off: on a CPU the copy that pads one side costs more than two frames.
+    return F.conv3d(x, conv.weight, conv.bias, padding=(taps - 1, space, space))[:, :, :frames]
 
 
-def _norm(norm: wan.WanRMS_norm, x: Tensor) -> Tensor:
+def _conv_of_stacked_frames(conv: nn.Conv3d, x: Tensor) -> Tensor:
+    """The same as a picture convolution, whose channels are those of all the frames that a tap meets."""
+    taps, frames = conv.weight.shape[2], x.shape[2]
+    padded = F.pad(x, (0, 0, 0, 0, taps - 1, 0))
+    stacked = torch.cat([padded[:, :, tap : tap + frames] for tap in range(taps)], dim=1)
+    weight = conv.weight.transpose(1, 2).flatten(1, 2)
+    pictures = F.conv2d(_frames(stacked), weight, conv.bias, padding=conv.weight.shape[3] // 2)
+    together: Tensor = pictures.unflatten(0, (x.shape[0], frames)).movedim(1, 2)
+    return together
+
+
+def _norm(norm: wan.WanRMS_norm, x: Tensor, eps: float) -> Tensor:
     """Root-mean-square norm over channels, in the layout where channels are innermost."""
     last = x.movedim(1, -1)
-    return F.rms_norm(last, (x.shape[1],), norm.gamma.flatten().to(x.dtype), 1e-12).movedim(-1, 1)
+    return F.rms_norm(last, (x.shape[1],), norm.gamma.flatten().to(x.dtype), eps).movedim(-1, 1)
 
 
-def _norm_silu(rows: Tensor, gamma: Tensor) -> Tensor:
+def _norm_silu(rows: Tensor, gamma: Tensor, eps: float) -> Tensor:
     """SiLU of the root-mean-square norm of rows [n, c], computed in float32."""
     x = rows.float()
-    x = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-12) * gamma
+    x = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * gamma
     return F.silu(x).to(rows.dtype)
 
 
-def _attention(block: wan.WanAttentionBlock, x: Tensor) -> Tensor:
+def _attention(block: wan.WanAttentionBlock, x: Tensor, eps: float) -> Tensor:
     """Self-attention inside each frame, one head."""
     b, _, t, h, w = x.shape
-    rows = _norm(block.norm, _frames(x)).movedim(1, -1).flatten(1, 2)
+    rows = _norm(block.norm, _frames(x), eps).movedim(1, -1).flatten(1, 2)
     weight, bias = block.to_qkv.weight.flatten(1), block.to_qkv.bias
     q, k, v = F.linear(rows, weight, bias).chunk(3, dim=-1)
     rows = F.scaled_dot_product_attention(q, k, v)
@@ -125,7 +179,7 @@ def _down(layer: wan.WanResample, x: Tensor) -> Tensor:
 def _up(layer: wan.WanResample, x: Tensor) -> Tensor:
     if layer.mode == "upsample3d" and x.shape[2] > 1:
         conv, rest = layer.time_conv, x[:, :, 1:]
-        rest = F.conv3d(F.pad(rest, (0, 0, 0, 0, 2, 0)), conv.weight, conv.bias)
+        rest = _conv(conv, rest)
         pair = rest.unflatten(1, (2, -1)).movedim(1, 3).flatten(2, 3)
         x = torch.cat((x[:, :, :1], pair.to(x.dtype)), dim=2).contiguous(memory_format=torch.channels_last_3d)
     return _spatial(layer.resample, x)
