@@ -21,16 +21,31 @@ def train(
     stage: Annotated[
         list[str] | None,
         typer.Option(
-            help="video-vae, audio-vae, audio-decoder, text, latents, joint, experts or package; by default all, in order."
+            help="video-vae, audio-vae, audio-decoder, text, latents, joint, experts, package or student; by default all."
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="Where the autoencoders train and encode: cpu, cuda, mps.")] = "cpu",
+    edition: Annotated[
+        int, typer.Option(help="1: as shipped, 64x64, for a CPU in hours. 2: 128x128 and longer, for minutes of a GPU.")
+    ] = 1,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.5, help="For the whole of edition 2, shared by its stages; 8 by default.")
+    ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Only say what it will take.")] = False,
 ) -> None:
     """Train the embedded model from nothing, stage by stage; a stage that is done is not done again."""
-    from recipes.nano.recipe import Recipe, RecipeRun, run_recipe
+    from recipes.nano.editions import recipe_of_edition
+    from recipes.nano.plan import plan_lines
+    from recipes.nano.recipe import RecipeRun
+    from recipes.nano.stages import chosen_stages, run_recipe
 
+    recipe, stages = recipe_of_edition(edition, minutes), chosen_stages(stage or ())
+    for line in plan_lines(recipe, device):
+        typer.echo(line)
+    if plan:
+        return
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    checkpoint = run_recipe(RecipeRun(Recipe(), run, device), stage or ())
+    checkpoint = run_recipe(RecipeRun(recipe, run, device), stages)
     typer.echo(f"checkpoint in {checkpoint}" if checkpoint else f"not finished; the same command goes on in {run}")
 
 

@@ -15,7 +15,8 @@ from phonofilm.models.audio_vae import DAC
 from phonofilm.training.task.latent_dataset import LatentDataset
 from recipes.nano.audio_vae.train_audio_decoder import AUDIO_DECODER
 from recipes.nano.audio_vae.train_audio_vae import AudioVaeConfig
-from recipes.nano.recipe import EXPERTS, JOINT, Recipe, RecipeRun, TextConfig, run_recipe, stage_functions
+from recipes.nano.recipe import EXPERTS, JOINT, Recipe, RecipeRun, TextConfig
+from recipes.nano.stages import run_recipe, stage_functions
 from recipes.nano.towers.encode_world import LatentConfig
 from recipes.nano.towers.train_towers import TowerConfig
 from recipes.nano.video_vae.train_video_vae import Phase, VideoVaeConfig

@@ -110,7 +110,9 @@ class AudioVaeTrainer:
         self.vae, average = (self.network().to(device) for _ in range(2))
         self.average = average.requires_grad_(False).eval()
         self.learning = [parameter for parameter in self.vae.parameters() if parameter.requires_grad]
-        self.optimizer = torch.optim.AdamW(self.learning, lr=config.learning_rate, betas=(0.8, 0.99), weight_decay=0.0)
+        self.optimizer = torch.optim.AdamW(
+            self.learning, lr=config.learning_rate, betas=(0.8, 0.99), weight_decay=0.0, fused=device.type == "cuda"
+        )
         self.steps = 0
         self.seconds = 0.0
         if config.compile:

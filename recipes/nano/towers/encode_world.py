@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,12 +17,13 @@ from transformers import PreTrainedTokenizerFast
 from phonofilm.files import replacing
 from phonofilm.models.audio_vae import DAC
 from phonofilm.models.convolutions import channels_last
-from phonofilm.nano.world import WorldClip, make_clip
+from phonofilm.models.one_pass import OnePass
+from phonofilm.nano.world import make_clip
 from phonofilm.pipeline.conditions import clean_prompt, normalize
 from phonofilm.training.loop.precision import has_fast_bfloat16
 from phonofilm.training.task.latent_dataset import LatentMeta, LatentWriter
-from recipes.nano.video_vae.one_pass import OnePass
 from recipes.nano.video_vae.reconstruction import to_pixels
+from recipes.nano.world_bank import SeenClip, World
 
 logger = logging.getLogger(__name__)
 
@@ -50,14 +51,17 @@ class WorldEncoders:
     tokenizer: PreTrainedTokenizerFast
 
 
-def write_latents(config: LatentConfig, encoders: WorldEncoders, folder: Path) -> Path:
-    """Encode the seeds' clips into `folder` (as a `LatentDataset`); nothing to do if it is there already."""
+def write_latents(config: LatentConfig, encoders: WorldEncoders, folder: Path, world: World | None = None) -> Path:
+    """Encode the seeds' clips into `folder` (as a `LatentDataset`); nothing to do if it is there already.
+
+    They are those of `world` where there is one, and otherwise rendered here.
+    """
     if folder.exists():
         return folder
     with replacing(folder) as temporary:
         encode = _Encode(config, encoders)
         writer: LatentWriter | None = None
-        for first, clips in _batches(config):
+        for first, clips in _batches(config, world):
             video, condition, audio = encode(clips)
             if writer is None:
                 meta = LatentMeta(frame_rate=float(config.frame_rate))
@@ -90,7 +94,7 @@ class _Encode:
         self.autocast = has_fast_bfloat16(self.device) if asked is None else asked
 
     @torch.no_grad()
-    def __call__(self, clips: list[WorldClip]) -> tuple[Tensor, Tensor, Tensor]:
+    def __call__(self, clips: Sequence[SeenClip]) -> tuple[Tensor, Tensor, Tensor]:
         """Video [b,c,f,h,w], condition of the same shape, audio [b,c,n]."""
         pixels = to_pixels(torch.from_numpy(np.stack([clip.frames for clip in clips])).to(self.device))
         waves = torch.from_numpy(np.stack([clip.audio for clip in clips]))[:, None].to(self.device)
@@ -112,19 +116,15 @@ class _Encode:
         return torch.ones(1, 3, 1, self.config.size, self.config.size, device=self.device)
 
 
-def _batches(config: LatentConfig) -> Iterator[tuple[int, list[WorldClip]]]:
+def _batches(config: LatentConfig, world: World | None) -> Iterator[tuple[int, Sequence[SeenClip]]]:
     """(row, clips) in order of the seeds."""
     for first in range(0, config.clips, config.batch):
         rows = range(first, min(first + config.batch, config.clips))
-        yield (
-            first,
-            [
-                make_clip(
-                    config.first_seed + row,
-                    size=config.size,
-                    num_frames=config.num_frames,
-                    frame_rate=config.frame_rate,
-                )
-                for row in rows
-            ],
-        )
+        yield first, _rendered(config, rows) if world is None else world.clips(rows)
+
+
+def _rendered(config: LatentConfig, rows: range) -> Sequence[SeenClip]:
+    return [
+        make_clip(config.first_seed + row, size=config.size, num_frames=config.num_frames, frame_rate=config.frame_rate)
+        for row in rows
+    ]

@@ -118,9 +118,13 @@ def package(
     config: JointConfig,
     defaults: dict[str, Any],
     folder: Path,
+    max_shard_size: int,
     dtype: torch.dtype = torch.bfloat16,
 ) -> Path:
-    """Write the checkpoint folder of the released layout, weights in `dtype`. Schedule and boundary are the training's."""
+    """Write the checkpoint folder of the released layout, weights in `dtype`. Schedule and boundary are the training's.
+
+    No file of weights is larger than `max_shard_size` bytes, unless a single tensor is.
+    """
     timesteps = config.objective.timesteps
     modules: dict[str, Any] = {name: module.to(dtype) for name, module in parts.items()}
     pipeline = MovaPipeline(
@@ -130,7 +134,7 @@ def package(
         defaults=defaults,
         **modules,
     )
-    pipeline.save_pretrained(folder, overwrite=True)
+    pipeline.save_pretrained(folder, max_shard_size=max_shard_size, overwrite=True)
     return folder
 
 

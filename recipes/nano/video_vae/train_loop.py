@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from phonofilm.files import replacing
 from phonofilm.models.convolutions import channels_last
+from phonofilm.models.one_pass import OnePass
 from phonofilm.training.loop.muon import BatchedMuon
 from phonofilm.training.loop.precision import has_fast_bfloat16
 from recipes.nano.video_vae.config import Phase, VideoVaeConfig, build_video_vae
-from recipes.nano.video_vae.one_pass import OnePass
+from recipes.nano.video_vae.frame_bank import FrameBank
 from recipes.nano.video_vae.parameter_groups import split_parameters
 from recipes.nano.video_vae.reconstruction import held_out_frames, measure_reconstruction, save_sheet, to_pixels
 
@@ -45,14 +45,17 @@ def busy_pixels(frames: Tensor) -> Tensor:
 class VideoVaeTrainer:
     """One run's state: weights, optimizers, clock and random numbers, all of which are checkpointed."""
 
-    def __init__(self, config: VideoVaeConfig, run_dir: Path, bank: NDArray[np.uint8], device: torch.device) -> None:
-        self.config, self.run_dir, self.bank, self.device = config, run_dir, bank, device
+    def __init__(self, config: VideoVaeConfig, run_dir: Path, bank: FrameBank) -> None:
+        self.config, self.run_dir, self.bank, self.device = config, run_dir, bank, bank.device
+        device = bank.device
         self.vae = build_video_vae(config).to(device)
         channels_last(self.vae)
         self.net = OnePass(self.vae, compile=config.compile)
         matrices, rest = split_parameters(self.vae, ("encoder.conv_in", "decoder.conv_out"))
         self.muon = BatchedMuon(matrices, config.muon_rate, weight_decay=0.0)
-        self.adamw = torch.optim.AdamW(rest, config.adamw_rate, betas=(0.9, 0.99), weight_decay=0.0)
+        self.adamw = torch.optim.AdamW(
+            rest, config.adamw_rate, betas=(0.9, 0.99), weight_decay=0.0, fused=device.type == "cuda"
+        )
         self.random = np.random.default_rng(config.seed)
         self.noise = torch.Generator(device).manual_seed(config.seed)
         self.autocast = has_fast_bfloat16(self.device) if config.autocast is None else config.autocast
@@ -155,11 +158,10 @@ class VideoVaeTrainer:
 
     def _batch(self, phase: Phase) -> Tensor:
         """uint8 [b, f, h, w, 3]: random windows of random clips."""
-        frames = min(phase.frames, self.bank.shape[1])
-        picks = self.random.integers(len(self.bank), size=phase.batch)
-        starts = self.random.integers(self.bank.shape[1] - frames + 1, size=phase.batch)
-        windows = [self.bank[clip, start : start + frames] for clip, start in zip(picks, starts, strict=True)]
-        return torch.from_numpy(np.stack(windows)).to(self.device)
+        frames = min(phase.frames, self.bank.num_frames)
+        picks = self.random.integers(self.bank.ready(), size=phase.batch)
+        starts = self.random.integers(self.bank.num_frames - frames + 1, size=phase.batch)
+        return self.bank.windows(picks, starts, frames)
 
     def _loss(self, frames: Tensor) -> tuple[Tensor, dict[str, float]]:
         target = to_pixels(frames)

@@ -12,11 +12,12 @@ from diffusers import AutoencoderKLWan
 from numpy.typing import NDArray
 
 from phonofilm.files import replacing
+from phonofilm.models.one_pass import OnePass
 from recipes.nano.video_vae.config import Phase, VideoVaeConfig, build_video_vae
-from recipes.nano.video_vae.frame_bank import open_bank
-from recipes.nano.video_vae.one_pass import OnePass
+from recipes.nano.video_vae.frame_bank import FrameBank, open_bank
 from recipes.nano.video_vae.reconstruction import to_pixels
 from recipes.nano.video_vae.train_loop import VideoVaeTrainer
+from recipes.nano.world_bank import World
 
 __all__ = ["Phase", "VideoVaeConfig", "build_video_vae", "train_video_vae", "write_statistics"]
 
@@ -29,11 +30,13 @@ def train_video_vae(
     *,
     device: torch.device | str = "cpu",
     should_stop: Callable[[], bool] = lambda: False,
+    world: World | None = None,
 ) -> Path:
     """Train, or go on training, in `run_dir`; return the finished diffusers folder `run_dir/video_vae`.
 
     Writes `checkpoint.pt` (resume), `log.csv` (curves), `measures.csv`, `sheet_*.png` (truth over reconstruction).
-    `should_stop` is asked after every step; a stopped run saves its checkpoint and continues when called again.
+    It learns from `world`, whose clips may still be coming; without one it renders its own. `should_stop` is asked after
+    every step; a stopped run saves its checkpoint and continues when called again.
     """
     finished = run_dir / "video_vae"
     if (finished / "config.json").exists():
@@ -42,8 +45,7 @@ def train_video_vae(
     run_dir.mkdir(parents=True, exist_ok=True)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    bank = open_bank(run_dir / "frames.npy", config.bank_clips, size=config.size, num_frames=config.num_frames)
-    trainer = VideoVaeTrainer(config, run_dir, bank, torch.device(device))
+    trainer = VideoVaeTrainer(config, run_dir, _frame_bank(config, run_dir, torch.device(device), world))
     trainer.restore()
     while not trainer.done:
         trainer.step()
@@ -52,10 +54,18 @@ def train_video_vae(
             return run_dir
     trainer.save()
     trainer.observe()
-    write_statistics(trainer.vae, bank[: config.statistics_clips])
+    write_statistics(trainer.vae, trainer.bank.clips[: config.statistics_clips])
     with replacing(finished) as temporary:
         trainer.vae.to(memory_format=torch.contiguous_format).save_pretrained(temporary)
     return finished
+
+
+def _frame_bank(config: VideoVaeConfig, run_dir: Path, device: torch.device, world: World | None) -> FrameBank:
+    if world is not None:
+        world.wait(max(world.config.first_clips, config.statistics_clips))
+        return FrameBank(world.frames, lambda: world.ready, device)
+    clips = open_bank(run_dir / "frames.npy", config.bank_clips, size=config.size, num_frames=config.num_frames)
+    return FrameBank(clips, lambda: len(clips), device)
 
 
 @torch.no_grad()
