@@ -28,6 +28,7 @@ PACKAGES = (
     "annotated_types",
     "typing_inspection",
 )
+RUN = "/tmp/edition-2"
 MIB = 1 << 20
 ALLOWED = 64 * MIB
 """Bytes that may travel, wheels and tree together."""
@@ -43,14 +44,25 @@ def main() -> int:
         print("too large to travel; remove what is not tracked from the tree, or ignore it", file=sys.stderr)
         return 1
     print("On the GPU machine, in the root of the tree (the wheels are an ignored folder that must travel with it):\n")
-    print(f"  {run_line()}\n")
+    print(f"  {run_line()}\n\nor, to train the second edition of the embedded model instead:\n\n  {edition_line()}\n")
     return 0
 
 
 def run_line(out: str = '"$OUT"') -> str:
     """The one command that installs the wheels beside the machine's own packages and measures."""
+    return f"{_python_line()} -m benchmarks.gpu --out {out}"
+
+
+def edition_line(out: str = '"$OUT"') -> str:
+    """The same for a recipe's run: its world, which is far too large to come back, stays there; what was learnt comes back."""
+    train = f"{_python_line('timeout 570 ')} -m phonofilm nano train --edition 2 --device cuda --run {RUN}"
+    kept = "-name '*.csv' -o -name 'sheet_*.png' -o -name metrics.json -o -path './checkpoint/*'"
+    return f"{train}; cd {RUN} && find . -type f \\( {kept} \\) -exec cp --parents {{}} {out} \\;"
+
+
+def _python_line(before: str = "") -> str:
     install = f"python3 -m pip install -q --no-index --no-deps --no-compile --upgrade --target /tmp/site {WHEELS}/*.whl"
-    return f"{install} && PYTHONPATH=/tmp/site:src:. PYTHONUNBUFFERED=1 python3 -m benchmarks.gpu --out {out}"
+    return f"{install} && PYTHONPATH=/tmp/site:src:. PYTHONUNBUFFERED=1 {before}python3"
 
 
 def _download() -> None:

@@ -10,13 +10,15 @@ import json
 import logging
 import math
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any, Protocol
 
 import numpy as np
@@ -153,12 +155,25 @@ def rendering(config: WorldConfig, folder: Path) -> Iterator[World]:
         return
     logger.info("world: %d processes render %d clips", config.processes, sum(map(len, chunks)))
     # Fresh processes: a fork of one that uses a GPU is not safe.
-    pool = ProcessPoolExecutor(config.processes, mp_context=get_context("spawn"))
+    pool = ProcessPoolExecutor(config.processes, get_context("spawn"), _begin_worker)
     try:
         world.pending = [(rows.start, pool.submit(render_rows, config, folder, rows)) for rows in chunks]
         yield world
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _begin_worker() -> None:
+    """Ctrl-C is the first process's business; when that one is gone, so is this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def render_rows(config: WorldConfig, folder: Path, rows: Sequence[int]) -> None:

@@ -26,7 +26,8 @@ class StoredConfig(Strict):
         saved = bool(info.context and info.context.get("saved"))
         if not saved and self.updates == 0 and self.model_fields_set & {"trajectories", "substeps"}:
             raise ValueError(
-                "distill.stored.updates is 0, so distill.stored.trajectories and substeps would be ignored"
+                "distill.stored.updates is 0, so distill.stored.trajectories and substeps would be ignored; for no warm "
+                "start at all say distill.stored={}"
             )
         return self
 

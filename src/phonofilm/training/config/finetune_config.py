@@ -22,6 +22,10 @@ from phonofilm.training.config.training_config import (
 from phonofilm.training.config.watch_config import SamplesConfig, ValidationConfig
 
 Part = Literal["high", "low", "audio", "bridge"]
+HELD_WITHOUT_CLIPS = (
+    "objective.hold_video and hold_audio hold a clip's own track, and there are captions alone; give clips with --data, or "
+    "set both to 0"
+)
 FINETUNE_PARTS: tuple[Part, ...] = ("high", "low", "audio", "bridge")
 FinetuneExperts = Literal["both-as-one", "high", "low", "alternate", "weighted"]
 
@@ -183,6 +187,8 @@ class FinetuneConfig(LoopConfig):
     def _check_distillation(self, distill: DistillConfig) -> None:
         if distill.captions is not None and self.data.sets:
             raise ValueError("distill.captions and --data were both given; give captions, or clips that have them")
+        if distill.captions is not None and (self.objective.hold_video or self.objective.hold_audio):
+            raise ValueError(HELD_WITHOUT_CLIPS)
         if distill.captions is None and not self.data.sets and self.data.cache is None:
             raise ValueError(
                 "nothing to distill from was given; name a file of captions with distill.captions=FILE, a folder of clips "

@@ -25,7 +25,7 @@ from phonofilm.pipeline.sampling import CLEAN
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler, Step
 from phonofilm.pipeline.types import Latents
 from phonofilm.training.config.distill_config import DistillConfig
-from phonofilm.training.config.finetune_config import FinetuneConfig
+from phonofilm.training.config.finetune_config import HELD_WITHOUT_CLIPS, FinetuneConfig
 from phonofilm.training.config.training_config import ObjectiveConfig
 from phonofilm.training.loop.metrics_log import SumAndCount
 from phonofilm.training.task.adapter_switch import adapters_off
@@ -101,10 +101,7 @@ class DistillTask(FinetuneTask):
         """Clips without sound teach as well as others: what is learnt is what the teacher makes of their captions."""
         objective = self.config.objective
         if self.clips.captions_only and (objective.hold_video or objective.hold_audio):
-            raise InputError(
-                "objective.hold_video and hold_audio hold a clip's own track, and there are captions alone; give clips with "
-                "--data, or set both to 0"
-            )
+            raise InputError(HELD_WITHOUT_CLIPS)
 
     def _teacher(self, layout: CheckpointLayout, train_timesteps: int) -> Policy:
         usual, given = Defaults(**(layout.scalars.defaults or {})), self.distill
