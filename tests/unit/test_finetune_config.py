@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import builtins
+import shlex
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import yaml
 
 from phonofilm.errors import InputError, MissingExtraError
 from phonofilm.training.config.config_files import READY, parse_config, read_config
+from phonofilm.training.config.distill_config import DistillConfig
 from phonofilm.training.config.finetune_config import as_plain
 from phonofilm.training.config.training_config import OptimizerConfig
 from phonofilm.training.loop.optimizers import build_optimizers
@@ -127,3 +130,20 @@ def test_an_optimizer_without_its_library_says_what_to_install(
         MissingExtraError, match=rf"{package} is not installed; run: pip install 'phonofilm\[optimizers\]'"
     ):
         descended(name)
+
+
+def test_the_trainings_that_the_few_steps_page_prints_are_accepted() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "few-steps.md").read_text(encoding="utf-8")
+    lines = [line for line in page.splitlines() if line.startswith("phonofilm train")]
+    assert len(lines) == 4
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        given = dict(pairwise(words))
+        data = [Path(given["--data"])] if "--data" in given else []
+        config = read_config(given["--config"], [word for word in words if "=" in word], data)
+        assert config.distill is not None
+    with pytest.raises(InputError, match="hold a clip's own track"):
+        read_config("distill_nano", ["distill.captions=captions.jsonl", "objective.hold_video=0.1"])
+    assert read_config("distill_nano", ["distill.captions=c.txt", "distill.stored={}"]).distill == DistillConfig(
+        captions=Path("c.txt")
+    )

@@ -85,12 +85,13 @@ def test_every_stage_of_a_second_edition_ends_in_a_checkpoint_with_a_student(tmp
 
     tiny = replace(
         TINY,
-        world=replace(WORLD, clips=6, workers=min(2, os.cpu_count() or 1)),
-        video_vae=replace(TINY.video_vae, bank_clips=6),
+        world=replace(WORLD, clips=6, num_frames=17, workers=min(2, os.cpu_count() or 1)),
+        video_vae=replace(TINY.video_vae, num_frames=17),
         audio_vae=replace(TINY.audio_vae, crop_hops=8),
         audio_decoder=replace(TINY.audio_decoder, crop_hops=8),
-        latents=replace(TINY.latents, clips=6),
+        latents=replace(TINY.latents, clips=6, num_frames=17),
         samples=False,
+        defaults={**TINY.defaults, "num_frames": 17},
         shard_bytes=40_000,
         student=StudentConfig(
             captions=2,
@@ -105,5 +106,5 @@ def test_every_stage_of_a_second_edition_ends_in_a_checkpoint_with_a_student(tmp
     assert run_recipe(run, ("video-vae", "audio-vae", "latents", "joint", "experts")) == checkpoint
     session = phonofilm.load(str(checkpoint))
     clip = session.generate("a red ball", seed=1)
-    assert clip.frames.shape == (5, 16, 16, 3)
+    assert clip.frames.shape == (17, 16, 16, 3)
     assert "4 distilled steps" in session.plan("a red ball").summary()
