@@ -49,7 +49,7 @@ def second_edition(minutes: float) -> Recipe:
         latent_dim=32,
         train_clips=CLIPS,
         crop_hops=32,
-        batch_size=32,
+        batch_size=64,
         budget_seconds=AUDIO_VAE * seconds,
         save_every_seconds=30.0,
     )
@@ -60,7 +60,7 @@ def second_edition(minutes: float) -> Recipe:
         audio_decoder=replace(
             AUDIO_DECODER,
             train_clips=CLIPS,
-            batch_size=32,
+            batch_size=64,
             budget_seconds=AUDIO_DECODER_SHARE * seconds,
             save_every_seconds=30.0,
         ),
