@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -102,6 +104,27 @@ def test_the_command_starts_processes_that_know_each_other_without_being_told_th
     state = load_snapshot(latest_checkpoint(tmp_path / "run")).state
     assert state["processes"] == 2
     assert len(list((tmp_path / "run" / "samples").rglob("*.mp4"))) == 4
+
+
+@pytest.mark.slow
+def test_one_interrupt_saves_and_stops_all_processes(ground: Ground, tmp_path: Path) -> None:
+    settings = ["max_steps=100000", "samples.every=0", "validation.every=0", "batch_size=1", "log_every=1"]
+    where = [f"model={ground.checkpoint}", f"data.cache={ground.cache}"]
+    words = ["train", "--gpus", "2", "--config", "nano", "--output", str(tmp_path / "run"), *where, *settings]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "phonofilm", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert run.stderr is not None
+    assert run.stdout is not None
+    before = list(itertools.takewhile(lambda line: not line.startswith("step 1/"), run.stderr))
+    assert run.poll() is None, before
+    run.send_signal(signal.SIGTERM)
+    after = run.stderr.read()
+    assert "interrupted after" in run.stdout.read(), after
+    assert run.wait() == 0
+    assert "Traceback" not in after
+    state = load_snapshot(latest_checkpoint(tmp_path / "run")).state
+    assert state["processes"] == 2
 
 
 def test_clips_cannot_be_shared_by_a_process_alone(ground: Ground) -> None:
