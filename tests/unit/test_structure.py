@@ -12,7 +12,7 @@ from tests.conftest import GOLDENS
 
 # The goal of the design is 90. Of the functions, a third opens a checkpoint, checks what
 # its files say and builds the networks; a tenth is the forward's own preparation.
-MOST_FUNCTIONS = 243
+MOST_FUNCTIONS = 239
 MOST_CLI_LINES = 2200
 MOST_TOLD = 0
 

@@ -24,7 +24,7 @@ from phonofilm.generation.options import ClipOptions
 from phonofilm.generation.pipeline_loading import LoadedModel, load_pipeline
 from phonofilm.generation.placement.attention import AUTO, attention_of, resolve_attention
 from phonofilm.generation.placement.computing import StepTimes, check_computing
-from phonofilm.generation.placement.devices import DevicePlacement, explaining_memory
+from phonofilm.generation.placement.devices import explaining_memory
 from phonofilm.generation.placement.hardware import HardwareOptions, requested_placement
 from phonofilm.generation.placement.offload import MemoryLimits, resolve_placement
 from phonofilm.generation.placement.threads import threads
@@ -109,7 +109,11 @@ class ClipMaker:
     def line(self, plan: ClipPlan, clips: int = 1) -> str:
         """A plan in one line; of the first of `clips` with consecutive seeds."""
         unresolved = self._model is None and self.placement.offload == "auto"
-        placement = self._placement_for(plan.runs, silent) if unresolved else self.placement
+        placement = (
+            resolve_placement(self._requested, self._limits, self.checkpoint, plan.runs, silent)
+            if unresolved
+            else self.placement
+        )
         return plan_line(plan, self.checkpoint, placement, clips)
 
     def resolve(self, plans: Sequence[ClipPlan], on_progress: OnProgress = silent) -> None:
@@ -121,7 +125,7 @@ class ClipMaker:
         advise(plans, self.checkpoint, self.placement)
         if self._model is not None:
             return
-        placement = self._placement_for(plans, on_progress)
+        placement = resolve_placement(self._requested, self._limits, self.checkpoint, plans, on_progress)
         if placement.attention == AUTO:
             placement = resolve_attention(placement, self.checkpoint, plans, on_progress)
         if placement.computing.quantize is not None:
@@ -134,9 +138,6 @@ class ClipMaker:
                 f"offload {placement.offload}: the weights are in host memory already, nothing needs to wait elsewhere"
             )
             emit(on_progress, Message(text))
-
-    def _placement_for(self, plans: Sequence[ClipPlan], on_progress: OnProgress) -> DevicePlacement:
-        return resolve_placement(self._requested, self._limits, self.checkpoint, plans, on_progress)
 
     def run(
         self,

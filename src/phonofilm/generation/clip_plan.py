@@ -16,7 +16,7 @@ from phonofilm.generation.checkpoint import Checkpoint
 from phonofilm.generation.few_step_students import facts_with, with_own_student
 from phonofilm.generation.films.retakes import retakes_text
 from phonofilm.generation.inputs import ClipInputs
-from phonofilm.generation.loras import LoraUse
+from phonofilm.generation.loras import STUDENT_FILE, LoraUse
 from phonofilm.generation.options import ClipOptions, parse_interval, parse_scales
 from phonofilm.geometry import frames_for_seconds, nearest_multiple, parse_frame_rate, parse_frame_size
 from phonofilm.media.clip import Clip
@@ -167,7 +167,7 @@ def _as_made(made: Decoded) -> Decoded:
 def plan_clip(inputs: ClipInputs, checkpoint: Checkpoint) -> ClipPlan:
     """Resolve and check everything that needs no weights. Raises InputError for the first thing wrong."""
     options = inputs.options
-    if options.lora is None and checkpoint.loras.student_file is not None:
+    if options.lora is None and (checkpoint.layout.folder / STUDENT_FILE).is_file():
         options = with_own_student(options, checkpoint)
     loras = checkpoint.loras.take(options.lora) if options.lora else ()
     request = CallRequest(

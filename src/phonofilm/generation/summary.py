@@ -32,7 +32,7 @@ def plan_line(plan: ClipPlan, checkpoint: Checkpoint, placement: DevicePlacement
         _task(plan),
         f"{times}{len(plan.sampling.steps)} {'distilled ' if plan.sampling.few_steps else ''}steps "
         f"({' + '.join(f'{experts[name]} {name}-noise' for name in experts)})",
-        f"{'-'.join(map(str, forwards))} forward{'s' if forwards[-1] > 1 else ''} a step, {_in_all(plan)}, {_guidance(plan)}",
+        f"{'-'.join(map(str, forwards))} forward{'s' if forwards[-1] > 1 else ''} a step, {_sampling(plan)}",
         *(f"LoRA {use.summary}" for use in plan.loras),
         *(few_step_summary(plan.loras) if plan.loras else ()),
         f"{placement.device} {placement.dtype_name}"
@@ -99,18 +99,15 @@ def _task(plan: ClipPlan) -> str:
     return ", ".join(frames) or "text only (no first frame)"
 
 
-def _in_all(plan: ClipPlan) -> str:
+def _sampling(plan: ClipPlan) -> str:
+    """Forwards in all, then what is not as usual of solver, cache and guidance."""
     sampling = plan.sampling.sampling
     cached = sampling.cache != NO_CACHE
     forwards = sum(run.sampling.forwards for run in plan.runs)
     text = f"{'at most ' if cached else ''}{forwards} in all"
     text += "" if sampling.solver == DEFAULT_SOLVER else f", solver {sampling.solver}"
-    return f"{text}, cache {sampling.cache}" if cached else text
-
-
-def _guidance(plan: ClipPlan) -> str:
-    sampling = plan.sampling.sampling
-    text = f"guidance {sampling.guidance_scale:g}"
+    text += f", cache {sampling.cache}" if cached else ""
+    text += f", guidance {sampling.guidance_scale:g}"
     if sampling.audio_guidance_scale != sampling.guidance_scale:
         text += f", audio {sampling.audio_guidance_scale:g}"
     if sampling.guidance_interval != EVERY_STEP:

@@ -79,13 +79,15 @@ def empty_module(class_name: str, config: Mapping[str, Any], origin: str) -> nn.
 
     Raises CheckpointError, naming the file `origin`, when the config describes no such network.
     """
+    is_text_encoder = class_name == UMT5EncoderModel.__name__
+    key, expected = ("model_type", "umt5") if is_text_encoder else ("_class_name", class_name)
+    if config.get(key) != expected:
+        raise CheckpointError(f"{origin} has {key} {config.get(key)!r:.80}; expected {expected!r}")
     try:
         with init_empty_weights(), _WithoutInitialisation():
-            if class_name == UMT5EncoderModel.__name__:
-                _expect(config.get("model_type"), "umt5", "model_type", origin)
+            if is_text_encoder:
                 module: nn.Module = UMT5EncoderModel(_text_encoder_config(config))
             else:
-                _expect(config.get("_class_name"), class_name, "_class_name", origin)
                 cls = DIFFUSERS_CLASSES[class_name]
                 arguments = _arguments(cls, config, origin)
                 check_kinds(cls.__init__, arguments)
@@ -132,11 +134,6 @@ def _text_encoder_config(config: Mapping[str, Any]) -> UMT5Config:
         raise ValueError(f"dtype is {sizes['dtype']!r:.80}; expected one of {', '.join(TEXT_ENCODER_DTYPES)}")
     check_depth(sizes, MOST_LAYERS)
     return UMT5Config.from_dict(sizes)
-
-
-def _expect(given: object, expected: str, key: str, origin: str) -> None:
-    if given != expected:
-        raise CheckpointError(f"{origin} has {key} {given!r:.80}; expected {expected!r}")
 
 
 def _arguments(cls: type[nn.Module], config: Mapping[str, Any], origin: str) -> dict[str, Any]:
