@@ -18,8 +18,9 @@ from phonofilm.errors import CheckpointError
 from phonofilm.models.building import empty_module
 from phonofilm.models.health import health
 from phonofilm.models.hub import PACKAGED_WEIGHTS
-from phonofilm.models.layout import DEFAULTS_KEYS, SCHEDULER_KEYS, read_layout
+from phonofilm.models.layout import read_layout
 from phonofilm.models.loading import load_tokenizer
+from phonofilm.models.scalars import DEFAULTS_KEYS, SCHEDULER_KEYS
 from phonofilm.pipeline.call_arguments import Defaults
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler
 

@@ -25,8 +25,9 @@ from tests.unit.checkpoints import (
 
 from phonofilm.errors import InputError
 from phonofilm.models.building import DIFFUSERS_CLASSES
-from phonofilm.models.layout import NETWORKS, CheckpointLayout, PipelineScalars, read_component, read_layout
+from phonofilm.models.layout import NETWORKS, CheckpointLayout, read_component, read_layout
 from phonofilm.models.loading import load_component, load_components, load_tokenizer
+from phonofilm.models.scalars import PipelineScalars
 from phonofilm.models.shards import TensorReader, read_entries, read_header
 
 

@@ -33,7 +33,8 @@ MEASURE = """
 import sys
 from pathlib import Path
 import torch
-from phonofilm.models.layout import CheckpointLayout, PipelineScalars, read_component
+from phonofilm.models.layout import CheckpointLayout, read_component
+from phonofilm.models.scalars import PipelineScalars
 from phonofilm.models.loading import load_component
 
 def resident(field):

@@ -20,9 +20,8 @@ from phonofilm.models.layout import (
     check_tokenizer,
     read_component,
     read_model_index,
-    read_scalars,
-    read_scheduler_config,
 )
+from phonofilm.models.scalars import read_scalars, read_scheduler_config
 from phonofilm.models.shards import TensorReader
 
 ELEMENTS_AT_ONCE = 2**24

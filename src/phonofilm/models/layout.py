@@ -17,7 +17,8 @@ from phonofilm.errors import CheckpointError
 from phonofilm.models.building import Placement, empty_module, place_tensors
 from phonofilm.models.checkpoint_files import MODEL_INDEX as MODEL_INDEX  # callers take it from here
 from phonofilm.models.checkpoint_files import listed, read_json, weights_stem
-from phonofilm.models.config_check import check_depth, check_few_steps, check_normalizer, check_ranges
+from phonofilm.models.config_check import check_depth, check_normalizer
+from phonofilm.models.scalars import PipelineScalars, read_scalars, read_scheduler_config
 from phonofilm.models.shards import TensorEntry, read_entries
 from phonofilm.untrusted import shown
 
@@ -48,27 +49,6 @@ MUST_AGREE = (
     (("video_dit", "out_dim"), ("video_vae", "z_dim")),
     (("audio_dit", "out_dim"), ("audio_vae", "latent_dim")),
 )
-SCHEDULER_CONFIG = "scheduler_config.json"
-SCHEDULER_KEYS: dict[str, tuple[float, float] | type] = {
-    "num_inference_steps": (1, 100_000),
-    "num_train_timesteps": (1, 100_000),
-    "shift": (1e-3, 1e3),
-    "sigma_max": (1e-6, 1.0),
-    "sigma_min": (0.0, 1.0),
-    **dict.fromkeys(("inverse_timesteps", "extra_one_step", "reverse_sigmas", "exponential_shift"), bool),
-    "exponential_shift_mu": (-1e3, 1e3),
-    "shift_terminal": (-1e3, 1e3),
-}
-# The fields of pipeline.call_arguments.Defaults.
-DEFAULTS_KEYS: dict[str, tuple[float, float] | type] = {
-    **dict.fromkeys(("height", "width"), (1, 8192)),
-    "num_frames": (1, 100_000),
-    "frame_rate": (1.0, 240.0),
-    "num_inference_steps": (1, 100_000),
-    "guidance_scale": (-1e3, 1e3),
-    "modality_scale": (-1e3, 1e3),
-    "negative_prompt": str,
-}
 # Keys of a tokenizer's settings by which transformers would look for code, or for a vocabulary, somewhere else.
 CHOOSING_KEYS = ("auto_map", "trust_remote_code", "tokenizer_file", "vocab_file", "gguf_file", "fix_mistral_regex")
 
@@ -106,20 +86,6 @@ class CheckpointComponent:
         module = self.skeleton
         del self.__dict__["skeleton"]  # where cached_property keeps it; the dataclass itself is frozen
         return module
-
-
-@dataclass(frozen=True)
-class PipelineScalars:
-    """The numbers of model_index.json. `boundary_ratio` (0..1): the sigma at which the second expert takes over.
-
-    `defaults`: sizes and settings of a call that names none, where they are not the released models' own. `few_steps`:
-    the only settings that a distilled model is to be sampled with, as `phonofilm.pipeline.few_steps` reads them.
-    """
-
-    boundary_ratio: float = 0.9
-    audio_vae_type: str = "dac"
-    defaults: Mapping[str, Any] | None = None
-    few_steps: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -252,50 +218,3 @@ def check_tokenizer(root: Path) -> None:
     settings = root / "tokenizer" / "tokenizer_config.json"
     if settings.is_file() and (choosing := [key for key in CHOOSING_KEYS if key in read_json(settings)]):
         raise CheckpointError(f"{settings} has {choosing[0]}, which names code or files to load; remove that line")
-
-
-def read_scheduler_config(root: Path) -> dict[str, Any]:
-    """scheduler_config.json without its private keys: the scheduler's constructor arguments."""
-    if not (root / "scheduler").is_dir():
-        raise CheckpointError(f"the component scheduler is missing: there is no folder {root / 'scheduler'}")
-    config = read_json(root / "scheduler" / SCHEDULER_CONFIG)
-    public = {key: value for key, value in config.items() if not key.startswith("_")}
-    _check_ranges(root / "scheduler" / SCHEDULER_CONFIG, public, SCHEDULER_KEYS)
-    return public
-
-
-def read_scalars(root: Path) -> PipelineScalars:
-    """The pipeline's own numbers. Raises CheckpointError when one is out of range."""
-    content = read_json(root / MODEL_INDEX)
-    defaults = content.get("defaults")
-    if defaults is not None and not isinstance(defaults, dict):
-        raise CheckpointError(f"{root / MODEL_INDEX} has defaults {defaults!r:.80}; expected an object")
-    _check_ranges(root / MODEL_INDEX, defaults or {}, DEFAULTS_KEYS, "defaults ")
-    scalars = PipelineScalars(
-        **{k: content[k] for k in ("boundary_ratio", "audio_vae_type", "defaults", "few_steps") if k in content}
-    )
-    if scalars.few_steps is not None:
-        try:
-            check_few_steps(scalars.few_steps)
-        except ValueError as error:
-            raise CheckpointError(f"{root / MODEL_INDEX} {error}") from error
-    ratio = scalars.boundary_ratio
-    if not isinstance(ratio, int | float) or isinstance(ratio, bool) or not 0 <= ratio <= 1:
-        raise CheckpointError(
-            f"{root / MODEL_INDEX} has boundary_ratio {ratio!r:.80}; expected a number between 0 and 1"
-        )
-    if scalars.audio_vae_type != "dac":
-        raise CheckpointError(
-            f"{root / MODEL_INDEX} has audio_vae_type {scalars.audio_vae_type!r:.80}; the released models have 'dac', and no "
-            "other audio VAE is supported"
-        )
-    return scalars
-
-
-def _check_ranges(
-    file: Path, values: Mapping[str, Any], known: Mapping[str, tuple[float, float] | type], within: str = ""
-) -> None:
-    try:
-        check_ranges(values, known)
-    except ValueError as error:
-        raise CheckpointError(f"{file} {within and f'({within.strip()}) '}{error}") from error

@@ -29,10 +29,9 @@ from phonofilm.models.layout import (
     NETWORKS,
     OPTIONAL,
     PIPELINE_CLASS,
-    SCHEDULER_CONFIG,
-    PipelineScalars,
     read_layout,
 )
+from phonofilm.models.scalars import SCHEDULER_CONFIG, PipelineScalars
 from phonofilm.units import format_size, parse_size
 
 READABLE = 0o644

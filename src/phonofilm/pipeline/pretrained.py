@@ -10,9 +10,10 @@ import torch
 
 from phonofilm.errors import InputError
 from phonofilm.models.hub import resolve_model
-from phonofilm.models.layout import NETWORKS, CheckpointLayout, PipelineScalars, read_layout
+from phonofilm.models.layout import NETWORKS, CheckpointLayout, read_layout
 from phonofilm.models.loading import Dtypes, LoadProgress, load_components, load_tokenizer
 from phonofilm.models.saving import save_checkpoint
+from phonofilm.models.scalars import PipelineScalars
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler
 
 if TYPE_CHECKING:
