@@ -62,7 +62,7 @@ class ClipProcesses:
     """Started processes, which wait for jobs until they are ended."""
 
     def __init__(self, several: ParallelConfig, model: str, hardware: HardwareOptions, loras: tuple[str, ...]) -> None:
-        self._ranks = StartedRanks()
+        self._ranks, self._idle = StartedRanks(), True
         pairs = [Pipe(duplex=False) for _ in range(several.gpus)]
         self._jobs = [sender for _, sender in pairs]
         self._replies, replies = Pipe(duplex=False)
@@ -78,6 +78,7 @@ class ClipProcesses:
 
     def make(self, job: ClipJob, on_progress: OnProgress) -> MadeClip:
         """Make a clip. Raises what one of them failed of; then, and when `on_progress` cancels, they must be ended."""
+        self._idle = False
         try:
             for jobs in self._jobs:
                 jobs.send(job)
@@ -87,6 +88,7 @@ class ClipProcesses:
                     break
                 reply: MadeClip | Logged | Event = self._replies.recv()
                 if isinstance(reply, MadeClip):
+                    self._idle = True
                     return reply
                 if isinstance(reply, Logged):
                     logging.getLogger(reply.name).log(reply.level, "%s", reply.text)
@@ -98,10 +100,13 @@ class ClipProcesses:
         raise RankError("the processes of this session have ended; make the clip again")
 
     def end(self) -> None:
-        """End them, within seconds."""
-        for pipe in (*self._jobs, self._replies):
+        """End them, within seconds. Those that wait for a job end of themselves, as there can be none any more."""
+        for pipe in self._jobs:
             pipe.close()
+        if self._idle:
+            self._ranks.wait()
         self._ranks.end()
+        self._replies.close()
 
 
 def make_clips_of_jobs(

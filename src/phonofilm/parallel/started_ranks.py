@@ -44,12 +44,17 @@ class StartedRanks:
         for process in self.processes:
             process.terminate()
 
-    def end(self) -> None:
-        """Ends what still runs: first by asking, so that temporary files are removed."""
-        self.ask_to_stop()
+    def wait(self) -> None:
+        """Give them a few seconds to end of themselves."""
         deadline = time.monotonic() + SHUTDOWN_GRACE
         for process in self.processes:
             process.join(max(0.0, deadline - time.monotonic()))
+
+    def end(self) -> None:
+        """Ends what still runs: first by asking, so that temporary files are removed."""
+        self.ask_to_stop()
+        self.wait()
+        for process in self.processes:
             if process.is_alive():
                 process.kill()
                 process.join()
