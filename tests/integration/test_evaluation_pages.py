@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from phonofilm.cli.main import app
 from phonofilm.evaluation.arena.arena import Arena
-from phonofilm.evaluation.arena.server import ArenaServer
+from phonofilm.evaluation.arena.arena_server import ArenaServer
 from phonofilm.evaluation.arena.votes import VoteFile
 
 pytestmark = pytest.mark.slow

@@ -26,9 +26,9 @@ from phonofilm.cli.main import app
 from phonofilm.errors import PhonofilmError
 from phonofilm.media import load_image
 from phonofilm.serving.api.app import create_app
-from phonofilm.serving.jobs.book import edit_job
 from phonofilm.serving.jobs.claims import Claims
 from phonofilm.serving.jobs.job import JobRequest
+from phonofilm.serving.jobs.job_queue import edit_job
 from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.worker.held_job import HeldJob
 from phonofilm.serving.worker.loop import Worker

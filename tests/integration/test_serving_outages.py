@@ -21,8 +21,8 @@ from tests.unit.serving_helpers import ask, new_database, require_postgres, runn
 
 from phonofilm.serving.database.engines import Database, open_database
 from phonofilm.serving.database.migrate import migrate
-from phonofilm.serving.jobs.book import edit_job
 from phonofilm.serving.jobs.job import ENDED, JobRequest
+from phonofilm.serving.jobs.job_queue import edit_job
 from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.store.folder_store import FolderStore
 from phonofilm.serving.worker.loop import Worker

@@ -16,8 +16,8 @@ from phonofilm.serving.cluster.ray_cluster import ClusterSettings
 from phonofilm.serving.cluster.ray_workers import RayWorkers
 from phonofilm.serving.cluster.replicas import parse_replicas
 from phonofilm.serving.database.engines import Database
-from phonofilm.serving.jobs.book import find
 from phonofilm.serving.jobs.job import COMPLETED, IN_PROGRESS, Job
+from phonofilm.serving.jobs.job_queue import find
 from phonofilm.serving.jobs.roster import living_workers
 from phonofilm.serving.security.access import OPEN_ACCESS
 from phonofilm.serving.settings import WorkerSettings

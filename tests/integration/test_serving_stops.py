@@ -15,8 +15,8 @@ from tests.integration.test_serving_killed import Servers, check_all_ended_once,
 from tests.unit.serving_helpers import ask, new_database
 
 from phonofilm.serving.database.engines import Database, open_database
-from phonofilm.serving.jobs.book import edit_job
 from phonofilm.serving.jobs.job import COMPLETED, IN_PROGRESS, QUEUED, Job, JobRequest
+from phonofilm.serving.jobs.job_queue import edit_job
 from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.store.folder_store import FolderStore
 

@@ -20,9 +20,9 @@ from tests.unit.serving_helpers import PNG, ask, client_of, services_in
 from phonofilm import read_clip
 from phonofilm.serving.api.services import Services
 from phonofilm.serving.database.tables import CLIP, JOB
-from phonofilm.serving.jobs.book import cancel_job, find
 from phonofilm.serving.jobs.claims import Claims
 from phonofilm.serving.jobs.job import Job
+from phonofilm.serving.jobs.job_queue import cancel_job, find
 from phonofilm.serving.jobs.sweep import sweep_files, sweep_jobs
 from phonofilm.serving.library.changes import purge_old, trash_clips
 from phonofilm.serving.library.clips import find_clips

@@ -15,11 +15,11 @@ from phonofilm.cli.main import app
 from phonofilm.serving import server
 from phonofilm.serving.api.app import create_app
 from phonofilm.serving.api.services import Services
+from phonofilm.serving.security.api_keys import create_key, revoke_key
 from phonofilm.serving.security.browser_sessions import COOKIE
-from phonofilm.serving.security.keys import create_key, revoke_key
 from phonofilm.serving.server import ServerSettings
 from phonofilm.serving.settings import WorkerSettings
-from phonofilm.serving.studio import opening, page
+from phonofilm.serving.studio import browser, page
 from phonofilm.serving.studio.events import Event, events_of
 
 OWN = {"Origin": "http://testserver"}
@@ -102,7 +102,7 @@ def test_the_command_serves_this_machine_and_opens_the_page(built: Path, monkeyp
         return 0
 
     monkeypatch.setattr(server, "serve_until_stopped", serve)
-    monkeypatch.setattr(opening, "open_browser", opened.append)
+    monkeypatch.setattr(browser, "open_browser", opened.append)
     done = CliRunner().invoke(app, ["studio", "--port", "8011", "--model", "nano"])
     assert done.exit_code == 0, done.output
     assert "the studio is at http://127.0.0.1:8011/studio" in done.output

@@ -16,7 +16,7 @@ from tests.unit.serving_helpers import services_in
 
 from phonofilm.serving.api.app import create_app
 from phonofilm.serving.api.services import Services
-from phonofilm.serving.jobs.book import waiting
+from phonofilm.serving.jobs.job_queue import waiting
 from phonofilm.serving.security.access import OPEN_ACCESS
 
 if TYPE_CHECKING:

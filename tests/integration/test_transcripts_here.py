@@ -16,7 +16,7 @@ import pytest
 from phonofilm.evaluation.clip_facts import ClipFacts
 from phonofilm.evaluation.metric import Setup
 from phonofilm.evaluation.metrics.cpcer import CpCer
-from phonofilm.evaluation.prompts import PromptItem
+from phonofilm.evaluation.prompt_items import PromptItem
 from phonofilm.evaluation.rows import Row
 
 pytestmark = pytest.mark.slow

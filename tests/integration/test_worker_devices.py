@@ -18,8 +18,8 @@ from tests.unit.serving_helpers import ask, new_database
 from phonofilm import read_clip
 from phonofilm.generation.placement.hardware import HardwareOptions
 from phonofilm.serving.database.engines import Database
-from phonofilm.serving.jobs.book import cancel_job
 from phonofilm.serving.jobs.job import ENDED, Job
+from phonofilm.serving.jobs.job_queue import cancel_job
 from phonofilm.serving.jobs.roster import living_workers
 from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.store.folder_store import FolderStore

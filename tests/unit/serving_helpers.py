@@ -19,8 +19,8 @@ from phonofilm.serving.api.app import create_app
 from phonofilm.serving.api.services import ApiSettings, Services
 from phonofilm.serving.database.engines import Database, open_database
 from phonofilm.serving.database.migrate import migrate
-from phonofilm.serving.jobs.book import NewJob, Room, enter
 from phonofilm.serving.jobs.job import Job, JobRequest, new_job_id
+from phonofilm.serving.jobs.job_queue import NewJob, Room, enter
 from phonofilm.serving.security.access import OPEN_ACCESS, Access
 from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.store.folder_store import FolderStore

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from phonofilm.cli.main import app
 from phonofilm.errors import InputError
 from phonofilm.evaluation.arena.arena import Arena
+from phonofilm.evaluation.arena.arena_server import ArenaServer
 from phonofilm.evaluation.arena.ratings import expected_score, rate, win_shares
-from phonofilm.evaluation.arena.server import ArenaServer
 from phonofilm.evaluation.arena.votes import QUESTIONS, Vote, VoteFile
 
 # MOVA-720p against each, as published: win, tie, lose in percent; and the Elo ratings that were published with them.

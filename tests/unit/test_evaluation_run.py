@@ -23,7 +23,7 @@ from phonofilm.evaluation.figures import summarise_metric
 from phonofilm.evaluation.generating import choose_sets, parse_setting, shipped_prompts
 from phonofilm.evaluation.metric import Figure, Metric, Setup
 from phonofilm.evaluation.paper import SETS, compare_with_paper
-from phonofilm.evaluation.prompts import item_of, read_prompt_items
+from phonofilm.evaluation.prompt_items import item_of, read_prompt_items
 from phonofilm.evaluation.requirements import Package, Requirements, WeightFile
 from phonofilm.evaluation.result import read_result, result_json
 from phonofilm.evaluation.rows import Row, measured, not_applicable

@@ -20,7 +20,7 @@ from phonofilm.evaluation.metrics.inception import Inception, inception_score
 from phonofilm.evaluation.networks.clap import Clap, ClapSize, clap_tensors
 from phonofilm.evaluation.networks.cnn14 import Cnn14
 from phonofilm.evaluation.networks.published import load_network
-from phonofilm.evaluation.prompts import PromptItem
+from phonofilm.evaluation.prompt_items import PromptItem
 from phonofilm.evaluation.rows import measured
 from phonofilm.evaluation.weights import check
 

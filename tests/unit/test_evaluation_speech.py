@@ -20,7 +20,7 @@ from phonofilm.evaluation.clip_facts import ClipFacts
 from phonofilm.evaluation.local_transcripts import LocalTranscriber
 from phonofilm.evaluation.metric import Setup
 from phonofilm.evaluation.metrics.cpcer import CpCer
-from phonofilm.evaluation.prompts import PromptItem
+from phonofilm.evaluation.prompt_items import PromptItem
 from phonofilm.evaluation.remote_transcripts import tagged_text
 from phonofilm.evaluation.speaker_errors import (
     cheapest_assignment,

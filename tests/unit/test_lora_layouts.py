@@ -13,8 +13,8 @@ from torch import nn
 
 from phonofilm.errors import CheckpointError, InputError
 from phonofilm.lora.adapter import Layout, LoraFile
-from phonofilm.lora.keys import to_diffusers
 from phonofilm.lora.reading import read_lora
+from phonofilm.lora.tensor_names import to_diffusers
 
 A, B = ".lora_A.weight", ".lora_B.weight"
 

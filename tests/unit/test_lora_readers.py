@@ -16,8 +16,8 @@ from torch import nn
 from phonofilm.errors import CheckpointError
 from phonofilm.lora.adapter import Adapter, Layout, LoraFile
 from phonofilm.lora.exporting import export_kohya, export_low_resource
-from phonofilm.lora.keys import to_diffusers
 from phonofilm.lora.reading import read_for_layers
+from phonofilm.lora.tensor_names import to_diffusers
 from phonofilm.lora.zero_adapters import FILLERS_KEY
 
 WIDTH, HIDDEN = 5120, 13824  # of the released video towers

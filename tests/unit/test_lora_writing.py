@@ -27,8 +27,8 @@ from phonofilm.lora.exporting import (
     export_original,
     export_peft,
 )
-from phonofilm.lora.keys import to_diffusers
 from phonofilm.lora.reading import read_lora
+from phonofilm.lora.tensor_names import to_diffusers
 from phonofilm.lora.writing import save_lora, write_checked
 from phonofilm.models.checksums import CHECKSUMS
 

@@ -15,7 +15,7 @@ from tests.serving_stub import BODY, FACTS, StubMaker, worker_thread
 from tests.unit.serving_helpers import PNG, client_of, services_in
 
 from phonofilm.serving.api.services import Services
-from phonofilm.serving.jobs.book import Room
+from phonofilm.serving.jobs.job_queue import Room
 from phonofilm.serving.jobs.roster import write_setting
 from phonofilm.serving.settings import RequestLimits
 
@@ -79,7 +79,7 @@ def test_a_form_with_numbers_as_text_is_the_same_request(client: TestClient) -> 
     again = created(client, seed=3, num_inference_steps=4, modality_scale=1.5, guidance_scale=2, loras=["voice:0.5"])
     mine, other = (client.app.services.database for _ in range(2))  # type: ignore[attr-defined]
     assert mine is other
-    from phonofilm.serving.jobs.book import find
+    from phonofilm.serving.jobs.job_queue import find
     from phonofilm.serving.security.access import OPEN_ACCESS
 
     one, two = (find(mine, video["id"], OPEN_ACCESS) for video in (job, again))

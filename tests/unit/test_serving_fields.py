@@ -13,8 +13,8 @@ from tests.serving_stub import FACTS
 from tests.unit.serving_helpers import PNG, client_of, services_in
 
 from phonofilm.serving.api.services import Services
-from phonofilm.serving.jobs.book import find
 from phonofilm.serving.jobs.job import Job
+from phonofilm.serving.jobs.job_queue import find
 from phonofilm.serving.jobs.roster import write_setting
 from phonofilm.serving.security.access import OPEN_ACCESS
 from phonofilm.serving.security.public_http import PublicHttp

@@ -16,7 +16,9 @@ from phonofilm.errors import InputError
 from phonofilm.serving.database.engines import Database, open_database
 from phonofilm.serving.database.migrate import migrate
 from phonofilm.serving.database.tables import API_KEY, JOB, METADATA
-from phonofilm.serving.jobs.book import (
+from phonofilm.serving.jobs.claims import Claims, end_lost_jobs, expire_leases
+from phonofilm.serving.jobs.job import JobRequest
+from phonofilm.serving.jobs.job_queue import (
     IdempotencyConflict,
     NotWaiting,
     QueueFull,
@@ -28,12 +30,10 @@ from phonofilm.serving.jobs.book import (
     page,
     waiting,
 )
-from phonofilm.serving.jobs.claims import Claims, end_lost_jobs, expire_leases
-from phonofilm.serving.jobs.job import JobRequest
 from phonofilm.serving.jobs.roster import WorkerReport, living_workers, read_setting, report_worker, write_setting
 from phonofilm.serving.jobs.sweep import counts_by_status, oldest_waiting_seconds, used_bytes
 from phonofilm.serving.security.access import OPEN_ACCESS
-from phonofilm.serving.security.keys import KeyLimits, access_of, create_key
+from phonofilm.serving.security.api_keys import KeyLimits, access_of, create_key
 
 DAY = 86_400.0
 

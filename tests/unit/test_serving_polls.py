@@ -22,13 +22,13 @@ from phonofilm.serving.api.services import Services
 from phonofilm.serving.api.status_polls import StatusPolls
 from phonofilm.serving.api.warm_up import warm_up
 from phonofilm.serving.database.engines import Database
-from phonofilm.serving.jobs.book import cancel_job
 from phonofilm.serving.jobs.job import Job
+from phonofilm.serving.jobs.job_queue import cancel_job
 from phonofilm.serving.jobs.roster import write_setting
 from phonofilm.serving.security.access import OPEN_ACCESS, Access
+from phonofilm.serving.security.api_keys import create_key, revoke_key
 from phonofilm.serving.security.browser_sessions import end_session, start_session
 from phonofilm.serving.security.keyring import Admitted, Keyring
-from phonofilm.serving.security.keys import create_key, revoke_key
 
 READER = Access("somebody", frozenset({"read"}))
 

@@ -27,7 +27,7 @@ from phonofilm.serving.callbacks import Callbacks, signed_headers
 from phonofilm.serving.database.tables import API_KEY, JOB
 from phonofilm.serving.jobs.job import JobRequest
 from phonofilm.serving.logs import JsonLines, TextLines
-from phonofilm.serving.security.keys import create_key, list_keys, revoke_key
+from phonofilm.serving.security.api_keys import create_key, list_keys, revoke_key
 from phonofilm.serving.security.public_http import FetchError, PublicHttp, RefusedAddress, is_public
 from phonofilm.serving.security.sniffing import check_kind, sniff
 from phonofilm.serving.server import ServerSettings, serve_until_stopped

@@ -19,7 +19,7 @@ def arena(
     import webbrowser
 
     from phonofilm.evaluation.arena.arena import Arena
-    from phonofilm.evaluation.arena.server import ArenaServer
+    from phonofilm.evaluation.arena.arena_server import ArenaServer
     from phonofilm.evaluation.arena.votes import QUESTIONS
 
     match = Arena(folders, votes)

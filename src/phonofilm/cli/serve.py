@@ -48,7 +48,7 @@ def serve(
         return
     require_serve_extra()
     from phonofilm.serving.api.services import ApiSettings
-    from phonofilm.serving.jobs.book import Room
+    from phonofilm.serving.jobs.job_queue import Room
     from phonofilm.serving.server import ServerSettings, serve_until_stopped
 
     settings = worker_settings(work, machine, keep)
@@ -85,7 +85,7 @@ def create(
     """Make a key and print it: once, since only its hash is kept."""
     require_serve_extra()
     from phonofilm.serving.database.migrate import open_migrated
-    from phonofilm.serving.security.keys import KeyLimits, create_key
+    from phonofilm.serving.security.api_keys import KeyLimits, create_key
 
     database = open_migrated(database_url or DEFAULT_DATABASE)
     quota = None if disk_quota is None else parse_size(disk_quota, "disk_quota")
@@ -97,7 +97,7 @@ def list_all(database_url: DatabaseUrl = None) -> None:
     """Show the keys' names, scopes and limits."""
     require_serve_extra()
     from phonofilm.serving.database.migrate import open_migrated
-    from phonofilm.serving.security.keys import describe_key, list_keys
+    from phonofilm.serving.security.api_keys import describe_key, list_keys
 
     for row in list_keys(open_migrated(database_url or DEFAULT_DATABASE)):
         typer.echo(describe_key(row))
@@ -108,6 +108,6 @@ def revoke(name: Name, database_url: DatabaseUrl = None) -> None:
     """Let a key in no longer."""
     require_serve_extra()
     from phonofilm.serving.database.migrate import open_migrated
-    from phonofilm.serving.security.keys import revoke_key
+    from phonofilm.serving.security.api_keys import revoke_key
 
     revoke_key(open_migrated(database_url or DEFAULT_DATABASE), name)

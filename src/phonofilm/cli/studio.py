@@ -37,9 +37,9 @@ def studio(
     """
     require_serve_extra()
     from phonofilm.serving.api.services import ApiSettings
-    from phonofilm.serving.jobs.book import Room
+    from phonofilm.serving.jobs.job_queue import Room
     from phonofilm.serving.server import ServerSettings, serve_until_stopped
-    from phonofilm.serving.studio.opening import choose_port, open_browser
+    from phonofilm.serving.studio.browser import choose_port, open_browser
     from phonofilm.serving.studio.page import NOT_BUILT, is_built
 
     if not is_built():

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from phonofilm.errors import InputError
 
 if TYPE_CHECKING:
+    from phonofilm.data.caption_prompts import Prompts
     from phonofilm.data.describe import Captioner
     from phonofilm.data.manifest import Item
-    from phonofilm.data.prompts import Prompts
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class CaptionOptions:
 
     def texts(self) -> Prompts:
         """What the models are asked."""
-        from phonofilm.data.prompts import Prompts, read_prompts
+        from phonofilm.data.caption_prompts import Prompts, read_prompts
 
         return Prompts() if self.prompts is None else read_prompts(self.prompts)
 
     def texts_as_yaml(self) -> str:
         """The same as a file for `prompts`."""
-        from phonofilm.data.prompts import as_yaml
+        from phonofilm.data.caption_prompts import as_yaml
 
         return as_yaml(asdict(self.texts()))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from phonofilm.media.container import opened, picture_stream
+from phonofilm.media.opening import opened, picture_stream
 
 SIDE = 24
 FRAMES_APART = 2  # frames either side: a flash is over by then, a cut is not

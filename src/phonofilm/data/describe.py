@@ -12,10 +12,10 @@ from typing import Any, Literal
 import numpy as np
 
 from phonofilm.data.caption_findings import TAG, broken_tags
+from phonofilm.data.caption_prompts import Described, Prompts, one_line, something
 from phonofilm.data.endpoint import Endpoint, EndpointError
 from phonofilm.data.manifest import Item
 from phonofilm.data.probe import Facts, probe
-from phonofilm.data.prompts import Described, Prompts, one_line, something
 from phonofilm.data.window_reading import separate_sound
 from phonofilm.data.windows import stretch
 from phonofilm.errors import InputError

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phonofilm.errors import MediaError
-from phonofilm.media.container import end_of, opened, picture_stream, sound_stream, start_of
+from phonofilm.media.opening import end_of, opened, picture_stream, sound_stream, start_of
 from phonofilm.media.pixels import to_rgb
 from phonofilm.media.rates import declared_rate
 

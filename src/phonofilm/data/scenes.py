@@ -14,7 +14,7 @@ from phonofilm.data.manifest import Item
 from phonofilm.data.probe import Facts
 from phonofilm.data.window_reading import separate_sound
 from phonofilm.errors import MissingExtraError
-from phonofilm.media.container import opened, picture_stream
+from phonofilm.media.opening import opened, picture_stream
 from phonofilm.media.sound import read_sound
 
 Stretch = tuple[Fraction, Fraction]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from phonofilm.media.clip_checks import SoundReport
-from phonofilm.media.container import opened, sound_stream
+from phonofilm.media.opening import opened, sound_stream
 from phonofilm.media.sound import read_sound
 
 MOSTLY_SILENT, SILENT = 0.8, 0.99

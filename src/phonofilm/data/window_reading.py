@@ -12,7 +12,7 @@ from phonofilm.data.windows import ClipWindow
 from phonofilm.errors import MediaError
 from phonofilm.media import Clip, read_clip
 from phonofilm.media.clip import fit_length, picture_samples
-from phonofilm.media.container import opened, sound_stream, start_of
+from phonofilm.media.opening import opened, sound_stream, start_of
 from phonofilm.media.sound import read_sound
 from phonofilm.media.waveform import resample
 

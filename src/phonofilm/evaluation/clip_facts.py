@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phonofilm.errors import MediaError
-from phonofilm.evaluation.prompts import PromptItem
+from phonofilm.evaluation.prompt_items import PromptItem
 from phonofilm.files import file_hash
-from phonofilm.media.container import opened, picture_stream, sound_stream, start_of
+from phonofilm.media.opening import opened, picture_stream, sound_stream, start_of
 from phonofilm.media.picture import read_picture
 from phonofilm.media.sound import read_sound
 from phonofilm.media.stillness import BlockLevels

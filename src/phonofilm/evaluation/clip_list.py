@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phonofilm.errors import InputError
-from phonofilm.evaluation.prompts import PromptItem, item_of
+from phonofilm.evaluation.prompt_items import PromptItem, item_of
 
 SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
 

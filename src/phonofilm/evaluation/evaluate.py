@@ -13,7 +13,7 @@ from phonofilm.evaluation.figures import summarise_metric
 from phonofilm.evaluation.measuring import MeasuringPlan, OnClip, Sharing, measure_all, measure_on_this_machine
 from phonofilm.evaluation.metric import PROFILES, Setup
 from phonofilm.evaluation.paper import compare_with_paper
-from phonofilm.evaluation.prompts import read_prompt_items
+from phonofilm.evaluation.prompt_items import read_prompt_items
 from phonofilm.evaluation.result import Evaluated, write_result
 from phonofilm.evaluation.weights import weights_folder
 

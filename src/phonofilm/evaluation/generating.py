@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from phonofilm.errors import InputError, PhonofilmError
-from phonofilm.evaluation.prompts import PromptItem, read_prompt_items
+from phonofilm.evaluation.prompt_items import PromptItem, read_prompt_items
 from phonofilm.generation.batch import Line, make_lines, plan_lines
 from phonofilm.generation.checkpoint import open_checkpoint
 from phonofilm.generation.options import ClipOptions, options_from_json

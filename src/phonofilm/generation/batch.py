@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from phonofilm.errors import InputError, PhonofilmError
-from phonofilm.generation.claims import WrittenFiles
 from phonofilm.generation.clip_maker import ClipMaker
 from phonofilm.generation.clip_plan import ClipPlan, without_media
+from phonofilm.generation.clip_writing import make_clips, with_kept_seed
 from phonofilm.generation.finished import finished_metadata
 from phonofilm.generation.options import ClipOptions, options_from_json
 from phonofilm.generation.outputs import SUFFIXES, Output
@@ -18,7 +18,7 @@ from phonofilm.generation.preflight import choose_outputs_of
 from phonofilm.generation.provenance import clip_metadata
 from phonofilm.generation.rehearsal import rehearse_output
 from phonofilm.generation.report import Cancelled, Message, OnProgress, emit
-from phonofilm.generation.writing import make_clips, with_kept_seed
+from phonofilm.generation.written_files import WrittenFiles
 from phonofilm.parallel.rank import RankError
 from phonofilm.untrusted import file_fault, parse_json, shown
 

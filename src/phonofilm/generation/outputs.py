@@ -9,7 +9,7 @@ from pathlib import Path
 
 from phonofilm.errors import InputError
 from phonofilm.files import check_target
-from phonofilm.generation.claims import WrittenFiles
+from phonofilm.generation.written_files import WrittenFiles
 from phonofilm.untrusted import printable, shown
 
 LATENT = "latent"

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phonofilm.errors import InputError
-from phonofilm.generation.claims import would_harm
 from phonofilm.generation.options import (
     ClipOptions,
     check_options,
@@ -21,6 +20,7 @@ from phonofilm.generation.options import (
 )
 from phonofilm.generation.outputs import Output, choose_outputs
 from phonofilm.generation.provenance import INPUTS
+from phonofilm.generation.written_files import would_harm
 from phonofilm.geometry import parse_frame_rate, parse_frame_size
 from phonofilm.models.known import NAMED_SIZES, hub_id_of
 from phonofilm.untrusted import FOLDER_FAULT, NO_FILE_FAULT, file_fault, shown

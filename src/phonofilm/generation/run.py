@@ -10,6 +10,7 @@ from pathlib import Path
 from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.generation.batch import Line, make_lines, plan_lines, read_lines
 from phonofilm.generation.checkpoint import DEFAULT_MODEL, Checkpoint, open_checkpoint
+from phonofilm.generation.clip_writing import make_clips, with_kept_seed
 from phonofilm.generation.first_frames import draw_first_frame, with_frame_of
 from phonofilm.generation.inputs import read_inputs
 from phonofilm.generation.options import ClipOptions
@@ -21,7 +22,6 @@ from phonofilm.generation.rehearsal import rehearse_output
 from phonofilm.generation.repeating import provenance_of
 from phonofilm.generation.report import Message, OnProgress, emit, silent
 from phonofilm.generation.session import Session
-from phonofilm.generation.writing import make_clips, with_kept_seed
 from phonofilm.models.hub import is_on_this_machine, local_state
 from phonofilm.models.known import KNOWN_MODELS
 from phonofilm.parallel.parallel_session import ParallelSession

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from phonofilm.errors import CheckpointError, InputError
 from phonofilm.lora.adapter import Adapter, LoraFile, most_common
-from phonofilm.lora.keys import KOHYA_PREFIX, VIDEOX_COMPONENTS, to_diffusers
 from phonofilm.lora.ours import ALPHAS_KEY, COMPONENT_KEY, folded, said_by, tensors_of
 from phonofilm.lora.sources import ORIGINAL_CONFIG, ORIGINAL_WEIGHTS, PEFT_CONFIG, PEFT_WEIGHTS
+from phonofilm.lora.tensor_names import KOHYA_PREFIX, VIDEOX_COMPONENTS, to_diffusers
 from phonofilm.lora.writing import save_lora, save_lora_tensors, write_checked
 from phonofilm.lora.zero_adapters import FILLERS_KEY, missing_wan_layers
 

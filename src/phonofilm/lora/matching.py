@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from phonofilm.errors import CheckpointError, InputError
 from phonofilm.lora.adapter import LORA_COMPONENTS, Adapter, Layout, component_named
-from phonofilm.lora.keys import Parts, component_in_name, component_of_key, flatten, module_path
 from phonofilm.lora.ours import COMPONENT_KEY
 from phonofilm.lora.sources import PEFT_WEIGHTS, LoraSource
 from phonofilm.lora.target_layers import Shape
+from phonofilm.lora.tensor_names import Parts, component_in_name, component_of_key, flatten, module_path
 from phonofilm.models.checkpoint_files import listed
 
 logger = logging.getLogger(__name__)

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from phonofilm.errors import CheckpointError
 from phonofilm.lora.adapter import Adapter, LoraFile, most_common
-from phonofilm.lora.keys import Parts
 from phonofilm.lora.sources import LoraSource
+from phonofilm.lora.tensor_names import Parts
 from phonofilm.models.checkpoint_files import listed
 from phonofilm.untrusted import parse_json, shown
 

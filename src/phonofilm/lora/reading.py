@@ -20,16 +20,16 @@ from phonofilm.lora.adapter import (
     check_shapes,
     component_named,
 )
-from phonofilm.lora.keys import (
+from phonofilm.lora.matching import Layers, ReadOptions, check_layers_fit, place_layers, unused
+from phonofilm.lora.ours import FORMAT_NAME, check_version, metadata_of, stated_alphas, unfolded
+from phonofilm.lora.sources import PEFT_WEIGHTS, LoraSource, open_sources
+from phonofilm.lora.target_layers import linear_layers
+from phonofilm.lora.tensor_names import (
     Parts,
     detect,
     group,
     to_diffusers,
 )
-from phonofilm.lora.matching import Layers, ReadOptions, check_layers_fit, place_layers, unused
-from phonofilm.lora.ours import FORMAT_NAME, check_version, metadata_of, stated_alphas, unfolded
-from phonofilm.lora.sources import PEFT_WEIGHTS, LoraSource, open_sources
-from phonofilm.lora.target_layers import linear_layers
 from phonofilm.lora.zero_adapters import without_fillers
 
 logger = logging.getLogger(__name__)

@@ -13,9 +13,9 @@ import torch
 
 from phonofilm.errors import CheckpointError
 from phonofilm.lora.adapter import Adapter
-from phonofilm.lora.keys import Parts
 from phonofilm.lora.ours import json_list
 from phonofilm.lora.sources import LoraSource
+from phonofilm.lora.tensor_names import Parts
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from phonofilm.errors import MediaError
-from phonofilm.media.container import end_of, opened, picture_stream, sound_stream, start_of
+from phonofilm.media.opening import end_of, opened, picture_stream, sound_stream, start_of
 from phonofilm.media.rates import source_rate
 from phonofilm.media.sound import read_sound
 from phonofilm.media.stillness import BlockLevels

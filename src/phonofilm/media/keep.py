@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from phonofilm.media.container import is_mp4_family, picture_stream, sound_stream, start_of
+from phonofilm.media.opening import is_mp4_family, picture_stream, sound_stream, start_of
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream

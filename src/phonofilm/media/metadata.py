@@ -72,7 +72,7 @@ def _stored_text(path: Path) -> str | None:
         raise InputError(f"no file at {shown(path)}: {fault}")
     if path.suffix.lower() in (".png", ".gif"):
         return _image_text(path)
-    from phonofilm.media.container import comment, opened
+    from phonofilm.media.opening import comment, opened
 
     with opened(path) as container:
         return comment(container)

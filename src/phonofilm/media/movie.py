@@ -18,11 +18,11 @@ import numpy as np
 from phonofilm.errors import InputError, MediaError
 from phonofilm.media.boxes import end_picture_at
 from phonofilm.media.clip import Clip, picture_samples
-from phonofilm.media.container import opened, picture_stream, sound_stream, url
 from phonofilm.media.folder import SOUND_FILE
 from phonofilm.media.formats import MP4, Format
 from phonofilm.media.keep import copy_picture, copy_sound
 from phonofilm.media.metadata import tags
+from phonofilm.media.opening import opened, picture_stream, sound_stream, url
 from phonofilm.media.picture import read_picture
 from phonofilm.media.sound import read_audio
 from phonofilm.media.tracks import encode_picture, encode_sound

@@ -14,7 +14,7 @@ import numpy as np
 
 from phonofilm.errors import InputError, MediaError
 from phonofilm.media.budget import MEMORY_SHARE, FrameBudget
-from phonofilm.media.container import end_of, opened, picture_stream, start_of
+from phonofilm.media.opening import end_of, opened, picture_stream, start_of
 from phonofilm.media.pixels import fitted, stacked, to_plain_rgb, to_rgb
 from phonofilm.media.rates import declared_rate, source_rate
 from phonofilm.media.window import DecodedFrames, Window

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from phonofilm.errors import MediaError
 from phonofilm.geometry import NTSC_RATES, parse_frame_rate
-from phonofilm.media.container import opened, picture_stream
+from phonofilm.media.opening import opened, picture_stream
 
 if TYPE_CHECKING:
     from av.video.stream import VideoStream

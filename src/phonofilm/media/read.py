@@ -9,10 +9,10 @@ from typing import Any
 from phonofilm.errors import InputError
 from phonofilm.geometry import parse_frame_rate
 from phonofilm.media.clip import Clip, fit_length, picture_samples
-from phonofilm.media.container import comment, opened
 from phonofilm.media.folder import read_folder
 from phonofilm.media.images import Fit
 from phonofilm.media.metadata import from_text
+from phonofilm.media.opening import comment, opened
 from phonofilm.media.picture import read_picture
 from phonofilm.media.sound import read_sound
 from phonofilm.media.waveform import resample

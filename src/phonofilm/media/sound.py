@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from phonofilm.errors import MediaError
-from phonofilm.media.container import end_of, is_mp4_family, opened, sound_stream, start_of
+from phonofilm.media.opening import end_of, is_mp4_family, opened, sound_stream, start_of
 from phonofilm.media.readable import HIGHEST_SAMPLE, MAX_HOLE, MAX_SOUND_BYTES
 from phonofilm.media.waveform import channels_first, resample
 

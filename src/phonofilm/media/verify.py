@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from phonofilm.errors import MediaError
-from phonofilm.media.container import end_of, is_mp4_family, opened, picture_stream, sound_stream, start_of
+from phonofilm.media.opening import end_of, is_mp4_family, opened, picture_stream, sound_stream, start_of
 from phonofilm.media.sound import read_sound
 
 # Matroska counts in milliseconds.

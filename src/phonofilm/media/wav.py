@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from phonofilm.media.container import url
+from phonofilm.media.opening import url
 from phonofilm.media.waveform import LAYOUTS, audio_frames
 
 _BLOCK = 1 << 14

@@ -10,11 +10,11 @@ from typing import Protocol
 from phonofilm.errors import InputError
 from phonofilm.files import check_target, replacing
 from phonofilm.media.clip import Clip, fit_length, picture_samples
-from phonofilm.media.container import writing
 from phonofilm.media.folder import SOUND_FILE, check_replaceable, write_folder
 from phonofilm.media.formats import CONTAINER_FORMATS, FOLDER, GIF, kind_of
 from phonofilm.media.gif import write_gif
 from phonofilm.media.movie import write_movie
+from phonofilm.media.opening import writing
 from phonofilm.media.sound import read_audio
 from phonofilm.media.verify import verify_clip
 from phonofilm.media.waveform import for_file

@@ -28,7 +28,7 @@ from phonofilm.serving.database.engines import Database
 from phonofilm.serving.database.migrate import open_migrated
 from phonofilm.serving.housekeeping import Housekeeping
 from phonofilm.serving.logs import log_to_stderr
-from phonofilm.serving.security.keys import has_keys
+from phonofilm.serving.security.api_keys import has_keys
 from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.side_process import SideProcessError
 from phonofilm.serving.slow_clients import HurriedProtocol

@@ -13,8 +13,8 @@ from fastapi.concurrency import run_in_threadpool
 from phonofilm.serving.api.errors import ApiError, ErrorBody, not_found
 from phonofilm.serving.api.objects import VideoObject, poll_after, video_object
 from phonofilm.serving.api.services import Services
-from phonofilm.serving.jobs.book import cancel_job
 from phonofilm.serving.jobs.job import Job
+from phonofilm.serving.jobs.job_queue import cancel_job
 from phonofilm.serving.security.access import Access
 
 POLL_HEADER = "openai-poll-after-ms"

@@ -23,7 +23,7 @@ from phonofilm.serving.api.fields import EditFields, ExtensionFields, RemixField
 from phonofilm.serving.api.media import FILE_FIELDS, store_media
 from phonofilm.serving.api.objects import VideoObject
 from phonofilm.serving.api.openapi import body_of, video_links
-from phonofilm.serving.api.repeating import drop_media, enter_job, remixed
+from phonofilm.serving.api.queue_again import drop_media, enter_job, remixed
 from phonofilm.serving.api.services import MayWrite, Services, ServicesOf
 from phonofilm.serving.api.translate import (
     check_drawing,
@@ -34,8 +34,8 @@ from phonofilm.serving.api.translate import (
     options_of,
     seeds_of,
 )
-from phonofilm.serving.jobs.book import NewJob
 from phonofilm.serving.jobs.job import COMPLETED, Job, JobRequest, new_job_id
+from phonofilm.serving.jobs.job_queue import NewJob
 from phonofilm.serving.jobs.roster import read_setting
 from phonofilm.serving.security.access import Access
 from phonofilm.serving.security.public_http import PublicHttp

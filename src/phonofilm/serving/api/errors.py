@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 from phonofilm.errors import PhonofilmError
 from phonofilm.serving.api.fields import MEANT
-from phonofilm.serving.jobs.book import QueueFull
+from phonofilm.serving.jobs.job_queue import QueueFull
 from phonofilm.serving.side_process import SideProcessError
 from phonofilm.serving.store.interface import StoreError
 from phonofilm.serving.worker.failures import is_disk_error

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
 from phonofilm.serving.database.engines import Database
-from phonofilm.serving.jobs.book import JOB_ID, find_all
 from phonofilm.serving.jobs.job import Job
+from phonofilm.serving.jobs.job_queue import JOB_ID, find_all
 from phonofilm.serving.security.access import Access
 
 # Reads begin no more often than this: a lone client never waits for it, hundreds share.

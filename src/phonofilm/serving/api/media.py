@@ -19,9 +19,9 @@ from phonofilm.serving.api.errors import ApiError, invalid, not_found
 from phonofilm.serving.api.fields import ExtensionFields, VideoFields
 from phonofilm.serving.api.services import Services
 from phonofilm.serving.api.translate import clip_field
-from phonofilm.serving.jobs.book import find
 from phonofilm.serving.jobs.clip_rows import job_and_number
 from phonofilm.serving.jobs.job import COMPLETED, KEYFRAME, is_keyframe
+from phonofilm.serving.jobs.job_queue import find
 from phonofilm.serving.security.access import Access
 from phonofilm.serving.security.public_http import PublicHttp
 from phonofilm.serving.security.sniffing import AUDIO, IMAGE, SNIFFED_BYTES, VIDEO, check_kind

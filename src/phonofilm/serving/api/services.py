@@ -18,7 +18,7 @@ from phonofilm.serving.api.errors import ApiError
 from phonofilm.serving.api.job_reader import JobReader
 from phonofilm.serving.api.translate import RequestChecks
 from phonofilm.serving.database.engines import Database
-from phonofilm.serving.jobs.book import Room
+from phonofilm.serving.jobs.job_queue import Room
 from phonofilm.serving.jobs.roster import model_facts
 from phonofilm.serving.security.access import ADMIN, READ, WRITE, Access
 from phonofilm.serving.security.browser_sessions import COOKIE

@@ -20,8 +20,8 @@ from phonofilm.serving.api.fields import ChangeFields, MoveFields
 from phonofilm.serving.api.objects import VideoDeleted, VideoList, VideoObject
 from phonofilm.serving.api.openapi import video_links
 from phonofilm.serving.api.services import MayRead, MayWrite, Services, ServicesOf
-from phonofilm.serving.jobs.book import NotWaiting, cancel_job, edit_job, move_job, page, waiting
 from phonofilm.serving.jobs.job import ENDED, Job
+from phonofilm.serving.jobs.job_queue import NotWaiting, cancel_job, edit_job, move_job, page, waiting
 from phonofilm.serving.security.access import Access
 
 router = APIRouter(tags=["videos"], responses=ERRORS)

@@ -20,9 +20,9 @@ from phonofilm.serving.cluster.ray_cluster import ClusterSettings
 from phonofilm.serving.cluster.ray_workers import RayWorkers
 from phonofilm.serving.database.engines import Database, is_unreachable, open_database
 from phonofilm.serving.database.migrate import migrate
-from phonofilm.serving.jobs.book import NewJob, Room, ended_of, enter, remove_jobs_of
 from phonofilm.serving.jobs.claims import end_lost_jobs
 from phonofilm.serving.jobs.job import Job, JobRequest, new_job_id
+from phonofilm.serving.jobs.job_queue import NewJob, Room, ended_of, enter, remove_jobs_of
 from phonofilm.serving.security.access import READ, Access
 from phonofilm.serving.settings import WorkerSettings
 

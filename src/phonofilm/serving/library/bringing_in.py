@@ -10,9 +10,9 @@ from sqlalchemy import insert, select
 from phonofilm.serving.database.clock import DatabaseNow
 from phonofilm.serving.database.engines import Database
 from phonofilm.serving.database.tables import CLIP, JOB
-from phonofilm.serving.jobs.book import Room, check_bytes
 from phonofilm.serving.jobs.clip_rows import clip_id, new_clips
 from phonofilm.serving.jobs.job import COMPLETED, JobRequest, job_of
+from phonofilm.serving.jobs.job_queue import Room, check_bytes
 from phonofilm.serving.security.access import Access
 
 

@@ -1,4 +1,4 @@
-"""Who is asking, and what they may do. How keys are made and looked up is in keys.py."""
+"""Who is asking, and what they may do. How keys are made and looked up is in api_keys.py."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from phonofilm.serving.database.clock import DatabaseNow
 from phonofilm.serving.database.engines import Database
 from phonofilm.serving.database.tables import API_KEY, BROWSER_SESSION
 from phonofilm.serving.security.access import Access
-from phonofilm.serving.security.keys import access_of_row, has_keys
+from phonofilm.serving.security.api_keys import access_of_row, has_keys
 
 COOKIE = "phonofilm_session"
 SESSION_SECONDS = 30 * 86_400.0

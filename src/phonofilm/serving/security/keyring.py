@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from phonofilm.serving.database.engines import Database
 from phonofilm.serving.security.access import Access
+from phonofilm.serving.security.api_keys import access_of, has_keys, hash_of
 from phonofilm.serving.security.browser_sessions import access_of_session
-from phonofilm.serving.security.keys import access_of, has_keys, hash_of
 
 # For so long a revoked key is still let in by a server that has just let it in.
 REMEMBERED_SECONDS = 1.0

@@ -14,7 +14,7 @@ from phonofilm.serving.api.answers import ERRORS
 from phonofilm.serving.api.changing import changed_request
 from phonofilm.serving.api.errors import ApiError, invalid
 from phonofilm.serving.api.fields import ChangeFields
-from phonofilm.serving.api.repeating import varied
+from phonofilm.serving.api.queue_again import varied
 from phonofilm.serving.api.services import MayRead, MayWrite, Services, ServicesOf
 from phonofilm.serving.library.changes import ClipChange, change_clips, purge_clips, trash_clips
 from phonofilm.serving.library.clips import LibraryClip, Sort, Wanted, clip_page, count_shelves, find_clips

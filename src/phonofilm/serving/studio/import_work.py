@@ -13,7 +13,7 @@ from phonofilm.files import file_hash
 from phonofilm.generation.options import options_from_json
 from phonofilm.generation.provenance import SETTINGS
 from phonofilm.media import read_clip, save_clip
-from phonofilm.media.container import opened, picture_stream, sound_stream
+from phonofilm.media.opening import opened, picture_stream, sound_stream
 from phonofilm.serving.worker.clip_files import clip_facts, write_pictures
 
 # What every browser plays.

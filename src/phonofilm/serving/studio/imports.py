@@ -22,8 +22,8 @@ from phonofilm.serving.api.answers import ERRORS
 from phonofilm.serving.api.body import MAX_FILES
 from phonofilm.serving.api.errors import ApiError, invalid
 from phonofilm.serving.api.services import MayAdminister, MayWrite, Services, ServicesOf
-from phonofilm.serving.jobs.book import QueueFull
 from phonofilm.serving.jobs.job import JobRequest, new_job_id
+from phonofilm.serving.jobs.job_queue import QueueFull
 from phonofilm.serving.library.bringing_in import FoundClip, bring_in, brought_in, sources_brought_in
 from phonofilm.serving.library.clips import find_clips
 from phonofilm.serving.security.access import Access

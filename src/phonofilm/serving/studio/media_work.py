@@ -56,7 +56,7 @@ def film_strip(place: str, name: str, count: int, height: int) -> Strip:
     """`count` evenly spaced frames of the stored clip, `height` pixels high."""
     from PIL import Image
 
-    from phonofilm.media.container import opened, picture_stream
+    from phonofilm.media.opening import opened, picture_stream
 
     with open_store(place).as_file(name) as path:
         with opened(path) as container:

@@ -18,7 +18,7 @@ from phonofilm.serving.api.errors import ApiError, invalid, validation_error
 from phonofilm.serving.api.fields import EditFields, ExtensionFields, VideoFields
 from phonofilm.serving.api.media import FILE_FIELDS, store_media
 from phonofilm.serving.api.openapi import body_of
-from phonofilm.serving.api.repeating import drop_media
+from phonofilm.serving.api.queue_again import drop_media
 from phonofilm.serving.api.services import MayWrite, Services, ServicesOf
 from phonofilm.serving.api.translate import (
     check_request_for,
@@ -29,8 +29,8 @@ from phonofilm.serving.api.translate import (
     seeds_of,
 )
 from phonofilm.serving.database.tables import JOB
-from phonofilm.serving.jobs.book import seconds_per_job
 from phonofilm.serving.jobs.job import COMPLETED, IN_PROGRESS, QUEUED, JobRequest, new_job_id
+from phonofilm.serving.jobs.job_queue import seconds_per_job
 from phonofilm.serving.security.access import Access
 from phonofilm.serving.studio.plan_work import PlanFound, PlannedClip, check_planned, plan_clip_here
 

@@ -11,10 +11,10 @@ from fastapi.responses import StreamingResponse
 
 from phonofilm.serving.api.answers import ERRORS
 from phonofilm.serving.api.errors import ApiError, not_found
-from phonofilm.serving.api.repeating import repeated
+from phonofilm.serving.api.queue_again import repeated
 from phonofilm.serving.api.services import MayRead, MayWrite, Services, ServicesOf
-from phonofilm.serving.jobs.book import find, unsettled, waiting
 from phonofilm.serving.jobs.job import CANCELLED, FAILED, IN_PROGRESS, QUEUED, Job
+from phonofilm.serving.jobs.job_queue import find, unsettled, waiting
 from phonofilm.serving.security.access import Access
 from phonofilm.serving.studio.objects import StudioJob, StudioJobs, studio_job
 from phonofilm.serving.studio.requests import form_field

@@ -11,8 +11,8 @@ from phonofilm.serving.api.answers import ERRORS
 from phonofilm.serving.api.errors import ApiError
 from phonofilm.serving.api.services import Bearer, Cookie, ServicesOf, access_of_request
 from phonofilm.serving.security.access import ADMIN, READ, WRITE, Access
+from phonofilm.serving.security.api_keys import access_of, has_keys
 from phonofilm.serving.security.browser_sessions import COOKIE, SESSION_SECONDS, end_session, start_session
-from phonofilm.serving.security.keys import access_of, has_keys
 
 router = APIRouter(tags=["studio"], responses=ERRORS)
 

@@ -9,8 +9,8 @@ from phonofilm.serving.api.errors import ApiError, not_found
 from phonofilm.serving.api.media import StoredMedia
 from phonofilm.serving.api.services import Services
 from phonofilm.serving.api.translate import check_request_for
-from phonofilm.serving.jobs.book import IdempotencyConflict, NewJob, enter, find
 from phonofilm.serving.jobs.job import COMPLETED, Job, JobRequest, new_job_id
+from phonofilm.serving.jobs.job_queue import IdempotencyConflict, NewJob, enter, find
 from phonofilm.serving.security.access import Access
 from phonofilm.serving.store.interface import INPUTS
 
