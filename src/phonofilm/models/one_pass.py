@@ -18,8 +18,9 @@ from diffusers import AutoencoderKLWan
 from diffusers.models.autoencoders import autoencoder_kl_wan as wan
 from torch import Tensor, nn
 
-WIDEST_BYTES = 256 << 20
-"""Of one layer's float32 activations: a larger clip is left to diffusers' chunks, whose memory does not grow with it."""
+WIDEST_BYTES = 64 << 20
+"""Of one layer's float32 activations, of which some six are held at once: a larger clip (of the embedded model, one of more than
+680 frames at 64x64) is left to diffusers' chunks, whose memory does not grow with it."""
 EXACT = 1e-30
 """For `eps` where nothing is trained: nothing, but for vectors that are 0, which stay so."""
 SLOW_BELOW = 20480
