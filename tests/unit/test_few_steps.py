@@ -77,7 +77,7 @@ def test_a_distilled_lora_brings_its_settings(checkpoint: Checkpoint, file: Path
     plan = planned(checkpoint, lora=(str(file),))
     assert used(plan) == FEW
     assert plan.sampling.forwards == 4
-    assert unused_options(plan) == []
+    assert unused_options(plan, checkpoint.facts) == []
     line = plan_line(plan, checkpoint, CPU)
     assert "4 distilled steps" in line
     assert "1 forward a step, 4 in all" in line
@@ -98,7 +98,7 @@ def test_a_setting_against_it_is_obeyed_and_named(
     checkpoint: Checkpoint, file: Path, options: dict[str, Any], warning: str
 ) -> None:
     plan = planned(checkpoint, lora=(str(file),), **options)
-    assert any(text.startswith(warning) for text in unused_options(plan))
+    assert any(text.startswith(warning) for text in unused_options(plan, checkpoint.facts))
     assert used(plan) != FEW
 
 
@@ -124,7 +124,7 @@ def test_a_distilled_checkpoint_says_so_itself(tmp_path: Path) -> None:
     edit_json(folder / "model_index.json", lambda index: index.update(few_steps=json.loads(FEW.as_json())))
     checkpoint = open_checkpoint(str(folder))
     assert used(planned(checkpoint)) == FEW
-    assert "distilled" in unused_options(planned(checkpoint, steps=9))[0]
+    assert "distilled" in unused_options(planned(checkpoint, steps=9), checkpoint.facts)[0]
     pipe = MovaPipeline.from_pretrained(folder)
     assert pipe.facts.few_steps == FEW
     pipe.save_pretrained(tmp_path / "again")

@@ -49,6 +49,8 @@ def test_several_clips_and_their_sheets_are_numbered_from_0(tmp_path: Path) -> N
         ("a.mp4", "movie", "output type 'movie' is unknown; use one of mp4"),
         ("file/a.mp4", None, "cannot write .*Not a directory"),
         ("there.mp4", None, "exists already"),
+        (".mp4", None, "is no name for a file"),
+        ("-", None, "is no name for a file"),
     ],
 )
 def test_what_cannot_be_written_is_refused(tmp_path: Path, name: str, kind: str | None, complaint: str) -> None:

@@ -13,7 +13,7 @@ from phonofilm.generation.clip_plan import ClipPlan, without_media
 from phonofilm.generation.clip_writing import make_clips, with_kept_seed
 from phonofilm.generation.finished import finished_metadata
 from phonofilm.generation.options import ClipOptions, options_from_json
-from phonofilm.generation.outputs import SUFFIXES, Output
+from phonofilm.generation.outputs import SUFFIXES, Output, check_output_type
 from phonofilm.generation.preflight import choose_outputs_of
 from phonofilm.generation.provenance import clip_metadata
 from phonofilm.generation.rehearsal import rehearse_output
@@ -51,14 +51,15 @@ def read_lines(path: Path, common: ClipOptions) -> list[Line]:
     as_json = path.suffix.lower() == ".jsonl"
     folder = common.output or Path(path.stem)
     kind = common.output_type or "mp4"
-    if kind not in SUFFIXES:
-        raise InputError(f"output type {kind!r} is unknown; use one of {', '.join(SUFFIXES)}")
+    check_output_type(kind)
     lines = []
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
         where = f"{path.name} line {number}"
         own = _json_line(line, where) if as_json else ClipOptions(prompt=line.strip())
+        if own.output_type is not None:
+            check_output_type(own.output_type, f"{where}: ")
         # A line's own output is relative to the folder; without one it is called after the line.
         output = f"{number:04d}{SUFFIXES[own.output_type or kind]}" if own.output is None else own.output
         for name, asked in (("output", own.output), ("contact_sheet", own.contact_sheet)):

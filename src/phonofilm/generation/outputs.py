@@ -37,8 +37,8 @@ def choose_outputs(
     The kind is `kind`, or what the name's suffix says; a name without one gets the kind's suffix, and without either is a
     frame folder. Raises InputError when name and kind disagree or an output exists (without `overwrite`) or cannot be written.
     """
-    if kind is not None and kind not in SUFFIXES:
-        raise InputError(f"output type {kind!r} is unknown; use one of {', '.join(SUFFIXES)}")
+    if kind is not None:
+        check_output_type(kind)
     path = _free_name(kind, count, overwrite) if output is None else output
     for name in (path, contact_sheet):
         if name is not None:
@@ -68,6 +68,12 @@ def choose_outputs(
             if file is not None:
                 check_writable(file, overwrite)
     return outputs
+
+
+def check_output_type(kind: str, where: str = "") -> None:
+    """Raises InputError, with `where` before it, for a kind of file that is not written."""
+    if kind not in SUFFIXES:
+        raise InputError(f"{where}output type {shown(repr(kind))} is unknown; use one of {', '.join(SUFFIXES)}")
 
 
 def check_writable(path: Path, overwrite: bool) -> None:
@@ -118,6 +124,10 @@ def _check_name(path: Path) -> None:
         raise InputError(
             f"the name {shown(path)} holds control characters or bytes that are not valid UTF-8, which can change a terminal "
             "and which players refuse; choose another"
+        )
+    if path.name == "-" or path.name.lower() in (*filter(None, SUFFIXES.values()), ".png"):
+        raise InputError(
+            f"{shown(path)} is no name for a file; use for example clip.mp4, or a folder's name for frames"
         )
     if longest := [part for part in path.parts if len(part.encode()) > MAX_NAME_BYTES]:
         raise InputError(f"the name {shown(longest[0])} is longer than {MAX_NAME_BYTES} bytes; choose a shorter one")

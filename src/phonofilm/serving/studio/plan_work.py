@@ -134,7 +134,7 @@ def _found(session: Session, source: str, plan: ClipPlan) -> PlanFound:
         forwards=sum(run.sampling.forwards for run in plan.runs),
         parts=len(plan.runs),
     )
-    warnings, words, suggestions = unused_options(plan), list[str](), list[str]()
+    warnings, words, suggestions = unused_options(plan, session.checkpoint.facts), list[str](), list[str]()
     if is_embedded(session.checkpoint.layout.folder) and all(use.own for use in plan.loras):
         vocabulary = session.checkpoint.tokenizer.get_vocab()
         inputs = plan.inputs
