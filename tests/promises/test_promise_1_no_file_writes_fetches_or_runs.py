@@ -182,3 +182,17 @@ def test_our_own_clips_are_repeated_all_the_same(settings: dict[str, Any]) -> No
     made(*TINY, "-i", "in/first.png", "-o", "a.mp4")
     made("--like", "a.mp4", "-o", "b.mp4")
     assert Path("a.mp4").read_bytes() == Path("b.mp4").read_bytes()
+
+
+@pytest.mark.parametrize("model", ["/etc", "../x/", "\x1b]0;x\x07/", "x" * 5000])
+def test_a_model_and_files_given_besides_take_the_place_of_what_metadata_names(
+    settings: dict[str, Any], model: str
+) -> None:
+    inputs = [{"option": "image", "path": "/dev/zero", "sha256": "0" * 64}]
+    clip = hostile(settings, model=model, inputs=inputs)
+    arguments = ("--like", clip, "-i", IMAGE, "-o", "b.mp4")
+    done = generate(*arguments, model=False)
+    assert (done.exit_code, errors_of(done)) == (1 if "\x1b" not in model else 2, 1), done.output
+    assert "--model" in done.stderr
+    assert "\x1b" not in done.stderr
+    made(*arguments)

@@ -115,13 +115,10 @@ def read_provenance(metadata: Mapping[str, Any], clip: Path, again: ClipOptions)
 
     Raises MediaError when the metadata is not ours, InputError when an input is not found or is not the file it was.
     """
-    files = recorded_files(metadata, "inputs", clip)
-    loras = recorded_files(metadata, "loras", clip)
-    keyframes = recorded_files(metadata, "keyframes", clip)
+    files, loras, keyframes = (recorded_files(metadata, key, clip, again) for key in ("inputs", *NAMED))
     about: dict[str, str] = {key: value for key in ABOUT if isinstance(value := metadata.get(key), str) and value}
     if len(about) < len(ABOUT):
         raise _not_ours(clip)
-    check_recorded_model(about["model"], clip)
     options = {key: metadata[key] for key in SETTINGS if key in metadata}
     if options.get("audio_guidance_scale") == options.get("guidance_scale"):
         options.pop("audio_guidance_scale", None)  # it followed, and does so again if the other is changed
@@ -141,12 +138,14 @@ def read_provenance(metadata: Mapping[str, Any], clip: Path, again: ClipOptions)
     return Provenance(clip, options_from_json(options, shown(clip)), **about)
 
 
-def recorded_files(metadata: Mapping[str, Any], key: str, clip: Path) -> list[tuple[InputFile, str]]:
+def recorded_files(
+    metadata: Mapping[str, Any], key: str, clip: Path, again: ClipOptions
+) -> list[tuple[InputFile, str]]:
     """The files under `inputs`, `loras` or `keyframes` of a clip's metadata, each with its strength or seconds (empty for
     inputs).
 
     Metadata comes from whoever made the file: only options that read a file are taken, and only paths that stay in the
-    folder they start from. Raises MediaError for anything else.
+    folder they start from, unless `again` gives another file in their place. Raises MediaError for anything else.
     """
     entries = metadata.get(key, None if key == "inputs" else [])
     if not isinstance(entries, list):
@@ -166,7 +165,7 @@ def recorded_files(metadata: Mapping[str, Any], key: str, clip: Path) -> list[tu
             continue
         if not isinstance(path, str):
             raise _not_ours(clip)
-        if not is_inside(path):
+        if getattr(again, option) is None and not is_inside(path):
             raise MediaError(
                 f"{shown(clip)} names {shown(path)} as its {option}, which lies outside its folder; if it is meant, give it "
                 f"as {option}="
@@ -184,7 +183,10 @@ def is_inside(path: str) -> bool:
 
 
 def check_recorded_model(model: str, clip: Path) -> None:
-    """Raises MediaError unless it is a short name, a hub id or a local folder as `Checkpoint.portable_name` writes it."""
+    """Raises MediaError unless it is a short name, a hub id or a local folder as `Checkpoint.portable_name` writes it.
+
+    For a model that is opened by this name, and not for one that was given besides.
+    """
     if not is_inside(model) or len(model) > 300:
         raise MediaError(f"{shown(clip)} names the model {shown(model)}, which is no name of one; give it as model=")
 

@@ -17,7 +17,7 @@ from phonofilm.generation.options import ClipOptions
 from phonofilm.generation.placement.hardware import HardwareOptions
 from phonofilm.generation.placement.ranks import on_ranks, parallel_config, refuse_before_starting
 from phonofilm.generation.preflight import choose_outputs_of
-from phonofilm.generation.provenance import Provenance
+from phonofilm.generation.provenance import Provenance, check_recorded_model
 from phonofilm.generation.rehearsal import rehearse_output
 from phonofilm.generation.repeating import provenance_of
 from phonofilm.generation.report import Message, OnProgress, emit, silent
@@ -167,6 +167,7 @@ def _checkpoint(model: str | None, provenance: Provenance | None, on_progress: O
                 size = format_size(known.nbytes)
                 emit(on_progress, Message(f"{known.hub_id} is not on this machine yet: downloading {size}, once"))
         return open_checkpoint(name)
+    check_recorded_model(provenance.model, provenance.clip)
     if provenance.model.endswith("/") and not Path(provenance.model).is_dir():
         raise InputError(f"{provenance.clip} was made with the local checkpoint {provenance.model}; give it as model=")
     if not is_on_this_machine(provenance.model):
