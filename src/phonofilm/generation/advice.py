@@ -44,7 +44,8 @@ def unused_options(plan: ClipPlan, model: ModelFacts) -> list[str]:
     """
     options, task = plan.inputs.options, plan.sampling.task
     found = plan.sampling.against_few_steps if plan.sampling.few_steps else []
-    found += _unused_guidance(plan, model.defaults.negative_prompt)
+    if all(step.evaluations == (Evaluation.PROMPT,) for step in plan.sampling.guidance):
+        found += _unguided(plan, model.defaults.negative_prompt)
     shift = model.scheduler.config["shift"]
     own = {"video_shift": shift, "audio_shift": shift, "boundary_ratio": model.boundary_ratio}
     own["audio_guidance_scale"] = plan.sampling.sampling.guidance_scale
@@ -59,13 +60,11 @@ def unused_options(plan: ClipPlan, model: ModelFacts) -> list[str]:
     return found + [f"{name} changes nothing: {reason}" for name, reason in given.items()]
 
 
-def _unused_guidance(plan: ClipPlan, own_negative_prompt: str) -> list[str]:
-    """Of the options for guidance, those that change nothing."""
+def _unguided(plan: ClipPlan, own_negative_prompt: str) -> list[str]:
+    """Of the options for guidance, those that change nothing in a clip without a guided step."""
     options, sampling = plan.inputs.options, plan.sampling.sampling
     scales = (sampling.guidance_scale, sampling.audio_guidance_scale, sampling.modality_scale)
     everywhere = guidance_per_step(sampling.num_inference_steps, *scales)
-    if any(step.evaluations != (Evaluation.PROMPT,) for step in plan.sampling.guidance):
-        return []
     off = all(step.evaluations == (Evaluation.PROMPT,) for step in everywhere)
     interval = None if sampling.guidance_interval == EVERY_STEP else options.guidance_interval
     reason = "guidance_scale is 1" if off else f"guidance_interval {interval} holds no step"
