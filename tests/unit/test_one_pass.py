@@ -12,6 +12,7 @@ from phonofilm.models import one_pass
 from phonofilm.models.one_pass import EXACT, OnePass, one_pass_fits
 from phonofilm.pipeline.conditions import encode_video, normalize
 from phonofilm.pipeline.decode import decode_video
+from phonofilm.runtime.component_offload import ComponentOffload
 
 SIZES: dict[str, dict[str, Any]] = {
     # The embedded model's: three levels on patches. The released one's: four levels, the first kept in time.
@@ -79,6 +80,13 @@ def test_what_is_large_tiled_or_not_float32_stays_with_diffusers() -> None:
     assert not one_pass_fits(vae, 1280 * 720 * 193, like)
     assert not one_pass_fits(torch.nn.Linear(1, 1), 64, like)
     assert not one_pass_fits(vae, 64, like.to("meta"))
+    offload = ComponentOffload(vae, torch.device("cpu"))
+    assert one_pass_fits(vae, 64, like)  # the weights are where they run
+    offload.remove()
+    assert one_pass_fits(vae, 64, like)
+    ComponentOffload(vae, torch.device("meta"))
+    assert not one_pass_fits(vae, 64, like)
+    vae = restless("patches")
     vae.enable_tiling()
     assert not one_pass_fits(vae, 64, like)
     assert not one_pass_fits(restless("patches").bfloat16(), 64, like)

@@ -19,7 +19,7 @@ from transformers import UMT5EncoderModel
         (torch, "_scaled_mm"),
         *((torch, f"_foreach_{name}_") for name in ("lerp", "mul", "add", "copy")),
         (torch._dynamo.config, "recompile_limit"),
-        (torch.nn.Linear(1, 1), "_parameters"),
+        *((torch.nn.Linear(1, 1), name) for name in ("_parameters", "_forward_hooks", "_forward_pre_hooks")),
         (attention_dispatch, "_check_attention_backend_requirements"),
         (DiffusionPipeline, "_execution_device"),
         (UMT5EncoderModel, "_keep_in_fp32_modules"),

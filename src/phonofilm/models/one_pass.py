@@ -10,6 +10,7 @@ Shapes: b batch, c channels, t frames, h rows, w columns.
 
 from __future__ import annotations
 
+from types import MethodType
 from typing import Any
 
 import torch
@@ -43,9 +44,15 @@ def one_pass_fits(vae: Any, pixels: int, like: Tensor) -> bool:
 
 
 def _is_hooked(module: nn.Module) -> bool:
+    """Whether something waits for this module to be called, or brings its weights only then."""
     own = vars(module)
-    hooks = own["_forward_hooks"] or own["_forward_pre_hooks"]
-    return bool(hooks) or any(name in own for name in ("forward", "encode", "decode"))
+    if own["_forward_hooks"] or own["_forward_pre_hooks"] or "_diffusers_hook" in own:
+        return True
+    if "_hf_hook" in own:  # offloading by component; where that is to the CPU, the weights are there already
+        return bool(getattr(own["_hf_hook"], "execution_device", None) != torch.device("cpu"))
+    # A hook that was taken off again leaves the class's own method behind.
+    replaced = [name for name in ("forward", "encode", "decode") if name in own]
+    return any(own[name] != MethodType(getattr(type(module), name), module) for name in replaced)
 
 
 class OnePass:

@@ -171,6 +171,8 @@ def _offload_by_layer(pipe: MovaPipeline, placement: DevicePlacement) -> Tempora
         pipe.text_encoder.set_input_embeddings(pipe.text_encoder.get_input_embeddings())
     streams = placement.device.type == "cuda"
     for name, network in pipe.components.items():
+        if network is pipe.video_vae and placement.device.type == "cpu":
+            continue  # small clips go through it at once, which reads its weights without calling its modules
         if isinstance(network, torch.nn.Module):
             apply_group_offloading(
                 network,
