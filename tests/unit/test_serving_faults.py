@@ -28,7 +28,7 @@ from phonofilm.serving.api.guard import Guard
 from phonofilm.serving.api.services import Services
 from phonofilm.serving.server import uvicorn_config
 from phonofilm.serving.slow_clients import HurriedProtocol
-from phonofilm.serving.worker.failures import failure_of
+from phonofilm.serving.worker.failures import failure_of, without_paths
 
 BALL = {"prompt": "a ball"}
 
@@ -156,3 +156,11 @@ def test_an_answer_that_is_ready_late_is_not_taken_for_a_body_that_does_not_arri
         await Response("a frame")(scope, receive, send)
 
     assert TestClient(Guard(late, services, Counter())).get("/").text == "a frame"
+
+
+@pytest.mark.parametrize("store", ["/home/a b/jobs/files", "jobs/files", "/elsewhere"])
+def test_clients_hear_of_the_field_and_not_of_the_file_that_it_lies_in(store: str) -> None:
+    """A store is often named by a relative folder, and its files' paths are whole."""
+    path = f"{store if store.startswith('/home') else '/srv/jobs/files'}/inputs/video_1a/image.png"
+    assert without_paths(f"{path} cannot be read", store) == "input_reference cannot be read"
+    assert without_paths("see https://a.org/b/c and /etc/d/e.txt", store) == "see https://a.org/b/c and e.txt"

@@ -33,6 +33,7 @@ from phonofilm.serving.jobs.job import COMPLETED, IN_PROGRESS, QUEUED, JobReques
 from phonofilm.serving.jobs.job_queue import seconds_per_job
 from phonofilm.serving.security.access import Access
 from phonofilm.serving.studio.plan_work import PlanFound, PlannedClip, check_planned, plan_clip_here
+from phonofilm.serving.worker.failures import without_paths
 
 router = APIRouter(tags=["studio"], responses=ERRORS)
 KINDS_OF_TASK: dict[str, type[VideoFields]] = {
@@ -128,7 +129,7 @@ def _planned(services: Services, access: Access, fields: VideoFields, body: Requ
     except ApiError as error:
         return _refused(error)
     except (InputError, MediaError, CheckpointError) as error:
-        message = str(error).removeprefix("request: ")
+        message = without_paths(str(error).removeprefix("request: "), services.worker.store)
         return _refused(ApiError(400, message, "invalid_value", param=param_in(message)))
     finally:
         drop_media(services, media)

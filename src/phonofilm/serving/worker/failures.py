@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import errno
+import re
 
 from phonofilm.errors import InputError, MediaError, PhonofilmError
 from phonofilm.serving.store.interface import StoreError
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+# Fields of a request whose uploads are stored under the name of the option that they fill.
+UPLOADS = {"image": "input_reference", "last_image": "last_frame", "continue_from": "video"}
+_UPLOAD = re.compile(r"(?<![\w:/])/+(?:[\w.\-]+/+)*inputs/+[\w.\-]+/+(\w+)\.\w+")
+_FOLDERS = re.compile(r"(?<![\w:/])/+(?:[\w.\-]+/+)+")
 
 
 def failure_of(error: PhonofilmError) -> tuple[str, str]:
@@ -27,3 +32,9 @@ def is_disk_error(error: BaseException) -> bool:
             return True
         cause = cause.__cause__
     return False
+
+
+def without_paths(message: str, store: str) -> str:
+    """The message for clients: an upload is called by its field, and no folder of this machine is named."""
+    named = _UPLOAD.sub(lambda found: UPLOADS.get(found[1], found[1]), message.replace(store, ""))
+    return _FOLDERS.sub("", named)

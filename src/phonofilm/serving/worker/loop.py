@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import time
 from collections.abc import Callable
@@ -31,7 +30,7 @@ from phonofilm.serving.jobs.roster import (
 )
 from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.store.interface import Store, open_store
-from phonofilm.serving.worker.failures import failure_of, is_disk_error
+from phonofilm.serving.worker.failures import failure_of, is_disk_error, without_paths
 from phonofilm.serving.worker.held_job import CANCEL, LOST, STALLED, STOPPING, HeldJob
 from phonofilm.serving.worker.ids import new_worker_id
 from phonofilm.serving.worker.maker import JobMaker, MadeClips, discard
@@ -118,7 +117,7 @@ class Worker:
                 logger.error("job %s: %s", job.id, error)
             else:
                 logger.info("job %s failed: %s", job.id, type(error).__name__)
-            said = self._without_paths(message)
+            said = without_paths(message, self.settings.store)
             self._patiently(lambda: self.claims.fail(job, code, said, keep))
         except Exception as error:
             logger.exception("job %s failed", job.id)
@@ -158,10 +157,6 @@ class Worker:
                 if not is_unreachable(error) or time.monotonic() > until:
                     raise
                 time.sleep(1.0)
-
-    def _without_paths(self, message: str) -> str:
-        """Clients see their own words, and no folder of this machine."""
-        return re.sub(r"(?<![\w:/])/(?:[\w.\-]+/)+", "", message.replace(self.settings.store, ""))
 
     def _report_often(self) -> None:
         while not self.stop.wait(REPORT_SECONDS):
