@@ -50,9 +50,20 @@ export function wayOn(code: string, retryAfter: number | null = null): string | 
   return `${way ?? "Try again"} ${way === null ? "" : "Try again "}in ${Math.max(1, Math.round(retryAfter))} seconds.`.replace(/ {2}/g, " ");
 }
 
-/** The server's sentences begin in lower case and may lack the full stop. */
+/** Fields of a request by the names that they have on the page. */
+const FIELDS: [RegExp, string][] = [
+  [/\binput_reference\b/g, "the first frame"],
+  [/\blast_frame\b/g, "the last frame"],
+  [/\bkeyframes\[([\d.]+)\]/g, "the picture at $1 s"],
+  [/\bnum_inference_steps\b/g, "“Steps”"],
+  [/\bguidance_scale\b/g, "“Keep to the words”"],
+  [/\bmodality_scale\b/g, "“Picture and sound together”"],
+  [/\bnegative_prompt\b/g, "“What should not be seen or heard”"],
+];
+
+/** The server's sentences begin in lower case, may lack the full stop, and call fields what they are in requests. */
 export function asSentence(text: string): string {
-  const trimmed = text.trim();
+  const trimmed = FIELDS.reduce((said, [field, name]) => said.replace(field, name), text.trim());
   if (trimmed === "") return "Something went wrong.";
   const first = trimmed.slice(0, 1).toUpperCase() + trimmed.slice(1);
   return /[.!?…]$/.test(first) ? first : `${first}.`;

@@ -1,7 +1,10 @@
-// Several films on one clock: the first one leads, the others are put right when they drift.
+// Several films on one clock: the longest one leads; the others run a little faster or slower until they are with it again.
 import { untrack } from "svelte";
 
-const DRIFT = 0.05;
+// Seconds. A seek takes time itself, in which the leader runs on: it is for what playing cannot make good soon.
+const DRIFT = 0.02;
+const JUMP = 0.4;
+const MOST_FASTER = 0.25;
 
 export class InStep {
   time = $state(0);
@@ -53,13 +56,16 @@ export class InStep {
       this.seek(0);
       for (const film of this.films.values()) film.play().catch(() => film.pause());
     } else {
-      for (const film of this.films.values()) {
-        const there = film.currentTime >= film.duration - DRIFT || film.ended;
-        if (film !== lead && !there && Math.abs(film.currentTime - lead.currentTime) > DRIFT) {
-          film.currentTime = lead.currentTime;
-        }
-      }
+      for (const film of this.films.values()) if (film !== lead) keepUp(film, lead);
     }
     requestAnimationFrame(this.tick);
   };
+}
+
+function keepUp(film: HTMLVideoElement, lead: HTMLVideoElement): void {
+  if (film.seeking || film.ended || film.currentTime >= film.duration - DRIFT) return;
+  const behind = lead.currentTime - film.currentTime;
+  if (Math.abs(behind) > JUMP) film.currentTime = lead.currentTime;
+  const more = Math.min(MOST_FASTER, Math.max(-MOST_FASTER, 2 * behind));
+  film.playbackRate = Math.abs(behind) > DRIFT ? 1 + more : 1;
 }
