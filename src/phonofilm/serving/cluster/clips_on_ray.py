@@ -67,17 +67,15 @@ def _measured(ray: Any, plan: MeasuringPlan) -> Iterator[tuple[ClipEntry, Rows]]
 
 def _needs(ray: Any, setup: Setup) -> dict[str, float]:
     """What a task takes of a machine. Raises InputError where none has it, and for a GPU by number, which is Ray's to choose."""
-    if setup.device.startswith("cuda:"):
+    device, _, number = setup.device.partition(":")
+    if device == "cuda" and number not in ("", "0"):  # "auto" is the first one
         raise InputError(f"--device {setup.device}: Ray chooses each clip's GPU; use --device cuda")
-    needs: dict[str, float] = {
-        "num_cpus": 1,
-        "num_gpus": 1 if setup.device == "cuda" else 0,
-        "memory": BYTES_PER_PROCESS,
-    }
+    gpus = 1 if device == "cuda" else 0
+    needs: dict[str, float] = {"num_cpus": 1, "num_gpus": gpus, "memory": BYTES_PER_PROCESS}
     there = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     names = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
     if not any(all(one.get(names[name], 0) >= amount for name, amount in needs.items()) for one in there):
-        gpu = ", a GPU" if needs["num_gpus"] else ""
+        gpu = ", a GPU" if gpus else ""
         raise InputError(
             f"no machine of the Ray cluster has a CPU{gpu} and {format_size(BYTES_PER_PROCESS)} of memory for a clip"
         )
