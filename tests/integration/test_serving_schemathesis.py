@@ -20,6 +20,7 @@ import pytest
 from tests.serving_processes import Servers
 from tests.unit.serving_helpers import new_database
 
+from phonofilm.serving.security.keys import create_key
 from phonofilm.serving.settings import WorkerSettings
 
 EXAMPLES = 25
@@ -35,15 +36,16 @@ def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
     installed = subprocess.run(words, capture_output=True, text=True)
     if installed.returncode:
         pytest.skip(f"schemathesis cannot be installed here: {installed.stderr.strip()[-200:]}")
-    settings = WorkerSettings(
-        models={"nano": "nano"}, database_url=str(new_database(tmp_path).url), store=str(tmp_path / "files")
-    )
+    database = new_database(tmp_path)
+    key = create_key(database, "schemathesis", ["read", "write", "admin"])
+    settings = WorkerSettings(models={"nano": "nano"}, database_url=str(database.url), store=str(tmp_path / "files"))
     servers = Servers(settings)
     url = f"http://127.0.0.1:{servers.port}"
     try:
         (tmp_path / "openapi.json").write_bytes(_schema(url))
         words = [
             programs / "st", "run", tmp_path / "openapi.json", "--url", url, "--request-timeout", "60",
+            "--header", f"Authorization: Bearer {key}",
             "--max-examples", str(EXAMPLES), "--seed", "1", "--workers", "1",
             "--exclude-checks", LEFT_OUT,
         ]  # fmt: skip

@@ -120,7 +120,7 @@ def test_lines_become_jobs_whose_clips_are_those_of_one_process() -> None:
     Path("p.jsonl").write_text("\n".join("" if "snow" in line else line for line in lines))
     assert run() == [Path("shared/0002-1.mp4")]
     texts = [event.text for event in said if isinstance(event, Message)]
-    assert any("p.jsonl line 1 is there already (1 of 4" in text for text in texts)
+    assert any(text.startswith("p.jsonl line 1 is there already (") for text in texts)
     assert Path.cwd() == before
 
 

@@ -162,12 +162,12 @@ def unsettled(database: Database, access: Access, recent: float, most_ended: int
 
 
 def ended_of(database: Database, owner: str, among: Collection[str]) -> list[Job]:
-    """The jobs of an owner that have ended, of those named."""
+    """The jobs of an owner that have ended, of those named, in the order in which they did."""
     ended = (JOB.c.owner == owner, JOB.c.status.in_(ENDED))
     with database.read() as connection:
-        names = connection.execute(select(JOB.c.id).where(*ended)).scalars()
+        names = connection.execute(select(JOB.c.id).where(*ended).order_by(JOB.c.completed_at)).scalars()
         new = [name for name in names if name in among][:MOST_AT_ONCE]
-        rows = connection.execute(select(*JOB.c).where(JOB.c.id.in_(new))).mappings()
+        rows = connection.execute(select(*JOB.c).where(JOB.c.id.in_(new)).order_by(JOB.c.completed_at)).mappings()
         return [job_of(row) for row in rows]
 
 
