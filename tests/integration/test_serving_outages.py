@@ -32,9 +32,9 @@ pytestmark = pytest.mark.slow
 PATIENCE = 600.0
 
 
-def wait_for(what: Callable[[], bool]) -> None:
-    """Until it is so; fails after PATIENCE seconds."""
-    until = time.monotonic() + PATIENCE
+def wait_for(what: Callable[[], bool], patience: float = PATIENCE) -> None:
+    """Until it is so; fails after so many seconds."""
+    until = time.monotonic() + patience
     while not what():
         assert time.monotonic() < until, "it did not happen"
         time.sleep(0.1)
@@ -149,7 +149,7 @@ def test_memory_stays_where_it_is_over_many_jobs(tmp_path: Path) -> None:
     def after(count: int) -> int:
         for number in range(count):
             ask(database, f"job {number}", model="tiny", steps=1)
-        wait_for(lambda: all(job.status in ENDED for job in jobs_of(database)))
+        wait_for(lambda: all(job.status in ENDED for job in jobs_of(database)), 6 * PATIENCE)
         gc.collect()
         return int(psutil.Process().memory_info().rss)
 

@@ -74,7 +74,8 @@ def done(database: Database, jobs: list[Job]) -> bool:
 
 def test_replicas_share_the_queue_and_a_killed_one_is_replaced(tmp_path: Path, database: Database) -> None:
     workers = workers_on(tmp_path, database, "local", "1:2")
-    jobs = [ask(database, f"clip {number}") for number in range(8)]
+    # The first two are long enough to be still running when one of their workers has been found and killed.
+    jobs = [ask(database, f"clip {number}", steps=80 if number < 2 else 4) for number in range(8)]
     workers.start()
     try:
         until(lambda: len([one for one in workers.replicas if one.worker]) == 2)  # eight jobs wait: as many as may be

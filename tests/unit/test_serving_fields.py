@@ -132,3 +132,13 @@ def test_a_first_frame_is_drawn_where_the_operator_named_a_model_and_the_clip_ha
         assert (param, f"begins with {next(iter(beginning))} already" in message) == ("draw_first_frame", True)
     uploaded = client.post("/v1/videos", data={"prompt": "x", "draw_first_frame": "1"}, files={"input_reference": PNG})
     assert uploaded.json()["error"]["param"] == "draw_first_frame"
+
+
+def test_words_and_numbers_are_not_taken_for_one_another_where_the_schema_says_so(client: TestClient) -> None:
+    for path, body in (
+        ("/v1/studio/clips/purge", {"ids": [], "everything": 0}),
+        ("/v1/studio/clips/video_x_0/variations", {"seeds": [False]}),
+    ):
+        assert client.post(path, json=body).status_code == 400, path
+    assert client.patch("/v1/studio/clips/video_x_0", json={"favourite": 1}).status_code == 400
+    assert client.get("/v1/studio/arena/pairs/x/vote").status_code == 405

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Header, HTTPException, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -129,6 +129,12 @@ def next_pair(fields: PairFields, services: ServicesOf, access: MayWrite) -> Are
         voted=sum(meeting in voted for meeting in field.meetings),
         pairs=len(field.meetings),
     )
+
+
+@router.get("/v1/studio/arena/pairs/{key}/vote", include_in_schema=False)
+def refuse_to_read_a_vote() -> None:
+    """Else the next route would take `vote` for a side."""
+    raise HTTPException(405, "votes are sent, with POST", headers={"Allow": "POST"})
 
 
 @router.get(

@@ -74,7 +74,7 @@ class ClipFields(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     title: Annotated[str | None, Field(max_length=200)] = None
-    favourite: bool | None = None
+    favourite: Annotated[bool, Field(strict=True)] | None = None
     folder: Folder | None = None
     tags: Annotated[list[Tag] | None, Field(max_length=MOST_TAGS)] = None
 
@@ -85,7 +85,7 @@ class ManyClipsFields(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     ids: Ids
-    favourite: bool | None = None
+    favourite: Annotated[bool, Field(strict=True)] | None = None
     folder: Folder | None = None
     add_tags: Annotated[list[Tag], Field(max_length=MOST_TAGS)] = []
     remove_tags: Annotated[list[Tag], Field(max_length=MOST_TAGS)] = []
@@ -105,7 +105,7 @@ class PurgeFields(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     ids: Annotated[list[str], Field(max_length=MOST_IDS)] = []
-    everything: bool = False
+    everything: Annotated[bool, Field(strict=True)] = False
 
 
 class Purged(BaseModel):
@@ -119,8 +119,10 @@ class VariationFields(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    count: Annotated[int, Field(ge=1, le=8)] = 4
-    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**62)]] | None, Field(min_length=1, max_length=8)] = None
+    count: Annotated[int, Field(ge=1, le=8, strict=True)] = 4
+    seeds: Annotated[
+        list[Annotated[int, Field(ge=0, lt=2**62, strict=True)]] | None, Field(min_length=1, max_length=8)
+    ] = None
     changes: ChangeFields | None = None
 
 

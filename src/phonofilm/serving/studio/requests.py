@@ -61,6 +61,8 @@ def fields_of(request: JobRequest, model: str, seed: int | None = None) -> dict[
         fields["n"] = len(request.seeds)
     if request.enhance_prompt:
         fields["enhance_prompt"] = True
+    if request.draw_first_frame:
+        fields["draw_first_frame"] = True
     return fields
 
 

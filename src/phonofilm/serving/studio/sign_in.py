@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,6 +15,8 @@ from phonofilm.serving.security.api_keys import access_of, has_keys
 from phonofilm.serving.security.browser_sessions import COOKIE, SESSION_SECONDS, end_session, start_session
 
 router = APIRouter(tags=["studio"], responses=ERRORS)
+# Key and cookie are looked at, and nobody needs one: an empty requirement beside the others says so in OpenAPI.
+FOR_EVERYBODY: dict[str, Any] = {"security": [{}]}
 
 
 class StudioSession(BaseModel):
@@ -35,7 +37,7 @@ class SignIn(BaseModel):
     key: Annotated[str, Field(min_length=1, max_length=200, description="Of `phonofilm serve keys create`.")]
 
 
-@router.get("/studio/session", operation_id="getSession")
+@router.get("/studio/session", operation_id="getSession", openapi_extra=FOR_EVERYBODY)
 def get_session(request: Request, services: ServicesOf, bearer: Bearer, cookie: Cookie) -> StudioSession:
     """Who this browser is to the server."""
     return _described(has_keys(services.database), access_of_request(request, services, bearer, cookie))
@@ -56,7 +58,7 @@ def sign_in(fields: SignIn, request: Request, services: ServicesOf, response: Re
     return _described(True, access_of(services.database, fields.key.strip()))
 
 
-@router.delete("/studio/session", operation_id="signOut")
+@router.delete("/studio/session", operation_id="signOut", openapi_extra=FOR_EVERYBODY)
 def sign_out(services: ServicesOf, response: Response, cookie: Cookie) -> StudioSession:
     """End the session."""
     if cookie is not None:
