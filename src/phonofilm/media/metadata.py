@@ -1,4 +1,7 @@
-"""The settings that made a clip, as text inside the file: written as JSON, read back from every format we write."""
+"""The settings that made a clip, as text inside the file: written as JSON, read back from every format we write.
+
+`movie`, `gif` and `folder` put the text where their format has a place for it.
+"""
 
 from __future__ import annotations
 
