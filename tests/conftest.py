@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def on_a_gpu(config: pytest.Config) -> bool:
     """Whether the tests that need a GPU were asked for, and no others."""
     return bool(config.option.markexpr == "gpu")
+
+
+def writable_copy(source: Path, target: str | Path) -> Path:
+    """A copy of a folder of the repository that can be changed, also where the checkout itself may only be read."""
+    copy = Path(shutil.copytree(source, target, copy_function=shutil.copyfile))
+    for folder in (copy, *(path for path in copy.rglob("*") if path.is_dir())):
+        folder.chmod(0o755)
+    return copy
 
 
 def load_golden(name: str) -> Golden:

@@ -13,7 +13,7 @@ from typing import Any
 import av
 import numpy as np
 from PIL import Image
-from tests.conftest import GOLDENS
+from tests.conftest import GOLDENS, writable_copy
 from tests.fuzz.mutations import broken_bytes, broken_value
 from tests.media_makers import flash_and_beep
 from tests.promises.hostile_media import wav
@@ -162,7 +162,7 @@ def read_a_lora(path: Path) -> Any:
 def broken_checkpoint(folder: Path, rng: random.Random) -> Path:
     root = folder / "checkpoint"
     if not root.exists():
-        shutil.copytree(CHECKPOINT, root)
+        writable_copy(CHECKPOINT, root)
     for file in CHECKPOINT.rglob("*.json"):
         shutil.copy(file, root / file.relative_to(CHECKPOINT))
     file = rng.choice(sorted(root.rglob("*.json")))

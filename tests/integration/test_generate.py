@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
+from tests.conftest import writable_copy
 from tests.integration.cli import CHECKPOINT, IMAGE, TINY, generate, made, same
 
 from phonofilm import MovaPipeline, read_clip
@@ -229,7 +230,7 @@ def test_a_clip_is_repeated_from_what_its_file_says() -> None:
 
 
 def test_a_clip_is_repeated_by_its_own_checkpoint_or_not_at_all() -> None:
-    shutil.copytree(CHECKPOINT, "model")
+    writable_copy(CHECKPOINT, "model")
     made(*TINY, "-m", "model", "-o", "a.mp4", model=False)
     made("--like", "a.mp4", "-o", "b.mp4", model=False)
     assert same(Path("a.mp4"), Path("b.mp4"))

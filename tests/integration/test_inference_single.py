@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from tests.conftest import GOLDENS
+from tests.conftest import GOLDENS, writable_copy
 from tests.integration.cli import CHECKPOINT, IMAGE, TINY, made, same
 
 from phonofilm import read_clip
@@ -96,7 +95,7 @@ def test_each_flag_changes_the_clip(changed: dict[str, str], script: ModuleType,
 
 def test_without_the_flag_the_shift_is_the_checkpoints(script: ModuleType, tmp_path: Path) -> None:
     folder = tmp_path / "checkpoint"
-    shutil.copytree(CHECKPOINT, folder)
+    writable_copy(CHECKPOINT, folder)
     config = folder / "scheduler" / "scheduler_config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"shift": 3.0}))
     without = run(script, ckpt_path=str(folder), output_path="without.mp4")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import av
 import pytest
+from tests.conftest import writable_copy
 from tests.integration.cli import CHECKPOINT, IMAGE, TINY, made
 from typer.testing import CliRunner
 
@@ -88,9 +89,8 @@ def test_the_doctor_looks_at_versions_devices_attention_codecs_and_a_checkpoint(
 
 
 def test_the_doctor_finds_a_broken_checkpoint(tmp_path: Path) -> None:
-    import shutil
 
-    shutil.copytree(CHECKPOINT, "model")
+    writable_copy(CHECKPOINT, "model")
     Path("model/audio_vae/config.json").unlink()
     done = CliRunner().invoke(app, ["doctor", "-m", "model"])
     assert (done.exit_code, "not fit for use" in done.stdout) == (1, True)

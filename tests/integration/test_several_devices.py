@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from tests.conftest import relative_error
+from tests.conftest import relative_error, writable_copy
 from tests.integration.cli import CHECKPOINT, IMAGE, TINY, generate
 from tests.integration.several_work import die_in_the_first_step, run_out_of_memory_in_the_first_step
 from tests.unit.lora_helpers import tiny_components, tiny_lora
@@ -110,7 +110,7 @@ def test_a_session_on_two_devices_makes_the_clips_of_one_and_ends_them_when_canc
 
 
 def test_a_failure_in_a_process_of_a_session_is_raised_in_it(tmp_path: Path) -> None:
-    checkpoint = shutil.copytree(CHECKPOINT, tmp_path / "checkpoint")
+    checkpoint = writable_copy(CHECKPOINT, tmp_path / "checkpoint")
     with load(checkpoint, device="cpu", gpus=2) as session:
         shutil.rmtree(checkpoint / "video_vae")
         with pytest.raises(PhonofilmError, match="the component video_vae is missing"):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.conftest import Golden, relative_error
+from tests.conftest import Golden, relative_error, writable_copy
 from torch.nn.utils import parametrizations, weight_norm
 
 from phonofilm.errors import CheckpointError, InputError
@@ -105,7 +104,7 @@ def test_weight_normalised_checkpoint_equals_its_fused_one(basic: Golden, naming
 
 
 def test_diffusers_loader_refuses_weight_normalised_files(basic: Golden, tmp_path: Path) -> None:
-    folder = shutil.copytree(basic.checkpoint / "audio_vae", tmp_path / "audio_vae")
+    folder = writable_copy(basic.checkpoint / "audio_vae", tmp_path / "audio_vae")
     file = folder / "diffusion_pytorch_model.safetensors"
     state = load_file(file)
     weight = state.pop("decoder.model.0.weight")

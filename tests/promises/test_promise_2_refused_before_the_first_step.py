@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.conftest import writable_copy
 from tests.integration.cli import CHECKPOINT, IMAGE, TINY, generate, made
 from tests.media_makers import flash_and_beep
 from tests.promises import hostile_media as hostile
@@ -212,7 +213,7 @@ def test_odd_pictures_are_refused_by_their_size_alone() -> None:
 
 
 def test_a_model_of_a_million_layers_is_refused(tmp_path: Path) -> None:
-    shutil.copytree(CHECKPOINT, "model")
+    writable_copy(CHECKPOINT, "model")
     path = Path("model/video_dit/config.json")
     path.write_text(path.read_text().replace('"num_layers": 4', '"num_layers": 1000000'))
     done = generate(*TINY, "-i", IMAGE, "-m", "model", "-o", "a.mp4", model=False)

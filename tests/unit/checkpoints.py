@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.conftest import writable_copy
 
 from phonofilm.errors import CheckpointError
 from phonofilm.models.health import health
@@ -25,7 +25,7 @@ State = dict[str, torch.Tensor]
 
 def copy_golden(folder: Path) -> Path:
     """A checkpoint of our own to break, at folder/checkpoint."""
-    return shutil.copytree(GOLDEN, folder / "checkpoint")
+    return writable_copy(GOLDEN, folder / "checkpoint")
 
 
 def edit_json(path: Path, edit: Callable[[dict[str, Any]], Any]) -> None:

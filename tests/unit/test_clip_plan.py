@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.conftest import GOLDENS
+from tests.conftest import GOLDENS, writable_copy
 
 from phonofilm.errors import InputError, MediaError
 from phonofilm.generation.checkpoint import Checkpoint, open_checkpoint
@@ -181,10 +181,9 @@ def test_the_metadata_tells_no_folder_of_this_machine(checkpoint: Checkpoint, tm
 
 
 def test_the_fingerprint_tells_weights_apart(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    import shutil
 
     copy = tmp_path / "copy"
-    shutil.copytree(GOLDENS / "basic" / "checkpoint", copy)
+    writable_copy(GOLDENS / "basic" / "checkpoint", copy)
     assert open_checkpoint(str(copy)).fingerprint == checkpoint.fingerprint
     weights = copy / "audio_dit" / "diffusion_pytorch_model.safetensors"
     content = bytearray(weights.read_bytes())
