@@ -49,7 +49,8 @@ def _is_hooked(module: nn.Module) -> bool:
     if own["_forward_hooks"] or own["_forward_pre_hooks"] or "_diffusers_hook" in own:
         return True
     if "_hf_hook" in own:  # offloading by component; where that is to the CPU, the weights are there already
-        return bool(getattr(own["_hf_hook"], "execution_device", None) != torch.device("cpu"))
+        device = getattr(own["_hf_hook"], "execution_device", None)
+        return device is None or torch.device(device).type != "cpu"
     # A hook that was taken off again leaves the class's own method behind.
     replaced = [name for name in ("forward", "encode", "decode") if name in own]
     return any(own[name] != MethodType(getattr(type(module), name), module) for name in replaced)
