@@ -26,10 +26,10 @@ def main() -> None:
         audited = run(
             [python, "-m", "pip_audit", "--requirement", ROOT / "constraints.txt", "--no-deps", "--disable-pip"]
         )
-    print(audited.stdout, end="")
     if audited.returncode and not audited.stdout.strip():
         stop(f"the index of vulnerabilities did not answer, so nothing was audited: {last_line(audited.stderr)}")
     if audited.returncode:
+        print(audited.stdout, end="")
         print(audited.stderr, end="", file=sys.stderr)
         sys.exit(1)
     # pip-audit calls it a success when the index knew none of the packages.
