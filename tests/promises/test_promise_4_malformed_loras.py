@@ -143,3 +143,10 @@ def test_peft_settings_beside_it_of_no_use(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["x" * 5000 + ".safetensors", "/dev/zero", "not there.pt"])
 def test_a_name_that_leads_nowhere(name: str) -> None:
     refused(Path(name), "there is no LoRA at")
+
+
+def test_a_file_of_another_kind_is_no_lora_that_can_be_used(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(b"no LoRA")
+    done = CliRunner().invoke(app, ["models", "verify", str(clip)])
+    assert (done.exit_code, "no LoRA file" in " ".join(done.stdout.split())) == (1, True), done.output

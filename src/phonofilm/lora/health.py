@@ -8,6 +8,7 @@ from pathlib import Path
 from phonofilm.errors import CheckpointError, InputError
 from phonofilm.lora.adapter import check_numbers
 from phonofilm.lora.reading import read_lora
+from phonofilm.lora.sources import PICKLES
 from phonofilm.models.checkpoint_files import MODEL_INDEX
 from phonofilm.models.checksums import CHECKSUMS, check_digest, digest_file, expected_digest, sidecar_digest
 from phonofilm.models.health import CheckpointFinding, VerifyProgress, health
@@ -52,8 +53,9 @@ def _readable(path: Path) -> CheckpointFinding:
     try:
         lora = read_lora(path)
         check_numbers(lora, str(path))
-    except InputError as error:  # it can only be read beside the model that it is for
-        return CheckpointFinding("warning", path.name, str(error))
+    except InputError as error:  # no LoRA at all, or it can only be read beside the model that it is for
+        named_so = path.is_dir() or path.suffix in (".safetensors", *PICKLES)
+        return CheckpointFinding("warning" if named_so else "error", path.name, str(error))
     except CheckpointError as error:
         return CheckpointFinding("error", path.name, str(error))
     return CheckpointFinding("ok", path.name, f"{sum(1 for _ in lora.items())} adapters, {lora.layout} layout")

@@ -18,6 +18,7 @@ from phonofilm.untrusted import FOLDER_FAULT, file_fault, parse_json, shown
 
 ORIGINAL_WEIGHTS, ORIGINAL_CONFIG = "lora_weights.pt", "lora_config.pt"
 PEFT_WEIGHTS, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
+PICKLES = (".pt", ".pth", ".bin", ".ckpt")
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +57,7 @@ def open_sources(path: Path) -> list[LoraSource]:
 def _open(path: Path) -> LoraSource:
     if path.suffix == ".safetensors":
         return _open_safetensors(path)
-    if path.suffix in (".pt", ".pth", ".bin", ".ckpt"):
+    if path.suffix in PICKLES:
         return _open_pickle(path)
     raise InputError(f"{path} is no LoRA file; expected a name that ends in .safetensors or .pt")
 
