@@ -43,6 +43,8 @@ def main() -> None:
         return
     from tests.fuzz.targets import all_targets
 
+    if unknown := set(options.names) - all_targets().keys():
+        parser.error(f"no reader {', '.join(sorted(unknown))}; there are {', '.join(all_targets())}")
     failures = sum(run(name, options.cases, options.seed, options.keep) for name in options.names or all_targets())
     sys.exit(1 if failures else 0)
 

@@ -114,6 +114,11 @@ def test_a_far_timestamp_asks_for_no_memory(tmp_path: Path, suffix: str) -> None
     refused(read_clip, clip, "stands still")
 
 
+def test_a_clock_that_goes_far_back_is_damage(tmp_path: Path) -> None:
+    """FLV's clock has 32 bits of milliseconds: half a day further, the next frame stood weeks before the last."""
+    refused(read_clip, hostile.picture_at(tmp_path / "a.flv", [0, 1 / 24, 43_200], side=32), "clock goes back")
+
+
 def test_a_claimed_duration_is_not_believed(tmp_path: Path) -> None:
     """A second of picture, and a sound packet far later: the container claims the longer of the two."""
     clip = hostile.picture_at(tmp_path / "a.mkv", [i / 24 for i in range(25)])

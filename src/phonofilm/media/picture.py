@@ -17,6 +17,7 @@ from phonofilm.media.budget import MEMORY_SHARE, FrameBudget
 from phonofilm.media.opening import end_of, opened, picture_stream, start_of
 from phonofilm.media.pixels import fitted, stacked, to_plain_rgb, to_rgb
 from phonofilm.media.rates import declared_rate, source_rate
+from phonofilm.media.readable import MAX_HOLE
 from phonofilm.media.window import DecodedFrames, Window
 
 if TYPE_CHECKING:
@@ -86,6 +87,11 @@ def _sampled(
 
     for frame in frames:
         time = _time(frame, end)
+        if held is not None and _time(held, time) - time > MAX_HOLE:
+            raise MediaError(
+                f"the picture's clock goes back by {float(_time(held, time) - time):,.1f} s; the file is damaged: bring it to a "
+                "constant frame rate first"
+            )
         index = math.floor((time - start) * rate + Fraction(1, 2))
         if limit is not None and index >= limit:
             hold_until(limit)
