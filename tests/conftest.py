@@ -39,6 +39,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Called before a module of tests is imported: triton, which torch imports, reads its variable once."""
     if not on_a_gpu(config):
         os.environ.setdefault("TRITON_INTERPRET", "1")
+        # For the processes that tests start, too: two ranks with two threads each on two cores take two and a half times as long.
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
         build_commands_once()
     import torch
 

@@ -165,10 +165,11 @@ def test_a_run_without_enough_memory_says_what_to_do_and_the_next_one_is_whole(
             model.session.close()
             patched.setattr("phonofilm.generation.clip_maker.load_pipeline", full)
         else:
-            target = (
-                "phonofilm.models.joint.JointDenoiser.layer" if where == "step" else "diffusers.AutoencoderKLWan.decode"
-            )
-            patched.setattr(target, full)
+            targets = ("phonofilm.models.joint.JointDenoiser.layer",)
+            if where == "decoder":  # small clips go through it in one pass, which is ours
+                targets = ("diffusers.AutoencoderKLWan.decode", "phonofilm.models.one_pass.OnePass.decode")
+            for target in targets:
+                patched.setattr(target, full)
         with pytest.raises(
             OutOfMemoryError, match=r"try a smaller size, fewer frames, .*node can be run again; offload"
         ):

@@ -18,10 +18,10 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from phonofilm.serving.security.keys import create_key
 from tests.serving_processes import Servers
 from tests.unit.serving_helpers import new_database
 
+from phonofilm.serving.security.api_keys import create_key
 from phonofilm.serving.settings import WorkerSettings
 
 EXAMPLES = 25
