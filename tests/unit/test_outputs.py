@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,14 @@ def test_a_folder_without_permission_is_refused_before_anything_runs(tmp_path: P
     locked = Path("/proc/phonofilm")  # nobody can create files there, whoever runs the test
     with pytest.raises(InputError, match="cannot write /proc/phonofilm"):
         choose_outputs(locked / "a.mp4", None, 1, overwrite=False)
+
+
+def test_a_full_disk_is_refused_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A really full disk, by hand: a tmpfs of 256 kB made a clip through all its steps, and kept nothing of it."""
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=40_000))
+    with pytest.raises(InputError, match=r"a\.mp4: its disk is full \(40\.0 kB free\); make room"):
+        choose_outputs(tmp_path / "a.mp4", None, 1, overwrite=False)
 
 
 def test_latents_have_no_contact_sheet(tmp_path: Path) -> None:

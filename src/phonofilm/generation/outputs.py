@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,14 @@ from pathlib import Path
 from phonofilm.errors import InputError
 from phonofilm.files import check_target
 from phonofilm.generation.written_files import WrittenFiles
+from phonofilm.units import format_size
 from phonofilm.untrusted import printable, shown
 
 LATENT = "latent"
 FRAMES = "frames"
 SUFFIXES = {"mp4": ".mp4", "webm": ".webm", "gif": ".gif", FRAMES: "", LATENT: ".safetensors"}
 CONTAINERS = ("mp4", "webm")
+LEAST_FREE = 2**18  # bytes; a disk with less is full, and a clip would be made for nothing
 MAX_NAME_BYTES = 200  # most file systems allow 255; what is written gets its name in a few steps
 
 
@@ -77,7 +80,7 @@ def check_output_type(kind: str, where: str = "") -> None:
 
 
 def check_writable(path: Path, overwrite: bool) -> None:
-    """Raises InputError unless `path` can be created (or replaced, with `overwrite`)."""
+    """Raises InputError unless `path` can be created (or replaced, with `overwrite`) on a disk that is not full."""
     check_target(path, overwrite)
     if path.is_dir():
         from phonofilm.media.folder import check_replaceable  # NumPy, which most runs need only later
@@ -86,9 +89,13 @@ def check_writable(path: Path, overwrite: bool) -> None:
     folder = next(parent for parent in [*path.absolute().parents] if parent.exists())
     try:
         with tempfile.TemporaryFile(dir=folder):
-            return
+            free = shutil.disk_usage(folder).free
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}; choose another folder") from error
+    if free < LEAST_FREE:
+        raise InputError(
+            f"cannot write {path}: its disk is full ({format_size(free)} free); make room, or choose another folder"
+        )
 
 
 def _check_apart(outputs: tuple[Output, ...]) -> None:
