@@ -137,7 +137,16 @@ def test_defaults_of_no_use(root: Path, defaults: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("beta", 1), ("num_train_timesteps", 10**9), ("shift", "5"), ("shift", 0), ("sigma_max", [1])]
+    ("key", "value"),
+    [
+        ("beta", 1),
+        ("num_train_timesteps", 10**9),
+        ("shift", "5"),
+        ("shift", 0),
+        ("shift", None),
+        ("extra_one_step", None),
+        ("sigma_max", [1]),
+    ],
 )
 def test_a_scheduler_of_no_use(root: Path, key: str, value: Any) -> None:
     edit_json(root / "scheduler" / "scheduler_config.json", lambda config: config.update({key: value}))

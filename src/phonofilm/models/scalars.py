@@ -22,6 +22,7 @@ SCHEDULER_KEYS: dict[str, tuple[float, float] | type] = {
     "exponential_shift_mu": (-1e3, 1e3),
     "shift_terminal": (-1e3, 1e3),
 }
+MAY_BE_NULL = ("exponential_shift_mu", "shift_terminal")  # what the released files have there
 # The fields of pipeline.call_arguments.Defaults.
 DEFAULTS_KEYS: dict[str, tuple[float, float] | type] = {
     **dict.fromkeys(("height", "width"), (1, 8192)),
@@ -55,6 +56,10 @@ def read_scheduler_config(root: Path) -> dict[str, Any]:
     config = read_json(root / "scheduler" / SCHEDULER_CONFIG)
     public = {key: value for key, value in config.items() if not key.startswith("_")}
     _check_ranges(root / "scheduler" / SCHEDULER_CONFIG, public, SCHEDULER_KEYS)
+    if empty := [key for key, value in public.items() if value is None and key not in MAY_BE_NULL]:
+        raise CheckpointError(
+            f"{root / 'scheduler' / SCHEDULER_CONFIG} has {empty[0]} null; give it a value, or leave it out"
+        )
     return public
 
 
