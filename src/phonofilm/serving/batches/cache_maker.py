@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
@@ -15,6 +14,7 @@ from phonofilm.data.manifest import Item
 from phonofilm.data.windows import ClipWindow, parse_bucket
 from phonofilm.generation.placement.devices import choose_device
 from phonofilm.generation.report import StageStarted, emit
+from phonofilm.serving.batches.folder_maker import FolderMaker
 from phonofilm.serving.jobs.job import Job, JobRequest
 from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.store.interface import Store
@@ -25,21 +25,12 @@ CACHE_MAKER = "phonofilm.serving.batches.cache_maker:CacheMaker"
 WINDOWS_EACH, CAPTIONS_EACH = 8, 64
 
 
-class CacheMaker:
+class CacheMaker(FolderMaker):
     """Writes items of a cache into its folder, each whole or not at all; what is there already is left alone."""
 
     def __init__(self, settings: WorkerSettings) -> None:
-        self.settings = settings
+        super().__init__(settings)
         self._encoders: Encoders | None = None
-
-    @property
-    def loaded(self) -> list[str]:
-        return list(self.settings.models)
-
-    def open(self) -> dict[str, dict[str, Any]]:
-        """Names start from the command's folder. Networks are loaded when the first of their items is needed."""
-        os.chdir(self.settings.store)
-        return {}
 
     def make(self, job: Job, held: HeldJob, store: Store) -> MadeClips:
         """Raises InputError and MediaError for a window that cannot be encoded; those before it are kept."""

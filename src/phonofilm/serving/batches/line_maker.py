@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import fields
 from pathlib import Path
@@ -13,6 +12,7 @@ from phonofilm.generation.batch import Line, make_lines, plan_lines
 from phonofilm.generation.checkpoint import open_checkpoint
 from phonofilm.generation.options import ClipOptions, options_from_json
 from phonofilm.generation.session import Session, open_session
+from phonofilm.serving.batches.folder_maker import FolderMaker
 from phonofilm.serving.jobs.job import Job, JobRequest
 from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.store.interface import Store
@@ -22,21 +22,12 @@ from phonofilm.serving.worker.maker import MadeClips
 LINE_MAKER = "phonofilm.serving.batches.line_maker:LineMaker"
 
 
-class LineMaker:
-    """Writes a line's clips where the command would have: names start from the command's folder, `settings.store`."""
+class LineMaker(FolderMaker):
+    """Writes a line's clips where the command would have."""
 
     def __init__(self, settings: WorkerSettings) -> None:
-        self.settings = settings
+        super().__init__(settings)
         self._session: Session | None = None
-
-    @property
-    def loaded(self) -> list[str]:
-        return list(self.settings.models)
-
-    def open(self) -> dict[str, dict[str, Any]]:
-        """The model is named by the first job: as the user has called it, which is what the clips' metadata holds."""
-        os.chdir(self.settings.store)
-        return {}
 
     def make(self, job: Job, held: HeldJob, store: Store) -> MadeClips:
         """Raises PhonofilmError with why the line has no clips. What is there already, whole, is kept."""
