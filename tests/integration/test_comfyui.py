@@ -257,7 +257,7 @@ def test_pictures_are_held_at_times_and_a_voice_stands_before_the_clip(
 def test_a_video_is_examined(nodes: dict[str, Any], video: Any) -> None:
     done = nodes["PhonofilmInspect"].run(video=video)
     assert "32x32, 9 frames at 24 per second" in done.result[0]
-    assert "1 channels at 48000 Hz" in done.result[0]
+    assert "1 channel at 48000 Hz" in done.result[0]
     assert done.ui == done.result[0]
 
 

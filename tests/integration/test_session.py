@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +117,27 @@ def test_loras_change_from_clip_to_clip(session: Session) -> None:
     assert np.array_equal(session.generate("a man", **SMALL).frames, plain.frames)
 
 
+def test_threads_with_different_loras_each_get_their_own_clip(session: Session) -> None:
+    save_lora(tiny_lora(tiny_components(), alpha=0.4), Path("voice.safetensors"))
+    choices: list[list[str]] = [[], ["voice.safetensors:2"], ["voice.safetensors:-2"]]
+
+    def frames(loras: list[str]) -> Any:
+        return session.generate("a man", loras=loras, **SMALL).frames
+
+    alone = [frames(loras) for loras in choices]
+    with ThreadPoolExecutor(3) as threads:
+        together = list(threads.map(frames, choices))
+    assert all(map(np.array_equal, together, alone))
+
+
+def test_a_copy_of_a_session_reads_the_weights_itself(session: Session) -> None:
+    made = session.generate("a man", **SMALL)
+    copy = pickle.loads(pickle.dumps(session))
+    assert session.is_loaded
+    assert not copy.is_loaded
+    assert np.array_equal(copy.generate("a man", **SMALL).frames, made.frames)
+
+
 def test_streaming_makes_the_same_clip(session: Session) -> None:
     plain = session.generate("a man", **SMALL)
     with load(CHECKPOINT, device="cpu", offload="layer", vram_limit="8GB") as streamed:
@@ -189,4 +212,8 @@ def test_in_a_notebook_a_clip_plays_and_a_pipeline_is_short(session: Session) ->
     assert "<svg" in shown
     assert "a &lt;b&gt;man" in shown
     assert repr(session.pipeline) == "MovaPipeline(two experts, 0.0037 GB, float32 on cpu)"
+    assert repr(session) == f"Session({CHECKPOINT}, cpu, weights loaded)"
     assert len(repr(clip)) < 120
+    assert len(repr(session.plan("a man", **SMALL))) < 600
+    out = session.pipeline("a man", height=32, width=48, num_frames=5, num_inference_steps=1)
+    assert repr(out) == "MovaPipelineOutput(1 clip as list, 24 fps, sound at 48000 Hz)"

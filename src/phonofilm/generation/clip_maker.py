@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from threading import RLock
 from typing import Any, Self
 
 import torch
@@ -44,7 +45,7 @@ SMALL = 10**8
 
 
 class ClipMaker:
-    """A checkpoint with its place on this machine.
+    """A checkpoint with its place on this machine. Threads that share one make their clips one after the other.
 
     `loras` are those of a clip that names none. `ranks`: the processes that share the work, this one among them; only the
     first of them finishes clips.
@@ -66,12 +67,25 @@ class ClipMaker:
         self._limits = MemoryLimits.of(self.hardware)
         self._model: LoadedModel | None = None
         self._loaded_with: tuple[LoraUse, ...] = ()
+        # LoRAs are in the weights: a second clip begins when the first has been made with its own.
+        self._turn = RLock()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy, or another process, gets: all but the weights, which it reads when it needs them."""
+        return {**vars(self), "_model": None, "_loaded_with": (), "_turn": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _turn=RLock())
+
+    def __repr__(self) -> str:
+        weights = "weights loaded" if self.is_loaded else "weights not loaded"
+        return f"{type(self).__name__}({self.checkpoint.name}, {self.placement.device}, {weights})"
 
     @property
     def is_loaded(self) -> bool:
@@ -80,7 +94,8 @@ class ClipMaker:
 
     def close(self) -> None:
         """Let go of the weights, and of the files of layers on disk. The next clip would read them again."""
-        model, self._model = self._model, None
+        with self._turn:
+            model, self._model = self._model, None
         if model is not None and model.layers_on_disk is not None:
             model.layers_on_disk.cleanup()
         if model is not None and self.placement.device.type == "cuda":
@@ -157,7 +172,7 @@ class ClipMaker:
             return run_parts(plan, partial(self.run, output_type="np"), on_progress, kept, self.ranks)
         small = sum(part.nbytes for part in self.checkpoint.layout.components.values()) < SMALL
         try:
-            with explaining_memory(self.placement, self.ranks is not None), threads(1 if small else None):
+            with self._turn, explaining_memory(self.placement, self.ranks is not None), threads(1 if small else None):
                 return self._run(plan, on_progress, output_type, remove_video_dit)
         except PhonofilmError as error:
             if self.ranks is None:

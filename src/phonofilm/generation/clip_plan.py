@@ -82,6 +82,10 @@ class ClipPlan:
     def __str__(self) -> str:
         return self.line
 
+    def __repr__(self) -> str:
+        """Short: the frames and tokens of a plan would fill pages."""
+        return f"ClipPlan({self.line or self.inputs.prompt!r})"
+
     @property
     def frames_in_all(self) -> int:
         """Frames of the clip that is written: more than the model makes when it goes on from another."""

@@ -72,7 +72,8 @@ class Clip:
         return clip_html(self)
 
     def __repr__(self) -> str:
-        sound = "no sound" if self.audio is None else f"{self.audio.shape[0]} channels at {self.sampling_rate} Hz"
+        channels = 0 if self.audio is None else self.audio.shape[0]
+        sound = f"{channels} channel{'s' * (channels != 1)} at {self.sampling_rate} Hz" if channels else "no sound"
         rate = f"{float(self.frame_rate):g} fps"
         return f"Clip({self.num_frames} frames of {self.width}x{self.height} at {rate}, {float(self.seconds):.3f} s, {sound})"
 

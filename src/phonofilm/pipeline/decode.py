@@ -91,6 +91,13 @@ class MovaPipelineOutput(BaseOutput):
     forwards: int = 0
     steps_skipped: int = 0
 
+    def __repr__(self) -> str:
+        """Short, unlike the pictures and numbers in it."""
+        return (
+            f"MovaPipelineOutput({len(self.frames)} clip{'s' * (len(self.frames) != 1)} as {type(self.frames[0]).__name__}, "
+            f"{float(self.frame_rate):g} fps, sound at {self.sampling_rate} Hz)"
+        )
+
     def clips(self, metadata: Sequence[dict[str, Any]] | None = None) -> list[Clip]:
         """The clips, ready for `save_clip`. For output types "pil", "np" and "pt"."""
         clips = []
