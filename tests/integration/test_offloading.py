@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tests.integration.cli import TINY, generate, made
+from tests.unit.checkpoints import copy_golden
 
-from phonofilm import read_clip
+from phonofilm import load, read_clip
 from phonofilm.generation.latent_files import read_latent_metadata
 from phonofilm.media import read_metadata
 from phonofilm.models.audio_vae import DAC
@@ -58,6 +59,22 @@ def test_where_weights_wait_changes_no_clip(
     found = latents(*options)
     assert all(torch.equal(found[name], usual[name]) for name in usual)
     assert read_latent_metadata(Path("clip.safetensors"))["offload"] == offload
+
+
+def test_where_a_file_has_its_weights_changes_no_clip(usual: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    folder = copy_golden(tmp_path)
+    for file in folder.rglob("*.safetensors"):
+        save_file(load_file(file), file, metadata={"shift": "x" * 24})
+    with load(folder, device="cpu", dtype="float32") as session:
+        weights = [weight for network in session.pipeline.components.values() for weight in _weights(network)]
+        assert weights
+        assert not any(weight.data_ptr() % 64 for weight in weights)
+    found = latents("--model", folder, "--offload", "none")
+    assert all(torch.equal(found[name], usual[name]) for name in usual)
+
+
+def _weights(network: object) -> list[torch.Tensor]:
+    return [*network.parameters(), *network.buffers()] if isinstance(network, torch.nn.Module) else []
 
 
 def test_layers_on_disk_are_written_once_and_change_no_clip(usual: dict[str, torch.Tensor]) -> None:

@@ -13,6 +13,8 @@ from phonofilm.generation.loras import LoraUse, use_loras
 from phonofilm.generation.placement.computing import Computing, prepare_computing
 from phonofilm.generation.placement.devices import DevicePlacement, place
 from phonofilm.generation.report import Loading, Message, OnProgress, emit
+from phonofilm.models.layout import NETWORKS
+from phonofilm.models.loading import align_on_host
 from phonofilm.parallel.parallel_session import ParallelSession
 from phonofilm.pipeline.mova import MovaPipeline
 from phonofilm.pipeline.pretrained import pipeline_arguments
@@ -71,6 +73,9 @@ def _loaded(
             tokenizer=checkpoint.tokenizer,
         )
         pipe = MovaPipeline(**arguments)
+        if placement.device.type == "cpu":
+            for network in filter(None, (arguments[name] for name in NETWORKS)):
+                align_on_host(network)
     if placement.vae_tiling:
         pipe.video_vae.enable_tiling()
     pipe.set_progress_bar_config(disable=True)

@@ -19,6 +19,8 @@ from phonofilm.untrusted import shown
 Dtypes = torch.dtype | Mapping[str, torch.dtype] | None
 LoadProgress = Callable[[str, int, int], None]
 DEFAULT_KEY = "default"
+# Bytes; what PyTorch's own memory on the host starts at a multiple of.
+HOST_ALIGNMENT = 64
 # Read by a tokenizer as soon as it is loaded: a broken table shows then, and not in the middle of a run.
 TRIAL = "A man says: \u201cna\u00efve \u2167 \ufb01ne \u4f60\u597d\u201d\u00a0\u2026"
 
@@ -82,6 +84,17 @@ def load_component(
         if buffer_name not in persistent:
             _assign(module, (buffer_name,), buffer.to(target))
     return module.eval()
+
+
+def align_on_host(network: nn.Module) -> None:
+    """Copy the weights that start off a multiple of 64 bytes, as maps of files do, into memory of their own.
+
+    A matrix product on a CPU rounds its last bit by where its operands start: without this a clip would change with the
+    length of a file's header, and with whether its layers are streamed.
+    """
+    for weight in (*network.parameters(), *network.buffers()):
+        if weight.device.type == "cpu" and weight.data_ptr() % HOST_ALIGNMENT:
+            weight.data = weight.data.clone()
 
 
 def load_tokenizer(layout: CheckpointLayout) -> PreTrainedTokenizerFast:
