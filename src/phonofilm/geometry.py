@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 from phonofilm.errors import InputError
@@ -74,6 +75,9 @@ class ClipGeometry:
 
     def __post_init__(self) -> None:
         multiple = self.spatial_factor * self.patch
+        for name, count in (("height", self.height), ("width", self.width), ("num_frames", self.num_frames)):
+            if not isinstance(count, Integral):
+                raise InputError(f"{name} is {count!r}, a {type(count).__name__}; expected a whole number")
         for name, side in (("height", self.height), ("width", self.width)):
             if side <= 0 or side > MAX_SIDE:
                 raise InputError(

@@ -36,7 +36,8 @@ def resample(wave: np.ndarray, rate: int, target: int) -> np.ndarray:
     done: list[np.ndarray] = []
     for frame in [*audio_frames(wave, rate, "flt", _BLOCK), None]:
         done += [channels_first(part) for part in resampler.resample(frame)]
-    return fit_length(np.concatenate(done, axis=1), round(Fraction(wave.shape[1] * target, rate)))
+    joined = np.concatenate(done, axis=1) if done else wave[:, :0]  # nothing comes of a few samples
+    return fit_length(joined, round(Fraction(wave.shape[1] * target, rate)))
 
 
 def audio_frames(wave: np.ndarray, rate: int, sample_format: str, size: int) -> Iterator[AudioFrame]:

@@ -171,8 +171,6 @@ def count_prompts(prompt: str | Sequence[str] | Text | None) -> int:
     if isinstance(prompt, Text):
         return prompt.embeds.shape[0]
     prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-    if wrong := [one for one in prompts if not isinstance(one, str)]:
-        raise InputError(f"the prompt is {wrong[0]!r}, a {type(wrong[0]).__name__}; expected text, or a list of texts")
     if not prompts or not all(p.strip() for p in prompts):
         raise InputError("the prompt is empty; say what should be seen and heard")
     return len(prompts)

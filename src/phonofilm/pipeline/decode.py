@@ -14,6 +14,7 @@ from diffusers.utils.outputs import BaseOutput
 from PIL import Image
 from torch import Tensor
 
+from phonofilm.errors import InputError
 from phonofilm.geometry import ClipGeometry
 from phonofilm.media.clip import Clip
 from phonofilm.models.convolutions import channels_last_on_gpu
@@ -21,6 +22,8 @@ from phonofilm.models.one_pass import EXACT, OnePass, one_pass_fits
 from phonofilm.pipeline.conditions import denormalize
 from phonofilm.pipeline.finite import require_finite
 from phonofilm.pipeline.types import Decoded
+
+OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 
 
 def decode_video(vae: Any, latents: Tensor) -> Tensor:
@@ -56,6 +59,12 @@ def decode_audio(vae: Any, latents: Tensor, geometry: ClipGeometry) -> Tensor:
     return torch.cat(waves)[..., : geometry.num_samples]
 
 
+def require_output_type(output_type: str) -> None:
+    """Raises InputError for a word that is none of OUTPUT_TYPES."""
+    if output_type not in OUTPUT_TYPES:
+        raise InputError(f"output_type {output_type!r} is unknown; use one of {', '.join(OUTPUT_TYPES)}")
+
+
 def to_output_type(clips: list[Decoded], output_type: str) -> tuple[Any, Any]:
     """Frames and sounds as the caller wants them; the clips of one call have one shape.
 
@@ -80,7 +89,8 @@ def to_uint8(frames: np.ndarray) -> np.ndarray:
 class MovaPipelineOutput(BaseOutput):
     """frames and audio in the format asked for, one entry per clip; audio is [channels, samples] at `sampling_rate`.
 
-    With output_type "latent" they are the normalised video latents and the audio latents. `forwards`: how often the model
+    With output_type "latent" they are the normalised video latents [b,c,f,h,w] and the audio latents [b,c,t], and
+    `is_latent` is set. `forwards`: how often the model
     was run for them; `steps_skipped`: how many steps a step cache answered without it.
     """
 
@@ -90,6 +100,7 @@ class MovaPipelineOutput(BaseOutput):
     frame_rate: Fraction
     forwards: int = 0
     steps_skipped: int = 0
+    is_latent: bool = False
 
     def __repr__(self) -> str:
         """Short, unlike the pictures and numbers in it."""
@@ -99,7 +110,9 @@ class MovaPipelineOutput(BaseOutput):
         )
 
     def clips(self, metadata: Sequence[dict[str, Any]] | None = None) -> list[Clip]:
-        """The clips, ready for `save_clip`. For output types "pil", "np" and "pt"."""
+        """The clips, ready for `save_clip`. Raises InputError for latents, which are not decoded."""
+        if self.is_latent:
+            raise InputError('these are latents, not decoded; make the clip with output_type "pil", "np" or "pt"')
         clips = []
         for index, (frames, audio) in enumerate(zip(self.frames, self.audio, strict=True)):
             if isinstance(frames, Tensor):

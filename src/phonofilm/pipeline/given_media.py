@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -11,13 +12,14 @@ import torch
 from PIL import Image
 
 from phonofilm.errors import InputError
-from phonofilm.media.clip import Clip
+from phonofilm.media.clip import MAX_CHANNELS, Clip
 from phonofilm.media.images import load_image
 from phonofilm.media.read import read_clip
 from phonofilm.media.sound import read_audio
+from phonofilm.pipeline.argument_types import number
 
 Picture = Image.Image | str | Path | np.ndarray | torch.Tensor
-Frames = np.ndarray | Sequence[Image.Image]
+Frames = np.ndarray | torch.Tensor | Sequence[Image.Image]
 GivenClip = Clip | str | Path | Frames
 GivenSound = Clip | str | Path | tuple[np.ndarray, int]
 URL_PREFIXES = ("http://", "https://")
@@ -54,19 +56,22 @@ def pictures(given: Picture | Sequence[Picture], name: str = "image") -> list[Im
 
 
 def clip(given: GivenClip, name: str, frame_rate: Fraction) -> Clip:
-    """The clip. `frame_rate` is that of frames given as an array [f, h, w, 3] or a list of pictures, which have none."""
+    """The clip. `frame_rate` is that of frames given as array [f, h, w, 3], tensor [f, 3, h, w] or list of pictures."""
     if isinstance(given, Clip):
         return given
     if isinstance(given, str | Path):
         return read_clip(given)
+    if isinstance(given, torch.Tensor) and given.ndim == 4 and given.shape[1] == 3:
+        given = given.detach().cpu().permute(0, 2, 3, 1).numpy()
     if isinstance(given, np.ndarray) and given.ndim == 4 and given.shape[3] == 3:
         return Clip(grey_levels(given, name), frame_rate)
     frames = [frame for frame in given if isinstance(frame, Image.Image)] if isinstance(given, Sequence) else []
     if frames and len(frames) == len(given):
         return Clip(np.stack([np.asarray(frame.convert("RGB")) for frame in frames]), frame_rate)
-    shape = f" of shape {given.shape}" if isinstance(given, np.ndarray) else ""
+    shape = f" of shape {tuple(given.shape)}" if isinstance(given, np.ndarray | torch.Tensor) else ""
     raise InputError(
-        f"{name} is a {type(given).__name__}{shape}; expected a path, a Clip, an array [frames, h, w, 3] or PIL pictures"
+        f"{name} is a {type(given).__name__}{shape}; expected a path, a Clip, PIL pictures, an array [frames, h, w, 3] or a "
+        "tensor [frames, 3, h, w]"
     )
 
 
@@ -82,10 +87,11 @@ def sound(given: GivenSound, name: str = "audio") -> tuple[np.ndarray, int]:
         raise InputError(
             f"{name} is a {type(given).__name__}; expected a path, a Clip, or a pair (array [channels, samples], rate)"
         )
-    wave, rate = np.atleast_2d(np.asarray(given[0], dtype=np.float32)), given[1]
-    if wave.ndim != 2 or wave.shape[1] == 0 or rate <= 0:
+    wave, rate = np.atleast_2d(np.asarray(given[0], dtype=np.float32)), number(given[1], f"the rate of {name}", 48000)
+    if wave.ndim != 2 or wave.shape[1] == 0 or wave.shape[0] > MAX_CHANNELS or not 0 < rate < math.inf:
         raise InputError(
-            f"{name} has shape {wave.shape} at {rate} Hz; expected [channels, samples] and a positive rate"
+            f"{name} has shape {wave.shape} at {rate:g} Hz; expected [channels, samples], up to {MAX_CHANNELS} channels, "
+            "and a positive rate"
         )
     if not np.isfinite(wave).all():
         raise InputError(f"{name} holds values that are not finite; expected samples around -1 to 1")

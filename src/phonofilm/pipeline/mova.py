@@ -18,8 +18,9 @@ from phonofilm.models.audio import WanAudioModel
 from phonofilm.models.bridge import DualTowerConditionalBridge
 from phonofilm.models.video import WanModel
 from phonofilm.pipeline import conditions, edit_tasks, given_media
+from phonofilm.pipeline.argument_types import embeddings, pair, positive, texts, whole
 from phonofilm.pipeline.call_arguments import ClipSizes, Defaults, Tracks, default_geometry
-from phonofilm.pipeline.decode import MovaPipelineOutput
+from phonofilm.pipeline.decode import MovaPipelineOutput, require_output_type
 from phonofilm.pipeline.denoising import Engine
 from phonofilm.pipeline.few_steps import few_steps_from
 from phonofilm.pipeline.finite import require_finite_weights
@@ -28,14 +29,12 @@ from phonofilm.pipeline.guidance import EVERY_STEP
 from phonofilm.pipeline.lora_methods import LoraMethods
 from phonofilm.pipeline.noise import clip_generators, start_noise
 from phonofilm.pipeline.pretrained import PretrainedMethods
-from phonofilm.pipeline.run_plan import StepCallback, run_plan
+from phonofilm.pipeline.run_plan import TENSOR_INPUTS, StepCallback, run_plan, step_callback
 from phonofilm.pipeline.sampling_plan import CallRequest, ModelFacts, SamplingOptions, SamplingPlan, make_plan
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler, require_pair_scheduler
 from phonofilm.pipeline.solvers import DEFAULT_SOLVER
 from phonofilm.pipeline.stepcache import NO_CACHE
 from phonofilm.pipeline.types import Text, Tokens
-
-OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 
 
 class MovaPipeline(PretrainedMethods, LoraMethods, DiffusionPipeline):
@@ -47,7 +46,7 @@ class MovaPipeline(PretrainedMethods, LoraMethods, DiffusionPipeline):
 
     model_cpu_offload_seq = "text_encoder->video_dit->video_dit_2->video_vae->audio_vae"
     _optional_components = ["video_dit", "video_dit_2", "text_encoder", "tokenizer"]  # noqa: RUF012 - diffusers reads a list
-    _callback_tensor_inputs = ["latents", "audio_latents"]  # noqa: RUF012
+    _callback_tensor_inputs = list(TENSOR_INPUTS)  # noqa: RUF012
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
@@ -151,6 +150,7 @@ class MovaPipeline(PretrainedMethods, LoraMethods, DiffusionPipeline):
         output_type: str = "pil",
         return_dict: bool = True,
         callback_on_step_end: StepCallback | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = TENSOR_INPUTS,
         remove_video_dit: bool = False,
     ) -> MovaPipelineOutput:
         """Make clips.
@@ -162,8 +162,8 @@ class MovaPipeline(PretrainedMethods, LoraMethods, DiffusionPipeline):
                 each: a path, an http(s) URL, a PIL picture, an array or a tensor. Without any, a white frame stands for
                 "no picture given", as the model's authors do.
             last_image: the last frame.
-            video: a clip that wants sound: a path, a Clip, frames [f,h,w,3] or PIL pictures. Its frames are kept; size,
-                rate and length follow it.
+            video: a clip that wants sound: a path, a Clip, PIL pictures, an array [f,h,w,3] or a tensor [f,3,h,w]. Its
+                frames are kept; size, rate and length follow it.
             audio: a sound that wants a picture: a path, a Clip or (float [channels, samples], samples per second).
             continue_from: a clip to go on from, holding its last `overlap_frames`; the result is the longer clip.
             retake: (start, end) seconds of `video` to make anew, in the `retake_tracks` "both", "video" or "audio".
@@ -179,13 +179,15 @@ class MovaPipeline(PretrainedMethods, LoraMethods, DiffusionPipeline):
             generator: one seed, one clip. Clip i of a single generator has its initial seed + i; a sequence gives each one.
             latents, audio_latents: start noise [b,c,f,h,w] and [b,c,t] instead of drawn noise.
             output_type: "pil", "np", "pt" or "latent".
-            callback_on_step_end: called after a step as (pipeline, index, timestep, latents by name); may change them.
+            callback_on_step_end: called after a step as (pipeline, index, timestep, latents by name); may change them. It
+                gets those that `callback_on_step_end_tensor_inputs` names.
             remove_video_dit: drop the high-noise expert from memory once the low-noise one takes over.
 
         Returns MovaPipelineOutput, or (frames, audio) with return_dict=False.
         Raises InputError, before anything long runs, when the request cannot be met.
         """
         facts = self.facts
+        require_output_type(output_type)
         if prompt is not None and prompt_embeds is not None:
             raise InputError("prompt and prompt_embeds were both given; give one")
         rate = parse_frame_rate(facts.defaults.frame_rate if frame_rate is None else frame_rate)
@@ -193,16 +195,16 @@ class MovaPipeline(PretrainedMethods, LoraMethods, DiffusionPipeline):
             None if video is None else given_media.clip(video, "video", rate),
             None if audio is None else given_media.sound(audio),
             None if continue_from is None else given_media.clip(continue_from, "continue_from", rate),
-            overlap_frames,
-            retake=retake,
+            whole(overlap_frames, "overlap_frames", edit_tasks.OVERLAP_FRAMES),
+            retake=None if retake is None else pair(retake, "retake", (1.5, 2.5)),
             retake_tracks=retake_tracks,
         )
         sampling = SamplingOptions(
-            num_inference_steps,
+            None if num_inference_steps is None else whole(num_inference_steps, "num_inference_steps", 50),
             guidance_scale,
             audio_guidance_scale,
             modality_scale,
-            guidance_interval,
+            pair(guidance_interval, "guidance_interval", (0, 0.6)),
             solver,
             cache,
             bridge_scale,
@@ -212,15 +214,16 @@ class MovaPipeline(PretrainedMethods, LoraMethods, DiffusionPipeline):
         )
         plan = make_plan(
             CallRequest(
-                prompt if prompt_embeds is None else prompt_embeds,
-                negative_prompt if negative_prompt_embeds is None else negative_prompt_embeds,
+                embeddings(prompt_embeds, "prompt_embeds") or texts(prompt, "prompt"),
+                embeddings(negative_prompt_embeds, "negative_prompt_embeds")
+                or texts(negative_prompt, "negative_prompt"),
                 image,
                 last_image,
                 image_fit,
                 tracks,
                 ClipSizes(height, width, num_frames, None if frame_rate is None else rate),
                 sampling,
-                num_videos_per_prompt,
+                positive(num_videos_per_prompt, "num_videos_per_prompt"),
             ),
             facts,
         )
@@ -231,7 +234,7 @@ class MovaPipeline(PretrainedMethods, LoraMethods, DiffusionPipeline):
             latents=latents,
             audio_latents=audio_latents,
             output_type=output_type,
-            callback_on_step_end=callback_on_step_end,
+            callback_on_step_end=step_callback(callback_on_step_end, callback_on_step_end_tensor_inputs),
             remove_video_dit=remove_video_dit,
         )
         return out if return_dict else (out.frames, out.audio)  # type: ignore[return-value] # diffusers' convention
@@ -248,8 +251,6 @@ class MovaPipeline(PretrainedMethods, LoraMethods, DiffusionPipeline):
         remove_video_dit: bool = False,
     ) -> MovaPipelineOutput:
         """Make the clips of a ready plan. The arguments are those of the call."""
-        if output_type not in OUTPUT_TYPES:
-            raise InputError(f"output_type {output_type!r} is unknown; use one of {', '.join(OUTPUT_TYPES)}")
         self._interrupt = False
         noise = start_noise(
             plan.task.geometry,

@@ -50,6 +50,8 @@ def start_noise(
 
 
 def _instead(own: Tensor, drawn: Tensor, name: str) -> Tensor:
+    if not isinstance(own, Tensor):
+        raise InputError(f"{name} is {own!r:.80}, a {type(own).__name__}; expected a tensor {tuple(drawn.shape)}")
     if own.shape != drawn.shape:
         raise InputError(f"{name} has shape {tuple(own.shape)}; this clip needs {tuple(drawn.shape)}")
     return own.to(drawn)

@@ -55,6 +55,8 @@ def pipeline_arguments(
 def _check_dtype(torch_dtype: Dtypes) -> None:
     named = torch_dtype if isinstance(torch_dtype, Mapping) else {"torch_dtype": torch_dtype}
     for name, dtype in named.items():
+        if isinstance(dtype, torch.dtype) and not dtype.is_floating_point:
+            raise InputError(f"{name} is {dtype}; expected one with fractions, such as torch.bfloat16")
         if dtype is not None and not isinstance(dtype, torch.dtype):
             raise InputError(
                 f"{name} is {dtype!r}, a {type(dtype).__name__}; expected a torch.dtype such as torch.bfloat16"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from phonofilm.errors import InputError
 from phonofilm.pipeline import conditions, decode
 from phonofilm.pipeline.decode import MovaPipelineOutput
 from phonofilm.pipeline.denoising import Experts, ExpertVelocity, Resident, model_text
@@ -24,6 +25,7 @@ from phonofilm.pipeline.types import Decoded, Latents
 if TYPE_CHECKING:
     from phonofilm.pipeline.mova import MovaPipeline
 
+TENSOR_INPUTS = ("latents", "audio_latents")
 StepCallback = Callable[["MovaPipeline", int, float, dict[str, Tensor]], dict[str, Tensor]]
 
 
@@ -116,14 +118,44 @@ def _on_step(
     if callback is not None:
         tensors = {"latents": now.video, "audio_latents": now.audio}
         tensors |= callback(pipe, step.index, step.video.timestep, tensors) or {}
-        now = Latents(tensors["latents"], tensors["audio_latents"])
+        now = Latents(_like(now.video, tensors, "latents"), _like(now.audio, tensors, "audio_latents"))
     return now, pipe.interrupt
+
+
+def _like(own: Tensor, tensors: dict[str, Tensor], name: str) -> Tensor:
+    changed = tensors[name]
+    if changed.shape != own.shape:
+        raise InputError(
+            f"callback_on_step_end returned {name} of shape {tuple(changed.shape)}; expected {tuple(own.shape)}"
+        )
+    return changed
+
+
+def step_callback(callback: StepCallback | None, tensor_inputs: Sequence[str]) -> StepCallback | None:
+    """The callback as `run_plan` calls it, with the latents that it asks for by name.
+
+    Callbacks of diffusers' own class bring their names. Raises InputError for what cannot be called, and unknown names.
+    """
+    if callback is None:
+        return None
+    if not callable(callback):
+        raise InputError(f"callback_on_step_end is a {type(callback).__name__}; expected a function")
+    names = getattr(callback, "tensor_inputs", tensor_inputs)
+    if unknown := [name for name in names if name not in TENSOR_INPUTS]:
+        raise InputError(
+            f"callback_on_step_end_tensor_inputs names {unknown[0]!r}; expected one of {', '.join(TENSOR_INPUTS)}"
+        )
+
+    def call(pipe: MovaPipeline, index: int, timestep: float, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        return callback(pipe, index, timestep, {name: tensors[name] for name in names})
+
+    return call
 
 
 def _decoded(pipe: MovaPipeline, task: EditTask, clean: Latents, output_type: str) -> MovaPipelineOutput:
     geometry = task.geometry
     if output_type == "latent":
-        return MovaPipelineOutput(clean.video, clean.audio, geometry.sampling_rate, geometry.frame_rate)
+        return MovaPipelineOutput(clean.video, clean.audio, geometry.sampling_rate, geometry.frame_rate, is_latent=True)
     frames = decode.decode_video(pipe.video_vae, clean.video)
     sound = decode.decode_audio(pipe.audio_vae, clean.audio, geometry)
     made = [task.join(Decoded(f, s, geometry.sampling_rate)) for f, s in zip(frames, sound, strict=True)]

@@ -15,6 +15,7 @@ from torch import Tensor
 from phonofilm.errors import InputError
 from phonofilm.geometry import ClipGeometry
 from phonofilm.media.images import Fit
+from phonofilm.pipeline.argument_types import number
 from phonofilm.pipeline.call_arguments import (
     ClipSizes,
     Defaults,
@@ -96,7 +97,7 @@ class CallRequest:
     """What a call asks for. Prompts are text, or embeddings in their place; `image` is the first frame."""
 
     prompt: str | Sequence[str] | Text | None
-    negative_prompt: str | Text | None = None
+    negative_prompt: str | Sequence[str] | Text | None = None
     image: Picture | Sequence[Picture] | None = None
     last_image: Picture | None = None
     image_fit: Fit = "crop"
@@ -152,7 +153,7 @@ class SamplingPlan:
 def make_plan(request: CallRequest, model: ModelFacts) -> SamplingPlan:
     """Resolve and check everything that needs no weights. Raises InputError for the first thing that is wrong."""
     prompts = count_prompts(request.prompt)
-    clips = prompts * positive(request.clips_per_prompt, "num_videos_per_prompt")
+    clips = prompts * request.clips_per_prompt
     sampling = _resolved(request.sampling, model)
     guidance = guidance_per_step(
         sampling.num_inference_steps,
@@ -190,20 +191,6 @@ def make_plan(request: CallRequest, model: ModelFacts) -> SamplingPlan:
     )
 
 
-def positive(value: int, name: str) -> int:
-    """`value`, which must be 1 or more."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(f"{name} {value!r} is not positive; use 1 or more")
-    return value
-
-
-def number(value: Any, name: str, example: float) -> float:
-    """`value`, which must be a number and not text."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise InputError(f"{name} is {value!r}, a {type(value).__name__}; expected a number, for example {example:g}")
-    return float(value)
-
-
 def _shift(given: float | None, default: float, name: str) -> float:
     value = number(default if given is None else given, name, 5)
     if not math.isfinite(value):
@@ -217,8 +204,8 @@ def _resolved(options: SamplingOptions, model: ModelFacts) -> Sampling:
         options = _with_few_steps(options, model.few_steps)
     steps = defaults.num_inference_steps if options.num_inference_steps is None else options.num_inference_steps
     most = model.scheduler.config["num_train_timesteps"]
-    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= most:
-        raise InputError(f"num_inference_steps {steps!r} is outside 1 to {most}; use for example 50")
+    if not 1 <= steps <= most:
+        raise InputError(f"num_inference_steps {steps} is outside 1 to {most}; use for example 50")
     guidance = defaults.guidance_scale if options.guidance_scale is None else options.guidance_scale
     guidance = number(guidance, "guidance_scale", 5)
     audio = guidance if options.audio_guidance_scale is None else options.audio_guidance_scale

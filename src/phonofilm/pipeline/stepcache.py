@@ -30,9 +30,9 @@ def parse_cache(text: str) -> float | None:
     """ "easy:0.05" -> 0.05, "easy" -> the default threshold, "none" -> None. Raises InputError for anything else."""
     if text == NO_CACHE:
         return None
-    name, _, number = text.partition(":")
+    name, colon, number = str(text).partition(":")
     try:
-        threshold = float(number) if ":" in text else DEFAULT_THRESHOLD
+        threshold = float(number) if colon else DEFAULT_THRESHOLD
     except ValueError:
         threshold = math.nan
     if name != "easy" or not 0 < threshold < math.inf:
