@@ -27,7 +27,7 @@ def examine(clip: Clip) -> str:
     length = clip.audio.shape[1] / clip.sampling_rate
     onsets = onset_times(clip.audio, clip.sampling_rate)
     lines += [
-        f"sound: {clip.audio.shape[0]} channels at {clip.sampling_rate} Hz, {length:.3f} s, "
+        f"sound: {(count := clip.audio.shape[0])} channel{'s' * (count != 1)} at {clip.sampling_rate} Hz, {length:.3f} s, "
         f"{(length - float(clip.seconds)) * 1000:+.0f} ms against the picture",
         f"level: {_decibels(float(np.sqrt((mono**2).mean()))):.1f} dB on average, peak {_decibels(peak):.1f} dB"
         + (", clipped" if peak >= 1 else ""),
