@@ -13,7 +13,12 @@ from tests.integration.cli import TINY_CLIP, generate
 from tests.media_makers import flash_and_beep
 
 from phonofilm import read_clip
+from phonofilm.data.caption_cache import read_captions
+from phonofilm.evaluation.lora_report import prompt_lines
+from phonofilm.generation.batch import read_lines
+from phonofilm.generation.options import ClipOptions
 from phonofilm.media import read_metadata, save_clip
+from phonofilm.serving.client_jobs import Submission
 
 IMAGE = GOLDENS / "basic" / "first_frame.png"
 
@@ -150,3 +155,26 @@ def test_prompts_that_are_not_utf_8_say_so(tmp_path: Path) -> None:
     done = generate("--prompts", tmp_path / "p.txt", "-o", tmp_path / "out")
     assert done.exit_code == 2
     assert "is no text in UTF-8; save it as UTF-8" in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-16"])
+def test_prompts_in_utf_16_say_so(encoding: str) -> None:
+    """Without its mark, English in UTF-16 is UTF-8 full of NUL characters, and made clips of letters."""
+    Path("p.txt").write_text("a ball bounces\na bell rings", encoding=encoding)
+    done = generate("--prompts", "p.txt", "-o", "out", *TINY_CLIP)
+    assert done.exit_code == 2
+    assert "save it as UTF-8" in done.stderr
+
+
+def test_only_a_line_break_ends_a_line(tmp_path: Path) -> None:
+    """Not the separators that str.splitlines knows as well: JSON may have them in its texts, and word processors write them."""
+    text = "a\u2028b\x0cc\x85d"
+    (tmp_path / "p.jsonl").write_bytes(
+        b"\xef\xbb\xbf" + json.dumps({"prompt": text}, ensure_ascii=False).encode() + b'\r\n{"prompt": "e"}\r\n'
+    )
+    assert [line.options.prompt for line in read_lines(tmp_path / "p.jsonl", ClipOptions())] == [text, "e"]
+    (tmp_path / "p.txt").write_bytes(f"\ufeff{text}\r\ne\r\n".encode())
+    assert [line.options.prompt for line in read_lines(tmp_path / "p.txt", ClipOptions())] == [text, "e"]
+    assert [caption.caption for caption in read_captions(tmp_path / "p.txt")] == [text, "e"]
+    assert prompt_lines(str(tmp_path / "p.txt")) == [text, "e"]
+    assert Submission(prompts=tmp_path / "p.txt").texts() == [text, "e"]

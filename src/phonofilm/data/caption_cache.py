@@ -43,7 +43,7 @@ def read_captions(path: Path) -> tuple[Caption, ...]:
     """Captions of a file: one a line, or JSONL whose pictures lie relative to it. Raises InputError."""
     require_file(path, "captions")
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text ({error}); expected captions, one a line, or JSONL") from error
     rows = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]

@@ -67,7 +67,7 @@ def prompt_lines(text: str) -> list[str]:
     if file.suffix == ".txt":
         if not file.is_file():
             raise InputError(f"there is no file {file}; give prompts, or a text file with one a line")
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
     found = [line.strip() for line in lines if line.strip()]
     if not found:
         raise InputError(f"{text!r} holds no prompt; say what should be seen and heard")

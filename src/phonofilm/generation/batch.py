@@ -48,12 +48,14 @@ def read_lines(path: Path, common: ClipOptions) -> list[Line]:
         raise InputError(f"{shown(path)} is no text in UTF-8; save it as UTF-8") from error
     except OSError as error:
         raise InputError(f"cannot read prompts from {shown(path)}: {error.strerror}") from error
+    if "\0" in text:
+        raise InputError(f"{shown(path)} holds NUL characters, as text in UTF-16 does; save it as UTF-8")
     as_json = path.suffix.lower() == ".jsonl"
     folder = common.output or Path(path.stem)
     kind = common.output_type or "mp4"
     check_output_type(kind)
     lines = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         where = f"{path.name} line {number}"

@@ -45,7 +45,7 @@ class Submission:
 
     def texts(self) -> list[str]:
         """The prompts. Raises InputError for none, or for both kinds."""
-        lines = [self.prompt] if self.prompts is None else self.prompts.read_text(encoding="utf-8").splitlines()
+        lines = [self.prompt] if self.prompts is None else self.prompts.read_text(encoding="utf-8-sig").split("\n")
         texts = [line for line in lines if line and line.strip()]
         if not texts or (self.prompt is not None and self.prompts is not None):
             raise InputError("give a prompt, or a file of them with --prompts")
