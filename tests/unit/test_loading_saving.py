@@ -12,7 +12,8 @@ from tests.conftest import Golden
 from tests.unit.checkpoints import GOLDEN, copy_golden, weights_of
 
 from phonofilm.errors import InputError
-from phonofilm.models.health import health
+from phonofilm.models.checksums import CHECKSUMS, write_checksums
+from phonofilm.models.health import CheckpointFinding, health
 from phonofilm.models.layout import read_layout
 from phonofilm.models.loading import load_component, load_components, load_tokenizer
 from phonofilm.models.saving import save_checkpoint, save_component, split_shards
@@ -164,3 +165,38 @@ def test_one_flipped_bit_in_what_was_saved_is_found(tmp_path: Path) -> None:
     wrong = [finding for finding in health(saved, checksums=True) if finding.severity == "error"]
     assert [finding.subject for finding in wrong] == ["video_dit/diffusion_pytorch_model.safetensors"]
     assert "is damaged" in wrong[0].message
+
+
+def test_a_flipped_bit_of_a_file_that_is_no_network_is_found(tmp_path: Path) -> None:
+    """A sentencepiece model or an own LoRA is listed too, and was not looked at."""
+    saved = save_again(GOLDEN, tmp_path / "saved")
+    (saved / "tokenizer" / "spiece.model").write_bytes(b"pieces")
+    write_checksums(saved)
+    (saved / "tokenizer" / "spiece.model").write_bytes(b"qieces")
+    assert [one.subject for one in errors_of(saved)] == ["tokenizer/spiece.model"]
+    (saved / "tokenizer" / "spiece.model").unlink()
+    assert "is gone" in errors_of(saved)[0].message
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "upper", "outside", "other", "zeros"])
+def test_damaged_checksums_are_no_checksums_to_trust(damage: str, tmp_path: Path) -> None:
+    """Verified as if there had never been any, they let every other damage pass."""
+    saved = save_again(GOLDEN, tmp_path / "saved")
+    text = (saved / CHECKSUMS).read_text()
+    broken = {
+        "empty": "",
+        "cut": text[:-40],
+        "upper": text.upper(),
+        "outside": f"{text}{'0' * 64}  ../other\n",
+        "other": "not what we wrote\n",
+        "zeros": "\0" * 100,
+    }
+    (saved / CHECKSUMS).write_text(broken[damage])
+    (one,) = errors_of(saved)
+    assert "checksums.sha256 is damaged" in one.message or "is gone" in one.message
+    (saved / CHECKSUMS).unlink()
+    assert errors_of(saved) == []
+
+
+def errors_of(folder: Path) -> list[CheckpointFinding]:
+    return [finding for finding in health(folder, checksums=True) if finding.severity == "error"]

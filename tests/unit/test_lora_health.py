@@ -75,3 +75,4 @@ def test_a_sidecar_of_no_use_is_none(lora: LoraFile, tmp_path: Path, text: str) 
     (tmp_path / "a.safetensors.sha256").write_text(text)
     done = verify(file)
     assert (done.exit_code, "none known" in done.stdout) == (0, True), done.output
+    assert "a.safetensors.sha256 has none of this file" in done.stdout

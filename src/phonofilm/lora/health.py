@@ -10,7 +10,14 @@ from phonofilm.lora.adapter import check_numbers
 from phonofilm.lora.reading import read_lora
 from phonofilm.lora.sources import PICKLES
 from phonofilm.models.checkpoint_files import MODEL_INDEX
-from phonofilm.models.checksums import CHECKSUMS, check_digest, digest_file, expected_digest, sidecar_digest
+from phonofilm.models.checksums import (
+    CHECKSUMS,
+    check_digest,
+    digest_file,
+    expected_digest,
+    listed_files,
+    sidecar_digest,
+)
 from phonofilm.models.health import CheckpointFinding, VerifyProgress, health
 from phonofilm.models.hub import local_checkpoint
 
@@ -30,7 +37,11 @@ def lora_health(
         return findings
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     files = [file for file in files if file.name != CHECKSUMS]
-    digests = {file: sidecar_digest(file) if path.is_file() else expected_digest(path, file) for file in files}
+    try:
+        listed_files(path)
+        digests = {file: sidecar_digest(file) if path.is_file() else expected_digest(path, file) for file in files}
+    except CheckpointError as error:
+        return [*findings, CheckpointFinding("error", "checksums", str(error))]
     known = {file: digest for file, digest in digests.items() if digest is not None}
     broken = 0
     for file, digest in known.items():
@@ -41,7 +52,10 @@ def lora_health(
             broken += 1
     if not known:
         where = digest_file(path).name if path.is_file() else CHECKSUMS
-        findings.append(CheckpointFinding("ok", "checksums", f"none known: there is no {where}"))
+        if path.is_file() and digest_file(path).is_file():
+            findings.append(CheckpointFinding("warning", "checksums", f"none known: {where} has none of this file"))
+        else:
+            findings.append(CheckpointFinding("ok", "checksums", f"none known: there is no {where}"))
     elif not broken:
         findings.append(
             CheckpointFinding("ok", "checksums", f"{len(known)} of {len(files)} files are as they were saved")

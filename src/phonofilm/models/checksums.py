@@ -11,6 +11,7 @@ from phonofilm.errors import CheckpointError
 from phonofilm.files import file_hash, read_chunks
 
 CHECKSUMS, SIDECAR = "checksums.sha256", ".sha256"
+_AGAIN = "copy or save both again, or remove it"
 MOST_BYTES = 4 * 2**20  # of a list of digests: a hundred bytes a file
 SHA256, GIT_SHA1 = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{40}")
 
@@ -45,6 +46,25 @@ def _saved_digests(root: Path) -> dict[str, str]:
     if not (root / CHECKSUMS).is_file():
         return {}
     return {path: digest for digest, _, path in (line.partition("  ") for line in _lines(root / CHECKSUMS))}
+
+
+def listed_files(root: Path) -> list[Path]:
+    """The files that CHECKSUMS names; none without it. Raises CheckpointError when it is damaged itself, or one is gone."""
+    listed = _saved_digests(root)
+    sound = bool(listed) and all(_is_sound(root, name, digest) for name, digest in listed.items())
+    if (root / CHECKSUMS).is_file() and not sound:
+        raise CheckpointError(
+            f"{root / CHECKSUMS} is damaged, so what it says of the files counts for nothing; {_AGAIN}"
+        )
+    if gone := [name for name in listed if not (root / name).is_file()]:
+        raise CheckpointError(f"{root / gone[0]} is gone, which {CHECKSUMS} names; copy or save the folder again")
+    return [root / name for name in listed]
+
+
+def _is_sound(root: Path, name: str, digest: str) -> bool:
+    """Whether a line of CHECKSUMS is one that we write: a digest, and a file of the folder."""
+    inside = "\0" not in name and ".." not in Path(name).parts and not Path(name).is_absolute()
+    return inside and name != "" and SHA256.fullmatch(digest) is not None
 
 
 def _lines(file: Path) -> list[str]:

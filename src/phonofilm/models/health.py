@@ -12,7 +12,7 @@ import torch
 
 from phonofilm.errors import CheckpointError
 from phonofilm.models.checkpoint_files import MODEL_INDEX, PICKLE_SUFFIXES, listed
-from phonofilm.models.checksums import check_digest, expected_digest
+from phonofilm.models.checksums import check_digest, expected_digest, listed_files
 from phonofilm.models.layout import (
     NETWORKS,
     CheckpointComponent,
@@ -104,6 +104,10 @@ def _about(component: CheckpointComponent) -> Iterator[CheckpointFinding]:
 def _checksums(root: Path, progress: VerifyProgress) -> list[CheckpointFinding]:
     files = sorted(path for path in root.glob("[!.]*/*") if path.suffix in (".safetensors", ".json") and path.is_file())
     files.append(root / MODEL_INDEX)
+    try:
+        files = sorted({*files, *listed_files(root)})
+    except CheckpointError as error:
+        return [CheckpointFinding("error", "checksums", str(error))]
     known = {file: digest for file in files if (digest := expected_digest(root, file)) is not None}
     findings: list[CheckpointFinding] = []
     for file, digest in known.items():
