@@ -14,7 +14,12 @@ from tests.integration.cli import CHECKPOINT, IMAGE, TINY, generate, made
 from tests.media_makers import flash_and_beep
 from tests.promises import hostile_media as hostile
 
-from phonofilm.media import read_clip, save_clip
+from phonofilm.generation import outputs, rehearsal
+from phonofilm.generation.checkpoint import open_checkpoint
+from phonofilm.generation.clip_maker import ClipMaker
+from phonofilm.generation.options import ClipOptions
+from phonofilm.media import Clip, read_clip, save_clip
+from phonofilm.units import format_size
 
 
 @pytest.fixture(autouse=True)
@@ -219,3 +224,70 @@ def test_a_model_of_a_million_layers_is_refused(tmp_path: Path) -> None:
     done = generate(*TINY, "-i", IMAGE, "-m", "model", "-o", "a.mp4", model=False)
     assert done.exit_code == 1
     assert "num_layers is 1000000" in done.stderr.splitlines()[-1]
+
+
+def test_a_folder_that_is_a_link_to_nowhere() -> None:
+    Path("usb").symlink_to("not plugged in")
+    for name in ("usb/a.mp4", "usb/films/a.mp4", "usb/frames"):
+        refused(*TINY, "-o", name, message="usb is a link that leads nowhere")
+        refused(*TINY, "-o", name, "--overwrite", message="usb is a link that leads nowhere")
+
+
+def test_a_name_that_was_typed_wrong() -> None:
+    refused(*TINY, "-o", "a.mp4.", message="a.mp4. is no name for a file")
+    refused(*TINY, "--model", "", message="the model's name is empty")
+
+
+def test_a_picture_beside_a_clip_that_keeps_its_own() -> None:
+    save_clip(flash_and_beep(side=32), "given.mp4")
+    for given in ("--continue-from", "--video"):
+        refused("a", given, "given.mp4", "--image", IMAGE, "-o", "a.mp4", message="leave image out")
+    refused("a", "--video", "given.mp4", "--last-image", IMAGE, "-o", "a.mp4", message="leave last_image out")
+
+
+@pytest.mark.parametrize("dash", ["\u2013", "\u2014", " \u2013 "])
+def test_times_of_a_prompt_with_a_long_dash(dash: str) -> None:
+    refused(f"0{dash}2: A ball; 2{dash}4: A lamp", "-o", "a.mp4", message="looks like the times of a prompt")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "least"),
+    [
+        (("-o", "frames"), 5 * 4096 + 10_000 * 4),
+        (("-o", "a.safetensors"), 4 * 16 * 2 * 4 * 4),
+        (("-n", "3", "-o", "frames"), 3 * (5 * 4096 + 10_000 * 4)),
+    ],
+)
+def test_a_disk_that_clearly_has_too_little(
+    arguments: tuple[str, ...], least: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One byte less than the least; a disk that is nearly full passes the first check, and used to fail after all steps."""
+    monkeypatch.setattr(outputs, "LEAST_FREE", 1)
+    usage = shutil.disk_usage(".")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=least - 1))
+    refused(*TINY, *arguments, message=f"at least {format_size(least)} will be needed")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=least))
+    assert generate(*TINY, *arguments).exit_code == 0
+
+
+def test_a_disk_for_the_film_but_not_for_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    film = ("a", "--size", "64x64", "--steps", "1", "--seconds", "4", "--part-seconds", "2", "-o", "a.mp4")
+    usage = shutil.disk_usage(".")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
+    refused(*film, message="(the parts of the film among it)")
+
+
+def test_more_frames_than_memory_holds() -> None:
+    refused("a", "--size", "8192x8192", "--num-frames", "99997", "--steps", "1", "-o", "a.mp4", message="of memory")
+
+
+def test_a_long_sound_is_rehearsed_with_few_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An hour of speech was rehearsed with 86,400 frames, in silence, for minutes."""
+    seen: list[Clip] = []
+    monkeypatch.setattr(rehearsal, "save_clip", lambda clip, *_, **__: seen.append(clip))
+    sound = hostile.wav(Path("a.wav"), np.full((1, 400 * 1000), 0.1, np.float32), rate=1000)
+    plan = ClipMaker(open_checkpoint(str(CHECKPOINT))).plan_options(ClipOptions(prompt="a", size="32x32", audio=sound))
+    rehearsal.rehearse_output(plan, outputs.Output(Path("a.mp4"), "mp4"))
+    (clip,) = seen
+    assert clip.num_frames <= 2 * rehearsal.ENOUGH_FRAMES
+    assert abs(clip.seconds - 400) < 1

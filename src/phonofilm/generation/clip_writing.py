@@ -16,6 +16,7 @@ from phonofilm.generation.latent_files import save_latents
 from phonofilm.generation.outputs import CONTAINERS, LATENT, Output
 from phonofilm.generation.provenance import clip_metadata
 from phonofilm.generation.report import OnProgress, StageStarted, emit
+from phonofilm.generation.room import check_room
 from phonofilm.media import save_clip
 from phonofilm.media.sheet import contact_sheet
 from phonofilm.pipeline.decode import MovaPipelineOutput
@@ -35,6 +36,7 @@ def make_clips(
     """One clip for each output, with consecutive seeds from the plan's. Returns the files that this process wrote."""
     written = []
     for index, output in enumerate(outputs):
+        check_room(plan, outputs[index:], maker.checkpoint.layout.components["video_vae"].config["z_dim"])
         one = replace(plan, seed=plan.seed + index)
         kind = "latent" if output.kind == LATENT else "pil"
         kept = open_parts(output.path, parts_account(one, maker), overwrite) if one.parts and maker.finishes else None

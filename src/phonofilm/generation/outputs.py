@@ -46,7 +46,11 @@ def choose_outputs(
     for name in (path, contact_sheet):
         if name is not None:
             _check_name(name)
-    suffix_kind = _kind_of(path)
+    kinds = {suffix: one for one, suffix in SUFFIXES.items()}
+    suffix = "" if path.is_dir() else path.suffix.lower()
+    if (suffix_kind := kinds.get(suffix)) is None:
+        known = ", ".join(filter(None, kinds))
+        raise InputError(f"cannot write {path}: unknown kind {path.suffix}; use {known}, or a folder's name for frames")
     chosen = kind or suffix_kind
     if suffix_kind == FRAMES and chosen != FRAMES and not path.is_dir():
         path = path.with_name(path.name + SUFFIXES[chosen])
@@ -86,7 +90,9 @@ def check_writable(path: Path, overwrite: bool) -> None:
         from phonofilm.media.folder import check_replaceable  # NumPy, which most runs need only later
 
         check_replaceable(path)
-    folder = next(parent for parent in [*path.absolute().parents] if parent.exists())
+    folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+    if not folder.exists():
+        raise InputError(f"cannot write {path}: {shown(folder)} is a link that leads nowhere; choose another folder")
     try:
         with tempfile.TemporaryFile(dir=folder):
             free = shutil.disk_usage(folder).free
@@ -132,22 +138,12 @@ def _check_name(path: Path) -> None:
             f"the name {shown(path)} holds control characters or bytes that are not valid UTF-8, which can change a terminal "
             "and which players refuse; choose another"
         )
-    if path.name == "-" or path.name.lower() in (*filter(None, SUFFIXES.values()), ".png"):
+    if path.name == "-" or path.name.endswith(".") or path.name.lower() in (*filter(None, SUFFIXES.values()), ".png"):
         raise InputError(
             f"{shown(path)} is no name for a file; use for example clip.mp4, or a folder's name for frames"
         )
     if longest := [part for part in path.parts if len(part.encode()) > MAX_NAME_BYTES]:
         raise InputError(f"the name {shown(longest[0])} is longer than {MAX_NAME_BYTES} bytes; choose a shorter one")
-
-
-def _kind_of(path: Path) -> str:
-    if path.is_dir() or not path.suffix:
-        return FRAMES
-    for kind, suffix in SUFFIXES.items():
-        if suffix == path.suffix.lower():
-            return kind
-    known = ", ".join(suffix for suffix in SUFFIXES.values() if suffix)
-    raise InputError(f"cannot write {path}: unknown kind {path.suffix}; use {known}, or a folder's name for frames")
 
 
 def _renamed(path: Path, kind: str) -> Path:

@@ -19,6 +19,7 @@ from phonofilm.media.formats import CONTAINER_FORMATS
 from phonofilm.media.movie import why_encoded
 
 _SIDE = 16
+ENOUGH_FRAMES = 240
 
 
 def rehearse_output(plan: ClipPlan, output: Output) -> None:
@@ -34,7 +35,12 @@ def rehearse_output(plan: ClipPlan, output: Output) -> None:
     suffix = "" if output.kind == FRAMES else output.path.suffix.lower()
     with TemporaryDirectory(prefix="phonofilm-") as folder:
         try:
-            save_clip(_silent_clip(plan), Path(folder) / f"clip{suffix}", copy_audio_from=audio, copy_video_from=video)
+            save_clip(
+                _silent_clip(plan, thinned=video is None),
+                Path(folder) / f"clip{suffix}",
+                copy_audio_from=audio,
+                copy_video_from=video,
+            )
         except (InputError, MediaError) as error:
             given = " and ".join(str(path) for path in (video, audio) if path is not None)
             reason = str(error).replace(f"cannot write {folder}/clip{suffix}: ", "").replace(f"{folder}/", "")
@@ -44,8 +50,11 @@ def rehearse_output(plan: ClipPlan, output: Output) -> None:
             ) from error
 
 
-def _silent_clip(plan: ClipPlan) -> Clip:
-    """As many frames as the clip will have, of the smallest size, with silence in the sound's own channels."""
+def _silent_clip(plan: ClipPlan, thinned: bool) -> Clip:
+    """As many frames as the clip will have, of the smallest size, with silence in the sound's own channels.
+
+    `thinned`: of a long clip fewer frames a second, down to one, which fill the same time: an hour of them took minutes.
+    """
     frames = np.broadcast_to(np.zeros((), np.uint8), (plan.frames_in_all, _SIDE, _SIDE, 3))
     rate, channels, sampling_rate = plan.sampling.task.geometry.frame_rate, 1, plan.sampling.task.geometry.sampling_rate
     audio = plan.inputs.tracks.audio
@@ -53,5 +62,7 @@ def _silent_clip(plan: ClipPlan) -> Clip:
         (channels, samples), sampling_rate = audio[0].shape, audio[1]
         shown = -(-samples * rate // sampling_rate)
         frames = frames[: max(1, min(len(frames), int(shown)))]
+    every = max(1, min(int(rate), len(frames) // ENOUGH_FRAMES)) if thinned else 1
+    frames, rate = frames[: max(1, len(frames) // every)], rate / every
     length = int(Fraction(len(frames)) / rate * sampling_rate)
     return Clip(frames, rate, np.zeros((channels, length), np.float32), sampling_rate)
