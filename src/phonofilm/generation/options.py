@@ -79,6 +79,8 @@ class ClipOptions:
         """These options, and those of `base` where one was left out."""
         given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
         unset = {name: None for group in EXCLUSIVE if given.keys() & set(group) for name in group}
+        if not given.keys().isdisjoint(("video", "continue_from")):
+            unset |= dict.fromkeys(("image", "last_image"))  # frames of what was made, where there is a clip now
         return replace(base, **(unset | given))
 
 
@@ -113,6 +115,10 @@ def check_options(options: ClipOptions, in_memory: Collection[str] = ()) -> tupl
         raise InputError(f"seed {options.seed} is outside 0 to {MAX_SEED}")
     if sum(name in there for name in EXCLUSIVE[1]) > 1:
         raise InputError("give one of video, audio, continue_from and voice: what they leave open is what is made")
+    held = ("image",) if "continue_from" in there else ("image", "last_image") if "video" in there else ()
+    for name in () if "retake" in there else held:
+        if name in there:
+            raise InputError(f"{name} is a frame of what is made, and the given clip keeps its own; leave {name} out")
     return prompt, count
 
 

@@ -119,6 +119,8 @@ def _given_files(options: ClipOptions) -> list[tuple[str, Path]]:
 
 def check_model_name(name: str) -> None:
     """Raises InputError unless `name` is a folder, a short name, or looks like a hub id. Asks no network."""
+    if not name.strip():
+        raise InputError("the model's name is empty; leave the option out for nano, or name one")
     if name == "nano" or file_fault(Path(name).expanduser()) == FOLDER_FAULT:
         return
     if name.startswith((".", "/", "~")):

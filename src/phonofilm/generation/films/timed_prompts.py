@@ -13,10 +13,10 @@ from phonofilm.untrusted import shown
 _SECONDS = r"\d+(?:\.\d+)?"
 _BEGINS = re.compile(rf"\s*({_SECONDS})\s*s?\s*-\s*({_SECONDS})\s*s?\s*:")
 _BETWEEN = re.compile(rf";\s*(?={_SECONDS}\s*s?\s*-\s*{_SECONDS}\s*s?\s*:)")
-# What someone means for times and is none of ours: minutes, no number, a sign. "8-bit music: ..." is a prompt.
+# What someone means for times and is none of ours: minutes, no number, a sign, a long dash. "8-bit music: ..." is a prompt.
 _OTHER_TIME = r"-?(?:\d[\d.,:]*|nan|inf(?:inity)?|end)"
 _LOOKS_TIMED = re.compile(
-    rf"(?:^|;)\s*(-?\d[\d.,:]*\s*s?\s*-\s*{_OTHER_TIME}\s*(?:s|sec|seconds)?\s*:)(?=\s)", re.IGNORECASE
+    rf"(?:^|;)\s*(-?\d[\d.,:]*\s*s?\s*[-\u2013\u2014]\s*{_OTHER_TIME}\s*(?:s|sec|seconds)?\s*:)(?=\s)", re.IGNORECASE
 )
 EXAMPLE = "0-8: A ball bounces; 8-16: A lamp blinks"
 
