@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from tests.integration.cli import CHECKPOINT, generate
 from tests.unit.lora_helpers import tiny_components, tiny_lora
 
 from phonofilm import Clip, Session, load, read_clip, save_clip
-from phonofilm.errors import InputError
+from phonofilm.errors import InputError, MediaError
 from phonofilm.generation.report import Cancelled, Event, Loading, SamplingStarted, StageStarted, StepDone
 from phonofilm.lora.writing import save_lora
 from phonofilm.media import read_metadata
@@ -55,6 +56,25 @@ def test_a_clip_is_repeated_and_changed(session: Session) -> None:
     assert again.metadata == made.metadata
     assert session.plan(like="made.mp4", seed=6).settings() == session.plan(like="made.mp4").settings()
     assert session.plan(like="made.mp4", steps=1).settings()["steps"] == 1
+
+
+def test_a_clip_in_memory_is_repeated(session: Session) -> None:
+    made = session.generate("a man", image="first.png", **SMALL)
+    assert np.array_equal(session.generate(like=made).frames, made.frames)
+    with pytest.raises(InputError, match="an object in memory as image"):
+        session.plan(like=session.generate("a man", image=Image.open("first.png"), **SMALL))
+    with pytest.raises(MediaError, match="the clip carries no settings"):
+        session.plan(like=replace(made, metadata={}))
+
+
+def test_numbers_and_paths_may_be_numpys_and_pathlibs(session: Session) -> None:
+    save_lora(tiny_lora(tiny_components(), alpha=0.4), Path("voice.safetensors"))
+    numbers = SMALL | {"seed": np.int64(5), "steps": np.int32(2), "guidance_scale": np.float32(2)}
+    plan = session.plan("a man", loras=Path("voice.safetensors"), modality_scale=np.array([2.0, 1.0]), **numbers)
+    same = session.plan("a man", loras=["voice.safetensors"], modality_scale="2,1", **SMALL | {"guidance_scale": 2})
+    assert str(plan) == str(same)
+    with load(CHECKPOINT, device=torch.device("cpu"), dtype=torch.float32, loras=Path("voice.safetensors")) as other:
+        assert str(other.plan("a man", **SMALL)) == str(session.plan("a man", loras="voice.safetensors", **SMALL))
 
 
 def test_objects_stand_for_files_and_leave_their_hash(session: Session) -> None:
@@ -172,6 +192,11 @@ def test_threads_are_as_before_after_a_clip(session: Session) -> None:
         ({"vram_limit": "much"}, "vram_limit 'much' is no amount of memory"),
         ({"device": "quantum"}, "device 'quantum' is unknown"),
         ({"offload": "moon"}, "offload 'moon' is unknown"),
+        ({"gpus": "2"}, "gpus is '2', a str; expected a whole number"),
+        ({"slots": 2.5}, r"slots is 2\.5, a float; expected a whole number"),
+        ({"compile": "no"}, "compile is 'no', a str; expected True or False"),
+        ({"vram_limit": 8e9}, r'vram_limit is 8000000000\.0, a float; expected an amount such as "12GB"'),
+        ({"loras": [3]}, r'loras holds 3; expected files, such as "voice\.safetensors:0\.8"'),
     ],
 )
 def test_hardware_that_cannot_be_is_refused_in_pythons_words(words: dict[str, Any], complaint: str) -> None:
@@ -187,12 +212,28 @@ def test_hardware_that_cannot_be_is_refused_in_pythons_words(words: dict[str, An
         ({"image": 3}, "image is a int; expected a path"),
         ({"image": "none.png"}, "no file at none.png"),
         ({"retake": (0, 1)}, "retake was given without video"),
+        ({"size": (48, 32)}, r"size is \[48, 32\]; expected text such as 640x352"),
+        ({"retake": 0.2, "video": "x.mp4"}, r"retake is 0\.2; expected text such as 1\.5:2\.5"),
+        ({"loras": 3}, r"loras holds 3; expected files"),
+        ({"loras": "none.safetensors"}, r"there is no LoRA at none\.safetensors"),
+        ({"keyframes": [(0.1, "first.png")]}, r"keyframes is a list; expected pictures by their seconds"),
+        ({"keyframes": {"early": "first.png"}}, r"keyframes has the times \['early'\]; expected seconds"),
+        ({"like": 3}, "like is a int; expected a Clip, or the path of a file"),
         ({"audio": np.zeros(8, np.float32)}, r"audio is a ndarray; expected a path, a Clip, or a pair"),
     ],
 )
 def test_a_clip_that_cannot_be_is_refused(session: Session, words: dict[str, Any], complaint: str) -> None:
     with pytest.raises(InputError, match=complaint):
         session.generate(**({"prompt": "a man"} | words))
+
+
+@pytest.mark.parametrize("words", [{}, {"offload": "layer", "vram_limit": "8GB"}], ids=str)
+def test_no_slot_is_not_the_usual_number_of_slots(words: dict[str, Any]) -> None:
+    with (
+        load(CHECKPOINT, device="cpu", slots=0, **words) as session,
+        pytest.raises(InputError, match="0 slots cannot hold"),
+    ):
+        session.generate("a man", **SMALL)
 
 
 def test_save_clip_takes_what_the_pipeline_returns(session: Session) -> None:
@@ -216,4 +257,5 @@ def test_in_a_notebook_a_clip_plays_and_a_pipeline_is_short(session: Session) ->
     assert len(repr(clip)) < 120
     assert len(repr(session.plan("a man", **SMALL))) < 600
     out = session.pipeline("a man", height=32, width=48, num_frames=5, num_inference_steps=1)
+    assert "data:video/mp4;base64," in (out._repr_html_() or "")
     assert repr(out) == "MovaPipelineOutput(1 clip as list, 24 fps, sound at 48000 Hz)"

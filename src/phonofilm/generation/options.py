@@ -26,6 +26,17 @@ NEEDS = {
     "part_seconds": ("seconds",),
     "image_fit": ("image", "last_image", "keyframe"),
 }
+# Of texts that are not free, for errors.
+EXAMPLES = {
+    "keyframe": "3.5=picture.png",
+    "lora": "file.safetensors:0.8",
+    "retake": "1.5:2.5",
+    "size": "640x352",
+    "modality_scale": "3.5,1",
+    "guidance_interval": "0:0.6",
+    "cache": "easy:0.05",
+    "fps": "23.976",
+}
 # Setting one option of a group unsets the others of the options below it.
 EXCLUSIVE = (("seconds", "num_frames"), ("video", "audio", "continue_from", "voice"))
 
@@ -168,8 +179,9 @@ def _converted(key: str, value: Any, kind: type, where: str) -> Any:
     if kind in (int, str) and isinstance(value, kind) and not isinstance(value, bool):
         return value
     words = {int: "a whole number", float: "a number", str: "text", Path: "a path as text"}
-    example = "3.5=picture.png" if key == "keyframe" else "file.safetensors:0.8"
-    expected = words.get(kind, f"text such as {example}, or a list of such")
+    expected = words.get(kind, "text")
+    if key in EXAMPLES:
+        expected += f" such as {EXAMPLES[key]}" + (", or a list of such" if key in ("keyframe", "lora") else "")
     raise InputError(f"{where}: {key} is {shown(repr(value))}; expected {expected}")
 
 

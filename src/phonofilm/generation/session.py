@@ -8,6 +8,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from phonofilm.errors import InputError
 from phonofilm.generation.checkpoint import DEFAULT_MODEL, Checkpoint, open_checkpoint
 from phonofilm.generation.clip_maker import ClipMaker
@@ -18,15 +20,23 @@ from phonofilm.generation.placement.hardware import HardwareOptions
 from phonofilm.generation.placement.ranks import parallel_config
 from phonofilm.generation.repeating import provenance_of
 from phonofilm.generation.report import OnProgress, silent
+from phonofilm.generation.session_arguments import (
+    Loras,
+    clip_to_repeat,
+    is_file,
+    lora_texts,
+    picture_times,
+    plain_value,
+)
 from phonofilm.media.clip import Clip
-from phonofilm.pipeline.given_media import URL_PREFIXES, GivenClip, GivenSound, Picture
+from phonofilm.pipeline.given_media import GivenClip, GivenSound, Picture
 
 
 def load(
     model: str | Path = DEFAULT_MODEL,
     *,
-    device: str = "auto",
-    dtype: str = "auto",
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype | None = "auto",
     offload: str = "auto",
     offload_to_disk: str | Path | None = None,
     vram_limit: str | None = None,
@@ -43,19 +53,19 @@ def load(
     kernels: str = "auto",
     quantize: str | None = None,
     compile: bool = False,
-    loras: Sequence[str] = (),
+    loras: Loras = (),
 ) -> Session:
     """Open a checkpoint (a folder, a hub id, or nano, 360p, 720p) on this machine; what is not here yet is downloaded.
 
     The arguments are the options of `phonofilm generate`, in the same words (docs/memory.md, docs/speed.md). Weights are
-    read when the first clip needs them, and kept until `close`. `loras`: files as `--lora` takes them, "file:0.8".
-    With `gpus` each clip is shared by as many processes, one on each device (docs/python.md).
+    read when the first clip needs them, and kept until `close`. `loras`: a file, or several, as `--lora` takes them:
+    "file:0.8". With `gpus` each clip is shared by as many processes, one on each device (docs/python.md).
 
     Raises InputError for a word that is unknown or a device that is not here, CheckpointError for a broken checkpoint.
     """
     hardware = HardwareOptions(
-        device=device,
-        dtype=dtype,
+        device=str(device),
+        dtype=None if dtype is None else str(dtype).removeprefix("torch."),
         offload=offload,
         offload_to_disk=None if offload_to_disk is None else Path(offload_to_disk),
         vram_limit=vram_limit,
@@ -73,7 +83,7 @@ def load(
         quantize=quantize,
         compile=compile,
     )
-    return open_session(open_checkpoint(str(model)), hardware, loras)
+    return open_session(open_checkpoint(str(model)), hardware, lora_texts(loras) or ())
 
 
 def open_session(checkpoint: Checkpoint, hardware: HardwareOptions, loras: Sequence[str] = ()) -> Session:
@@ -93,7 +103,7 @@ class Session(ClipMaker):
         self,
         prompt: str | Mapping[str, str] | None = None,
         *,
-        on_progress: OnProgress = silent,
+        on_progress: OnProgress | None = None,
         image: Picture | None = None,
         last_image: Picture | None = None,
         keyframes: Mapping[float, Picture] | None = None,
@@ -121,15 +131,15 @@ class Session(ClipMaker):
         video_shift: float | None = None,
         audio_shift: float | None = None,
         boundary_ratio: float | None = None,
-        loras: Sequence[str] | None = None,
+        loras: Loras | None = None,
         seed: int | None = None,
-        like: str | Path | None = None,
+        like: str | Path | Clip | None = None,
     ) -> Clip:
         """Make a clip. The arguments are the options of `phonofilm generate`, in the same words (docs/generate.md).
 
         Pictures, clips and sounds may be paths or objects: PIL pictures, arrays, a Clip, (waveform, rate). `on_progress` is
-        called with the events of generation/report.py. What made the clip is in its `metadata`. `like`: a clip to repeat; the
-        other arguments change what they say.
+        called with the events of generation/report.py. What made the clip is in its `metadata`. `like`: a clip to repeat, or
+        its file; the other arguments change what they say.
 
         Raises InputError for a request that cannot be met, before anything long runs; Cancelled when `on_progress` says so.
         """
@@ -166,7 +176,7 @@ class Session(ClipMaker):
             seed=seed,
             like=like,
         )
-        return self.make(plan, on_progress)
+        return self.make(plan, on_progress or silent)
 
     def read_weights(self) -> None:
         """Read them now rather than with the first clip, with room for one as the model makes it where nothing else is asked."""
@@ -210,9 +220,9 @@ class Session(ClipMaker):
         video_shift: float | None = None,
         audio_shift: float | None = None,
         boundary_ratio: float | None = None,
-        loras: Sequence[str] | None = None,
+        loras: Loras | None = None,
         seed: int | None = None,
-        like: str | Path | None = None,
+        like: str | Path | Clip | None = None,
     ) -> ClipPlan:
         """The plan of a clip, checked; `str(plan)` is the line that `phonofilm generate` prints. Loads no weights."""
         media = {
@@ -223,40 +233,40 @@ class Session(ClipMaker):
             "voice": voice,
             "continue_from": continue_from,
         }
-        files = {name: str(one) for name, one in media.items() if _is_file(one)}
-        shown = keyframes or {}
+        files = {name: str(one) for name, one in media.items() if is_file(one)}
+        shown = picture_times(keyframes)
         words: dict[str, Any] = {
             **files,
             "prompt": prompt,
-            "keyframe": [f"{time}={one}" for time, one in shown.items() if _is_file(one)] or None,
+            "keyframe": [f"{time}={one}" for time, one in shown.items() if is_file(one)] or None,
             "image_fit": image_fit,
             "overlap_frames": overlap_frames,
-            "retake": _listed(retake),
+            "retake": retake,
             "retake_tracks": retake_tracks,
             "size": size,
             "seconds": seconds,
             "part_seconds": part_seconds,
             "num_frames": num_frames,
-            "fps": str(fps) if isinstance(fps, Fraction) else fps,
+            "fps": fps,
             "steps": steps,
             "guidance_scale": guidance_scale,
             "audio_guidance_scale": audio_guidance_scale,
-            "modality_scale": _listed(modality_scale),
-            "guidance_interval": _listed(guidance_interval),
+            "modality_scale": modality_scale,
+            "guidance_interval": guidance_interval,
             "solver": solver,
             "cache": cache,
             "negative_prompt": negative_prompt,
             "video_shift": video_shift,
             "audio_shift": audio_shift,
             "boundary_ratio": boundary_ratio,
-            "lora": None if loras is None else list(loras),
+            "lora": lora_texts(loras),
             "seed": seed,
         }
         in_memory: dict[str, Any] = {name: one for name, one in media.items() if name not in files}
-        in_memory["keyframes"] = {time: one for time, one in shown.items() if not _is_file(one)}
-        options = options_from_json(words, "generate")
+        in_memory["keyframes"] = {time: one for time, one in shown.items() if not is_file(one)}
+        options = options_from_json({name: plain_value(value) for name, value in words.items()}, "generate")
         if like is not None:
-            provenance = provenance_of(Path(like), options)
+            provenance = provenance_of(clip_to_repeat(like), options)
             if provenance.fingerprint != self.checkpoint.fingerprint:
                 raise InputError(
                     f"{like} was made with {provenance.model}, another checkpoint than this session's "
@@ -265,12 +275,3 @@ class Session(ClipMaker):
             options = options.over(provenance.options)
         plan = self.plan_options(options, MediaInMemory(**in_memory))
         return replace(plan, line=self.line(plan))
-
-
-def _listed(value: Any) -> Any:
-    """Several values as a list, which is how a JSON line has them."""
-    return [_listed(one) for one in value] if isinstance(value, Sequence) and not isinstance(value, str) else value
-
-
-def _is_file(given: object) -> bool:
-    return isinstance(given, Path) or (isinstance(given, str) and not given.startswith(URL_PREFIXES))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from phonofilm.errors import InputError
 from phonofilm.untrusted import shown
 
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,10 @@ class MovaPipelineOutput(BaseOutput):
             f"{float(self.frame_rate):g} fps, sound at {self.sampling_rate} Hz)"
         )
 
+    def _repr_html_(self) -> str | None:
+        """How a notebook shows it: each clip plays there. None for latents."""
+        return None if self.is_latent else "".join(clip._repr_html_() for clip in self.clips())
+
     def clips(self, metadata: Sequence[dict[str, Any]] | None = None) -> list[Clip]:
         """The clips, ready for `save_clip`. Raises InputError for latents, which are not decoded."""
         if self.is_latent:

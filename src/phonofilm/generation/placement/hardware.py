@@ -39,6 +39,20 @@ class HardwareOptions:
     quantize: str | None = None
     compile: bool = False
 
+    def __post_init__(self) -> None:
+        """Raises InputError for a number, a yes or no, or an amount that is of another kind; words are checked by their users."""
+        kinds: dict[str, tuple[type, str]] = {
+            **dict.fromkeys(
+                ("slots", "resident_layers", "gpus", "ulysses_degree", "ring_degree"), (int, "a whole number")
+            ),
+            **dict.fromkeys(("vae_tiling", "cfg_parallel", "shard_weights", "compile"), (bool, "True or False")),
+            **dict.fromkeys(("vram_limit", "ram_limit"), (str, 'an amount such as "12GB"')),
+        }
+        for name, (kind, expected) in kinds.items():
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
+                raise InputError(f"{name} is {value!r}, a {type(value).__name__}; expected {expected}")
+
 
 def requested_placement(hardware: HardwareOptions, ranks: ParallelSession | None = None) -> DevicePlacement:
     """The placement that the options ask for, with what is "auto" left open. Raises InputError for what cannot be here."""

@@ -84,7 +84,7 @@ def resolve_placement(
         return replace(
             placement,
             offload=placement.offload if placement.offload != "auto" else plan.offload,
-            slots=plan.slots or placement.slots,
+            slots=plan.slots if plan.offload == "layer" else placement.slots,
             resident=plan.resident if plan.offload == "layer" else 0,
             keeps_text=plan.keeps_text if plan.offload == "layer" else placement.keeps_text,
             vae_tiling=plan.tiled if limits.vae_tiling is None else limits.vae_tiling,
@@ -92,7 +92,7 @@ def resolve_placement(
     return replace(
         placement,
         offload="none" if placement.offload == "auto" else placement.offload,
-        slots=limits.slots or placement.slots,
+        slots=placement.slots if limits.slots is None else limits.slots,
         resident=limits.resident or 0,
         vae_tiling=bool(limits.vae_tiling),
     )
@@ -140,7 +140,7 @@ def _choose(
     )
     stored = {entry.dtype for entry in checkpoint.layout.components["text_encoder"].entries.values()}
     streaming = StreamingOptions(
-        slots=limits.slots or placement.slots,
+        slots=placement.slots if limits.slots is None else limits.slots,
         resident=limits.resident,
         on_disk=placement.disk is not None,
         text_encoder_mapped=stored == {placement.dtype},
