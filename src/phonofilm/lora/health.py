@@ -15,6 +15,7 @@ from phonofilm.models.checksums import (
     check_digest,
     digest_file,
     expected_digest,
+    list_fault,
     listed_files,
     sidecar_digest,
 )
@@ -35,13 +36,9 @@ def lora_health(
     findings = [_readable(path)]
     if not checksums:
         return findings
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    files = [file for file in files if file.name != CHECKSUMS]
-    try:
-        listed_files(path)
-        digests = {file: sidecar_digest(file) if path.is_file() else expected_digest(path, file) for file in files}
-    except CheckpointError as error:
-        return [*findings, CheckpointFinding("error", "checksums", str(error))]
+    inside = [] if path.is_file() else [*(file for file in path.rglob("*") if file.is_file()), *listed_files(path)]
+    files = [path] if path.is_file() else sorted({file for file in inside if file.name != CHECKSUMS})
+    digests = {file: sidecar_digest(file) if path.is_file() else expected_digest(path, file) for file in files}
     known = {file: digest for file, digest in digests.items() if digest is not None}
     broken = 0
     for file, digest in known.items():
@@ -50,7 +47,9 @@ def lora_health(
         except CheckpointError as error:
             findings.append(CheckpointFinding("error", file.name, str(error)))
             broken += 1
-    if not known:
+    if (fault := list_fault(path)) is not None:
+        findings.append(CheckpointFinding("warning", "checksums", fault if known else f"none known: {fault}"))
+    elif not known:
         where = digest_file(path).name if path.is_file() else CHECKSUMS
         if path.is_file() and digest_file(path).is_file():
             findings.append(CheckpointFinding("warning", "checksums", f"none known: {where} has none of this file"))

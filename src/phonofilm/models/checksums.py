@@ -11,7 +11,6 @@ from phonofilm.errors import CheckpointError
 from phonofilm.files import file_hash, read_chunks
 
 CHECKSUMS, SIDECAR = "checksums.sha256", ".sha256"
-_AGAIN = "copy or save both again, or remove it"
 MOST_BYTES = 4 * 2**20  # of a list of digests: a hundred bytes a file
 SHA256, GIT_SHA1 = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{40}")
 
@@ -49,19 +48,19 @@ def _saved_digests(root: Path) -> dict[str, str]:
 
 
 def listed_files(root: Path) -> list[Path]:
-    """The files that CHECKSUMS names; none without it. Raises CheckpointError when it is damaged itself, or one is gone."""
+    """The files of the folder that CHECKSUMS names, whether they are there or not; none without it."""
+    return [root / name for name, digest in _saved_digests(root).items() if _is_sound(name, digest)]
+
+
+def list_fault(root: Path) -> str | None:
+    """What is wrong with CHECKSUMS itself, if it is there."""
     listed = _saved_digests(root)
-    sound = bool(listed) and all(_is_sound(root, name, digest) for name, digest in listed.items())
-    if (root / CHECKSUMS).is_file() and not sound:
-        raise CheckpointError(
-            f"{root / CHECKSUMS} is damaged, so what it says of the files counts for nothing; {_AGAIN}"
-        )
-    if gone := [name for name in listed if not (root / name).is_file()]:
-        raise CheckpointError(f"{root / gone[0]} is gone, which {CHECKSUMS} names; copy or save the folder again")
-    return [root / name for name in listed]
+    if not (root / CHECKSUMS).is_file() or (listed and all(_is_sound(*line) for line in listed.items())):
+        return None
+    return f"{CHECKSUMS} is damaged, so not all that it said of the files is known; save the folder again, or remove it"
 
 
-def _is_sound(root: Path, name: str, digest: str) -> bool:
+def _is_sound(name: str, digest: str) -> bool:
     """Whether a line of CHECKSUMS is one that we write: a digest, and a file of the folder."""
     inside = "\0" not in name and ".." not in Path(name).parts and not Path(name).is_absolute()
     return inside and name != "" and SHA256.fullmatch(digest) is not None
@@ -93,6 +92,8 @@ def sidecar_digest(file: Path) -> str | None:
 
 def check_digest(file: Path, digest: str, progress: Callable[[int], None]) -> None:
     """Raises CheckpointError when `file` does not hash to `digest`. `progress` is called with the bytes of every chunk read."""
+    if not file.is_file():
+        raise CheckpointError(f"{file} is gone, whose digest is known; copy or save the folder again")
     if SHA256.fullmatch(digest):
         hasher = hashlib.sha256()
     else:

@@ -12,7 +12,7 @@ import torch
 
 from phonofilm.errors import CheckpointError
 from phonofilm.models.checkpoint_files import MODEL_INDEX, PICKLE_SUFFIXES, listed
-from phonofilm.models.checksums import check_digest, expected_digest, listed_files
+from phonofilm.models.checksums import check_digest, expected_digest, list_fault, listed_files
 from phonofilm.models.layout import (
     NETWORKS,
     CheckpointComponent,
@@ -104,16 +104,15 @@ def _about(component: CheckpointComponent) -> Iterator[CheckpointFinding]:
 def _checksums(root: Path, progress: VerifyProgress) -> list[CheckpointFinding]:
     files = sorted(path for path in root.glob("[!.]*/*") if path.suffix in (".safetensors", ".json") and path.is_file())
     files.append(root / MODEL_INDEX)
-    try:
-        files = sorted({*files, *listed_files(root)})
-    except CheckpointError as error:
-        return [CheckpointFinding("error", "checksums", str(error))]
+    files = sorted({*files, *listed_files(root)})
     known = {file: digest for file in files if (digest := expected_digest(root, file)) is not None}
     findings: list[CheckpointFinding] = []
     for file, digest in known.items():
         subject = str(file.relative_to(root))
         tried = _tried(subject, "intact", partial(check_digest, file, digest, partial(progress, subject)))
         findings.extend(finding for finding in tried if finding.severity == "error")
+    if (fault := list_fault(root)) is not None:
+        return [*findings, CheckpointFinding("warning", "checksums", fault if known else f"none known: {fault}")]
     if not known:
         return [
             CheckpointFinding(
