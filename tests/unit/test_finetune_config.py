@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+from phonofilm.data.yaml_files import parse_yaml
 from phonofilm.errors import InputError, MissingExtraError
 from phonofilm.training.config.config_files import READY, parse_config, read_config
 from phonofilm.training.config.distill_config import DistillConfig
@@ -41,6 +42,24 @@ def test_overrides_reach_any_key_and_the_file_that_is_written_means_the_same_run
     assert read_config(str(file)) == config
 
 
+def test_values_are_what_they_look_like(tmp_path: Path) -> None:
+    """YAML 1.1 takes no for false, 010 for 8, 1:30 for 90, yes for true and a date for an object."""
+    text = "a: no\nb: 010\nc: 1:30\nd: 2026-11-28\ne: 1e-4\nf: true\ng: ~\nh:\ni: -3\nj: .inf\nk: 'no'\nl: 1e3\nm: on\n<<: x\n"
+    found = parse_yaml(text, "x")
+    assert found == {
+        "a": "no", "b": 10.0, "c": "1:30", "d": "2026-11-28", "e": 1e-4, "f": True, "g": None, "h": None, "i": -3,
+        "j": float("inf"), "k": "no", "l": 1000.0, "m": "on", "<<": "x",
+    }  # fmt: skip
+    assert read_config("nano", ["precision=no", "gradient_checkpointing=no", "max_steps=010"], DATA).max_steps == 10
+
+
+@pytest.mark.parametrize("text", ["a: 1\na: 2", "b: {a: 1, a: 2}", "a: 1\nb: 2\n'a': 3", "- {x: 1, x: 1}"])
+def test_a_key_that_stands_twice_is_refused(text: str) -> None:
+    """The last one counted, silently: a rate changed at the top of a file did nothing."""
+    with pytest.raises(InputError, match=r"the key '[ax]' stands there twice"):
+        parse_yaml(text, "c.yaml")
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
@@ -61,6 +80,13 @@ def test_overrides_reach_any_key_and_the_file_that_is_written_means_the_same_run
         ("context_parallel=0", "context_parallel"),
         ("ulysses_degree=2", "ulysses_degree would be ignored: context_parallel is 1"),
         ("ring=2", "ring"),
+        ("optimizer.lr=.inf", r"optimizer\.lr: .*finite"),
+        ("objective.video_weight=.nan", r"objective\.video_weight"),
+        ("seed=-1", "seed: "),
+        ("seed=99999999999999999999", "seed: "),
+        ("trigger_word=''", "trigger_word is empty"),
+        ('trigger_word="a\\nb"', "several lines"),
+        ("=5", "expected KEY"),
     ],
 )
 def test_what_is_unknown_or_would_be_ignored_is_an_error_that_names_it(setting: str, message: str) -> None:

@@ -128,3 +128,14 @@ def test_the_run_log_keeps_information_and_leaves_the_logger_as_it_was(tmp_path:
         logging.getLogger("phonofilm.training").info("update %d", 3)
     assert (logger.level, list(logger.handlers)) == before
     assert (tmp_path / LOG_FILE).read_text().endswith(" update 3\n")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"pid": "x"}, {"pid": -1}, {"pid": 1.5}, {"pid": 2**70}, {"started": None}, {"started": "x"}]
+)
+def test_a_lock_of_wrong_values_is_a_leftover(wrong: dict[str, object], tmp_path: Path) -> None:
+    lock = tmp_path / LOCK
+    lock.write_text(json.dumps({"pid": os.getppid(), "host": socket.gethostname(), "started": 0.0} | wrong))
+    os.utime(lock, (1, 1))
+    with run_lock(tmp_path):
+        assert json.loads(lock.read_text())["pid"] == os.getpid()

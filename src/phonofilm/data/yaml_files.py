@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,17 @@ from phonofilm.errors import InputError, MissingExtraError
 from phonofilm.untrusted import MAX_JSON_DEPTH, require_file, shown
 
 MOST_YAML_BYTES = 2**20
+# What a value without quotes is, and the characters that it may begin with; all else is text.
+_SCALARS = (
+    ("null", r"~|null|Null|NULL|", "~nN"),
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?(?:0|[1-9][0-9]*)", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+)
 
 
 def read_yaml(path: Path) -> Any:
@@ -40,6 +52,32 @@ def parse_yaml(text: str, origin: str) -> Any:
                 )
             if isinstance(event, yaml.AliasEvent):
                 raise InputError(f"{origin} refers back to parts of itself (aliases, *name); write them out")
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=_plain_loader())
     except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"{origin} is not YAML: {shown(' '.join(str(error).split()))}") from error
+
+
+def _plain_loader() -> Any:
+    """PyYAML's safe loader with the numbers and truth values of YAML 1.2, and no key twice.
+
+    YAML 1.1, which it reads, takes "no" for false, 010 for 8, 1:30 for 90, a date for an object and 1e-4 for text, and the
+    last of two equal keys for the only one.
+    """
+    import yaml
+
+    class PlainLoader(yaml.SafeLoader):
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            found: dict[Any, Any] = super().construct_mapping(node, deep)
+            if len(found) < len(node.value):
+                keys = [self.construct_object(key) for key, _ in node.value]
+                twice = next(key for position, key in enumerate(keys) if key in keys[:position])
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {twice!r} stands there twice", node.start_mark
+                )
+            return found
+
+    PlainLoader.yaml_implicit_resolvers = {None: []}
+    for kind, pattern, first in _SCALARS:
+        begins = [*first, ""] if kind == "null" else list(first)
+        PlainLoader.add_implicit_resolver(f"tag:yaml.org,2002:{kind}", re.compile(rf"(?:{pattern})\Z"), begins)
+    return PlainLoader

@@ -20,7 +20,7 @@ from phonofilm.generation.outputs import FRAMES, LATENT, Output
 from phonofilm.units import format_size
 
 # Bytes of a picture for each byte of its file, at most. Clips of the embedded model have 16 to 20 in mp4, films 50 to 200.
-MOST_COMPRESSION = {"mp4": 1000, "webm": 1000, "gif": 1000, FRAMES: 400}
+MOST_COMPRESSION = {"mp4": 300, "webm": 300, "gif": 300, FRAMES: 400}
 BLOCK = 4096  # what a file takes on a disk, however short it is
 
 

@@ -109,7 +109,9 @@ def _read(path: Path) -> tuple[str | None, LockOwner | None]:
     except FileNotFoundError:
         return None, None
     with suppress(ValueError, TypeError):
-        return text, LockOwner(**parse_json(text))
+        owner = LockOwner(**parse_json(text))
+        if isinstance(owner.pid, int) and 0 < owner.pid < 2**31 and isinstance(owner.started, int | float):
+            return text, owner
     return text, None
 
 

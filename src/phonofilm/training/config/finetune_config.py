@@ -150,6 +150,10 @@ class FinetuneConfig(LoopConfig):
             raise ValueError("give either lora or full: adapters, or whole weights")
         if not self.parts:
             raise ValueError(f"nothing would be trained; name one at least of {', '.join(FINETUNE_PARTS)}")
+        if self.trigger_word is not None and (not self.trigger_word.strip() or "\n" in self.trigger_word):
+            raise ValueError(
+                "trigger_word is empty or has several lines; give one that stands in a caption, or leave it out"
+            )
         if self.activation_offload and not self.gradient_checkpointing:
             raise ValueError("activation_offload needs gradient_checkpointing: it moves what that keeps")
         if self.full is not None and self.base_dtype not in ("auto", "float32"):

@@ -18,9 +18,9 @@ JOINT_PARTS: tuple[JointPart, ...] = ("video", "audio", "bridge", "text")
 
 
 class Strict(BaseModel):
-    """A frozen section in which an unknown key is an error."""
+    """A frozen section in which an unknown key is an error, and so is NaN or infinity."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class TimestepConfig(Strict):
@@ -115,7 +115,7 @@ class LoopConfig(Strict):
     counts and its tower rests. The run ends when none is left.
     """
 
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     batch_size: Annotated[int, Field(ge=1)] = 8
     accumulate: Annotated[int, Field(ge=1)] = 1
     max_steps: Annotated[int, Field(ge=1)] | None = None
