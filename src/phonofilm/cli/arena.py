@@ -15,7 +15,7 @@ def arena(
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
     results: Annotated[bool, typer.Option("--results", help="Print the standings so far, and end.")] = False,
 ) -> None:
-    """Compare clips of two or more models blindly: picture, sound, sync, overall. Elo and win rates come of the votes."""
+    """Compare clips of two or more models blindly: picture, sound, sync, overall. Elo and win rates come from the votes."""
     import webbrowser
 
     from phonofilm.evaluation.arena.arena import Arena

@@ -59,7 +59,7 @@ def submit(
 
 
 def status(ids: Ids, server: Server = None, key: Key = None) -> None:
-    """Say how far jobs are."""
+    """Say how far jobs have got."""
     client = _client(server, key)
     for video_id in ids:
         typer.echo(describe_job(client.video(video_id)))

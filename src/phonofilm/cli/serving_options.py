@@ -33,7 +33,7 @@ OWN = {
     ),
     "writing_model": Option(envvar="PHONOFILM_WRITING_MODEL", help="The writing endpoint's model."),
     "first_frame_from": Option(
-        metavar="URL|MODEL", help="Draws first frames: an images endpoint, or diffusers' model."
+        metavar="URL|MODEL", help="Draws first frames: an images endpoint, or a diffusers model."
     ),
     "first_frame_model": Option(help="The images endpoint's model."),
 }

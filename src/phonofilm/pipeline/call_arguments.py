@@ -64,7 +64,7 @@ class Tracks:
 
 @dataclass(frozen=True)
 class ClipSizes:
-    """ClipSizes as asked for; None means: follow the given clip, else the checkpoint's default."""
+    """The sizes of a clip as given; None means: follow the given clip, else the checkpoint's default."""
 
     height: int | None = None
     width: int | None = None
