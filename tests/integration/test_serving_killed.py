@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from tests.serving_processes import Servers, check_all_ended_once, jobs_of, python_path
-from tests.unit.serving_helpers import ask, postgres_server, require_postgres
+from tests.unit.serving_helpers import ask, new_database, postgres_server, require_postgres
 
 from phonofilm.serving.database.engines import Database, open_database
 from phonofilm.serving.database.migrate import migrate
@@ -97,6 +100,36 @@ def test_killed_workers_lose_and_double_nothing_and_a_deadly_job_ends_with_the_r
     check_all_ended_once(jobs, store, 21)
     assert [job.error_code for job in jobs if job.id == deadly.id] == ["worker_lost"]
     assert sum(job.status == "completed" for job in jobs) >= len(others) - 1
+
+
+def test_a_second_ctrl_c_ends_a_frozen_worker_and_its_job_goes_back_without_a_strike(tmp_path: Path) -> None:
+    database = new_database(tmp_path)
+    ask(database, steps=1_000_000)
+    settings = WorkerSettings(models={"nano": "nano"}, database_url=str(database.url), store=str(tmp_path / "files"))
+    workers = WorkerProcesses(
+        settings, database, 1, lambda: None, (sys.executable, "-m", "tests.serving_stub", "worker")
+    )
+    workers.start()
+    while jobs_of(database)[0].step == 0:
+        time.sleep(0.1)
+    (process,) = [place.process for place in workers._places if place.process is not None]
+    # The first Ctrl-C in a terminal reaches the server alone.
+    assert os.getsid(process.pid) != os.getsid(0)
+    process.send_signal(signal.SIGSTOP)
+
+    def press(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, press)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        with pytest.raises(KeyboardInterrupt):  # while the stop waits, which for a frozen worker would be 45 s
+            workers.stop()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert process.poll() == -signal.SIGKILL
+    (job,) = jobs_of(database)
+    assert (job.status, job.strikes) == ("queued", 0)
 
 
 @pytest.mark.slow

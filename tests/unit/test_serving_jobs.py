@@ -16,7 +16,7 @@ from phonofilm.errors import InputError
 from phonofilm.serving.database.engines import Database, open_database
 from phonofilm.serving.database.migrate import migrate
 from phonofilm.serving.database.tables import API_KEY, JOB, METADATA
-from phonofilm.serving.jobs.claims import Claims, end_lost_jobs, expire_leases
+from phonofilm.serving.jobs.claims import Claims, end_lost_jobs, expire_leases, give_back
 from phonofilm.serving.jobs.job import JobRequest
 from phonofilm.serving.jobs.job_queue import (
     IdempotencyConflict,
@@ -150,6 +150,25 @@ def test_a_worker_that_stops_gives_its_job_back_without_a_strike(database: Datab
         assert job is not None
         assert (job.attempt, job.strikes) == (attempt, 0)
         assert claims.release(job)
+
+
+@pytest.mark.parametrize("by_server", [False, True])
+def test_a_job_that_was_to_be_cancelled_when_its_worker_stopped_is_cancelled_and_others_go_back(
+    database: Database, by_server: bool
+) -> None:
+    asked, other = ask(database), ask(database, "another")
+    claims = Claims(database, "one")
+    held = [claims.claim(["nano"], [], 0), claims.claim(["nano"], [], 0)]
+    cancel_job(database, asked)
+    if by_server:
+        give_back(database, "one")
+    else:
+        assert all(job is not None and claims.release(job) for job in held)
+    found = [find(database, one.id, OPEN_ACCESS) for one in (asked, other)]
+    assert [job and (job.status, job.strikes) for job in found] == [("cancelled", 0), ("queued", 0)]
+    again = Claims(database, "two").claim(["nano"], [], 0)
+    assert again is not None
+    assert (again.id, again.strikes) == (other.id, 0)
 
 
 def test_a_running_job_hears_of_its_cancellation_and_a_lost_one_ends(database: Database) -> None:

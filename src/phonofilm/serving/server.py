@@ -106,7 +106,7 @@ def serve_until_stopped(settings: ServerSettings, on_listening: Callable[[str], 
     try:
         server.run(sockets=[listening])
     finally:
-        logger.info("stopping: a running clip has %.0f s", settings.worker.grace)
+        logger.info("stopping: a running clip has %.0f s; a second Ctrl-C puts it back at once", settings.worker.grace)
         workers.stop()
         housekeeping.stop()
         services.close()

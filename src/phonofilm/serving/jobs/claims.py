@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, func, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Update, and_, case, func, insert, literal, or_, select, update
 
 from phonofilm.serving.database.clock import DatabaseNow
 from phonofilm.serving.database.engines import Database
@@ -103,8 +103,8 @@ class Claims:
 
     def release(self, job: Job) -> bool:
         """Put the job back where it was in the queue, without a strike: this worker stops."""
-        back = {"status": QUEUED, "worker": None, "lease_until": None, "step": 0, "steps": 0, "stage": None}
-        return self._finish(job, back)
+        with self.database.write() as connection:
+            return _let_go(connection, self._held(job))
 
     def _held(self, job: Job) -> Any:
         return update(JOB).where(
@@ -117,6 +117,23 @@ class Claims:
     def _finish(self, job: Job, values: dict[str, Any]) -> bool:
         with self.database.write() as connection:
             return bool(connection.execute(self._held(job).values(**values)).rowcount)
+
+
+def give_back(database: Database, worker: str) -> None:
+    """A worker was ended by us: put its jobs back where they were in the queue, without a strike."""
+    with database.write() as connection:
+        held = update(JOB).where(JOB.c.worker == worker, JOB.c.status == IN_PROGRESS)
+        _let_go(connection, held)
+
+
+def _let_go(connection: Connection, held: Update) -> bool:
+    """Put held jobs back into the queue, and end those that someone asked to cancel, which nobody would claim.
+
+    Whether there were any.
+    """
+    back = {"status": QUEUED, "worker": None, "lease_until": None, "step": 0, "steps": 0, "stage": None}
+    cancelled = connection.execute(held.where(_given_up()).values(**_end(CANCELLED)))
+    return bool(connection.execute(held.values(**back)).rowcount + cancelled.rowcount)
 
 
 def expire_leases(database: Database, worker: str) -> None:
@@ -134,10 +151,9 @@ def end_lost_jobs(database: Database, keep: float | None, owner: str | None = No
     lost = update(JOB).where(_is_lost() if owner is None else and_(_is_lost(), JOB.c.owner == owner))
     message = f"the worker died or fell silent {STRIKES} times while it made this clip; it is not tried again"
     failed = _end(FAILED, error_code="worker_lost", error_message=message, expires_at=_expiry(keep))
-    given_up = or_(JOB.c.cancel_requested, JOB.c.hidden)
     with database.write() as connection:
         cancelled = (
-            connection.execute(lost.where(given_up).values(**_end(CANCELLED)).returning(JOB.c.id)).scalars().all()
+            connection.execute(lost.where(_given_up()).values(**_end(CANCELLED)).returning(JOB.c.id)).scalars().all()
         )
         strikes = lost.where(JOB.c.strikes >= STRIKES - 1).values(strikes=JOB.c.strikes + 1, **failed)
         return [*cancelled, *connection.execute(strikes.returning(JOB.c.id)).scalars()]
@@ -149,6 +165,10 @@ def _expiry(keep: float | None) -> Any:
 
 def _is_lost() -> ColumnElement[bool]:
     return and_(JOB.c.status == IN_PROGRESS, JOB.c.lease_until < DatabaseNow())
+
+
+def _given_up() -> ColumnElement[bool]:
+    return or_(JOB.c.cancel_requested, JOB.c.hidden)
 
 
 def _may_run() -> ColumnElement[bool]:

@@ -52,6 +52,12 @@ class Worker:
     maker: JobMaker
     id: str = field(default_factory=new_worker_id)
     stop: threading.Event = field(default_factory=threading.Event)
+    _state: str = field(default=STARTING, init=False)
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether the first model is still being loaded."""
+        return self._state == STARTING
 
     def run(self) -> None:
         """Load the first model and work. Raises PhonofilmError when it, the database's URL or the store cannot be used."""
@@ -59,7 +65,6 @@ class Worker:
         self.store: Store = open_store(self.settings.store)
         self.claims = Claims(self.database, self.id, self.settings.lease)
         self.held: HeldJob | None = None
-        self._state = STARTING
         reporting = threading.Thread(target=self._report_often, name="report", daemon=True)
         reporting.start()
         for model, facts in self.maker.open().items():

@@ -29,11 +29,16 @@ NICENESS = 10
 
 
 def work_until_stopped(worker: Worker) -> int:
-    """Run the worker in this process until SIGTERM or SIGINT; a second signal ends it at once. Returns the exit code."""
+    """Run the worker in this process until SIGTERM or SIGINT; returns the exit code.
+
+    The process ends at once on a second signal, and on the first one while no job can be lost: a model that is being loaded.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
         if worker.stop.is_set():
             os._exit(1)
+        if worker.is_starting:
+            os._exit(0)
         worker.ask_to_stop()
 
     signal.signal(signal.SIGTERM, stop)

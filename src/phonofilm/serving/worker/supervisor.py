@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from sqlalchemy.exc import DBAPIError
 
 from phonofilm.serving.database.engines import Database
-from phonofilm.serving.jobs.claims import expire_leases
+from phonofilm.serving.jobs.claims import expire_leases, give_back
 from phonofilm.serving.jobs.roster import remove_worker
 from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.worker.ids import CANNOT_START, new_worker_id
@@ -26,6 +26,8 @@ WORKER_COMMAND = (sys.executable, "-m", "phonofilm.serving.worker.process")
 LOOK_SECONDS = 0.2
 LONGEST_PAUSE = 30.0
 HEALTHY_SECONDS = 60.0
+# Beyond its grace, a worker that stops has so long: a step cannot be broken off.
+LAST_STEP_SECONDS = 15.0
 
 
 @dataclass
@@ -41,7 +43,10 @@ class _Place:
 
 @dataclass
 class WorkerProcesses:
-    """`count` workers. `on_hopeless` is called when a worker says that it can never start (a broken checkpoint)."""
+    """`count` workers. `on_hopeless` is called when a worker says that it can never start (a broken checkpoint).
+
+    They are in sessions of their own: a Ctrl-C in the terminal reaches the server, which alone says when they stop.
+    """
 
     settings: WorkerSettings
     database: Database
@@ -58,21 +63,28 @@ class WorkerProcesses:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask all to stop, and wait until they have; those that take longer than their grace are killed."""
+        """Ask all to stop, and wait until they have. Those that take too long are killed, and all when this is interrupted.
+
+        Jobs of killed ones go back to the queue without a strike: the clip was not to blame.
+        """
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-        running = [
-            place.process for place in self._places if place.process is not None and place.process.poll() is None
-        ]
-        for process in running:
-            process.terminate()
-        until = time.monotonic() + self.settings.grace + 15
-        for process in running:
-            try:
-                process.wait(max(0.1, until - time.monotonic()))
-            except subprocess.TimeoutExpired:
+        running = [(place.worker, place.process) for place in self._places if place.process is not None]
+        try:
+            for _, process in running:
+                process.terminate()
+            until = time.monotonic() + self.settings.grace + LAST_STEP_SECONDS
+            for _, process in running:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(max(0.1, until - time.monotonic()))
+        finally:
+            for worker, process in running:
                 process.kill()
+                process.wait()
+                with suppress(DBAPIError):
+                    give_back(self.database, worker)
+                    remove_worker(self.database, worker)
 
     def _watch(self) -> None:
         while not self._stop.wait(LOOK_SECONDS):
@@ -85,7 +97,7 @@ class WorkerProcesses:
 
     def _start(self, place: _Place) -> None:
         place.worker = new_worker_id()
-        place.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, text=True)
+        place.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, text=True, start_new_session=True)
         place.since = time.monotonic()
         assert place.process.stdin is not None
         # The pipe stays open as long as this process lives: its end tells the worker to stop. No secret is in the command.
