@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 from tests.serving_stub import StubMaker, worker_thread
 from tests.unit.serving_helpers import PNG, ask, client_of, new_database, services_in
 
@@ -28,10 +29,11 @@ from phonofilm.serving.database.tables import API_KEY, JOB
 from phonofilm.serving.jobs.job import JobRequest
 from phonofilm.serving.logs import JsonLines, TextLines
 from phonofilm.serving.security.api_keys import create_key, list_keys, revoke_key
+from phonofilm.serving.security.clip_limits import check_clip
 from phonofilm.serving.security.public_http import FetchError, PublicHttp, RefusedAddress, is_public
 from phonofilm.serving.security.sniffing import check_kind, sniff
 from phonofilm.serving.server import ServerSettings, serve_until_stopped
-from phonofilm.serving.settings import WorkerSettings
+from phonofilm.serving.settings import RequestLimits, WorkerSettings
 from phonofilm.serving.store.folder_store import FolderStore
 from phonofilm.serving.store.interface import StoreError
 from phonofilm.serving.worker.inputs_of import input_files
@@ -209,6 +211,22 @@ def test_a_polyglot_is_what_its_first_bytes_say() -> None:
     with pytest.raises(InputError, match="expected a wav"):
         check_kind(PNG, "audio", "audio")
     assert check_kind(b"\x00\x00\x00\x18ftypisom", "audio", "audio").suffix == ".mp4"
+
+
+def test_a_clip_is_counted_before_it_is_kept_whatever_it_says_of_itself(tmp_path: Path) -> None:
+    file = tmp_path / "bomb.gif"
+    pictures = [Image.new("L", (320, 200), 40 * shade) for shade in range(6)]
+    pictures[0].save(file, save_all=True, append_images=pictures[1:], duration=100)
+    one = 9 * 3 * 320 * 200 / 0.8  # bytes for a frame while the clip is worked on
+    check_clip(file, "video", RequestLimits(), free=int(6.1 * one))
+    with pytest.raises(
+        InputError, match="video has more than 5 frames of 320x200, which is all that this machine has mem"
+    ):
+        check_clip(file, "video", RequestLimits(), free=int(5.9 * one))
+    with pytest.raises(InputError, match="more than 4 frames of 320x200, which is all that this server takes"):
+        check_clip(file, "video", RequestLimits(max_pixel_frames=4 * 320 * 200))
+    with pytest.raises(InputError, match="video is 320x200; at most 256 pixels a side"):
+        check_clip(file, "video", RequestLimits(max_side=256))
 
 
 @pytest.mark.parametrize(

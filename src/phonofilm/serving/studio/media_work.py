@@ -18,6 +18,8 @@ from phonofilm.media.picture import read_picture
 from phonofilm.media.sound import read_audio
 from phonofilm.media.wav import write_wav
 from phonofilm.media.window import Window
+from phonofilm.serving.security.clip_limits import check_clip
+from phonofilm.serving.settings import RequestLimits
 from phonofilm.serving.store.interface import open_store
 
 CUT_CRF = 8  # what is gone on from should look as it did
@@ -82,6 +84,7 @@ def cut_clip(place: str, name: str, target: str, seconds: float) -> None:
     """Store the clip's beginning, up to a moment, under another name. Raises InputError for a moment outside the clip."""
     store = open_store(place)
     with store.as_file(name) as path, TemporaryDirectory(prefix="phonofilm-") as folder:
+        check_clip(path, "the clip", RequestLimits())
         clip = read_clip(path, end=seconds)
         if clip.seconds < Fraction(seconds) - 1 / clip.frame_rate:
             raise InputError(f"the clip is {float(clip.seconds):.3f} s long")
