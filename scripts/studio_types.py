@@ -7,9 +7,7 @@ import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from fastapi import FastAPI
-
-from phonofilm.serving.api.app import create_app
+from phonofilm.serving.api.app import create_api
 from phonofilm.serving.api.services import ApiSettings, Services
 from phonofilm.serving.database.engines import open_database
 from phonofilm.serving.settings import WorkerSettings
@@ -25,9 +23,7 @@ def main() -> None:
         services = Services(
             open_database(f"sqlite:///{folder}/jobs.db"), FolderStore(Path(folder)), worker, ApiSettings()
         )
-        app = create_app(services).app  # type: ignore[attr-defined]
-        assert isinstance(app, FastAPI)
-        described = app.openapi() | {"paths": {}}
+        described = create_api(services).openapi() | {"paths": {}}
         for schema in described["components"][
             "schemas"
         ].values():  # an answer has every field, also those with a default

@@ -12,6 +12,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.unit.serving_helpers import services_in
+
+from phonofilm.serving.api.app import create_api
 
 ROOT = Path(__file__).parents[2]
 WEB = ROOT / "web"
@@ -58,6 +61,22 @@ def test_source_files_are_short() -> None:
     texts = [name for name in source_files() if name.startswith("src/") and not name.endswith(".d.ts")]
     long = {name: lines for name in texts if (lines := len((WEB / name).read_text().splitlines())) > MOST_FILE_LINES}
     assert long == {}
+
+
+def test_the_pages_types_are_the_servers(tmp_path: Path) -> None:
+    """Names of answers and of their fields, as scripts/studio_types.py writes them."""
+    described = create_api(services_in(tmp_path)).openapi()["components"]["schemas"]
+    lines = (WEB / "src" / "api" / "schema.d.ts").read_text().splitlines()
+    written: dict[str, list[str]] = {}
+    for line in lines[lines.index("    schemas: {") + 1 :]:
+        if answer := re.fullmatch(r"        (\w+)(?:: .*;|: \{)", line):
+            written[answer[1]] = []
+        elif field := re.match(r'            "?([\w-]+)"?\??: ', line):
+            written[list(written)[-1]].append(field[1])
+        elif line == "    };":
+            break
+    expected = {name: list(schema.get("properties", {})) for name, schema in described.items()}
+    assert written == expected, "the API was changed: run `python scripts/studio_types.py`, and build web/ again"
 
 
 @pytest.mark.slow

@@ -840,6 +840,8 @@ export interface components {
         StudioFeatures: {
             /** Enhance Prompt */
             enhance_prompt: boolean;
+            /** Draw First Frame */
+            draw_first_frame: boolean;
             /** Urls */
             urls: boolean;
             /** Import Folders */

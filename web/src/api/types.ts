@@ -73,6 +73,7 @@ export interface ClipRequest {
   retake_tracks?: string;
   continue_at?: number;
   enhance_prompt?: boolean;
+  draw_first_frame?: boolean;
 }
 export type Side = "left" | "right";
 export type Choice = Side | "tie";

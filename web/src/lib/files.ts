@@ -19,7 +19,7 @@ export function save(blob: Blob, name: string): void {
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
-export function download(url: string, name: string): void {
+function download(url: string, name: string): void {
   const link = document.createElement("a");
   link.href = url;
   link.download = name;

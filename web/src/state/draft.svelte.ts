@@ -36,6 +36,8 @@ export interface Draft extends Numbers {
   separate: boolean;
   /** Whether a writing model may put the words into the model's own way of speaking. */
   help: boolean;
+  /** Whether the first frame is drawn from the words, where nothing is given to begin with. */
+  draw: boolean;
   text: string;
   picture: string;
   speech: string;
@@ -54,6 +56,7 @@ const EMPTY: Draft = {
   model: null,
   separate: false,
   help: false,
+  draw: false,
   text: "",
   picture: "",
   speech: "",
@@ -91,6 +94,11 @@ export function promptOf(now: Draft): string {
   return joinPrompt(now, modelNamed(now.model)?.embedded ?? false);
 }
 
+/** Whether a first frame can be drawn: by this server, for a clip that does not begin with something given. */
+export function mayDraw(now: Draft): boolean {
+  return (server.info?.features.draw_first_frame ?? false) && [now.first, now.film, now.voice].every((one) => one === null);
+}
+
 /** The request that the form stands for. */
 export function askedOf(now: Draft): Asked {
   const request: ClipRequest = { prompt: promptOf(now) };
@@ -115,6 +123,7 @@ export function askedOf(now: Draft): Asked {
   if (now.voice?.blob) files["voice"] = now.voice.blob;
   for (const { at, picture } of now.keyFrames) if (at !== null && picture?.blob) files[`keyframes[${at}]`] = picture.blob;
   if (now.help && server.info?.features.enhance_prompt) request.enhance_prompt = true;
+  if (now.draw && mayDraw(now)) request.draw_first_frame = true;
   return { task: "create", request, files };
 }
 
@@ -132,6 +141,8 @@ export function fillFrom(request: ClipRequest): void {
     together: Number.isFinite(Number(request.modality_scale)) ? Number(request.modality_scale) : null,
     seed: typeof request.seed === "number" ? request.seed : null,
     negative: request.negative_prompt ?? "",
+    help: request.enhance_prompt ?? false,
+    draw: request.draw_first_frame ?? false,
     loras: (request.loras ?? []).map(loraOf),
   } satisfies Partial<Draft>);
 }

@@ -35,6 +35,12 @@ A request becomes a job, which is never lost: `POST /v1/videos`, then `GET /v1/v
 
 def create_app(services: Services) -> Guard:
     """The app that a server runs."""
+    api = create_api(services)
+    return Guard(StatusPolls(api, services), services, api.state.answers)
+
+
+def create_api(services: Services) -> FastAPI:
+    """Its routes alone, without what stands before them."""
     app = FastAPI(
         title="Phonofilm", version=__version__, description=ABOUT, docs_url=None, redoc_url=None, redirect_slashes=False
     )
@@ -48,4 +54,4 @@ def create_app(services: Services) -> Guard:
     )
     for router in (*routers, *studio):
         app.include_router(router)
-    return Guard(StatusPolls(app, services), services, app.state.answers)
+    return app

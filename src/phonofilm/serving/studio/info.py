@@ -46,6 +46,7 @@ class StudioFeatures(BaseModel):
     """What is offered here beside making clips. lag: the package that sees impacts is installed."""
 
     enhance_prompt: bool
+    draw_first_frame: bool
     urls: bool
     import_folders: bool
     runs: bool
@@ -94,6 +95,7 @@ def get_info(services: ServicesOf, access: MayRead) -> StudioInfo:
         limits=StudioLimits(**{name: getattr(limits, name) for name in StudioLimits.model_fields}),
         features=StudioFeatures(
             enhance_prompt=settings.writing is not None,
+            draw_first_frame=settings.first_frames is not None and settings.engine is None,
             urls=settings.allow_urls,
             import_folders=bool(services.api.imports),
             runs=bool(services.api.runs),
