@@ -14,6 +14,7 @@ from tests.media_makers import flash_and_beep
 
 from phonofilm import read_clip
 from phonofilm.data.caption_cache import read_captions
+from phonofilm.errors import InputError
 from phonofilm.evaluation.lora_report import prompt_lines
 from phonofilm.generation.batch import read_lines
 from phonofilm.generation.options import ClipOptions
@@ -178,3 +179,12 @@ def test_only_a_line_break_ends_a_line(tmp_path: Path) -> None:
     assert [caption.caption for caption in read_captions(tmp_path / "p.txt")] == [text, "e"]
     assert prompt_lines(str(tmp_path / "p.txt")) == [text, "e"]
     assert Submission(prompts=tmp_path / "p.txt").texts() == [text, "e"]
+
+
+@pytest.mark.parametrize("content", [None, b"caf\xe9"])
+def test_a_file_of_prompts_for_a_server_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "p.txt"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(InputError, match=r"--prompts .*p\.txt cannot be read"):
+        Submission(prompts=file).texts()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import shutil
 import socket
 import threading
@@ -127,6 +128,16 @@ def answer_to(port: int, *pieces: bytes) -> bytes:
         for piece in pieces:
             connection.sendall(piece)
         return b"".join(iter(lambda: connection.recv(65_536), b""))
+
+
+@pytest.mark.parametrize(
+    "sent", [b"\x16\x03\x01\r\n\r\n", b"POST /v1/videos HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n"]
+)
+def test_what_is_no_http_is_refused_as_everything_else_is(services: Services, sent: bytes) -> None:
+    with listening(services, 10.0) as port:
+        head, _, body = answer_to(port, sent).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert json.loads(body)["error"].keys() == {"message", "type", "param", "code"}
 
 
 def test_clients_that_dawdle_are_let_go(services: Services) -> None:

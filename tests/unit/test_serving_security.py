@@ -347,6 +347,9 @@ def test_a_callback_is_signed_tried_again_and_tells_no_prompt(pages: str, tmp_pa
         connection.execute(JOB.update().values(callback_url=f"{pages}/hook", callback_due=1.0, status="completed"))
     secret = "whsec_" + base64.b64encode(b"0123456789abcdef").decode()
     callbacks = Callbacks(database, secret, WEB)
+    stopping = threading.Event()
+    stopping.set()
+    assert callbacks.send_due(stopping) == 0
     assert callbacks.send_due() == 1
     assert callbacks.send_due() == 0  # it failed, and is due later
     with database.write() as connection:

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import json
 import logging
+import threading
 import time
 from dataclasses import dataclass, field
 
@@ -38,10 +39,10 @@ class Callbacks:
     secret: str
     web: PublicHttp = field(default_factory=PublicHttp)
 
-    def send_due(self) -> int:
-        """Send the callbacks whose time has come, one server each; the number sent."""
+    def send_due(self, stop: threading.Event | None = None) -> int:
+        """Send the callbacks whose time has come, one server each, until `stop` is set; the number sent."""
         sent = 0
-        while (job := self._take()) is not None:
+        while (stop is None or not stop.is_set()) and (job := self._take()) is not None:
             self._send(job)
             sent += 1
         return sent

@@ -45,7 +45,7 @@ class Submission:
 
     def texts(self) -> list[str]:
         """The prompts. Raises InputError for none, or for both kinds."""
-        lines = [self.prompt] if self.prompts is None else self.prompts.read_text(encoding="utf-8-sig").split("\n")
+        lines = [self.prompt] if self.prompts is None else _lines_of(self.prompts)
         texts = [line for line in lines if line and line.strip()]
         if not texts or (self.prompt is not None and self.prompts is not None):
             raise InputError("give a prompt, or a file of them with --prompts")
@@ -60,6 +60,14 @@ class Submission:
         """The request's files."""
         files = {field: getattr(self, name) for name, field in FILES.items() if getattr(self, name) is not None}
         return files | {f"keyframes[{seconds:g}]": path for seconds, path in map(parse_keyframe, self.keyframe or ())}
+
+
+def _lines_of(file: Path) -> list[str]:
+    """Raises InputError for a file that cannot be read as text."""
+    try:
+        return file.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--prompts {file} cannot be read ({error}); give a UTF-8 text with a prompt a line") from None
 
 
 def submit_all(client: ServerClient, asked: Submission) -> list[str]:

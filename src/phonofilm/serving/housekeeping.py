@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 JOBS_SECONDS = 2.0
 FILES_SECONDS = 600.0
+# A callback to a server that does not answer, or a sweep, is not waited for longer when this one stops; both are done again.
+CLOSING_SECONDS = 5.0
 
 
 @dataclass
@@ -39,7 +41,7 @@ class Housekeeping:
     def stop(self) -> None:
         self._stop.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(CLOSING_SECONDS)
 
     def _work(self) -> None:
         files_at = time.monotonic() + FILES_SECONDS / 10
@@ -48,7 +50,7 @@ class Housekeeping:
                 sweep_jobs(self.database, self.store, self.keep)
                 purge_old(self.database, self.store, TRASH_SECONDS)
                 if self.callbacks is not None:
-                    self.callbacks.send_due()
+                    self.callbacks.send_due(self._stop)
                 if time.monotonic() > files_at:
                     files_at = time.monotonic() + FILES_SECONDS
                     sweep_files(self.database, self.store)

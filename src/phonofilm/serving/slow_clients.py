@@ -1,10 +1,13 @@
-"""Connections of clients that are slow on purpose: the head of a request has to arrive within seconds. Bodies: api/guard.py."""
+"""Connections of clients that are slow on purpose, or that speak no HTTP. Bodies are looked at in api/guard.py."""
 
 from __future__ import annotations
 
 import asyncio
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from phonofilm.serving.api.errors import error_response
 
 HEAD_SECONDS = 10.0
 
@@ -27,6 +30,17 @@ class HurriedProtocol(H11Protocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
         super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """Errors have one shape, also where no request could be read."""
+        answer = error_response(
+            400, "the request cannot be read: it is no HTTP, or its head is too large", "invalid_http"
+        )
+        headers = [*answer.raw_headers, (b"connection", b"close")]
+        start = h11.Response(status_code=400, headers=headers, reason=b"Bad Request")
+        for event in (start, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     def _await_head(self) -> None:
         if self._head_timer is not None:
