@@ -85,7 +85,7 @@ def test_a_malformed_cache_is_one_line(name: str, kind: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("kind", MALFORMED)
 def test_a_malformed_lock_is_a_leftover(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("phonofilm.training.checkpointing.run_lock.GRACE", 0.0)
+    monkeypatch.setattr("phonofilm.process.lock_file.GRACE", 0.0)
     MALFORMED[kind](tmp_path / LOCK)
     with run_lock(tmp_path):
         assert json.loads((tmp_path / LOCK).read_text())["pid"]

@@ -11,8 +11,9 @@ import pytest
 from tests.conftest import GOLDENS
 
 # The goal of the design is 90. Of the functions, a third opens a checkpoint, checks what
-# its files say and builds the networks; a tenth is the forward's own preparation.
-MOST_FUNCTIONS = 239
+# its files say and builds the networks; a tenth is the forward's own preparation. It rose once, by the six that keep two
+# processes from making one output.
+MOST_FUNCTIONS = 245
 MOST_CLI_LINES = 2200
 MOST_TOLD = 0
 

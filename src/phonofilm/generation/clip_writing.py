@@ -16,6 +16,7 @@ from phonofilm.generation.latent_files import save_latents
 from phonofilm.generation.outputs import CONTAINERS, LATENT, Output
 from phonofilm.generation.provenance import clip_metadata
 from phonofilm.generation.report import OnProgress, StageStarted, emit
+from phonofilm.generation.reservation import reserved
 from phonofilm.generation.room import check_room
 from phonofilm.media import save_clip
 from phonofilm.media.sheet import contact_sheet
@@ -33,21 +34,28 @@ def make_clips(
     on_progress: OnProgress,
     remove_video_dit: bool = False,
 ) -> list[Path]:
-    """One clip for each output, with consecutive seeds from the plan's. Returns the files that this process wrote."""
+    """One clip for each output, with consecutive seeds from the plan's. Returns the files that this process wrote.
+
+    Raises InputError, before anything is made, when another process makes one of them.
+    """
+    files = [file for output in outputs for file in (output.path, output.contact_sheet) if file is not None]
     written = []
-    for index, output in enumerate(outputs):
-        check_room(plan, outputs[index:], maker.checkpoint.layout.components["video_vae"].config["z_dim"])
-        one = replace(plan, seed=plan.seed + index)
-        kind = "latent" if output.kind == LATENT else "pil"
-        kept = open_parts(output.path, parts_account(one, maker), overwrite) if one.parts and maker.finishes else None
-        out = maker.run(one, on_progress, output_type=kind, remove_video_dit=remove_video_dit, kept=kept)
-        if not maker.finishes:
-            continue
-        emit(on_progress, StageStarted(f"write {output.path}"))
-        _write(one, out, maker.metadata(one, out), output, overwrite)
-        if kept is not None:
-            kept.remove()
-        written.append(output.path)
+    with reserved(files, overwrite, maker.ranks):
+        for index, output in enumerate(outputs):
+            check_room(plan, outputs[index:], maker.checkpoint.layout.components["video_vae"].config["z_dim"])
+            one = replace(plan, seed=plan.seed + index)
+            kind = "latent" if output.kind == LATENT else "pil"
+            kept = (
+                open_parts(output.path, parts_account(one, maker), overwrite) if one.parts and maker.finishes else None
+            )
+            out = maker.run(one, on_progress, output_type=kind, remove_video_dit=remove_video_dit, kept=kept)
+            if not maker.finishes:
+                continue
+            emit(on_progress, StageStarted(f"write {output.path}"))
+            _write(one, out, maker.metadata(one, out), output, overwrite)
+            if kept is not None:
+                kept.remove()
+            written.append(output.path)
     return written
 
 

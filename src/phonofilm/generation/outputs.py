@@ -10,6 +10,7 @@ from pathlib import Path
 
 from phonofilm.errors import InputError
 from phonofilm.files import check_target
+from phonofilm.generation.reservation import is_reserved
 from phonofilm.generation.written_files import WrittenFiles
 from phonofilm.units import format_size
 from phonofilm.untrusted import printable, shown
@@ -35,7 +36,7 @@ def choose_outputs(
     output: Path | None, kind: str | None, count: int, overwrite: bool, contact_sheet: Path | None = None
 ) -> tuple[Output, ...]:
     """One output per clip: `output` itself, or with several clips NAME-0.mp4, NAME-1.mp4 and so on. By default NAME is the
-    first of clip, clip-2, clip-3, ... that is free; with `overwrite` clip.
+    first of clip, clip-2, clip-3, ... that is free and that no other process makes; with `overwrite` clip.
 
     The kind is `kind`, or what the name's suffix says; a name without one gets the kind's suffix, and without either is a
     frame folder. Raises InputError when name and kind disagree or an output exists (without `overwrite`) or cannot be written.
@@ -125,10 +126,14 @@ def named_output(text: str) -> Path:
 def _free_name(kind: str | None, count: int, overwrite: bool) -> Path:
     name, number = Path("clip" + SUFFIXES[kind or "mp4"]), 1
     path = name
-    while not overwrite and any(os.path.lexists(_numbered(path, index, count)) for index in range(count)):
+    while not overwrite and any(_is_taken(_numbered(path, index, count)) for index in range(count)):
         number += 1
         path = name.with_name(f"{name.stem}-{number}{name.suffix}")
     return path
+
+
+def _is_taken(path: Path) -> bool:
+    return os.path.lexists(path) or is_reserved(path)
 
 
 def _check_name(path: Path) -> None:
