@@ -117,6 +117,8 @@ def test_one_wrong_line_does_not_keep_the_others_from_being_made() -> None:
     [
         ("p.jsonl", '{"prompt": "a"}\n{"promt": "b"}', (), "p.jsonl line 2: unknown key promt"),
         ("p.jsonl", '{"prompt": "a", "output_type": "avi"}', (), "p.jsonl line 1: output type 'avi' is unknown"),
+        ("p.jsonl", '{"prompt": "a", "model": "nano"}', (), "line 1: one model makes all lines; leave its name out"),
+        ("p.txt", "a", ("-o", "film.mp4"), "film.mp4 ends like a file; leave out .mp4"),
         ("p.jsonl", "{", (), "p.jsonl line 1 is not JSON that can be read"),
         ("p.txt", "\n", (), "p.txt holds no prompts"),
         ("q.txt", "a", (), "prompts: no file at p.txt"),

@@ -11,8 +11,9 @@ from tests.unit.lora_helpers import tiny_components, tiny_lora
 from torch import nn
 
 from phonofilm.errors import CheckpointError, InputError
+from phonofilm.generation.loras import LoraUse
 from phonofilm.lora.apply import MergedLoras, Use
-from phonofilm.lora.strength import LoraChoice, parse_lora_option, strength_of, tell_strength
+from phonofilm.lora.strength import LoraChoice, Strength, parse_lora_option, strength_of, tell_strength
 
 Model = dict[str, nn.Module]
 
@@ -163,9 +164,35 @@ def test_a_strength_is_told_as_it_is_read(told: str) -> None:
 
 
 def test_a_strength_that_is_none_is_refused() -> None:
-    for text in ("a.pt:loud", "a.pt:sound=1", "a.pt:audio=loud", "a.pt:audio=1,2", "a.pt:expert=loud", "a.pt:nan"):
+    for text in (
+        "a.pt:loud",
+        "a.pt:sound=1",
+        "a.pt:audio=loud",
+        "a.pt:audio=1,2",
+        "a.pt:expert=loud",
+        "a.pt:nan",
+        "a.pt:audio=1,audio=2",
+    ):
         with pytest.raises(InputError):
             parse_lora_option(text)
+
+
+@pytest.mark.parametrize(
+    ("strength", "idle"),
+    [
+        (0.5, None),
+        (0.0, "lora=voice.pt changes nothing: its strength is 0"),
+        ({"audio": 0.0}, "lora=voice.pt changes nothing: its strength is 0"),
+        ({"audio": 0.5}, None),
+        (
+            {"audio": 0.5, "high": 1.0, "a2v": 1.0},
+            "the strength of high, a2v changes nothing: voice.pt has no such layers",
+        ),
+    ],
+)
+def test_a_strength_that_reaches_no_layer_is_said(model: Model, strength: Strength, idle: str | None) -> None:
+    use = LoraUse(Path("voice.pt"), "", tiny_lora(model, only=["audio_dit"]), strength, None)
+    assert use.idle == idle
 
 
 def test_weights_that_were_quantised_since_keep_their_loras(model: Model) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.media_makers import (
     beeps,
     coloured_frames,
@@ -229,11 +230,19 @@ def test_truncated_and_foreign_files_name_themselves(tmp_path: Path, suffix: str
 
 def test_files_without_the_wanted_track(tmp_path: Path) -> None:
     song = write_sound(tmp_path / "song.mp3", TONE, 48000, "libmp3lame")
-    with pytest.raises(MediaError, match=r"song\.mp3 has no picture"):
+    with pytest.raises(MediaError, match=r"song\.mp3 has no picture, only sound; .* as audio="):
         read_clip(song)
     film = write_frames_at(tmp_path / "film.mp4", coloured_frames(2), [Fraction(0), Fraction(1, 24)])
     with pytest.raises(MediaError, match=r"film\.mp4 has no sound"):
         read_audio(film)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "tiff", "bmp"])
+def test_a_picture_in_place_of_a_clip_is_called_one(tmp_path: Path, kind: str) -> None:
+    Image.new("RGB", (16, 16)).save(tmp_path / "a.mp4", format=kind)
+    for read in (read_clip, read_audio):
+        with pytest.raises(MediaError, match=r"a\.mp4 is a picture, neither a clip nor a sound; .* as image="):
+            read(tmp_path / "a.mp4")
 
 
 def test_folder_of_frames_from_elsewhere(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ def unused_options(plan: ClipPlan, model: ModelFacts) -> list[str]:
     """
     options, task = plan.inputs.options, plan.sampling.task
     found = plan.sampling.against_few_steps if plan.sampling.few_steps else []
+    found = found + [use.idle for use in plan.loras if not use.own and use.idle is not None]
     if all(step.evaluations == (Evaluation.PROMPT,) for step in plan.sampling.guidance):
         found += _unguided(plan, model.defaults.negative_prompt)
     shift = model.scheduler.config["shift"]

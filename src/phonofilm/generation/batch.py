@@ -54,6 +54,11 @@ def read_lines(path: Path, common: ClipOptions) -> list[Line]:
     folder = common.output or Path(path.stem)
     kind = common.output_type or "mp4"
     check_output_type(kind)
+    if folder.suffix.lower() in filter(None, SUFFIXES.values()) and not folder.is_dir():
+        raise InputError(
+            f"with prompts=, output= names the folder for the clips, and {shown(folder)} ends like a file; leave out "
+            f"{folder.suffix}"
+        )
     lines = []
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
@@ -88,7 +93,10 @@ def _stays_in(folder: Path, asked: Path) -> bool:
 
 def _json_line(line: str, where: str) -> ClipOptions:
     try:
-        return options_from_json(parse_json(line, unique_keys=True), where)
+        content = parse_json(line, unique_keys=True)
+        if isinstance(content, dict) and "model" in content:
+            raise InputError(f"{where}: one model makes all lines; leave its name out, and give it once as model=")
+        return options_from_json(content, where)
     except InputError:
         raise
     except ValueError as error:

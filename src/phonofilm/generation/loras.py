@@ -12,7 +12,14 @@ from phonofilm.errors import InputError
 from phonofilm.files import file_hash
 from phonofilm.generation.provenance import OWN_STUDENT, portable_path
 from phonofilm.lora.adapter import LoraFile
-from phonofilm.lora.strength import LoraChoice, Strength, parse_lora_option, tell_strength
+from phonofilm.lora.strength import (
+    LoraChoice,
+    Strength,
+    idle_strengths,
+    parse_lora_option,
+    strength_of,
+    tell_strength,
+)
 from phonofilm.lora.target_layers import check_plain, empty_components
 from phonofilm.models.layout import CheckpointLayout
 
@@ -47,6 +54,19 @@ class LoraUse:
             "sha256": self.sha256,
             "strength": tell_strength(self.strength, self.expert),
         }
+
+    @property
+    def idle(self) -> str | None:
+        """Why some of what was asked of it changes nothing, or None."""
+        layers = [(component, path) for component, path, _ in self.lora.items()]
+        if all(strength_of(self.strength, *layer) == 0 for layer in layers):
+            return f"lora={self.path.name} changes nothing: its strength is 0"
+        names = idle_strengths(self.strength, layers)
+        return (
+            f"the strength of {', '.join(names)} changes nothing: {self.path.name} has no such layers"
+            if names
+            else None
+        )
 
     @property
     def summary(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,12 +34,22 @@ class LoraChoice:
 
 
 def strength_of(strength: Strength, component: str, path: str) -> float:
-    """The strength of one layer: 1 where a mapping says nothing of it. a2v and v2a are the bridge's directions."""
+    """The strength of one layer: 1 where a mapping says nothing of it."""
     if isinstance(strength, int | float):
         return float(strength)
+    return next((float(strength[name]) for name in reversed(_names(component, path)) if name in strength), 1.0)
+
+
+def idle_strengths(strength: Strength, layers: Collection[tuple[str, str]]) -> list[str]:
+    """Of the names that a strength is given for, those that none of these layers (component, path) goes by."""
+    named = {name for component, path in layers for name in _names(component, path)}
+    return [name for name in strength if name not in named] if isinstance(strength, Mapping) else []
+
+
+def _names(component: str, path: str) -> tuple[str, ...]:
+    """The names of a layer's parts, from the widest to the narrowest. a2v and v2a are the bridge's directions."""
     direction = BRIDGE_DIRECTIONS.get(path.partition(".")[0]) if component == "dual_tower_bridge" else None
-    names = (*NAMES[component], component, *((direction,) if direction else ()))
-    return next((float(strength[name]) for name in reversed(names) if name in strength), 1.0)
+    return (*NAMES[component], component, *((direction,) if direction else ()))
 
 
 def check_strength(strength: Strength) -> None:
@@ -70,6 +80,8 @@ def parse_lora_option(text: str) -> LoraChoice:
         if name == EXPERT:
             component_named(value)
             expert = value
+        elif name in strength:
+            raise InputError(f"{text!r} gives {name} twice; give it once")
         else:
             strength[name] = _number(value, text)
     check_strength(strength)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from av.stream import Stream
     from av.video.stream import VideoStream
 
+# How PNG, JPEG, TIFF and BMP files begin.
+STILL_PICTURES = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"BM")
+
 
 @contextmanager
 def opened(path: str | Path) -> Iterator[InputContainer]:
@@ -45,6 +48,10 @@ def opened(path: str | Path) -> Iterator[InputContainer]:
     except MediaError as error:
         raise error if str(path) in str(error) else MediaError(f"{path}: {error}") from error
     except av.FFmpegError as error:
+        if _is_still_picture(path):
+            raise MediaError(
+                f"{path} is a picture, neither a clip nor a sound; give a clip, or give the picture as image="
+            ) from error
         raise MediaError(
             f"{path} cannot be read: {_reason(error)}; it is damaged, cut off, or no media file of a kind that is read "
             "(docs/media.md lists them)"
@@ -62,6 +69,12 @@ def writing(target: Path) -> Iterator[None]:
         yield
     except av.FFmpegError as error:
         raise MediaError(f"cannot write {target}: {_reason(error)}; nothing was kept") from error
+
+
+def _is_still_picture(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(12)
+    return head.startswith(STILL_PICTURES) or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
 
 
 def _reason(error: Exception) -> str:

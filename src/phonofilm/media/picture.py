@@ -41,7 +41,7 @@ def read_picture(path: str | Path, window: Window) -> DecodedFrames:
     with opened(path) as container:
         stream = picture_stream(container)
         if stream is None:
-            raise MediaError(f"{path} has no picture; read its sound with read_audio, or give a clip")
+            raise MediaError(f"{path} has no picture, only sound; give a clip, or give this file as audio=")
         stream.thread_type = "AUTO"
         frames = container.decode(stream)
         first = next(frames, None)
