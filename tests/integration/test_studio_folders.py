@@ -105,6 +105,9 @@ def test_two_clips_of_one_prompt_are_compared_blind(client: TestClient, services
     state = client.get("/v1/studio/arena?by=model").json()
     assert (state["pairs"], state["voted"]) == (1, 0)
     assert {"name": "one", "clips": 1} in state["contestants"]
+    by_settings = client.get("/v1/studio/arena?by=settings").json()["contestants"]
+    settings = "fps 24, guidance scale 2, num frames 5, size 32x32, steps 4"
+    assert {f"one, {settings}", f"two, {settings}"} <= {one["name"] for one in by_settings}
     pair = client.post("/v1/studio/arena/pairs", json={"by": "model"}).json()
     assert pair["prompt"] == "A lamp."
     clip = client.get(pair["left_url"])

@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
-from phonofilm.errors import InputError
+from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.media.clip import MAX_CHANNELS, Clip
 from phonofilm.media.images import load_image
 from phonofilm.media.read import read_clip
+from phonofilm.media.readable import IMAGE_FORMATS
 from phonofilm.media.sound import read_audio
 from phonofilm.pipeline.argument_types import number
 
@@ -22,6 +24,7 @@ Picture = Image.Image | str | Path | np.ndarray | torch.Tensor
 Frames = np.ndarray | torch.Tensor | Sequence[Image.Image]
 GivenClip = Clip | str | Path | Frames
 GivenSound = Clip | str | Path | tuple[np.ndarray, int]
+FETCH_SECONDS = 30  # that a server may keep silent
 URL_PREFIXES = ("http://", "https://")
 PICTURES = "a path, an http(s) URL, a PIL picture, an array [h, w, 3] or a tensor [3, h, w]"
 
@@ -109,9 +112,14 @@ def grey_levels(array: np.ndarray, name: str) -> np.ndarray:
 
 def _fetched(url: str, name: str) -> Image.Image:
     import requests
-    from diffusers.utils.loading_utils import load_image as fetch_image
 
     try:
-        return load_image(fetch_image(url))
-    except (requests.RequestException, OSError, ValueError) as error:
+        with requests.get(url, timeout=FETCH_SECONDS) as response:
+            response.raise_for_status()
+            content = response.content
+    except requests.RequestException as error:
         raise InputError(f"{name}: no picture at {url}: {error}") from error
+    try:
+        return load_image(Image.open(BytesIO(content), formats=IMAGE_FORMATS))
+    except (OSError, PhonofilmError, Image.DecompressionBombError) as error:
+        raise InputError(f"{name}: what {url} answers is no picture that is read") from error

@@ -88,7 +88,9 @@ class _Numbers:
 def _from_ended_jobs(services: Services) -> Iterator[Metric]:
     failures = GaugeMetricFamily("phonofilm_failed_jobs", "Failed jobs in the table, by reason.", labels=["code"])
     seconds = GaugeMetricFamily(
-        "phonofilm_seconds_per_step", "Mean over the last 20 clips, by model.", labels=["model"]
+        "phonofilm_seconds_per_step",
+        "A clip's seconds, encoding and decoding included, over its steps: mean of the last 20 clips, by model.",
+        labels=["model"],
     )
     with services.database.read() as connection:
         failed = select(JOB.c.error_code, func.count()).where(JOB.c.status == FAILED).group_by(JOB.c.error_code)

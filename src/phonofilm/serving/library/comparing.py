@@ -77,9 +77,18 @@ def names_of(clip: LibraryClip, by: ComparedBy) -> list[str]:
         return [f"{model}: {', '.join(request.loras)}" if request.loras else f"{model}: no LoRA"][:LONGEST_NAME]
     if by == "settings":
         options = {name: value for name, value in request.options.items() if name != "prompt"}
-        settings = [f"{name} {json.dumps(value)}" for name, value in sorted(options.items())]
+        settings = [f"{name.replace('_', ' ')} {_in_words(value)}" for name, value in sorted(options.items())]
         return [", ".join([model, *(request.loras or []), *settings])[:LONGEST_NAME]]
     return [clip.folder] if by == "folder" and clip.folder else list(clip.tags) if by == "tag" else []
+
+
+def _in_words(value: Any) -> str:
+    """A setting's value as people write it: 3.5, both, 1 to 2.042."""
+    if isinstance(value, list):
+        return (" to " if len(value) == 2 else ", ").join(map(_in_words, value))
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def next_match(database: Database, access: Access, by: ComparedBy, field: Field) -> Match:
