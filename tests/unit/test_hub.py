@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from phonofilm.cli.models import app
 from phonofilm.errors import CheckpointError, InputError
 from phonofilm.models import hub as models_hub
-from phonofilm.models.checksums import expected_digest
+from phonofilm.models.checksums import CHECKSUMS, expected_digest
 from phonofilm.models.health import health
 from phonofilm.models.hub import download_model, local_state, plan_download, require_space, resolve_model
 from phonofilm.models.known import hub_id_of
@@ -202,6 +202,16 @@ def test_the_commands_list_download_and_verify() -> None:
     assert (code, "fit for use" in said, "every number is finite" in said) == (0, True, True), said
     assert "have a known digest" in said
     assert "have a known digest" not in run("verify", "360p", "--no-checksums")[1]
+
+
+def test_verify_of_a_relative_folder_names_the_damaged_file_by_its_whole_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    damaged = copy_golden(tmp_path) / "scheduler" / "scheduler_config.json"
+    (damaged.parents[1] / CHECKSUMS).write_text(f"{'0' * 64}  scheduler/{damaged.name}\n")
+    code, said = run("verify", damaged.parents[1].name)
+    assert (code, f"delete {damaged} and" in said) == (1, True), said
 
 
 @pytest.mark.usefixtures("hub")

@@ -88,7 +88,7 @@ def print_findings(folder: Path, findings: list[CheckpointFinding]) -> None:
     from phonofilm.models.health import is_loadable
 
     rows = [
-        (cell(one.severity, MARKS[one.severity]), cell(one.subject), cell(one.message.replace(f"{folder}/", "")))
+        (cell(one.severity, MARKS[one.severity]), cell(one.subject), cell(one.message.removeprefix(f"{folder}/")))
         for one in findings
     ]
     console().print(table(("", "what", "finding"), rows, folder))
