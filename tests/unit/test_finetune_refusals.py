@@ -49,7 +49,9 @@ def test_checkpoints_in_the_folder_are_seen_before_the_model_is_looked_for(groun
 
 def test_a_changed_config_is_seen_before_the_model_is_looked_for(ground: Ground, run: Path) -> None:
     changed = ground.config(model=NO_MODEL, max_steps=3, optimizer={"lr": 0.5, "warmup": 2})
-    refused = pytest.raises(CheckpointError, match=r"config changed since the checkpoint in model, optimizer\.lr")
+    refused = pytest.raises(
+        CheckpointError, match=r"config changed since the checkpoint in model, optimizer\.lr; .* \(--allow KEY\)"
+    )
     with refused, open_run(changed, run, resume=True):
         pass
     with open_run(changed, run, resume=True, allow=("model", "optimizer.lr")) as goes_on:
@@ -98,8 +100,8 @@ def test_latents_that_are_not_finite_name_their_clip(ground: Ground, tmp_path: P
 
 def test_a_loss_that_is_not_finite_names_its_clips_and_changes_no_weight(ground: Ground, tmp_path: Path) -> None:
     task = ground.task(max_steps=4, batch_size=1, checkpoint_every=1)
-    trainer = Trainer(task, task.config, tmp_path / "run")
     names: list[str] = []
+    trainers: list[Trainer] = []
     loss_of = task.loss
 
     def loss(model: nn.Module, index: BatchIndex) -> TaskLoss:
@@ -110,11 +112,13 @@ def test_a_loss_that_is_not_finite_names_its_clips_and_changes_no_weight(ground:
         return replace(found, total=found.total * float("inf"))
 
     task.loss = loss  # type: ignore[method-assign]
-    with pytest.raises(PhonofilmError, match=r"update 3: the loss of .* is not finite; look at these clips") as failure:
-        trainer.run()
+    stopped = pytest.raises(PhonofilmError, match=r"update 3: the loss of .* is not finite; look at these clips")
+    with stopped as failure, open_run(task.config, tmp_path / "run"):
+        finetune(task, tmp_path / "run", before=trainers.append)
     assert names[0] in str(failure.value)
+    assert f"stopped: {failure.value}" in (tmp_path / "run" / "log.txt").read_text()
     assert checkpoint_folders(tmp_path / "run")[-1].name == "step-00000002"
-    assert all(bool(torch.isfinite(parameter).all()) for parameter in trainer.parameters.values())
+    assert all(bool(torch.isfinite(parameter).all()) for parameter in trainers[0].parameters.values())
 
 
 def test_validation_takes_clips_of_every_bucket(ground: Ground) -> None:

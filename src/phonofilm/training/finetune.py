@@ -150,7 +150,11 @@ def finetune(
         before(trainer)
     with trainer.undisturbed(), trainer.arithmetic(), trainer.accelerator.autocast():
         task.before_training(output)
-    end = trainer.run(until)
+    try:
+        end = trainer.run(until)
+    except PhonofilmError as error:
+        logger.info("stopped: %s", error)  # for `log.txt`: the terminal may be gone when somebody asks why
+        raise
     result = None
     if trainer.accelerator.is_main_process:
         result = task.result(trainer.checkpointer.final_weights(), end, output)

@@ -77,7 +77,7 @@ def refuse_config_changes(before: dict[str, Any], now: dict[str, Any], allowed: 
     if refused:
         raise CheckpointError(
             f"the config changed since the checkpoint in {', '.join(refused)}; "
-            "restore it, name these keys as allowed to change, or start a new run folder"
+            "restore it, allow each of these keys to change (--allow KEY), or start a new run folder"
         )
 
 
