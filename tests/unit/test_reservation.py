@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import resource
+import signal
 import socket
 from pathlib import Path
 from typing import cast
@@ -11,7 +13,7 @@ import psutil
 import pytest
 from tests.integration.cli import TINY, generate
 
-from phonofilm.errors import InputError
+from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.generation.outputs import choose_outputs
 from phonofilm.generation.reservation import reserved
 from phonofilm.parallel.parallel_session import ParallelSession
@@ -99,3 +101,19 @@ def test_all_ranks_stop_where_the_first_cannot_hold_the_output(tmp_path: Path) -
             pass
     with reserved([tmp_path / "a.mp4"], False, cast(ParallelSession, Ranks(False, 1))):
         assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_disk_too_full_for_the_lock_keeps_nothing(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, limits[1]))
+    try:
+        with (
+            pytest.raises(PhonofilmError, match="cannot write .*nothing was kept"),
+            reserved([tmp_path / "a"], False, None),
+        ):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert not list(tmp_path.iterdir())

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from phonofilm.errors import InputError
+from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.files import TEMPORARY_PREFIX, check_target
 from phonofilm.process.lock_file import LockOwner, held, holder, sweep_locks
 
@@ -27,14 +27,14 @@ def reserved(files: Sequence[Path], overwrite: bool, ranks: ParallelSession | No
     one of them, or has made it since it was chosen.
     """
     with ExitStack() as stack:
-        problem = None
+        problem: PhonofilmError | None = None
         if ranks is None or ranks.is_first:
             try:
                 for file in files:
                     stack.enter_context(_folder_of(file))
                     stack.enter_context(held(_lock_of(file), partial(_refusal, file)))
                     check_target(file, overwrite)
-            except InputError as error:
+            except PhonofilmError as error:
                 problem = error
         if ranks is not None and not ranks.agree(int(problem is None)) and problem is None:
             problem = InputError("the first rank cannot write its output")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from phonofilm.errors import InputError
+from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.untrusted import NO_FILE_FAULT, file_fault, parse_json
 
 MOST_CHARACTERS = 4096
@@ -97,8 +97,12 @@ def _create(path: Path, owner: LockOwner) -> bool:
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
     except FileExistsError:
         return False
-    with os.fdopen(handle, "w") as file:
-        file.write(json.dumps(asdict(owner)))
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(json.dumps(asdict(owner)))
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise PhonofilmError(f"cannot write {path}: {error.strerror}; nothing was kept") from error
     return True
 
 
