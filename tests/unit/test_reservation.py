@@ -109,7 +109,7 @@ def test_a_disk_too_full_for_the_lock_keeps_nothing(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1, limits[1]))
     try:
         with (
-            pytest.raises(PhonofilmError, match="cannot write .*nothing was kept"),
+            pytest.raises(PhonofilmError, match=r"cannot write .*nothing was kept"),
             reserved([tmp_path / "a"], False, None),
         ):
             pass
