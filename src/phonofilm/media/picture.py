@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from phonofilm.errors import InputError, MediaError
 from phonofilm.media.budget import MEMORY_SHARE, FrameBudget
 from phonofilm.media.opening import end_of, opened, picture_stream, start_of
-from phonofilm.media.pixels import fitted, stacked, to_plain_rgb, to_rgb
+from phonofilm.media.pixels import fitted, shown_size, stacked, to_plain_rgb, to_rgb
 from phonofilm.media.rates import declared_rate, source_rate
 from phonofilm.media.readable import MAX_HOLE
 from phonofilm.media.window import DecodedFrames, Window
@@ -27,9 +28,23 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+Convert = Callable[["VideoFrame", Fraction | None], np.ndarray]
+
 _SEEK_AHEAD = 2
+# What stands for a frame where frames are counted; its bytes bound how many times one may be repeated.
+_COUNTED = np.zeros((8, 8, 3), np.uint8)
 # No format stores a frame in fewer bytes, headers included; what a header claims beyond that is not believed.
 _SMALLEST_FRAME = 16
+
+
+@dataclass(frozen=True)
+class PictureSize:
+    """Frames, at a constant rate, of a height and width in square pixels, as stored: not yet turned."""
+
+    frames: int
+    height: int
+    width: int
+    frame_rate: Fraction
 
 
 def read_picture(path: str | Path, window: Window) -> DecodedFrames:
@@ -38,6 +53,38 @@ def read_picture(path: str | Path, window: Window) -> DecodedFrames:
     Raises InputError for a window outside the picture or too large for memory, MediaError for a damaged file or one
     without a picture.
     """
+    from av.video.reformatter import VideoReformatter
+
+    reformatter = VideoReformatter()
+
+    def convert(frame: VideoFrame, aspect: Fraction | None) -> np.ndarray:
+        rgb = to_plain_rgb(frame, reformatter) if window.plain else to_rgb(frame, aspect, reformatter)
+        return fitted(rgb, window)
+
+    images, rate, start = _read(path, window, convert)
+    return DecodedFrames(stacked(images), rate, start)
+
+
+def measure_picture(path: str | Path, max_frames: int) -> PictureSize:
+    """How large and long a picture is, by decoding it: what the file says of itself counts for nothing. No frame is kept.
+
+    Counts to `max_frames` and no further. Raises as `read_picture` does, and MediaError where the size changes midway.
+    """
+    sizes: set[tuple[int, int]] = set()
+
+    def measure(frame: VideoFrame, aspect: Fraction | None) -> np.ndarray:
+        sizes.add(shown_size(frame, aspect))
+        if len(sizes) > 1:
+            raise MediaError(f"the picture changes its size midway ({sorted(sizes)}); bring it to one size first")
+        return _COUNTED
+
+    counted, rate, _ = _read(path, Window(max_frames=max_frames, size=_COUNTED.shape[:2]), measure)
+    ((height, width),) = sizes
+    return PictureSize(len(counted), height, width, rate)
+
+
+def _read(path: str | Path, window: Window, convert: Convert) -> tuple[list[np.ndarray], Fraction, Fraction]:
+    """What `convert` makes of each frame of the window, their rate, and the file's time of the first."""
     with opened(path) as container:
         stream = picture_stream(container)
         if stream is None:
@@ -55,24 +102,26 @@ def read_picture(path: str | Path, window: Window) -> DecodedFrames:
         source: Iterator[VideoFrame] = chain([first], frames)
         if window.start > _SEEK_AHEAD:
             source = _sought(container, stream, start) or source
-        images, end = _sampled(source, start, window, rate, stream.sample_aspect_ratio)
+        aspect = stream.sample_aspect_ratio
+        images, end = _sampled(source, start, window, rate, lambda frame: convert(frame, aspect))
         limit = window.count(rate)
         if limit is None or len(images) < limit:
             _check_complete(path, stream, end)
     if not images:
         raise InputError(f"{path} is {float(end - origin):.3f} s long; there is nothing at {float(window.start):.3f} s")
-    return DecodedFrames(stacked(images), rate, start)
+    return images, rate, start
 
 
 def _sampled(
-    frames: Iterator[VideoFrame], start: Fraction, window: Window, rate: Fraction, aspect: Fraction | None
+    frames: Iterator[VideoFrame],
+    start: Fraction,
+    window: Window,
+    rate: Fraction,
+    image_of: Callable[[VideoFrame], np.ndarray],
 ) -> tuple[list[np.ndarray], Fraction]:
     """One image per grid point from `start` on, and the file time at which the last decoded frame ends."""
-    from av.video.reformatter import VideoReformatter
-
     images: list[np.ndarray] = []
     limit = window.count(rate)
-    reformatter = VideoReformatter()
     held: VideoFrame | None = None
     end = start
     room = FrameBudget()
@@ -80,8 +129,7 @@ def _sampled(
     def hold_until(index: int) -> None:
         if held is not None and index > len(images):
             times = index - len(images)
-            rgb = to_plain_rgb(held, reformatter) if window.plain else to_rgb(held, aspect, reformatter)
-            image = fitted(rgb, window)
+            image = image_of(held)
             room.take(image.nbytes, times, times / rate)
             images.extend([image] * times)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from phonofilm.errors import MediaError
 from phonofilm.media.images import fit_image
+from phonofilm.media.readable import MAX_VIDEO_PIXELS
 from phonofilm.media.window import Window
 
 if TYPE_CHECKING:
@@ -29,16 +30,31 @@ def to_rgb(frame: VideoFrame, aspect: Fraction | None, reformatter: VideoReforma
     """
     from av.video.reformatter import Interpolation
 
+    _, width = shown_size(frame, aspect)
     # Untagged files follow the old convention: BT.709 from 720 lines on, BT.601 below.
     untagged_hd = frame.colorspace == _UNSPECIFIED and frame.height >= _HD_LINES
     rgb = reformatter.reformat(
         frame,
         format="rgb24",
-        width=max(1, round(frame.width * (aspect or 1))),
+        width=width,
         src_colorspace=_BT709 if untagged_hd else None,
         interpolation=Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND,
     )
     return _upright(rgb.to_ndarray(), frame)
+
+
+def shown_size(frame: VideoFrame, aspect: Fraction | None) -> tuple[int, int]:
+    """A frame's height and width in square pixels, before it is turned; `aspect` as in `to_rgb`.
+
+    Raises MediaError where the shape of its pixels makes it larger than any picture that is read.
+    """
+    width = max(1, round(frame.width * (aspect or 1)))
+    if frame.height * width > MAX_VIDEO_PIXELS:
+        raise MediaError(
+            f"the picture is {frame.width}x{frame.height} pixels that are each {float(aspect or 1):g} times as wide as high: "
+            f"{width}x{frame.height}, and at most {MAX_VIDEO_PIXELS / 1e6:.0f} megapixels are read; the file is damaged"
+        )
+    return frame.height, width
 
 
 def to_plain_rgb(frame: VideoFrame, reformatter: VideoReformatter) -> np.ndarray:

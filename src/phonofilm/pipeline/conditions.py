@@ -141,7 +141,7 @@ def frame_condition(
 
 def known_video(vae: Any, known: KnownTrack, geometry: ClipGeometry, clips: int, device: torch.device) -> KnownLatents:
     """The known part of the picture as latents for `clips` clips."""
-    frames = torch.from_numpy(known.data).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
+    frames = torch.from_numpy(known.data).permute(3, 0, 1, 2)[None].float().div_(127.5).sub_(1)
     latents = encode_video(vae, frames, device)
     return KnownLatents(_filled(latents, geometry.latent_frames, clips), torch.from_numpy(known.where))
 

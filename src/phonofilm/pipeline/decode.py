@@ -36,8 +36,8 @@ def decode_video(vae: Any, latents: Tensor) -> Tensor:
     for clip in denormalize(vae, latents).split(1):
         pixels = _decode_clip(vae, clip.to(vae.dtype))
         require_finite("the decoded picture", pixels)
-        frames.append((pixels.float() * 0.5 + 0.5).clamp(0, 1).permute(0, 2, 1, 3, 4).cpu())
-    return torch.cat(frames)
+        frames.append(pixels.float().mul_(0.5).add_(0.5).clamp_(0, 1).permute(0, 2, 1, 3, 4).cpu())
+    return torch.cat(frames) if len(frames) > 1 else frames[0]
 
 
 def _decode_clip(vae: Any, latents: Tensor) -> Tensor:
@@ -71,18 +71,28 @@ def to_output_type(clips: list[Decoded], output_type: str) -> tuple[Any, Any]:
     "pt": [b,f,3,h,w] and [b,channels,samples]; "np": the same as arrays with frames [b,f,h,w,3]; "pil": lists of lists
     of pictures, and the sounds as an array.
     """
-    frames, audio = torch.stack([c.frames for c in clips]), torch.stack([c.audio for c in clips])
-    if output_type == "pt":
-        return frames, audio
-    images = frames.permute(0, 1, 3, 4, 2).numpy()
-    if output_type == "np":
-        return images, audio.numpy()
-    return [[Image.fromarray(to_uint8(frame)) for frame in clip] for clip in images], audio.numpy()
+    audio = torch.stack([c.audio for c in clips])
+    if output_type == "pil":
+        # Picture by picture: the frames of a long clip take gigabytes, and each copy of them as many.
+        return [[_picture(frame) for frame in clip.frames] for clip in clips], audio.numpy()
+    (first, *rest) = [unit_range(clip.frames) for clip in clips]
+    frames = torch.stack([first, *rest]) if rest else first[None]
+    return (frames, audio) if output_type == "pt" else (frames.permute(0, 1, 3, 4, 2).numpy(), audio.numpy())
+
+
+def _picture(frame: Tensor) -> Image.Image:
+    image = frame.permute(1, 2, 0).numpy()
+    return Image.fromarray(image if image.dtype == np.uint8 else to_uint8(image))
 
 
 def to_uint8(frames: np.ndarray) -> np.ndarray:
     """Grey levels 0..255 of values in 0..1, rounded to the nearest."""
     return np.round(np.asarray(frames) * 255).astype(np.uint8)
+
+
+def unit_range(frames: Tensor) -> Tensor:
+    """float32 in 0..1 of frames that are that already, or grey levels; `to_uint8` gives the same grey levels back."""
+    return frames.float().div_(255.0) if frames.dtype == torch.uint8 else frames
 
 
 @dataclass
@@ -121,8 +131,10 @@ class MovaPipelineOutput(BaseOutput):
         for index, (frames, audio) in enumerate(zip(self.frames, self.audio, strict=True)):
             if isinstance(frames, Tensor):
                 frames = frames.permute(0, 2, 3, 1).numpy()
-            images = np.stack([np.asarray(f) for f in frames])
-            images = images if images.dtype == np.uint8 else to_uint8(images)
+            images = np.empty((len(frames), *np.asarray(frames[0]).shape), np.uint8)
+            for place, frame in enumerate(frames):
+                grey = np.asarray(frame)
+                images[place] = grey if grey.dtype == np.uint8 else to_uint8(grey)
             about = {} if metadata is None else metadata[index]
             clips.append(Clip(images, self.frame_rate, np.asarray(audio), self.sampling_rate, about))
         return clips

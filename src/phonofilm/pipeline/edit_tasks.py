@@ -9,7 +9,7 @@ Shapes: F frames and S samples of the model's window, f latent frames, t audio l
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
@@ -71,7 +71,8 @@ def sound_for_video(clip: Clip, geometry: ClipGeometry) -> EditTask:
     samples = math.floor(geometry.sampling_rate * clip.seconds)
 
     def join(made: Decoded) -> Decoded:
-        return Decoded(_as_tensor(clip.frames), made.audio[:, :samples], made.sampling_rate)
+        own = torch.from_numpy(clip.frames).permute(0, 3, 1, 2)
+        return Decoded(own, made.audio[:, :samples], made.sampling_rate)
 
     known = KnownTrack(frames, np.ones(geometry.latent_frames, dtype=bool))
     return EditTask(geometry, known, None, Image.fromarray(frames[0]), join)
@@ -112,7 +113,9 @@ def continuation(clip: Clip, geometry: ClipGeometry, overlap: int) -> EditTask:
     where_audio = np.arange(geometry.audio_latents) < whole_latents
 
     def join(made: Decoded) -> Decoded:
-        frames = torch.cat([_as_tensor(clip.frames)[:past], made.frames])
+        frames = made.frames.new_empty(total, *made.frames.shape[1:])
+        _put_own(frames, clip.frames, range(past))
+        frames[past:] = made.frames
         fade = min(FADE_FRAMES, overlap)
         frames[past : past + overlap - fade] = _as_tensor(clip.frames[past : past + overlap - fade])
         weight = torch.arange(1, fade + 1)[:, None, None, None] / (fade + 1)
@@ -183,10 +186,11 @@ def retake(clip: Clip, geometry: ClipGeometry, stretch: tuple[float, float], tra
     remade_sound = (latent_start < end) & (latent_start + hop / rate > start) & redo_audio
     own_sound = clip.audio
     old = torch.from_numpy(model_sound(own_sound, clip.sampling_rate, geometry.sampling_rate))
-    new_frames = torch.from_numpy(remade[frame_latent])[: clip.num_frames]
+    new_frames = remade[frame_latent][: clip.num_frames]
 
     def join(made: Decoded) -> Decoded:
-        frames = torch.where(new_frames[:, None, None, None], made.frames[: clip.num_frames], _as_tensor(clip.frames))
+        frames = made.frames[: clip.num_frames]
+        _put_own(frames, clip.frames, np.flatnonzero(~new_frames))
         if not redo_audio:
             return Decoded(frames, torch.from_numpy(own_sound), clip.sampling_rate or rate)
         new = torch.from_numpy(fit_length(made.audio.numpy(), len(old)))[0]
@@ -215,7 +219,16 @@ def model_sound(audio: np.ndarray, rate: int, to_rate: int) -> np.ndarray:
 
 def _as_tensor(frames: np.ndarray) -> Tensor:
     """uint8 [f,h,w,3] -> float32 [f,3,h,w] in 0..1; rounding back to grey levels returns the same frames."""
-    return torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255.0
+    return torch.from_numpy(frames).permute(0, 3, 1, 2).float().div_(255.0)
+
+
+def _put_own(frames: Tensor, own: np.ndarray, which: Iterable[int]) -> None:
+    """Put these of a clip's own frames, uint8 [f,h,w,3], into their places in `frames`, float32 [f,3,h,w] in 0..1.
+
+    One by one: as floats, all of a long clip's frames beside those of the result would take gigabytes.
+    """
+    for index in which:
+        frames[index] = _as_tensor(own[index : index + 1])[0]
 
 
 def _fitted(frames: np.ndarray, geometry: ClipGeometry) -> np.ndarray:

@@ -76,7 +76,10 @@ class KnownLatents:
 
 @dataclass(frozen=True)
 class Decoded:
-    """One clip: frames float32 [f,3,h,w] in 0..1, audio float32 [channels, samples] at `sampling_rate`; on the host."""
+    """One clip: frames float32 [f,3,h,w] in 0..1, audio float32 [channels, samples] at `sampling_rate`; on the host.
+
+    Frames that are a given clip's own are uint8: as floats they would take four times the memory.
+    """
 
     frames: Tensor
     audio: Tensor
