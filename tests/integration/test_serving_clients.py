@@ -12,8 +12,10 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 import uvicorn
 from tests.nano_fixture import tiny_nano_pipeline
@@ -23,13 +25,13 @@ from typer.testing import CliRunner
 
 from phonofilm import read_clip
 from phonofilm.cli.main import app
-from phonofilm.errors import PhonofilmError
-from phonofilm.media import load_image
+from phonofilm.errors import InputError, PhonofilmError
+from phonofilm.media import Clip, load_image, save_clip
 from phonofilm.serving.api.app import create_app
 from phonofilm.serving.jobs.claims import Claims
 from phonofilm.serving.jobs.job import JobRequest
 from phonofilm.serving.jobs.job_queue import edit_job
-from phonofilm.serving.settings import WorkerSettings
+from phonofilm.serving.settings import RequestLimits, WorkerSettings
 from phonofilm.serving.worker.held_job import HeldJob
 from phonofilm.serving.worker.loop import Worker
 from phonofilm.serving.worker.sessions import SessionMaker
@@ -207,6 +209,20 @@ def test_a_worker_makes_the_clip_of_the_first_frame_that_it_had_drawn(tiny: Path
         assert [given["option"] for given in read_clip(file).metadata["inputs"]] == ["image"]
     with pytest.raises(PhonofilmError, match="without a model that draws"):
         SessionMaker(WorkerSettings(models={"tiny": str(tiny)})).make(job, held, services.store)
+
+
+def test_a_worker_takes_no_clip_beyond_the_operators_limits(tiny: Path, tmp_path: Path) -> None:
+    services = services_in(tmp_path)
+    file = save_clip(Clip(np.zeros((FRAMES, 32, 32, 3), np.uint8), Fraction(24)), tmp_path / "clip.mp4")
+    services.store.put("inputs/x/video.mp4", file)
+    request = JobRequest({"prompt": "A lamp.", "steps": 1}, seeds=[1], inputs={"video": "inputs/x/video.mp4"})
+    edit_job(services.database, ask(services.database, model="tiny"), request, 0)
+    claims = Claims(services.database, "a")
+    job = claims.claim(["tiny"], [], 60)
+    assert job is not None
+    settings = WorkerSettings(models={"tiny": str(tiny)}, limits=RequestLimits(max_seconds=0.3))
+    with pytest.raises(InputError, match=r"video is longer than 0\.3 s"):
+        SessionMaker(settings).make(job, HeldJob(claims, job, 60), services.store)
 
 
 def test_a_worker_makes_the_clip_of_the_prompt_that_it_had_written(tiny: Path, tmp_path: Path) -> None:

@@ -291,7 +291,8 @@ def test_a_full_queue_answers_429(tmp_path: Path) -> None:
     from dataclasses import replace
 
     services = services_in(tmp_path)
-    services.api = replace(services.api, room=Room(max_queued=1), limits=RequestLimits(max_upload_bytes=2000))
+    services.api = replace(services.api, room=Room(max_queued=1))
+    services.worker = replace(services.worker, limits=RequestLimits(max_upload_bytes=2000))
     client = client_of(services)
     created(client)
     answer = client.post("/v1/videos", json=BALL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import hmac
 import http.server
@@ -12,30 +13,37 @@ import logging
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import pytest
+from av.video.reformatter import VideoReformatter
 from fastapi.testclient import TestClient
 from PIL import Image
 from tests.serving_stub import StubMaker, worker_thread
 from tests.unit.serving_helpers import PNG, ask, client_of, new_database, services_in
 
-from phonofilm.errors import InputError
+from phonofilm.errors import InputError, MediaError
 from phonofilm.generation.placement.hardware import HardwareOptions
+from phonofilm.media.pixels import shown_size, to_rgb
+from phonofilm.media.wav import write_wav
 from phonofilm.serving.api.services import Services
 from phonofilm.serving.callbacks import Callbacks, signed_headers
 from phonofilm.serving.database.tables import API_KEY, JOB
 from phonofilm.serving.jobs.job import JobRequest
 from phonofilm.serving.logs import JsonLines, TextLines
 from phonofilm.serving.security.api_keys import create_key, list_keys, revoke_key
-from phonofilm.serving.security.clip_limits import check_clip
+from phonofilm.serving.security.clip_limits import check_clip, check_files
 from phonofilm.serving.security.public_http import FetchError, PublicHttp, RefusedAddress, is_public
 from phonofilm.serving.security.sniffing import check_kind, sniff
 from phonofilm.serving.server import ServerSettings, serve_until_stopped
 from phonofilm.serving.settings import RequestLimits, WorkerSettings
 from phonofilm.serving.store.folder_store import FolderStore
 from phonofilm.serving.store.interface import StoreError
+from phonofilm.serving.work_options import WorkOptions, worker_settings
 from phonofilm.serving.worker.inputs_of import input_files
 
 BALL = {"prompt": "a ball"}
@@ -227,6 +235,44 @@ def test_a_clip_is_counted_before_it_is_kept_whatever_it_says_of_itself(tmp_path
         check_clip(file, "video", RequestLimits(max_pixel_frames=4 * 320 * 200))
     with pytest.raises(InputError, match="video is 320x200; at most 256 pixels a side"):
         check_clip(file, "video", RequestLimits(max_side=256))
+    check_clip(file, "video", RequestLimits(max_seconds=0.6))
+    with pytest.raises(InputError, match=r"video is longer than 0\.5 s, the most that this server takes"):
+        check_clip(file, "video", RequestLimits(max_seconds=0.5))
+
+
+def test_a_sound_is_no_longer_than_a_request_may_be(tmp_path: Path) -> None:
+    file = tmp_path / "sound.wav"
+    write_wav(file, np.zeros((2, 3 * 8000), np.float32), 8000)
+    for name in ("audio", "voice"):
+        check_files({name: file}, RequestLimits(max_seconds=3))
+        with pytest.raises(InputError, match=rf"{name} is longer than 2\.5 s, the most that this server takes"):
+            check_files({name: file}, RequestLimits(max_seconds=2.5))
+
+
+def test_a_picture_whose_pixels_are_wide_is_refused_before_it_is_drawn_out() -> None:
+    frame = av.VideoFrame(64, 4096, "yuv420p")
+    assert shown_size(frame, Fraction(4, 3)) == (4096, 85)
+    with pytest.raises(MediaError, match="64x4096 pixels that are each 1000 times as wide as high"):
+        to_rgb(frame, Fraction(1000), VideoReformatter())
+
+
+def test_a_compressed_body_is_refused_as_such(client: TestClient) -> None:
+    content = gzip.compress(json.dumps(BALL).encode())
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    answer = client.post("/v1/videos", content=content, headers=headers)
+    assert answer.status_code == 415
+    assert answer.json()["error"]["message"].startswith(
+        "the body is compressed (gzip), which is not read; send it as it is"
+    )
+    whole = json.dumps(BALL)
+    assert client.post("/v1/videos", content=whole, headers=headers | {"Content-Encoding": "identity"}).is_success
+
+
+def test_the_operators_limits_reach_the_workers() -> None:
+    settings = worker_settings(WorkOptions(max_seconds=5.0, max_upload="1MB"), HardwareOptions(), "7d")
+    there = WorkerSettings.from_json(json.loads(json.dumps(settings.to_json())))
+    assert (there.limits.max_seconds, there.limits.max_upload_bytes) == (5.0, 10**6)
+    assert there == settings
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import typer
 from phonofilm.cli.machine_options import OnRay, SeveralDevices
 from phonofilm.cli.option_groups import spread
 from phonofilm.cli.serving_options import DatabaseUrl, Imports, Keep, Runs, Work
-from phonofilm.serving.settings import DEFAULT_DATABASE, RequestLimits, existing_folders
+from phonofilm.serving.settings import DEFAULT_DATABASE, existing_folders
 from phonofilm.serving.work_options import require_serve_extra, worker_settings
 from phonofilm.units import parse_size
 
@@ -29,7 +29,6 @@ def serve(
     keep: Keep = "7d",
     disk_quota: Annotated[str | None, typer.Option(metavar="100GB", help="For all clips and uploads.")] = None,
     max_queue: Annotated[int, typer.Option(min=1, help="Jobs that may wait.")] = 1000,
-    max_seconds: Annotated[float, typer.Option(help="Longest clip that may be asked for.")] = 60.0,
     allow_callbacks: Annotated[bool, typer.Option("--allow-callbacks", help="Take callback_url; signed.")] = False,
     runs: Runs = None,
     imports: Imports = None,
@@ -53,7 +52,6 @@ def serve(
 
     settings = worker_settings(work, machine, keep)
     api = ApiSettings(
-        RequestLimits(max_seconds=max_seconds, max_upload_bytes=settings.max_upload_bytes),
         Room(max_queue, None if disk_quota is None else parse_size(disk_quota, "disk_quota")),
         allow_callbacks,
         imports=existing_folders("import", imports),

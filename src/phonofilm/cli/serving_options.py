@@ -42,6 +42,7 @@ OTHERS = {
     "engine_url": Option(metavar="URL", help="Where the engine's server is."),
     "allow_urls": Option("--allow-urls", help="Fetch inputs from public addresses."),
     "max_upload": Option(metavar="256MB", help="Largest request, and largest file that is fetched."),
+    "max_seconds": Option(help="Longest clip or sound that is made, or taken."),
     "log_format": Option(help="text or json."),
 }
 WritingEndpointUrl = Annotated[str | None, OWN["writing_endpoint"]]

@@ -37,8 +37,10 @@ class _Timed:
     packets_end: Fraction
 
 
-def read_audio(path: str | Path, sampling_rate: int | None = None, *, mono: bool = False) -> tuple[np.ndarray, int]:
-    """The whole sound of any file: (float32 [channels, samples], samples per second).
+def read_audio(
+    path: str | Path, sampling_rate: int | None = None, *, mono: bool = False, seconds: Fraction | None = None
+) -> tuple[np.ndarray, int]:
+    """The whole sound of any file, or its first `seconds`: (float32 [channels, samples], samples per second).
 
     Sample 0 is the file's time 0: a track that starts later than the picture beside it begins with silence.
     `sampling_rate` resamples; `mono` averages the channels. Raises MediaError when there is no sound, it is damaged, holds
@@ -48,7 +50,7 @@ def read_audio(path: str | Path, sampling_rate: int | None = None, *, mono: bool
         if sound_stream(container) is None:
             raise MediaError(f"{path} has no sound")
         origin = min(start_of(stream) for stream in [*container.streams.video, *container.streams.audio])
-    sound = read_sound(path, origin=origin, seconds=None, mono=mono)
+    sound = read_sound(path, origin=origin, seconds=seconds, mono=mono)
     if sound is None or sound[0].shape[1] == 0:
         raise MediaError(f"{path} has a sound track without a single sample")
     wave, rate = sound

@@ -22,7 +22,10 @@ DAY = 86_400.0
 
 @dataclass(frozen=True)
 class RequestLimits:
-    """What one request may ask for. `max_pixel_frames`: pixels of a frame times frames; bytes are of one whole upload."""
+    """What one request may ask for, and what clips and sounds that are sent may be.
+
+    max_pixel_frames: pixels of a frame times frames. max_upload_bytes: of one whole request, and of a file that is fetched.
+    """
 
     max_seconds: float = 60.0
     max_steps: int = 200
@@ -37,7 +40,8 @@ class RequestLimits:
 class WorkerSettings:
     """What workers need to know.
 
-    models: what `load` takes, by the name that clients say. loras: LoRA files by the name that clients say.
+    models: what `load` takes, by the name that clients say. limits: of requests and of what is sent with them.
+    loras: LoRA files by the name that clients say.
     loaded_models: sessions kept at once; the one used longest ago makes room. switch_after: seconds that a job may wait for
     its model to be loaded while jobs of a loaded one go first. keep: seconds that clips are kept, None for ever. grace:
     seconds that a running clip has when the worker is asked to stop. stall: seconds without a sign of progress after which a
@@ -49,6 +53,7 @@ class WorkerSettings:
     database_url: str = DEFAULT_DATABASE
     store: str = DEFAULT_STORE
     hardware: HardwareOptions = field(default_factory=HardwareOptions)
+    limits: RequestLimits = field(default_factory=RequestLimits)
     loras: dict[str, str] = field(default_factory=dict)
     loaded_models: int = 1
     switch_after: float = 60.0
@@ -57,7 +62,6 @@ class WorkerSettings:
     grace: float = 30.0
     stall: float = 3600.0
     allow_urls: bool = False
-    max_upload_bytes: int = RequestLimits.max_upload_bytes
     log_json: bool = False
     writing: WritingEndpoint | None = None
     engine: EngineSettings | None = None
@@ -83,6 +87,7 @@ class WorkerSettings:
         frames = None if content["first_frames"] is None else FirstFrameOptions(**content["first_frames"])
         parsed = {
             "hardware": HardwareOptions(**hardware),
+            "limits": RequestLimits(**content["limits"]),
             "writing": writing,
             "engine": engine,
             "first_frames": frames,

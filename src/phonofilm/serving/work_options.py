@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -9,7 +10,14 @@ from importlib.util import find_spec
 from phonofilm.errors import InputError, MissingExtraError
 from phonofilm.generation.placement.hardware import HardwareOptions
 from phonofilm.serving.engines.engine_settings import engine_settings
-from phonofilm.serving.settings import DEFAULT_DATABASE, DEFAULT_STORE, WorkerSettings, parse_loras, parse_models
+from phonofilm.serving.settings import (
+    DEFAULT_DATABASE,
+    DEFAULT_STORE,
+    RequestLimits,
+    WorkerSettings,
+    parse_loras,
+    parse_models,
+)
 from phonofilm.units import parse_size
 from phonofilm.writing.first_frame_options import first_frame_options
 from phonofilm.writing.writing_endpoint import writing_endpoint
@@ -17,7 +25,11 @@ from phonofilm.writing.writing_endpoint import writing_endpoint
 
 @dataclass(frozen=True)
 class WorkOptions:
-    """Options by their names on the command line. max_upload: an amount such as "256MB". log_format: text or json."""
+    """Options by their names on the command line.
+
+    max_upload: an amount such as "256MB". max_seconds: of a clip that is made, and of clips and sounds that are sent.
+    log_format: text or json.
+    """
 
     model: tuple[str, ...] | None = None
     database_url: str | None = None
@@ -32,13 +44,16 @@ class WorkOptions:
     engine_url: str | None = None
     allow_urls: bool = False
     max_upload: str = "256MB"
+    max_seconds: float = RequestLimits.max_seconds
     log_format: str = "text"
 
 
 def worker_settings(given: WorkOptions, hardware: HardwareOptions, keep: str) -> WorkerSettings:
     """The settings of workers; `keep` is a span such as "7d", or "forever". Raises InputError for one that cannot be."""
     kept = seconds_kept(keep)
-    max_upload = parse_size(given.max_upload, "max_upload")
+    if not 0 < given.max_seconds < math.inf:
+        raise InputError(f"--max-seconds {given.max_seconds:g} is no length of a clip; use for example 60")
+    limits = RequestLimits(max_seconds=given.max_seconds, max_upload_bytes=parse_size(given.max_upload, "max_upload"))
     writing = writing_endpoint(given.writing_endpoint, given.writing_model)
     if given.log_format not in ("text", "json"):
         raise InputError(f"log format {given.log_format!r} is unknown; use text or json")
@@ -52,7 +67,7 @@ def worker_settings(given: WorkOptions, hardware: HardwareOptions, keep: str) ->
         loaded_models=given.loaded_models,
         keep=kept,
         allow_urls=given.allow_urls,
-        max_upload_bytes=max_upload,
+        limits=limits,
         log_json=given.log_format == "json",
         writing=writing,
         first_frames=first_frame_options(given.first_frame_from, given.first_frame_model),

@@ -94,8 +94,8 @@ def add_error_handlers(app: FastAPI) -> None:
 def first_fault(errors: Any) -> tuple[str, str | None]:
     """Pydantic's first complaint as a sentence, and the field that it is about."""
     fault = errors[0]
-    names = [str(part) for part in fault["loc"] if str(part) not in ("body", "query", "path")]
-    names = [name for name in names if re.fullmatch(r"[a-z_]+|\d+", name)]
+    names = [str(part) for part in fault["loc"] if str(part) not in ("body", "query", "path", "header")]
+    names = [name for name in names if re.fullmatch(r"[A-Za-z_-]+|\d+", name)]
     param = names[0] if names else None
     if fault["type"] == "extra_forbidden":
         meant = f"; use {MEANT[param]}" if param in MEANT else ""

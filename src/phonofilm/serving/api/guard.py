@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from phonofilm.serving.api.errors import ApiError, error_response
 from phonofilm.serving.api.services import Services
+from phonofilm.untrusted import shown
 
 logger = logging.getLogger("phonofilm.serving.requests")
 
@@ -68,17 +69,27 @@ class Guard:
         try:
             refused = await self._refused(scope, headers)
             if refused is not None:
-                await error_response(refused.status, refused.message, refused.code)(scope, receive, answer)
+                await error_response(refused.status, refused.message, refused.code, headers=refused.headers)(
+                    scope, receive, answer
+                )
             else:
                 await self.app(scope, _Body(receive, self.services).receive, answer)
         finally:
             self._log(scope, request_id, status, time.perf_counter() - started)
 
     async def _refused(self, scope: Scope, headers: Headers) -> ApiError | None:
-        limit = self.services.api.limits.max_upload_bytes
+        limit = self.services.worker.limits.max_upload_bytes
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > limit:
             return ApiError(413, f"the body is larger than {limit:,} bytes", "body_too_large")
+        if "transfer-encoding" in headers and "content-length" in headers:
+            # A proxy may see another end of this request than we do, and take what follows it for its body, or not.
+            message = "Content-Length and Transfer-Encoding exclude each other; send one of them"
+            return ApiError(400, message, "invalid_http", headers={"connection": "close"})
+        encoding = headers.get("content-encoding", "identity").strip().lower()
+        if encoding not in ("", "identity"):
+            message = f"the body is compressed ({shown(encoding)}), which is not read; send it as it is, without Content-Encoding"
+            return ApiError(415, message, "unsupported_media")
         origin, host = headers.get("origin"), headers.get("host", "")
         foreign = origin is not None and urlsplit(origin).netloc != host
         if foreign and scope["method"] not in ("GET", "HEAD", "OPTIONS"):
@@ -137,7 +148,7 @@ class _Body:
         if message["type"] == "http.request":
             self.taken += len(message.get("body", b""))
             self.whole = not message.get("more_body", False)
-            limit = self.services.api.limits.max_upload_bytes
+            limit = self.services.worker.limits.max_upload_bytes
             if self.taken > limit:
                 raise ApiError(413, f"the body is larger than {limit:,} bytes", "body_too_large")
         return message

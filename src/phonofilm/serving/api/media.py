@@ -156,7 +156,8 @@ class _Keeping:
             raise invalid("continue_at: send the clip as a file or by its id, not by URL", "continue_at")
         target = f"{INPUTS}/{self.job_id}/continue_from-cut.mp4"
         try:
-            self.services.media.run(cut_clip, self.services.worker.store, whole, target, seconds)
+            settings = self.services.worker
+            self.services.media.run(cut_clip, settings.store, whole, target, seconds, settings.limits)
         except (InputError, MediaError) as error:
             raise invalid(f"continue_at: {error}".replace(whole, "the clip"), "continue_at") from None
         self.media.nbytes -= self.services.store.size(whole)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -23,7 +24,7 @@ from phonofilm.serving.jobs.roster import model_facts
 from phonofilm.serving.security.access import ADMIN, READ, WRITE, Access
 from phonofilm.serving.security.browser_sessions import COOKIE
 from phonofilm.serving.security.keyring import REMEMBERED_SECONDS, Admitted, Keyring
-from phonofilm.serving.settings import RequestLimits, WorkerSettings
+from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.side_process import Runner, SideProcess
 from phonofilm.serving.store.interface import Store
 
@@ -40,13 +41,14 @@ class ApiSettings:
     """What the server allows.
 
     hosts: the names it answers to while it has no keys. key_seconds: for how long a key that was valid is not looked up
-    again. imports: folders whose clips administrators may bring into the library; runs: folders with training runs to follow.
+    again. sync_timeout, stream_seconds: after which an answer that waits for its job, and a stream of events, end.
+    imports: folders whose clips administrators may bring into the library; runs: folders with training runs to follow.
     """
 
-    limits: RequestLimits = field(default_factory=RequestLimits)
     room: Room = field(default_factory=Room)
     allow_callbacks: bool = False
     sync_timeout: float = 3600.0
+    stream_seconds: float = math.inf
     hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]", "testserver")
     body_seconds: float = 30.0
     imports: tuple[Path, ...] = ()
@@ -77,7 +79,7 @@ class Services:
     def checks(self, model: str) -> RequestChecks:
         """What a request for this model is checked against."""
         sglang = None if self.worker.engine is None else model
-        return RequestChecks(self.api.limits, self.worker.loras, self.facts(model), sglang)
+        return RequestChecks(self.worker.limits, self.worker.loras, self.facts(model), sglang)
 
     def __post_init__(self) -> None:
         self.keyring, self.reader = Keyring(self.database, self.api.key_seconds), JobReader(self.database)

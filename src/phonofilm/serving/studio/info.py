@@ -78,7 +78,7 @@ class VocabularyAnswer(BaseModel):
 @router.get("/v1/studio/info", operation_id="getStudioInfo")
 def get_info(services: ServicesOf, access: MayRead) -> StudioInfo:
     """What there is."""
-    workers, settings, limits = workers_of(services), services.worker, services.api.limits
+    workers, settings, limits = workers_of(services), services.worker, services.worker.limits
     models = [
         StudioModel(
             id=name,

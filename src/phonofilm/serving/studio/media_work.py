@@ -80,11 +80,11 @@ def wav_sound(place: str, name: str) -> bytes:
         return file.read_bytes()
 
 
-def cut_clip(place: str, name: str, target: str, seconds: float) -> None:
+def cut_clip(place: str, name: str, target: str, seconds: float, limits: RequestLimits) -> None:
     """Store the clip's beginning, up to a moment, under another name. Raises InputError for a moment outside the clip."""
     store = open_store(place)
     with store.as_file(name) as path, TemporaryDirectory(prefix="phonofilm-") as folder:
-        check_clip(path, "the clip", RequestLimits())
+        check_clip(path, "the clip", limits)
         clip = read_clip(path, end=seconds)
         if clip.seconds < Fraction(seconds) - 1 / clip.frame_rate:
             raise InputError(f"the clip is {float(clip.seconds):.3f} s long")

@@ -23,9 +23,9 @@ from phonofilm.geometry import parse_frame_rate
 from phonofilm.media import save_clip
 from phonofilm.pipeline.decode import MovaPipelineOutput
 from phonofilm.serving.jobs.job import Job
-from phonofilm.serving.security.clip_limits import check_clip
+from phonofilm.serving.security.clip_limits import check_files
 from phonofilm.serving.security.public_http import PublicHttp
-from phonofilm.serving.settings import RequestLimits, WorkerSettings
+from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.store.interface import OUTPUTS, Store
 from phonofilm.serving.worker.clip_files import THUMBNAIL_WIDTH, clip_facts, write_pictures
 from phonofilm.serving.worker.enhancing import with_enhanced_prompt
@@ -59,9 +59,7 @@ def make_job(
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="phonofilm-")))
         held.write(stage="reading inputs")
         files = input_files(job.request, settings, store, stack, web)
-        for name in ("video", "continue_from"):
-            if name in files:
-                check_clip(files[name], name, RequestLimits())
+        check_files(files, settings.limits)
         options = options_of_job(job, files, settings)
         if job.request.enhance_prompt:
             options = with_enhanced_prompt(options, settings.writing, _seconds(options, session), held)

@@ -35,7 +35,7 @@ def input_files(
     if request.urls and not settings.allow_urls:
         raise InputError("URLs are not fetched by this server; send the file itself")
     for option, url in request.urls.items():
-        content = web.fetch(url, settings.max_upload_bytes)
+        content = web.fetch(url, settings.limits.max_upload_bytes)
         wanted = IMAGE if is_keyframe(option) else KINDS[option]
         kind = check_kind(content[:SNIFFED_BYTES], wanted, option)
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="phonofilm-")))
