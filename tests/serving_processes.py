@@ -29,10 +29,13 @@ def python_path() -> str:
 
 
 class Servers:
-    """A whole server with two workers, which can be killed and started again."""
+    """A whole server with two workers, which can be killed and started again.
 
-    def __init__(self, settings: WorkerSettings) -> None:
-        self.settings = settings
+    longest: seconds after which answers that wait for a clip, and streams of events, end.
+    """
+
+    def __init__(self, settings: WorkerSettings, longest: float = 3600.0) -> None:
+        self.settings, self.longest = settings, longest
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -46,6 +49,7 @@ class Servers:
             "server",
             json.dumps(self.settings.to_json()),
             str(self.port),
+            str(self.longest),
         ]
         self.server = subprocess.Popen(
             words, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": python_path()}

@@ -88,6 +88,7 @@ class StubMaker:
         self.made.append(job.id)
         seeds = [seed or 0 for seed in job.request.seeds]
         about = {"seeds": seeds, "size": "64x64", "seconds": 2.0, "inference_time_s": 0.1, "peak_memory_mb": 1.0}
+        about["seconds_per_step"] = held.seconds_per_step
         return MadeClips(outputs, about, 3 * len(BODY) * len(outputs))
 
     def close(self) -> None:
@@ -115,11 +116,15 @@ def main() -> None:
         settings = WorkerSettings.from_json(content["settings"])
         threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
         os._exit(work_until_stopped(Worker(settings, StubMaker(), content["worker"])))
+    from phonofilm.serving.api.services import ApiSettings
     from phonofilm.serving.server import ServerSettings, serve_until_stopped  # a worker needs none of it
 
     settings = WorkerSettings.from_json(json.loads(sys.argv[2]))
     command = (sys.executable, "-m", "tests.serving_stub", "worker")
-    sys.exit(serve_until_stopped(ServerSettings(settings, port=int(sys.argv[3]), workers=2, worker_command=command)))
+    longest = float(sys.argv[4])
+    api = ApiSettings(sync_timeout=longest, stream_seconds=longest)
+    server = ServerSettings(settings, port=int(sys.argv[3]), workers=2, api=api, worker_command=command)
+    sys.exit(serve_until_stopped(server))
 
 
 if __name__ == "__main__":

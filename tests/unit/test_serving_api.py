@@ -330,6 +330,8 @@ def test_health_waits_for_a_worker_and_metrics_count(client: TestClient, service
     lines = client.get("/metrics").text.splitlines()
     assert 'phonofilm_jobs{status="completed"} 1.0' in lines
     assert 'phonofilm_http_responses_total{route="/v1/videos",status="200"} 1.0' in lines
+    (each,) = [line for line in lines if line.startswith('phonofilm_seconds_per_step{model="nano"} ')]
+    assert float(each.split()[-1]) >= 0.01
     worker.ask_to_stop()
     thread.join()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import http.client
 import json
 import shutil
 import socket
@@ -14,22 +15,29 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import uvicorn
 from fastapi import Response
 from fastapi.testclient import TestClient
+from sse_starlette.sse import AppStatus
 from starlette.types import Receive, Scope, Send
 from tests.serving_stub import StubMaker, worker_thread
-from tests.unit.serving_helpers import PNG, client_of, services_in
+from tests.unit.serving_helpers import PNG, ask, client_of, services_in
 
 from phonofilm.errors import MediaError
+from phonofilm.generation.report import Event, SamplingStarted, StageStarted, StepDone, emit
+from phonofilm.serving.api import videos
 from phonofilm.serving.api.app import create_app
 from phonofilm.serving.api.guard import Guard
 from phonofilm.serving.api.services import Services
+from phonofilm.serving.client import ServerClient, ServerError
+from phonofilm.serving.jobs.claims import Claims
 from phonofilm.serving.server import uvicorn_config
 from phonofilm.serving.slow_clients import HurriedProtocol
 from phonofilm.serving.worker.failures import failure_of, without_paths
+from phonofilm.serving.worker.held_job import HeldJob
 
 BALL = {"prompt": "a ball"}
 
@@ -140,6 +148,14 @@ def test_what_is_no_http_is_refused_as_everything_else_is(services: Services, se
     assert json.loads(body)["error"].keys() == {"message", "type", "param", "code"}
 
 
+def test_a_request_whose_end_is_told_twice_is_the_last_of_its_connection(services: Services) -> None:
+    sent = b"POST /v1/videos HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    with listening(services, 10.0) as port:
+        answer = answer_to(port, sent + b"GET /liveness HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
 def test_clients_that_dawdle_are_let_go(services: Services) -> None:
     services.api = replace(services.api, body_seconds=0.2)
     whole = b"GET /liveness HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -167,6 +183,69 @@ def test_an_answer_that_is_ready_late_is_not_taken_for_a_body_that_does_not_arri
         await Response("a frame")(scope, receive, send)
 
     assert TestClient(Guard(late, services, Counter())).get("/").text == "a frame"
+
+
+def test_streams_of_events_end_whole_when_the_server_stops(
+    client: TestClient, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = client.post("/v1/videos", json=BALL).json()["id"]
+    # sse_starlette looks every half second whether the server stops, which is earlier than the stream looks.
+    monkeypatch.setattr(videos, "LOOK_SECONDS", 0.8)
+    monkeypatch.setattr(videos, "LAST_LOOK_SECONDS", 300.0)
+    with listening(services, 10.0) as port:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
+        connection.request("GET", f"/v1/videos/{waiting}/events")
+        answer = connection.getresponse()
+        assert answer.readline().startswith(b"id: ")
+        monkeypatch.setattr(AppStatus, "should_exit", True)
+        services.closing.set()
+        assert b'"status":"queued"' in answer.read()  # raises IncompleteRead for a stream that was cut off
+        connection.close()
+
+
+def test_a_client_says_that_it_tries_again_and_why(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("phonofilm.serving.client.time.sleep", pauses.append)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(ServerError, match="does not answer"):
+            ServerClient(url, tries=3).models()
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert pauses == [0.5, 1.0]
+    assert [one.partition("; ")[2] for one in said] == [
+        "trying again in 0.5 s (2 of 3)",
+        "trying again in 1 s (3 of 3)",
+    ]
+    assert all(one.startswith(f"{url} does not answer ([Errno 111] Connection refused)") for one in said)
+
+
+def test_a_clips_seconds_per_step_are_those_of_its_steps(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask(services.database)
+    claims = Claims(services.database, "a")
+    job = claims.claim(["nano"], [], 60)
+    assert job is not None
+    now = [100.0]
+    monkeypatch.setattr("phonofilm.serving.worker.held_job.time.monotonic", lambda: now[0])
+    held = HeldJob(claims, job, 60)
+    assert held.seconds_per_step is None
+
+    def after(seconds: float, event: Event) -> None:
+        now[0] += seconds
+        emit(held, event)
+
+    def keep(preview: object) -> str:
+        now[0] += 500
+        return "preview"
+
+    held.keep_preview = keep
+    after(40, SamplingStarted(("high", "low")))
+    after(2, StepDone(1, 2, "high", Mock()))
+    after(4, StepDone(2, 2, "low"))
+    after(90, StageStarted("decode"))
+    assert held.seconds_per_step == 3.0
 
 
 @pytest.mark.parametrize("store", ["/home/a b/jobs/files", "jobs/files", "/elsewhere"])

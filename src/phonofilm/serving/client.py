@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import http.client
 import json
+import logging
 import mimetypes
 import os
 import time
@@ -20,6 +21,8 @@ from typing import Any
 from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.files import replacing
 from phonofilm.untrusted import parse_json, shown
+
+logger = logging.getLogger(__name__)
 
 TRIES = 6
 TIMEOUT = 60.0
@@ -132,6 +135,7 @@ class ServerClient:
                 status = None
                 reason = f"{self.url} does not answer ({getattr(error, 'reason', error)})"
             if attempt + 1 < self.tries:
+                logger.warning("%s; trying again in %.3g s (%d of %d)", shown(reason), pause, attempt + 2, self.tries)
                 time.sleep(pause)
         raise ServerError(reason, status)
 

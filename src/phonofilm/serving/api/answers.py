@@ -19,6 +19,8 @@ from phonofilm.serving.security.access import Access
 
 POLL_HEADER = "openai-poll-after-ms"
 LOOK_SECONDS = 0.25
+# What a stream of events has to end by itself when the server stops; less than uvicorn waits for open connections.
+LAST_LOOK_SECONDS = 3.0
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     code: {"model": ErrorBody, "description": about}

@@ -89,21 +89,20 @@ def _from_ended_jobs(services: Services) -> Iterator[Metric]:
     failures = GaugeMetricFamily("phonofilm_failed_jobs", "Failed jobs in the table, by reason.", labels=["code"])
     seconds = GaugeMetricFamily(
         "phonofilm_seconds_per_step",
-        "A clip's seconds, encoding and decoding included, over its steps: mean of the last 20 clips, by model.",
+        "A sampling step's seconds, without encoding, decoding and previews: mean of the last 20 clips, by model.",
         labels=["model"],
     )
     with services.database.read() as connection:
         failed = select(JOB.c.error_code, func.count()).where(JOB.c.status == FAILED).group_by(JOB.c.error_code)
         for code, count in connection.execute(failed):
             failures.add_metric([code or ""], count)
-        took = JOB.c.completed_at - JOB.c.started_at
         last = (
-            select(JOB.c.model, (took / func.nullif(JOB.c.steps, 0)).label("each"))
-            .where(JOB.c.status == COMPLETED)
+            select(JOB.c.model, JOB.c.made["seconds_per_step"].as_float().label("each"))
+            .where(JOB.c.status == COMPLETED, JOB.c.made["seconds_per_step"].as_float().is_not(None))
             .order_by(JOB.c.completed_at.desc())
             .limit(20)
             .subquery()
         )
         for model, each in connection.execute(select(last.c.model, func.avg(last.c.each)).group_by(last.c.model)):
-            seconds.add_metric([model], float(each or 0.0))
+            seconds.add_metric([model], float(each))
     yield from (failures, seconds)

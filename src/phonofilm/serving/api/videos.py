@@ -12,7 +12,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from sse_starlette import EventSourceResponse
 
-from phonofilm.serving.api.answers import ERRORS, LOOK_SECONDS, answer, described, find_or_404
+from phonofilm.serving.api.answers import ERRORS, LAST_LOOK_SECONDS, LOOK_SECONDS, answer, described, find_or_404
 from phonofilm.serving.api.changing import changed_request
 from phonofilm.serving.api.content import send_variant
 from phonofilm.serving.api.errors import ApiError, invalid
@@ -95,7 +95,8 @@ async def get_content(
 async def follow(video_id: str, request: Request, services: ServicesOf, access: MayRead) -> EventSourceResponse:
     """The job's states as server-sent events, until it has ended."""
     job = await find_or_404(services, video_id, access)
-    return EventSourceResponse(_events(services, access, job, str(request.base_url)), ping=SSE_SECONDS)
+    events = _events(services, access, job, str(request.base_url))
+    return EventSourceResponse(events, ping=SSE_SECONDS, shutdown_grace_period=LAST_LOOK_SECONDS)
 
 
 @router.patch("/v1/videos/{video_id}", operation_id="changeVideo", response_model=VideoObject)
@@ -146,13 +147,14 @@ async def _events(services: Services, access: Access, job: Job, base_url: str) -
     """An event `status` for a new state, `progress` for a new step, each with the job as data; `preview` with an address."""
     before: tuple[object, ...] = ()
     previewed = -1
+    until = time.monotonic() + services.api.stream_seconds
     while True:
         now = (job.status, job.step, job.stage)
         if now != before:
             kind = "status" if not before or before[0] != now[0] else "progress"
             data = await run_in_threadpool(described, services, job, base_url)
             yield {"event": kind, "data": data.model_dump_json(), "id": f"{job.attempt}-{job.step}-{time.time():.3f}"}
-        if job.has_ended or services.closing.is_set():
+        if job.has_ended or services.closing.is_set() or time.monotonic() > until:
             return
         if job.preview is not None and job.step != previewed:
             previewed = job.step

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +13,7 @@ from fastapi import APIRouter
 from fastapi.concurrency import run_in_threadpool
 from sse_starlette import EventSourceResponse
 
-from phonofilm.serving.api.answers import ERRORS
+from phonofilm.serving.api.answers import ERRORS, LAST_LOOK_SECONDS
 from phonofilm.serving.api.services import Bearer, Cookie, MayRead, Services, ServicesOf
 from phonofilm.serving.jobs.roster import living_workers
 from phonofilm.serving.library.clips import revision
@@ -41,13 +42,18 @@ Event = dict[str, Any]
 async def follow_studio(services: ServicesOf, access: MayRead, bearer: Bearer, cookie: Cookie) -> EventSourceResponse:
     """Everything that changes, as server-sent events; the first one says how things are."""
     key = None if bearer is None else bearer.credentials
-    return EventSourceResponse(events_of(services, access, key, cookie), ping=PING_SECONDS)
+    events = events_of(services, access, key, cookie)
+    return EventSourceResponse(events, ping=PING_SECONDS, shutdown_grace_period=LAST_LOOK_SECONDS)
 
 
 async def events_of(services: Services, access: Access, key: str | None, cookie: str | None) -> AsyncIterator[Event]:
-    """The events for one page; they end with the server, or when the page's key or session is not valid any more."""
+    """The events for one page.
+
+    They end with the server, after `stream_seconds`, or when the page's key or session is not valid any more.
+    """
     watch, ring = Watch(services, access), services.keyring
-    while not services.closing.is_set():
+    until = time.monotonic() + services.api.stream_seconds
+    while not services.closing.is_set() and time.monotonic() < until:
         if ring.recall(key, cookie) is None and await run_in_threadpool(ring.look_up, key, cookie) is None:
             return
         for event in await run_in_threadpool(lambda: list(watch.look())):

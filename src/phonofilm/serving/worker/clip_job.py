@@ -89,6 +89,7 @@ def make_job(
             about |= clip_facts(clip)
     store.delete(_preview_name(job))
     about["inference_time_s"] = round(time.monotonic() - started, 3)
+    about["seconds_per_step"] = held.seconds_per_step
     about["peak_memory_mb"] = round(_peak_memory(session) / 2**20, 1)
     return MadeClips(outputs, about, nbytes)
 

@@ -39,6 +39,8 @@ class HeldJob:
         self._done = 0
         self._latest = 0
         self._moved = time.monotonic()
+        self._step_began = self._moved
+        self._step_seconds: list[float] = []
         self._written = 0.0
         self._previewed = 0.0
         self.keep_preview: Callable[[Preview], str] | None = None
@@ -50,10 +52,13 @@ class HeldJob:
             case SamplingStarted(experts):
                 self._done, self._latest = self._done + self._latest, 0
                 self.write(stage="sampling", steps=max(self._expected, self._done + len(experts)))
+                self._step_began = time.monotonic()
             case StepDone(done, total, _, preview):
                 self._latest = done
+                self._step_seconds.append(self._moved - self._step_began)
                 shown = self._shown(preview) if preview is not None and done < total else {}
                 self.write(step=self._done + done, **shown)
+                self._step_began = time.monotonic()
             case StageStarted(name):
                 self.write(stage=name[:80])
             case Loading(component) if time.monotonic() - self._written > LOADING_SECONDS:
@@ -63,6 +68,11 @@ class HeldJob:
     def expect(self, steps: int) -> None:
         """So many steps are to be made in all, over every clip and every part of one."""
         self._expected = steps
+
+    @property
+    def seconds_per_step(self) -> float | None:
+        """The mean over the steps that were made; None before the first."""
+        return sum(self._step_seconds) / len(self._step_seconds) if self._step_seconds else None
 
     def _shown(self, preview: Preview) -> dict[str, str]:
         """The stored name of a new preview, if it is time for one."""
