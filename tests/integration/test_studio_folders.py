@@ -108,6 +108,9 @@ def test_two_clips_of_one_prompt_are_compared_blind(client: TestClient, services
     by_settings = client.get("/v1/studio/arena?by=settings").json()["contestants"]
     settings = "fps 24, guidance scale 2, num frames 5, size 32x32, steps 4"
     assert {f"one, {settings}", f"two, {settings}"} <= {one["name"] for one in by_settings}
+    write_clip(tmp_path / "part.mp4", {**SETTINGS, "prompt": "A lamp.", "model": "one", "retake": "0:0.1"})
+    bring_in(client, tmp_path / "part.mp4")
+    assert client.get("/v1/studio/arena?by=settings").json()["contestants"] == by_settings
     pair = client.post("/v1/studio/arena/pairs", json={"by": "model"}).json()
     assert pair["prompt"] == "A lamp."
     clip = client.get(pair["left_url"])

@@ -18,6 +18,7 @@ from phonofilm.evaluation.arena.votes import ANSWERS, QUESTIONS, Vote
 from phonofilm.serving.database.clock import DatabaseNow
 from phonofilm.serving.database.engines import Database
 from phonofilm.serving.database.tables import ARENA_PAIR, ARENA_VOTE
+from phonofilm.serving.jobs.job import JobRequest
 from phonofilm.serving.library.clips import LibraryClip, Wanted, clip_page
 from phonofilm.serving.security.access import Access
 
@@ -69,8 +70,13 @@ def field_of(database: Database, access: Access, by: ComparedBy, folder: str | N
 
 
 def names_of(clip: LibraryClip, by: ComparedBy) -> list[str]:
-    """What a clip stands for; several where it has several tags, nothing where it has no folder."""
+    """What a clip stands for; several where it has several tags, nothing where it has no folder.
+
+    A retake or a continuation is another clip in part, whatever that was made with: it stands for no model, LoRA or settings.
+    """
     request, model = clip.job.request, clip.job.model
+    if by in ("model", "loras", "settings") and is_part_of_another(request):
+        return []
     if by == "model":
         return [model]
     if by == "loras":
@@ -80,6 +86,11 @@ def names_of(clip: LibraryClip, by: ComparedBy) -> list[str]:
         settings = [f"{name.replace('_', ' ')} {_in_words(value)}" for name, value in sorted(options.items())]
         return [", ".join([model, *(request.loras or []), *settings])[:LONGEST_NAME]]
     return [clip.folder] if by == "folder" and clip.folder else list(clip.tags) if by == "tag" else []
+
+
+def is_part_of_another(request: JobRequest) -> bool:
+    """Whether the clip is in part the one it was made from: a retake, or a continuation."""
+    return "retake" in request.options or "continue_from" in {*request.inputs, *request.urls}
 
 
 def _in_words(value: Any) -> str:
