@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,17 @@ from phonofilm.serving.security.api_keys import create_key, revoke_key
 from phonofilm.serving.security.browser_sessions import COOKIE
 from phonofilm.serving.server import ServerSettings
 from phonofilm.serving.settings import WorkerSettings
+from phonofilm.serving.side_process import InThisProcess, P, T
 from phonofilm.serving.studio import browser, page
 from phonofilm.serving.studio.events import Event, events_of
+
+
+class NoPlanner(InThisProcess):
+    """A planner that has not come up yet."""
+
+    def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        raise AssertionError(function)
+
 
 OWN = {"Origin": "http://testserver"}
 
@@ -73,6 +83,17 @@ def test_the_page_may_ask_this_server_and_nobody_else(client: TestClient, built:
     script = client.get("/studio/assets/index-1a2b.js")
     assert (script.text, script.headers["content-type"]) == ("export {}", "text/javascript; charset=utf-8")
     assert script.headers["cache-control"] == "public, max-age=31536000, immutable"
+
+
+def test_words_to_write_with_are_there_before_anything_is_planned(tmp_path: Path) -> None:
+    """The planner imports PyTorch first: on a busy machine a newcomer would look at a form without prompts for a minute."""
+    services = services_in(tmp_path)
+    services.planner.close()
+    services.planner = NoPlanner()
+    found = client_of(services).get("/v1/studio/vocabulary").json()
+    assert {"ball", "bounces", "xylophone"} <= set(found["words"])
+    assert found["words"] == sorted(found["words"])
+    assert all(prompt.endswith(".") for prompt in found["prompts"])
 
 
 @pytest.mark.parametrize("name", ["assets/secret.key", "../outside.js", "%2e%2e/outside.js", "assets", "nothing.js"])

@@ -16,7 +16,6 @@ from phonofilm.serving.library.changes import TRASH_SECONDS
 from phonofilm.serving.settings import DAY
 from phonofilm.serving.studio.events import workers_of
 from phonofilm.serving.studio.objects import StudioWorker
-from phonofilm.serving.studio.plan_work import Vocabulary, vocabulary_of
 
 router = APIRouter(tags=["studio"], responses=ERRORS)
 EMBEDDED = "nano"
@@ -112,8 +111,8 @@ def get_vocabulary(
     services: ServicesOf, access: MayRead, model: Annotated[str | None, Query(max_length=200)] = None
 ) -> VocabularyAnswer:
     """The words to write a prompt with."""
-    source = services.worker.models[model_named(model, services.worker.models)]
-    found: Vocabulary = services.planner.run(vocabulary_of, source if source == EMBEDDED else None)
-    return VocabularyAnswer(
-        embedded=source == EMBEDDED, words=found.words, scenes=found.scenes, prompts=list(found.prompts)
-    )
+    from phonofilm.generation.known_prompts import PROMPTS, SCENES, known_words
+
+    if services.worker.models[model_named(model, services.worker.models)] != EMBEDDED:
+        return VocabularyAnswer(embedded=False, words=[], scenes=[], prompts=list(PROMPTS))
+    return VocabularyAnswer(embedded=True, words=known_words(), scenes=SCENES.split(", "), prompts=list(PROMPTS))

@@ -1,4 +1,4 @@
-"""What the planner's process does: plan a clip on this machine without reading weights, and say which words a model knows."""
+"""What the planner's process does: plan a clip on this machine without reading weights."""
 
 from __future__ import annotations
 
@@ -18,15 +18,6 @@ if TYPE_CHECKING:
     from phonofilm.generation.session import Session
 
 Basis = Literal["measured", "computed", "at_least"]
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """Words, the scenes they belong to, and whole prompts."""
-
-    words: list[str]
-    scenes: list[str]
-    prompts: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -70,17 +61,6 @@ class PlanFound:
 def get_ready() -> None:
     """Import what planning needs, PyTorch above all, so that the first plan does not wait for it."""
     import_module("phonofilm.generation.session")
-
-
-def vocabulary_of(source: str | None) -> Vocabulary:
-    """The words of the embedded model (`source`); for any other, None, only prompts."""
-    from phonofilm.generation.known_prompts import PROMPTS, SCENES
-
-    if source is None:
-        return Vocabulary([], [], PROMPTS)
-    vocabulary = _session(WorkerSettings({source: source}), source).checkpoint.tokenizer.get_vocab()
-    words = {word.removeprefix("▁") for word in vocabulary if word.startswith("▁")}
-    return Vocabulary(sorted(word for word in words if len(word) > 1 and word.isalpha()), SCENES.split(", "), PROMPTS)
 
 
 def plan_clip_here(
