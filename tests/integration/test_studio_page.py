@@ -85,6 +85,15 @@ def test_the_page_may_ask_this_server_and_nobody_else(client: TestClient, built:
     assert script.headers["cache-control"] == "public, max-age=31536000, immutable"
 
 
+def test_another_page_has_another_version(client: TestClient, built: Path) -> None:
+    before = client.get("/v1/studio/info").json()["page"]
+    (built / "index.html").write_text("<!doctype html><title>Studio</title><script src=new></script>")
+    after = client.get("/v1/studio/info").json()["page"]
+    assert len({before, after, None}) == 3
+    (built / "index.html").unlink()
+    assert client.get("/v1/studio/info").json()["page"] is None
+
+
 def test_words_to_write_with_are_there_before_anything_is_planned(tmp_path: Path) -> None:
     """The planner imports PyTorch first: on a busy machine a newcomer would look at a form without prompts for a minute."""
     services = services_in(tmp_path)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import uvicorn
 from tests.browser import chromium, page_of
-from tests.unit.serving_helpers import services_in
+from tests.unit.serving_helpers import PNG, services_in
 
 from phonofilm.serving.api.app import create_app
 from phonofilm.serving.api.services import Services
@@ -68,8 +68,10 @@ def test_a_clip_is_asked_for_waits_and_is_cancelled(browser: Browser, served: tu
         waits.get_by_role("button", name="Cancel").click()
         waits.wait_for(state="detached")
         assert waiting(services.database, OPEN_ACCESS) == []
-        page.keyboard.press("3")
-        page.get_by_role("heading", name="Library").wait_for()
+        page.keyboard.press("4")
+        page.get_by_role("heading", name="Compare", exact=True).wait_for()
+        page.keyboard.press("/")
+        page.locator("#search:focus").wait_for()
         assert page.title() == "Library · Phonofilm Studio"
 
 
@@ -116,3 +118,67 @@ def test_the_library_is_read_once_for_each_change(browser: Browser, served: tupl
         page.get_by_role("heading", name="No clips yet").wait_for()
         page.evaluate("async () => { for (let i = 0; i < 100; i++) await fetch('/liveness'); }")
         assert 1 <= listings[0] <= 1 + changes[0]
+
+
+def test_a_page_older_than_its_server_says_so(browser: Browser, served: tuple[str, Services]) -> None:
+    """The stream of events breaks off, and when it is there again the server has another page."""
+    url, _ = served
+    answers = [0]
+
+    def answer(route: Route) -> None:
+        answers[0] += 1
+        info = route.fetch().json()
+        route.fulfill(json=info | {"page": info["page"] if answers[0] == 1 else "another"})
+
+    with page_of(browser) as page:
+        page.route("**/v1/studio/info", answer)
+        page.route("**/v1/studio/vocabulary*", lambda route: route.fulfill(json=NO_WORDS))
+        page.route(
+            "**/v1/studio/events",
+            lambda route: route.fulfill(content_type="text/event-stream", body="retry: 10\n\n"),
+        )
+        page.goto(f"{url}/studio")
+        page.get_by_role("alert").get_by_text("The studio was updated while this page was open").wait_for()
+        page.get_by_role("button", name="Reload").wait_for()
+
+
+def test_a_part_that_cannot_be_loaded_leaves_no_empty_page(browser: Browser, served: tuple[str, Services]) -> None:
+    """After an update of the server the files that an open page would load are gone."""
+    url, _ = served
+    page = browser.new_page()  # an answer of 404 is written to the console
+    page.route("**/assets/QueueView*.js", lambda route: route.fulfill(status=404))
+    page.goto(f"{url}/studio#/queue")
+    page.get_by_role("heading", name="This part could not be loaded").wait_for()
+    page.get_by_role("button", name="Reload the page").wait_for()
+    page.close()
+
+
+def test_previews_come_one_at_a_time_and_the_newest_next(browser: Browser, served: tuple[str, Services]) -> None:
+    """Over a slow connection each new step would else break off the picture of the one before, and none would ever be seen."""
+    url, _ = served
+    held: list[Route] = []
+    with page_of(browser) as page:
+        made = page.request.post(f"{url}/v1/videos", data={"prompt": "A red ball bounces.", "model": "nano"}).json()
+        (job,) = page.request.get(f"{url}/v1/studio/jobs").json()["waiting"]
+        first, *later = (("preview", {"id": made["id"], "step": step, "url": "/held-preview"}) for step in (1, 2, 3))
+        jobs = ("jobs", {"running": [job | {"status": "in_progress"}], "waiting": [], "ended": []})
+        sent = [[jobs, first]]
+
+        def tell(route: Route) -> None:
+            events = [f"event: {kind}\ndata: {json.dumps(data)}\n\n" for kind, data in sent[-1]]
+            route.fulfill(content_type="text/event-stream", body="retry: 10\n\n" + "".join(events))
+
+        page.route("**/v1/studio/events", tell)
+        page.route("**/held-preview*", lambda route: held.append(route))
+        with page.expect_request("**/held-preview?step=1"):
+            page.goto(f"{url}/studio#/queue")
+        sent.append(later)
+        for _ in range(
+            3
+        ):  # the answer that may be on its way, the one with the later steps, and one when that was read
+            with page.expect_request("**/v1/studio/events"):
+                pass
+        assert len(held) == 1
+        with page.expect_request("**/held-preview?step=3"):
+            held[0].fulfill(content_type="image/png", body=PNG)
+        page.get_by_alt_text("What the clip begins to look like").wait_for()

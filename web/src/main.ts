@@ -7,4 +7,5 @@ import "./styles/base.css";
 
 const target = document.getElementById("app");
 if (target === null) throw new Error("index.html has no #app");
+target.replaceChildren();
 mount(App, { target });

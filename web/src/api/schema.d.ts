@@ -853,11 +853,13 @@ export interface components {
         };
         /**
          * StudioInfo
-         * @description Everything that the page asks once. keep_days: None where clips are kept for ever.
+         * @description Everything that the page asks once. page: changes with the page's files; keep_days: None where clips are kept for ever.
          */
         StudioInfo: {
             /** Version */
             version: string;
+            /** Page */
+            page: string | null;
             /** Models */
             models: components["schemas"]["StudioModel"][];
             /** Loras */

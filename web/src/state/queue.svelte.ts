@@ -1,9 +1,9 @@
 // The jobs of this server, live: one stream of events for the whole page.
-import { getInfo, listJobs } from "../api/calls";
+import { listJobs } from "../api/calls";
 import type { StudioJob, StudioJobs, StudioWorker } from "../api/types";
 import { say } from "./notices.svelte";
 import { goTo, route } from "./route.svelte";
-import { server } from "./server.svelte";
+import { refreshInfo, server } from "./server.svelte";
 
 export const queue = $state<StudioJobs & { loaded: boolean; previews: Record<string, string> }>({
   running: [],
@@ -19,6 +19,7 @@ const told = new Set<string>();
 let stream: EventSource | null = null;
 let again: ReturnType<typeof setTimeout> | undefined;
 let following = false;
+let connected = false;
 
 export function follow(): void {
   unfollow();
@@ -80,17 +81,10 @@ function on<T>(kind: string, then: (data: T) => void): void {
 }
 
 async function reconnected(): Promise<void> {
-  const before = server.reachable;
+  const first = !connected;
+  connected = true;
   server.reachable = true;
-  if (!before) await refreshInfo();
-}
-
-async function refreshInfo(): Promise<void> {
-  try {
-    server.info = await getInfo();
-  } catch {
-    server.reachable = false;
-  }
+  if (!first) await refreshInfo();
 }
 
 function take(jobs: StudioJobs): void {

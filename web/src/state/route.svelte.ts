@@ -35,4 +35,6 @@ export function hrefOf(place: Place, ...ids: string[]): string {
 
 export function goTo(place: Place, ...ids: string[]): void {
   location.hash = hrefOf(place, ...ids);
+  // The browser says so later, and whoever asks where one is next should not be told where one was.
+  Object.assign(route, read());
 }

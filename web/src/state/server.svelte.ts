@@ -7,9 +7,11 @@ interface Server {
   session: Session | null;
   info: StudioInfo | null;
   reachable: boolean;
+  /** Whether the server has another page now than the one that is open. */
+  outdated: boolean;
 }
 
-export const server = $state<Server>({ session: null, info: null, reachable: true });
+export const server = $state<Server>({ session: null, info: null, reachable: true, outdated: false });
 
 onSignedOut(() => {
   if (server.session !== null) server.session.signed_in = false;
@@ -18,6 +20,17 @@ onSignedOut(() => {
 export async function openServer(): Promise<void> {
   server.session = await getSession();
   if (server.session.signed_in) server.info = await getInfo();
+}
+
+/** Asks again what the server has; after a restart it may be another one. */
+export async function refreshInfo(): Promise<void> {
+  try {
+    const found = await getInfo();
+    if (server.info !== null && server.info.page !== found.page) server.outdated = true;
+    server.info = found;
+  } catch {
+    server.reachable = false;
+  }
 }
 
 export function mayWrite(): boolean {

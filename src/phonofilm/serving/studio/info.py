@@ -16,6 +16,7 @@ from phonofilm.serving.library.changes import TRASH_SECONDS
 from phonofilm.serving.settings import DAY
 from phonofilm.serving.studio.events import workers_of
 from phonofilm.serving.studio.objects import StudioWorker
+from phonofilm.serving.studio.page import page_version
 
 router = APIRouter(tags=["studio"], responses=ERRORS)
 EMBEDDED = "nano"
@@ -53,9 +54,10 @@ class StudioFeatures(BaseModel):
 
 
 class StudioInfo(BaseModel):
-    """Everything that the page asks once. keep_days: None where clips are kept for ever."""
+    """Everything that the page asks once. page: changes with the page's files; keep_days: None where clips are kept for ever."""
 
     version: str
+    page: str | None
     models: list[StudioModel]
     loras: list[str]
     limits: StudioLimits
@@ -89,6 +91,7 @@ def get_info(services: ServicesOf, access: MayRead) -> StudioInfo:
     ]
     return StudioInfo(
         version=__version__,
+        page=page_version(),
         models=models,
         loras=list(settings.loras),
         limits=StudioLimits(**{name: getattr(limits, name) for name in StudioLimits.model_fields}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -43,6 +44,11 @@ _NAME = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9_.-]*/){0,4}[A-Za-z0-9_-][A-Za-z0
 def is_built() -> bool:
     """Whether this installation has the page."""
     return (BUILT / "index.html").is_file()
+
+
+def page_version() -> str | None:
+    """Changes whenever any file of the page does, since index.html names them by their hashes; None where it was not built."""
+    return hashlib.sha256((BUILT / "index.html").read_bytes()).hexdigest()[:16] if is_built() else None
 
 
 @router.get("/")
