@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.generation.placement.hardware import HardwareOptions
-from phonofilm.serving.cluster.ray_cluster import check_reach, for_other_folders, gpus_of
+from phonofilm.serving.cluster.ray_cluster import _start_here, check_reach, for_other_folders, gpus_of
 from phonofilm.serving.cluster.replicas import ReplicaRange, Scaling, parse_replicas
 from phonofilm.serving.settings import WorkerSettings
 
@@ -53,6 +55,31 @@ def test_sqlite_is_refused_where_the_cluster_has_several_machines() -> None:
     with pytest.raises(InputError, match=r"2 machines.*--database-url postgresql"):
         check_reach([here, there], sqlite)
     check_reach([here, there], WorkerSettings({"nano": "nano"}, database_url="postgresql://host/jobs"))
+
+
+class FailingRay:
+    """Ray where one of its processes comes up and another does not, three times."""
+
+    def __init__(self) -> None:
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def init(self, *, address: str, object_store_memory: int, _temp_dir: str) -> None:
+        words = [sys.executable, "-ISc", "import time; time.sleep(600)", f"--log_dir={_temp_dir}/logs"]
+        self.processes.append(subprocess.Popen(words))
+        raise RuntimeError("The current node timed out during startup.\nSome raylet failed.")
+
+    def shutdown(self) -> None:
+        """Ray knows of no process until all are up."""
+
+
+def test_a_ray_that_does_not_start_leaves_no_process(tmp_path: Path) -> None:
+    ray = FailingRay()
+    with pytest.raises(
+        PhonofilmError, match=r"Ray could not be started on this machine: The current node timed out[^\n]*$"
+    ):
+        _start_here(ray, {"_temp_dir": str(tmp_path)})
+    assert len(ray.processes) == 3
+    assert [one.poll() is not None for one in ray.processes] == [True] * 3
 
 
 def test_settings_get_whole_paths_and_keep_passwords(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

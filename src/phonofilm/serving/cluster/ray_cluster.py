@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import psutil
 from sqlalchemy.engine import make_url
 
 from phonofilm.errors import InputError, MissingExtraError, PhonofilmError
@@ -71,9 +72,21 @@ def _start_here(ray: Any, options: dict[str, Any]) -> None:
             return
         except Exception as error:  # Ray raises plain ones
             ray.shutdown()
+            _end_processes(options["_temp_dir"])
             if attempt == START_TRIES:
                 raise PhonofilmError(f"Ray could not be started on this machine: {_first_line(error)}") from error
             logger.warning("Ray did not start: %s; trying again", _first_line(error))
+
+
+def _end_processes(folder: str) -> None:
+    """End what a start that failed has left running: Ray knows of its processes only once all of them are up."""
+    left = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if any(folder in word for word in process.cmdline()):
+                process.kill()
+                left.append(process)
+    psutil.wait_procs(left, timeout=10)
 
 
 def _first_line(error: Exception) -> str:

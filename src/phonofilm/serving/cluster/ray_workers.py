@@ -180,7 +180,9 @@ class RayWorkers:
             replica.silent_since = now
         elif now - replica.silent_since > WAITING_SECONDS:
             replica.silent_since = now
-            logger.warning("a worker waits for a place with 1 CPU and %d GPUs in the Ray cluster", self._gpus)
+            logger.warning(
+                "a worker is still starting, or waits for a place with 1 CPU and %d GPUs in the Ray cluster", self._gpus
+            )
 
     def _forget_worker(self, replica: _Replica) -> None:
         """The process is dead: let others take its job up at once."""
