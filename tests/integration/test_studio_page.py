@@ -85,6 +85,24 @@ def test_the_page_may_ask_this_server_and_nobody_else(client: TestClient, built:
     assert script.headers["cache-control"] == "public, max-age=31536000, immutable"
 
 
+@pytest.mark.parametrize(
+    ("accepted", "packed"),
+    [("gzip", True), ("deflate, gzip;q=0.5", True), ("*", True), ("identity", False), ("gzip;q=0", False), ("", False)],
+)
+def test_the_pages_files_are_compressed_for_who_takes_that(
+    client: TestClient, built: Path, accepted: str, packed: bool
+) -> None:
+    for path, text in (("/studio", "<!doctype html>"), ("/studio/assets/index-1a2b.js", "export {}")):
+        answer = client.get(path, headers={"Accept-Encoding": accepted})
+        assert answer.text.startswith(text)
+        assert answer.headers.get("content-encoding") == ("gzip" if packed else None)
+        assert answer.headers["vary"] == "Accept-Encoding"
+    (built / "assets" / "index-1a2b.js").write_text("export { changed }")
+    assert (
+        client.get("/studio/assets/index-1a2b.js", headers={"Accept-Encoding": accepted}).text == "export { changed }"
+    )
+
+
 def test_another_page_has_another_version(client: TestClient, built: Path) -> None:
     before = client.get("/v1/studio/info").json()["page"]
     (built / "index.html").write_text("<!doctype html><title>Studio</title><script src=new></script>")
