@@ -15,6 +15,8 @@ export interface Filters {
   sort: "newest" | "oldest" | "longest";
 }
 
+// What a large screen shows comes first, and soon also over a slow line.
+const FIRST_PAGE = 60;
 const PAGE = 200;
 // As many as the server takes at once.
 const BATCH = 500;
@@ -55,7 +57,7 @@ export async function reload(keepPlace: boolean): Promise<void> {
   asked = mine;
   try {
     const wanted = keepPlace ? shelf.clips.length : 0;
-    const [found, shelves] = await Promise.all([listClips({ ...queryNow(), limit: PAGE }, mine.signal), getShelves()]);
+    const [found, shelves] = await Promise.all([listClips({ ...queryNow(), limit: FIRST_PAGE }, mine.signal), getShelves()]);
     const clips = found.data;
     let next = found.next_cursor;
     while (next !== null && clips.length < wanted) {
