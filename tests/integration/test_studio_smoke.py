@@ -125,12 +125,13 @@ def test_a_page_older_than_its_server_says_so(browser: Browser, served: tuple[st
     url, _ = served
     answers = [0]
 
-    def answer(route: Route) -> None:
-        answers[0] += 1
-        info = route.fetch().json()
-        route.fulfill(json=info | {"page": info["page"] if answers[0] == 1 else "another"})
-
     with page_of(browser) as page:
+        info = page.request.get(f"{url}/v1/studio/info").json()
+
+        def answer(route: Route) -> None:
+            answers[0] += 1
+            route.fulfill(json=info | {"page": info["page"] if answers[0] == 1 else "another"})
+
         page.route("**/v1/studio/info", answer)
         page.route("**/v1/studio/vocabulary*", lambda route: route.fulfill(json=NO_WORDS))
         page.route(
@@ -140,6 +141,7 @@ def test_a_page_older_than_its_server_says_so(browser: Browser, served: tuple[st
         page.goto(f"{url}/studio")
         page.get_by_role("alert").get_by_text("The studio was updated while this page was open").wait_for()
         page.get_by_role("button", name="Reload").wait_for()
+        page.unroute_all(behavior="ignoreErrors")  # the stream begins again until the page is closed
 
 
 def test_a_part_that_cannot_be_loaded_leaves_no_empty_page(browser: Browser, served: tuple[str, Services]) -> None:
@@ -182,3 +184,4 @@ def test_previews_come_one_at_a_time_and_the_newest_next(browser: Browser, serve
         with page.expect_request("**/held-preview?step=3"):
             held[0].fulfill(content_type="image/png", body=PNG)
         page.get_by_alt_text("What the clip begins to look like").wait_for()
+        page.unroute_all(behavior="ignoreErrors")
