@@ -1,4 +1,4 @@
-"""Amounts of memory and spans of time, from a person's words and in them. Decimal units: 1 GB is 10^9 bytes."""
+"""Amounts of memory, spans of time and counts, from a person's words and in them. Decimal units: 1 GB is 10^9 bytes."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ _UNITS = {
     "gib": 2**30,
     "tib": 2**40,
 }
+
+
+def counted(count: int, what: str) -> str:
+    """ "1 clip", "2 clips": a count and what is counted, whose plural ends in s."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def parse_size(size: int | str, what: str, *, bare: int = 1) -> int:

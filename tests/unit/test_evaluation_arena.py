@@ -104,6 +104,14 @@ def test_every_pair_is_shown_before_one_is_shown_again(folders: list[Path], tmp_
         arena.vote(arena.next_pair().key, {"overall": "both"})
 
 
+def test_clips_in_folders_of_one_name_are_pairs(tmp_path: Path) -> None:
+    for name in ("osprey/set1/1", "osprey/set2/1", "firefly/set1/1", "firefly/set2/2"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"{name}.mp4").write_bytes(name.encode())
+    arena = Arena([tmp_path / "firefly", tmp_path / "osprey"], tmp_path / "v")
+    assert (arena.next_pair().clip, arena.progress, arena.alone) == ("set1/1", (0, 1), 2)
+
+
 def test_folders_that_cannot_be_compared_are_refused(folders: list[Path], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="two or more"):
         Arena(folders[:1], tmp_path / "v")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,15 +19,16 @@ from phonofilm.evaluation.catalogue import CLASSES, build, suite
 from phonofilm.evaluation.clip_cards import clip_card
 from phonofilm.evaluation.clip_facts import ClipFacts
 from phonofilm.evaluation.clip_list import list_clips
-from phonofilm.evaluation.compare import compare_results
-from phonofilm.evaluation.evaluate import evaluate, plan_evaluation
+from phonofilm.evaluation.compare import compare_results, without_partner
+from phonofilm.evaluation.evaluate import evaluate, plan_evaluation, write_report
 from phonofilm.evaluation.figures import summarise_metric
 from phonofilm.evaluation.generating import choose_sets, parse_setting, shipped_prompts
 from phonofilm.evaluation.metric import Figure, Metric, Setup
+from phonofilm.evaluation.page_parts import media_source
 from phonofilm.evaluation.paper import SETS, compare_with_paper
 from phonofilm.evaluation.prompt_items import item_of, read_prompt_items
 from phonofilm.evaluation.requirements import Package, Requirements, WeightFile
-from phonofilm.evaluation.result import read_result, result_json
+from phonofilm.evaluation.result import clip_files, read_result, result_json
 from phonofilm.evaluation.rows import Row, measured, not_applicable
 from phonofilm.evaluation.weights import check, find_weights
 
@@ -143,15 +146,34 @@ def test_prompts_are_found_by_the_longest_name(clips: Path) -> None:
     }
 
 
+def _files(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    return folder
+
+
 def test_folders_are_categories_and_names_stay_apart(tmp_path: Path) -> None:
-    for name in ("a/one.mp4", "b/one.mp4", "top.mp4"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"x")
-    entries = list_clips([tmp_path])
-    assert [entry.category for entry in entries] == ["", "a", "b"]
-    assert len({entry.id for entry in entries}) == 3
+    entries = list_clips([_files(tmp_path, "a/one.mp4", "b/one.mp4", "top.mp4")])
+    assert [(entry.category, entry.id) for entry in entries] == [("", "top"), ("a", "a/one"), ("b", "b/one")]
     with pytest.raises(InputError, match="no file or folder"):
         list_clips([tmp_path / "none"])
+
+
+def test_clips_of_two_models_pair_by_their_place_below_the_given_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = _files(tmp_path / "A", "set1/1.mp4", "set2/1.mp4", "set2/2.mp4", "set2/2.webm")
+    second = _files(tmp_path / "B", "set1/1.mp4")
+    ids = [[entry.id for entry in list_clips([folder])] for folder in (first, second)]
+    assert ids == [["set1/1", "set2/1", "set2/2.mp4", "set2/2.webm"], ["set1/1"]]
+    assert without_partner(*ids) == "without a partner, and not compared: 3 clips of A (set2/1, ...)"
+    assert without_partner(ids[1], ids[1]) == ""
+    assert [entry.id for entry in list_clips([first / "set1", second / "set1"])] == ["A/set1/1", "B/set1/1"]
+    monkeypatch.chdir(tmp_path)
+    given = [Path("A/set1/1.mp4"), Path("./A/../A/set1/1.mp4"), Path("A/set1")]
+    assert [(entry.id, entry.path) for entry in list_clips(given)] == [("1", given[0])]
+    assert [entry.id for entry in list_clips([first, second])][:3] == ["A/set1/1", "B/set1/1", "set2/1"]
 
 
 def test_a_set_is_the_mean_of_its_categories() -> None:
@@ -287,6 +309,16 @@ def test_a_card_shows_who_said_what_and_where_lips_fit(clips: Path) -> None:
     assert '<b class="speaker2">S02</b><span>Yes.</span>' in card
     assert "offsets of -0.04 to +0.04 s; lowest 7.00" in card
     assert 'src="1_step.mp4"' in card
+
+
+def test_names_that_are_no_text_lose_no_report(clips: Path, tmp_path: Path) -> None:
+    named = tmp_path / os.fsdecode(b"bad\xff.mp4")
+    shutil.copyfile(clips / "1_step.mp4", named)
+    run = evaluate(plan_evaluation([tmp_path], tmp_path / "report", ("container",), Setup(), jobs=1))
+    for file in write_report(run, tmp_path / "report"):
+        assert "bad\\udcff" in file.read_text(encoding="utf-8")
+    assert clip_files(tmp_path / "report") == {named.stem: tmp_path / "report" / ".." / named.name}
+    assert media_source(named, tmp_path, False) == "bad%FF.mp4"
 
 
 def test_the_report_asks_for_nothing_outside(report: Path) -> None:

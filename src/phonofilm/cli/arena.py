@@ -28,8 +28,8 @@ def arena(
             _print_standings(match.standings(question))
         return
     server = ArenaServer(match, port)
-    done, total = match.progress
-    typer.echo(f"{done} of {total} pairs have votes in {votes}; the page is at {server.address}, Ctrl-C ends it")
+    (done, total), alone = match.progress, f", {match.alone} clips have no partner" if match.alone else ""
+    typer.echo(f"{done} of {total} pairs have votes in {votes}{alone}; the page is at {server.address}, Ctrl-C ends it")
     if browser:
         webbrowser.open(server.address)
     with server:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from phonofilm.errors import InputError
 from phonofilm.evaluation.prompt_items import PromptItem, item_of
+from phonofilm.untrusted import shown
 
 SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
 
@@ -23,31 +24,69 @@ class ClipEntry:
     item: PromptItem | None
 
 
-def list_clips(paths: Sequence[Path], items: Sequence[PromptItem] = ()) -> tuple[ClipEntry, ...]:
-    """The clips of files and folders (searched through), ordered by category and id.
+@dataclass(frozen=True)
+class _Found:
+    """A clip file, and the folder that was given, or that the given file lies in."""
 
-    A clip's category is its prompt's, else the folder it lies in below the one that was given. Raises InputError when there
-    are none, or a path does not exist.
+    path: Path
+    root: Path
+
+    @property
+    def folder(self) -> str:
+        """The folder it lies in below the given one; empty for none."""
+        return "" if self.path.parent == self.root else self.path.relative_to(self.root).parts[0]
+
+    def names(self) -> tuple[str, ...]:
+        """Its name below the given folder, then with what may tell it from others of that name."""
+        whole = self.path.relative_to(self.root)
+        name, file = whole.with_suffix("").as_posix(), whole.as_posix()
+        root = self.root.resolve()
+        two = f"{root.parent.name}/{root.name}"
+        return name, file, f"{root.name}/{name}", f"{root.name}/{file}", f"{two}/{name}", f"{two}/{file}"
+
+
+def list_clips(paths: Sequence[Path], items: Sequence[PromptItem] = ()) -> tuple[ClipEntry, ...]:
+    """The clips of files and folders (searched through), ordered by category and id; a file that is found twice, once.
+
+    An id is the clip's place below the folder that was given, without that folder's own name, so that the clips of two
+    models pair. A category is that of the clip's prompt, else the folder it lies in below the one that was given. Raises
+    InputError when there are no clips, a path does not exist, or two clips cannot be distinguished.
     """
-    found: dict[Path, str] = {}
+    found: dict[Path, _Found] = {}
     for path in paths:
-        if path.is_dir():
-            files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-            if not files:
-                raise InputError(f"{path} holds no clip; clips end in {', '.join(SUFFIXES)}")
-            found.update({file: "" if file.parent == path else file.relative_to(path).parts[0] for file in files})
-        elif path.is_file():
-            found[path] = ""
-        else:
-            raise InputError(f"there is no file or folder {path}")
-    names = Counter(file.stem for file in found)
+        for one in _clips_of(path):
+            found.setdefault(one.path.parent.resolve() / one.path.name, one)
+    names = _distinct([one.names() for one in found.values()])
     entries = []
-    for file, folder in found.items():
-        fitting = [item for item in items if not folder or item.category == folder] or items
-        item = item_of(file.stem, fitting)
-        name = file.stem if names[file.stem] == 1 else "/".join(file.with_suffix("").parts[-3:])
-        entries.append(ClipEntry(file, name, item.category if item else folder, item))
+    for one, name in zip(found.values(), names, strict=True):
+        fitting = [item for item in items if not one.folder or item.category == one.folder] or items
+        item = item_of(one.path.stem, fitting)
+        entries.append(ClipEntry(one.path, name, item.category if item else one.folder, item))
     return tuple(sorted(entries, key=lambda entry: (entry.category, entry.id)))
+
+
+def _clips_of(path: Path) -> list[_Found]:
+    if path.is_file():
+        return [_Found(path, path.parent)]
+    if not path.is_dir():
+        raise InputError(f"there is no file or folder {path}")
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    if not files:
+        raise InputError(f"{path} holds no clip; clips end in {', '.join(SUFFIXES)}")
+    return [_Found(file, path) for file in files]
+
+
+def _distinct(candidates: Sequence[tuple[str, ...]]) -> list[str]:
+    """For each clip the first of its names that no other clip has in that place."""
+    counts = [Counter(names) for names in zip(*candidates, strict=True)]
+    chosen = [
+        next((name for name, count in zip(names, counts, strict=True) if count[name] == 1), names[0])
+        for names in candidates
+    ]
+    twice = [name for name, times in Counter(chosen).items() if times > 1]
+    if twice:
+        raise InputError(f"two clips are named {shown(twice[0])}; evaluate their folders one by one")
+    return chosen
 
 
 def without_clip(items: Iterable[PromptItem], entries: Sequence[ClipEntry]) -> tuple[PromptItem, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ import numpy as np
 from phonofilm.errors import InputError
 from phonofilm.evaluation.row_cache import plain
 from phonofilm.files import replacing
+from phonofilm.units import counted
+from phonofilm.untrusted import shown
 
 RESAMPLES = 1000
 
@@ -69,6 +71,18 @@ def compare_results(first: Mapping[str, Any], second: Mapping[str, Any]) -> tupl
     return tuple(found)
 
 
+def without_partner(first: Iterable[str], second: Iterable[str]) -> str:
+    """How many clips, by their ids in A and B, are in one of them alone, and which first; empty when all have a partner."""
+    ours, theirs = set(first), set(second)
+    sides = (("A", sorted(ours - theirs)), ("B", sorted(theirs - ours)))
+    said = [
+        f"{counted(len(alone), 'clip')} of {side} ({shown(alone[0])}{', ...' * (len(alone) > 1)})"
+        for side, alone in sides
+        if alone
+    ]
+    return f"without a partner, and not compared: {', '.join(said)}" if said else ""
+
+
 def write_comparison(found: Sequence[PairedDifference], first: Path, second: Path, folder: Path) -> list[Path]:
     """compare.json and compare.html in the folder; the page shows the clips of both reports side by side."""
     from phonofilm.evaluation.report_page import compare_page
@@ -86,7 +100,7 @@ def write_comparison(found: Sequence[PairedDifference], first: Path, second: Pat
     }
     for path, text in files.items():
         with replacing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     return list(files)
 
 

@@ -49,9 +49,6 @@ def plan_evaluation(
     entries = list_clips(clips, items)
     if report.exists() and not report.is_dir():
         raise InputError(f"{report} is a file; name a folder for the report")
-    twice = [name for name, times in Counter(entry.id for entry in entries).items() if times > 1]
-    if twice:
-        raise InputError(f"two clips are named {twice[0]}; evaluate their folders one by one")
     names = tuple(metric.name for metric in build(metrics, setup))
     return MeasuringPlan(entries, names, setup, report / ROWS_FOLDER, jobs, ray)
 

@@ -50,7 +50,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], classes: Sequenc
 def media_source(path: Path, folder: Path, embedded: bool) -> str:
     """The address of a clip in a page that lies in `folder`: its bytes, or where it lies from there."""
     if not embedded:
-        return escape(quote(os.path.relpath(path.resolve(), folder.resolve())), quote=True)
+        return escape(quote(os.fsencode(os.path.relpath(path.resolve(), folder.resolve()))), quote=True)
     kind = TYPES.get(path.suffix.lower(), "mp4")
     return f"data:video/{kind};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
 from phonofilm.evaluation.clip_cards import clip_card, player
-from phonofilm.evaluation.compare import PairedDifference
+from phonofilm.evaluation.compare import PairedDifference, without_partner
 from phonofilm.evaluation.metric import Figure, Metric
 from phonofilm.evaluation.page_parts import document, figure_text, media_source, table
 from phonofilm.evaluation.paper import COLUMNS, ROWS, PaperComparison
@@ -37,7 +37,9 @@ def write_page_of(run: Evaluated, folder: Path) -> Path:
         ]
     )
     with replacing(target) as temporary:
-        temporary.write_text(document("Phonofilm evaluation", body, "report.js"), encoding="utf-8")
+        temporary.write_text(
+            document("Phonofilm evaluation", body, "report.js"), encoding="utf-8", errors="backslashreplace"
+        )
     return target
 
 
@@ -56,17 +58,19 @@ def compare_page(found: Sequence[PairedDifference], first: Path, second: Path, f
         for one in found
     ]
     header = ["figure", "A", "B", "B − A", "95 %", "clips", '<th class="text" scope="col">difference</th>']
+    ours, theirs = clip_files(first), clip_files(second)
+    alone = without_partner(ours, theirs)
     body = (
         f"<h1>Two reports, clip by clip</h1><p>A: {escape(str(first))}<br>B: {escape(str(second))}</p>"
         '<p class="soft">Means over the clips that are ok in both; the interval is that of the mean difference, over clips '
-        f"drawn with replacement.</p>{table(header, rows)}<h2>Clips</h2>{_pairs(first, second, folder)}"
+        f"drawn with replacement{escape(f'; {alone}') if alone else ''}.</p>{table(header, rows)}"
+        f"<h2>Clips</h2>{_pairs(ours, theirs, folder)}"
     )
     return document("Phonofilm evaluation: comparison", body, "report.js")
 
 
-def _pairs(first: Path, second: Path, folder: Path) -> str:
+def _pairs(ours: Mapping[str, Path], theirs: Mapping[str, Path], folder: Path) -> str:
     """A card with two players in step for every clip of both reports that is still where it was."""
-    ours, theirs = clip_files(first), clip_files(second)
     pairs = {name: (ours[name], theirs[name]) for name in ours if name in theirs}
     pairs = {name: files for name, files in pairs.items() if all(file.is_file() for file in files)}
     embedded = sum(file.stat().st_size for files in pairs.values() for file in files) <= MOST_EMBEDDED

@@ -74,9 +74,9 @@ def write_result(run: Evaluated, folder: Path) -> Path:
     """Write result.json into the folder."""
     target = folder / RESULT_FILE
     with replacing(target) as temporary:
-        temporary.write_text(
-            json.dumps(result_json(run, folder), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+        text = json.dumps(result_json(run, folder), indent=1, ensure_ascii=False) + "\n"
+        # What is no text, such as a file name of other bytes, becomes the escape that JSON has for it.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     return target
 
 

@@ -49,6 +49,8 @@ class Arena:
         ]
         if not self._pairs:
             raise InputError("no clip is in two of the folders; clips of one prompt must have one name")
+        paired = {(model, clip) for clip, *models in self._pairs for model in models}
+        self.alone = sum(len(clips) for clips in self.clips.values()) - len(paired)  # clips that no other model has
         self._file = VoteFile(votes)
         self._votes = self._file.read()
         self._rng = np.random.default_rng(seed)
