@@ -6,7 +6,7 @@ import itertools
 import json
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 from tests.unit.evaluation_clips import noise, shown
 
-from phonofilm.data.endpoint import EndpointError
+from phonofilm.data.endpoint import Endpoint, EndpointError, UnansweredError
 from phonofilm.errors import InputError
 from phonofilm.evaluation.clip_facts import ClipFacts
 from phonofilm.evaluation.local_transcripts import LocalTranscriber
 from phonofilm.evaluation.metric import Setup
 from phonofilm.evaluation.metrics.cpcer import CpCer
 from phonofilm.evaluation.prompt_items import PromptItem
-from phonofilm.evaluation.remote_transcripts import tagged_text
+from phonofilm.evaluation.remote_transcripts import MOST_UNANSWERED, GivenUp, RemoteTranscriber, tagged_text
 from phonofilm.evaluation.speaker_errors import (
     cheapest_assignment,
     edit_distance,
@@ -85,6 +85,15 @@ def test_assignments_are_the_cheapest_of_all_permutations(size: int) -> None:
     assert sum(int(costs[row, column]) for row, column in enumerate(found)) == best
 
 
+def test_thousands_of_speakers_are_compared_in_moments() -> None:
+    heard = " ".join(f"[S{number}] x" for number in range(3000)) + " " + SAID.replace("S0", "S900")
+    found = speaker_errors(heard, SAID)
+    assert (found.errors, found.heard) == (3000, 3002)
+    assert speaker_errors(SAID, heard).errors == 3000
+    with pytest.raises(EndpointError, match="20,001 characters"):
+        tagged_text({"text": "[S01] " + "x" * 19_995})
+
+
 @pytest.mark.parametrize(
     ("answer", "text"),
     [
@@ -109,13 +118,23 @@ def test_an_answer_without_words_is_an_error() -> None:
 
 class _Server(BaseHTTPRequestHandler):
     asked: bytes = b""
+    fault = ""
+    over = threading.Event()
 
     def do_POST(self) -> None:
         _Server.asked = self.rfile.read(int(self.headers["Content-Length"]))
+        if _Server.fault:
+            return self._fail()
         body = json.dumps({"text": "[S01] Is it bold? [S02] Very. [S01] Then stay."}).encode()
         self.send_response(200)
         self.end_headers()
         self.wfile.write(body)
+
+    def _fail(self) -> None:
+        self.send_response(500 if _Server.fault == "500" else 200)
+        self.end_headers()
+        while _Server.fault == "trickle" and not _Server.over.wait(0.02):
+            self.wfile.write(b" ")
 
     def log_message(self, *about: object) -> None:
         """Nothing into the tests' output."""
@@ -123,10 +142,13 @@ class _Server(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    server = HTTPServer(("127.0.0.1", 0), _Server)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Server)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
+    _Server.over.clear()
     yield f"http://127.0.0.1:{server.server_port}/v1"
+    _Server.fault = ""
+    _Server.over.set()
     server.shutdown()
     thread.join()
     server.server_close()
@@ -148,6 +170,17 @@ def test_a_clip_is_transcribed_by_the_named_server(tmp_path: Path, address: str)
     assert "moss" in metric.identity
     other = metric.row_of("", "[S01] No.")
     assert metric.aggregate([row, other])["cpcer"] == pytest.approx(3 / 22)
+
+
+@pytest.mark.parametrize(("fault", "reason"), [("500", "status 500"), ("trickle", "did not come in time")])
+def test_a_server_without_answers_is_given_up(address: str, fault: str, reason: str) -> None:
+    _Server.fault = fault
+    transcriber = RemoteTranscriber(Endpoint(address, "moss", retries=0, total=0.3 if fault == "trickle" else None))
+    for _ in range(MOST_UNANSWERED):
+        with pytest.raises(UnansweredError, match=reason):
+            transcriber.transcribe_speakers(np.zeros(160, np.int16))
+    with pytest.raises(GivenUp, match=f"3 clips in a row.*{reason}"):
+        transcriber.transcribe_speakers(np.zeros(160, np.int16))
 
 
 def test_rows_without_speech_server_or_sound_say_so(tmp_path: Path) -> None:

@@ -9,10 +9,13 @@ import base64
 import json
 import logging
 import random
+import threading
+import time
 import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Sequence
+from concurrent.futures import Future
 from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,10 +31,15 @@ _HOPELESS = {401: "the key is not accepted", 403: "the key may not do this", 404
 LONGEST_WAIT = 600.0  # seconds
 LONGEST_BACK_OFF = 60.0
 TOLD = 300  # characters of a server's message
+_Answer = tuple[bytes, urllib.error.HTTPError | None]
 
 
 class EndpointError(PhonofilmError):
     """One request failed for good; others may succeed."""
+
+
+class UnansweredError(EndpointError):
+    """A request was given up without an answer: the server hangs, is overloaded or not there."""
 
 
 class Hopeless(InputError):
@@ -43,7 +51,8 @@ class Endpoint:
 
     base_url: up to and with /v1. key: None for servers that want none. timeout: seconds without an answer. retries: how
     often a request is tried again after a timeout, a lost connection, status 429 or 5xx: after 1, 2, 4, ... seconds, give
-    or take a half, or when the server says. Raises InputError for an address that is none.
+    or take a half, or when the server says. total: seconds for one request with all its tries, however slowly an answer
+    comes in; None for no limit. Raises InputError for an address that is none.
     """
 
     def __init__(
@@ -54,6 +63,7 @@ class Endpoint:
         *,
         timeout: float = 120.0,
         retries: int = 5,
+        total: float | None = None,
         pace: RequestPace | None = None,
         first_delay: float = 1.0,
     ) -> None:
@@ -62,7 +72,7 @@ class Endpoint:
             raise InputError(f"{base_url!r} is no address of an endpoint; give for example http://localhost:8000/v1")
         self.base_url, self.model, self._key = base_url.rstrip("/"), model, key
         self.timeout, self.retries, self.first_delay = timeout, retries, first_delay
-        self.pace = pace or RequestPace()
+        self.total, self.pace = total, pace or RequestPace()
         self._opener = urllib.request.build_opener(_NoRedirects)
 
     def chat(self, content: str | Sequence[dict[str, Any]]) -> str:
@@ -131,33 +141,71 @@ class Endpoint:
         if self._key is not None:
             headers["Authorization"] = f"Bearer {self._key}"
         request = urllib.request.Request(f"{self.base_url}/{path}", body, headers, method="POST")
+        end = None if self.total is None else time.monotonic() + self.total
         for attempt in range(self.retries + 1):
             self.pace.wait()
             try:
-                with self._opener.open(request, timeout=self.timeout) as response:
-                    return parse_json(response.read(MAX_JSON_BYTES + 1))
-            except urllib.error.HTTPError as error:
-                reason, wait = self._refused(error), _asked_to_wait(error)
+                answer, refusal = self._send(request) if end is None else self._send_before(end, request)
             except (OSError, HTTPException) as error:
                 reason, wait = str(getattr(error, "reason", error)) or type(error).__name__, None
-            except ValueError as error:
-                raise EndpointError(f"{self.base_url}/{path} answered what is not JSON: {error}") from error
+            else:
+                if refusal is None:
+                    return self._json(path, answer)
+                reason, wait = self._refused(refusal, answer), _asked_to_wait(refusal)
             if attempt == self.retries:
                 break
             delay = wait if wait is not None else min(LONGEST_BACK_OFF, self.first_delay * 2**attempt)
             if delay > LONGEST_WAIT:
-                raise EndpointError(f"{reason}; the server asks to wait {delay:.0f} s")
+                raise UnansweredError(f"{reason}; the server asks to wait {delay:.0f} s")
+            if end is not None and time.monotonic() + delay >= end:
+                raise UnansweredError(f"{reason}; given up after {self.total:g} s")
             logger.info("%s; trying again in about %.1f s", reason, delay)
             if wait is not None:
                 self.pace.hold(wait)
             else:
                 self.pace.sleep(delay * random.uniform(0.5, 1.5))
-        raise EndpointError(f"{reason}; given up after {self.retries + 1} tries")
+        raise UnansweredError(f"{reason}; given up after {self.retries + 1} tries")
 
-    def _refused(self, error: urllib.error.HTTPError) -> str:
+    def _send_before(self, end: float, request: urllib.request.Request) -> _Answer:
+        """`_send`. Raises TimeoutError at the moment `end` of the monotonic clock.
+
+        A socket's own limit starts anew with every byte. The thread that still reads then ends with its connection, and keeps
+        no process alive.
+        """
+        done: Future[_Answer] = Future()
+
+        def send() -> None:
+            try:
+                done.set_result(self._send(request))
+            except (OSError, HTTPException, ValueError) as error:
+                done.set_exception(error)
+            finally:
+                done.cancel()  # where neither is set
+
+        threading.Thread(target=send, daemon=True).start()
+        try:
+            return done.result(max(0.0, end - time.monotonic()))
+        except TimeoutError as error:
+            raise TimeoutError(str(error) or "the answer did not come in time") from error
+
+    def _send(self, request: urllib.request.Request) -> _Answer:
+        """The answer, whole, or the beginning of a refusal, and that."""
+        try:
+            with self._opener.open(request, timeout=self.timeout) as response:
+                return response.read(MAX_JSON_BYTES + 1), None
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.read(4096), error
+
+    def _json(self, path: str, answer: bytes) -> Any:
+        try:
+            return parse_json(answer)
+        except ValueError as error:
+            raise EndpointError(f"{self.base_url}/{path} answered what is not JSON: {error}") from error
+
+    def _refused(self, error: urllib.error.HTTPError, body: bytes) -> str:
         """Why a request was refused, where another try may help; raises otherwise."""
-        with error:
-            said = error.read(4096).decode(errors="replace").strip()[:TOLD]
+        said = body.decode(errors="replace").strip()[:TOLD]
         if error.code in _HOPELESS:
             raise Hopeless(f"{error.url}: {_HOPELESS[error.code]} (status {error.code}, model {self.model!r}): {said}")
         message = f"status {error.code}: {said or error.reason}"

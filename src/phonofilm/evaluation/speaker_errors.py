@@ -37,20 +37,27 @@ def speaker_errors(transcript: str, reference: str) -> SpeakerErrors:
     """Compare texts such as "[S01] Good morning. [S02] Morning!". What stands before the first tag is lost."""
     wanted = [plain_characters(text) for text in words_by_speaker(reference).values()]
     found = [plain_characters(text) for text in words_by_speaker(transcript).values()]
-    count = max(len(wanted), len(found))
-    padded = [texts + [""] * (count - len(texts)) for texts in (wanted, found)]
-    costs = np.array([[edit_distance(a, b) for b in padded[1]] for a in padded[0]], dtype=np.int64).reshape(
-        count, count
-    )
     all_wanted, all_found = plain_characters(TAG.sub(" ", reference)), plain_characters(TAG.sub(" ", transcript))
     return SpeakerErrors(
-        errors=int(sum(costs[row, column] for row, column in enumerate(cheapest_assignment(costs)))),
+        errors=_least_errors(wanted, found),
         characters=sum(map(len, wanted)),
         errors_without=edit_distance(all_wanted, all_found),
         characters_without=len(all_wanted),
         speakers=len(wanted),
         heard=len(found),
     )
+
+
+def _least_errors(wanted: Sequence[str], found: Sequence[str]) -> int:
+    """Errors of the speakers that are paired with least, all characters of those without a partner being errors.
+
+    Only real pairs are compared: an answer with thousands of speakers makes no square of them.
+    """
+    few, many = sorted((wanted, found), key=len)
+    saved = [[edit_distance(a, b) - len(b) for b in many] for a in few]
+    costs = np.array(saved, dtype=np.int64).reshape(len(few), len(many))
+    chosen = sum(int(costs[row, column]) for row, column in enumerate(cheapest_assignment(costs)))
+    return chosen + sum(map(len, many))
 
 
 def words_by_speaker(text: str) -> dict[str, str]:
@@ -83,11 +90,14 @@ def edit_distance(reference: str, found: str) -> int:
 
 
 def cheapest_assignment(costs: np.ndarray) -> Sequence[int]:
-    """For each row of a square matrix its column, each column once, with the least sum (the Hungarian algorithm)."""
-    size = len(costs)
-    row_price, column_price = np.zeros(size + 1), np.zeros(size + 1)
+    """For each row of a matrix with as many columns or more its column, each at most once, with the least sum.
+
+    The Hungarian algorithm: rows^2 x columns steps.
+    """
+    rows, size = costs.shape
+    row_price, column_price = np.zeros(rows + 1), np.zeros(size + 1)
     row_of = np.zeros(size + 1, dtype=int)  # of each column, counted from 1; 0 is free
-    for row in range(1, size + 1):
+    for row in range(1, rows + 1):
         way = np.zeros(size + 1, dtype=int)
         slack, done = np.full(size + 1, np.inf), np.zeros(size + 1, dtype=bool)
         row_of[0], column = row, 0
@@ -105,6 +115,7 @@ def cheapest_assignment(costs: np.ndarray) -> Sequence[int]:
             column = nearest
         while column:
             row_of[column], column = row_of[way[column]], way[column]
-    columns = np.empty(size, dtype=int)
-    columns[row_of[1:] - 1] = np.arange(size)
+    columns = np.empty(rows, dtype=int)
+    taken = np.flatnonzero(row_of[1:])
+    columns[row_of[1:][taken] - 1] = taken
     return [int(column) for column in columns]

@@ -13,7 +13,13 @@ from phonofilm.data.endpoint import Endpoint
 from phonofilm.evaluation.clip_facts import ClipFacts
 from phonofilm.evaluation.local_transcripts import PACKAGED, LocalTranscriber, is_local, packages_of
 from phonofilm.evaluation.metric import Figure, Metric, Pooling
-from phonofilm.evaluation.remote_transcripts import LONGEST_SECONDS, SOUND_RATE, transcribe_speakers
+from phonofilm.evaluation.remote_transcripts import (
+    ANSWER_SECONDS,
+    LONGEST_SECONDS,
+    SOUND_RATE,
+    GivenUp,
+    RemoteTranscriber,
+)
 from phonofilm.evaluation.requirements import Requirements
 from phonofilm.evaluation.rows import Row, measured, not_applicable
 from phonofilm.evaluation.speaker_errors import TAG, speaker_errors
@@ -53,6 +59,8 @@ class CpCer(Metric):
 
     @property
     def notes(self) -> tuple[str, ...]:
+        if not self.setup.asr:
+            return ()
         return (f"transcribed by {self.setup.asr}: figures of other recognisers are not comparable",)
 
     @property
@@ -68,11 +76,12 @@ class CpCer(Metric):
     def endpoint(self) -> Endpoint | None:
         if self.setup.asr_url is None or not self.setup.asr:
             return None
-        return Endpoint(self.setup.asr_url, self.setup.asr, os.environ.get(self.setup.asr_key))
+        key = os.environ.get(self.setup.asr_key)
+        return Endpoint(self.setup.asr_url, self.setup.asr, key, timeout=ANSWER_SECONDS, total=ANSWER_SECONDS)
 
     @cached_property
-    def _transcriber(self) -> LocalTranscriber:
-        return LocalTranscriber(self.setup.asr)
+    def _transcriber(self) -> LocalTranscriber | RemoteTranscriber:
+        return LocalTranscriber(self.setup.asr) if self.endpoint is None else RemoteTranscriber(self.endpoint)
 
     def measure(self, clip: ClipFacts) -> Row:
         wanted = reference_of(clip)
@@ -82,12 +91,10 @@ class CpCer(Metric):
             return Row("unavailable", reason=NO_RECOGNISER)
         pcm: NDArray[np.int16] = clip.extracted(SOUND_RATE, "s16")[0][: LONGEST_SECONDS * SOUND_RATE]
         silent = int(np.abs(pcm.astype(np.int32)).max(initial=0)) < SILENT_PEAK
-        return self.row_of("" if silent else self._transcript(pcm), wanted)
-
-    def _transcript(self, pcm: NDArray[np.int16]) -> str:
-        if self.endpoint is not None:
-            return transcribe_speakers(self.endpoint, self.setup.asr, pcm)
-        return self._transcriber.transcribe_speakers(pcm)
+        try:
+            return self.row_of("" if silent else self._transcriber.transcribe_speakers(pcm), wanted)
+        except GivenUp as error:
+            return Row("unavailable", reason=str(error))
 
     def row_of(self, transcript: str, reference: str) -> Row:
         """The row of a transcript and what was to be said, both with speakers' tags."""
