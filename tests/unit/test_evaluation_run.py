@@ -29,6 +29,7 @@ from phonofilm.evaluation.paper import SETS, compare_with_paper
 from phonofilm.evaluation.prompt_items import item_of, read_prompt_items
 from phonofilm.evaluation.requirements import Package, Requirements, WeightFile
 from phonofilm.evaluation.result import clip_files, read_result, result_json
+from phonofilm.evaluation.row_cache import RowCache
 from phonofilm.evaluation.rows import Row, measured, not_applicable
 from phonofilm.evaluation.weights import check, find_weights
 
@@ -114,6 +115,29 @@ def test_a_second_run_takes_up_what_is_measured(report: Path, clips: Path, monke
     assert before["metrics"]["amplitude"] == after["metrics"]["amplitude"]
     evaluate(plan_evaluation([clips / "1_step.mp4"], report, CHEAP, Setup("fixed"), jobs=1))
     assert measured_anew[1:] == ["1_step"]  # another profile
+
+
+def test_rows_that_were_edited_are_measured_again(tmp_path: Path) -> None:
+    clip = ClipFacts(_files(tmp_path, "1.mp4") / "1.mp4", "1")
+    cache, metric = RowCache(tmp_path / "rows"), Loaded(Setup())
+    cache.keep(metric, clip, measured({"p808": 1.5}, {"frames": 3}, {"motion": [0.1, float("nan")]}))
+    (file,) = (tmp_path / "rows").rglob("*.json")
+    assert cache.read(metric, clip) == Row("ok", {"p808": 1.5}, {"frames": 3}, {"motion": [0.1, None]})  # type: ignore[list-item]
+    kept = json.loads(file.read_text())
+    for change in ({"state": "banana"}, {"values": {}}, {"values": {"p808": "high"}}, {"detail": 3}, {"seconds": 1.0}):
+        file.write_text(json.dumps({**kept, "row": {**kept["row"], **change}}))
+        assert cache.read(metric, clip) is None
+    for text in ("[]", json.dumps(kept["row"]), json.dumps({**kept, "row": 3})):
+        file.write_text(text)
+        assert cache.read(metric, clip) is None
+
+
+def test_a_row_that_cannot_be_kept_is_in_the_report(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shown(tmp_path / "1.mp4", ball(7, num_frames=5, size=32).frames, None)
+    rows = _files(tmp_path, "report/rows") / "report"  # a file where the rows' folder should be
+    run = evaluate(plan_evaluation([tmp_path / "1.mp4"], rows, ("container",), Setup(), jobs=1))
+    assert run.rows["1"]["container"].state == "ok"
+    assert "container of 1 is measured again next time" in caplog.text
 
 
 def test_what_is_missing_is_said_with_size_licence_and_place(tmp_path: Path) -> None:

@@ -119,13 +119,20 @@ class ClipMeasurer:
             if kept is not None:
                 return kept
             row = replace(_lacking(metric, clip) or metric.measure(clip), seconds=time.perf_counter() - began)
-            self._cache.keep(metric, clip, row)
+            self._keep(metric, clip, row)
             return row
         except PhonofilmError as error:
             return Row("failed", reason=str(error), seconds=time.perf_counter() - began)
         except Exception as error:
             logger.warning("%s of %s failed", metric.name, clip.id, exc_info=True)
             return Row("failed", reason=f"{type(error).__name__}: {error}", seconds=time.perf_counter() - began)
+
+    def _keep(self, metric: Metric, clip: ClipFacts, row: Row) -> None:
+        """A row that cannot be kept stands in this report all the same."""
+        try:
+            self._cache.keep(metric, clip, row)
+        except PhonofilmError as error:
+            logger.warning("%s of %s is measured again next time: %s", metric.name, clip.id, error)
 
 
 def _lacking(metric: Metric, clip: ClipFacts) -> Row | None:

@@ -27,7 +27,7 @@ def row_key(metric: Metric, clip: ClipFacts) -> str:
         "clip": clip.sha256,
         "item": None if clip.item is None else asdict(clip.item),
     }
-    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
+    return _digest(decides)[:16]
 
 
 class RowCache:
@@ -37,21 +37,27 @@ class RowCache:
         self.folder = folder
 
     def read(self, metric: Metric, clip: ClipFacts) -> Row | None:
-        """The kept row; None where there is none, or it cannot be read."""
+        """The kept row; None where there is none, it cannot be read, or it is not as it was written."""
         try:
-            return Row(**parse_json(self._file(metric, clip).read_bytes()))
-        except (OSError, ValueError, TypeError):
+            kept = parse_json(self._file(metric, clip).read_bytes())
+            return Row(**kept["row"]) if kept["sha256"] == _digest(kept["row"]) else None
+        except (OSError, ValueError, TypeError, KeyError):
             return None
 
     def keep(self, metric: Metric, clip: ClipFacts, row: Row) -> None:
         """Write the row, if it will not be different next time."""
         if row.state not in LASTING:
             return
+        value = plain(asdict(row))
         with replacing(self._file(metric, clip)) as temporary:
-            temporary.write_text(json.dumps(plain(asdict(row))), encoding="utf-8")
+            temporary.write_text(json.dumps({"row": value, "sha256": _digest(value)}), encoding="utf-8")
 
     def _file(self, metric: Metric, clip: ClipFacts) -> Path:
         return self.folder / metric.name / f"{row_key(metric, clip)}.json"
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def plain(value: Any, digits: int | None = None) -> Any:
