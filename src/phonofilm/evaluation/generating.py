@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from phonofilm.errors import InputError, PhonofilmError
-from phonofilm.evaluation.prompt_items import PromptItem, read_prompt_items
+from phonofilm.evaluation.prompt_items import PromptItem, choose_sets, read_prompt_items
 from phonofilm.generation.batch import Line, make_lines, plan_lines
 from phonofilm.generation.checkpoint import open_checkpoint
 from phonofilm.generation.options import ClipOptions, options_from_json
@@ -48,15 +48,6 @@ def parse_setting(text: str) -> Setting:
             raise InputError(f"setting {name}: {part!r} is no option; write option=value, for example steps=8")
         values[key.strip().replace("-", "_")] = _value(value.strip())
     return Setting(name, options_from_json(values, f"setting {name}"))
-
-
-def choose_sets(items: Sequence[PromptItem], sets: Sequence[str]) -> tuple[PromptItem, ...]:
-    """The items of the named categories; all without a name. Raises InputError for a category that is not there."""
-    known = list(dict.fromkeys(item.category for item in items))
-    unknown = [name for name in sets if name not in known]
-    if unknown:
-        raise InputError(f"there is no set {unknown[0]!r} in the prompt file; there are {', '.join(known)}")
-    return tuple(item for item in items if not sets or item.category in sets)
 
 
 def generate_clips(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from phonofilm.errors import InputError
-from phonofilm.untrusted import parse_json, require_file
+from phonofilm.untrusted import parse_json, require_file, shown
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def read_prompt_items(path: Path) -> tuple[PromptItem, ...]:
     """
     require_file(path, "prompt file")
     try:
-        content = parse_json(path.read_bytes())
+        content = parse_json(path.read_bytes(), unique_keys=True)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is no prompt file: {error}") from error
     if not isinstance(content, Mapping) or not all(isinstance(items, Mapping) for items in content.values()):
@@ -45,10 +45,29 @@ def read_prompt_items(path: Path) -> tuple[PromptItem, ...]:
     return found
 
 
+def choose_sets(items: Sequence[PromptItem], sets: Sequence[str]) -> tuple[PromptItem, ...]:
+    """The items of the named categories; all without a name. Raises InputError for a category that is not there."""
+    known = list(dict.fromkeys(item.category for item in items))
+    unknown = [name for name in sets if name not in known]
+    if unknown:
+        raise InputError(f"there is no set {unknown[0]!r} in the prompt file; there are {', '.join(known)}")
+    return tuple(item for item in items if not sets or item.category in sets)
+
+
 def item_of(name: str, items: Iterable[PromptItem]) -> PromptItem | None:
-    """The item whose id the file name `name` begins with; the longest such id, so that 1 does not take 12's clip."""
+    """The item whose id the file name `name` begins with; the longest such id, so that 1 does not take 12's clip.
+
+    Raises InputError when that id stands in two categories.
+    """
     fitting = [item for item in items if name == item.id or (name.startswith(item.id) and not _goes_on(name, item.id))]
-    return max(fitting, key=lambda item: len(item.id), default=None)
+    found = max(fitting, key=lambda item: len(item.id), default=None)
+    same = [shown(item.category) for item in fitting if found is not None and item.id == found.id]
+    if len(same) > 1:
+        raise InputError(
+            f"clip {shown(name)}: the prompt file has its id in {' and in '.join(same)}; put the clip into a folder of its "
+            "category's name, or give the prompts ids of their own"
+        )
+    return found
 
 
 def _goes_on(name: str, key: str) -> bool:
@@ -57,10 +76,18 @@ def _goes_on(name: str, key: str) -> bool:
 
 
 def _item(path: Path, category: str, key: str, item: Any) -> PromptItem:
+    if not key.strip():
+        raise InputError(
+            f"{path}: an item of {shown(category)} has an empty id; the id is how its clip's file is named"
+        )
     if not isinstance(item, Mapping) or not isinstance(item.get("prompt"), str) or not item["prompt"].strip():
         raise InputError(f"{path}: item {key} of {category} has no text under 'prompt'")
-    speech = item.get("speech_prompt")
-    speech = speech if isinstance(speech, Mapping) else {}
+    speech = item.get("speech_prompt") or {}
+    if not isinstance(speech, Mapping) or not isinstance(speech.get("text") or "", str | list):
+        raise InputError(
+            f"{path}: item {shown(key)} of {shown(category)}: speech_prompt is {shown(repr(item['speech_prompt']))}; write "
+            '{"text": "what is to be said"}'
+        )
     return PromptItem(
         id=key,
         category=category,
