@@ -22,11 +22,11 @@ from phonofilm.evaluation.clip_list import list_clips
 from phonofilm.evaluation.compare import compare_results, without_partner
 from phonofilm.evaluation.evaluate import evaluate, plan_evaluation, write_report
 from phonofilm.evaluation.figures import summarise_metric
-from phonofilm.evaluation.generating import choose_sets, parse_setting, shipped_prompts
+from phonofilm.evaluation.generating import parse_setting, shipped_prompts
 from phonofilm.evaluation.metric import Figure, Metric, Setup
 from phonofilm.evaluation.page_parts import media_source
 from phonofilm.evaluation.paper import SETS, compare_with_paper
-from phonofilm.evaluation.prompt_items import item_of, read_prompt_items
+from phonofilm.evaluation.prompt_items import choose_sets, item_of, read_prompt_items
 from phonofilm.evaluation.requirements import Package, Requirements, WeightFile
 from phonofilm.evaluation.result import clip_files, read_result, result_json
 from phonofilm.evaluation.row_cache import RowCache
@@ -261,7 +261,13 @@ def test_two_reports_are_compared_clip_by_clip(report: Path, tmp_path: Path) -> 
 
 def test_wrong_calls_say_what_would_do(clips: Path) -> None:
     calls = {
-        ("evaluate", str(clips)): "folder for the report",
+        ("evaluate", str(clips)): "-o is missing",
+        ("evaluate", str(clips / "none")): "no file or folder",
+        ("evaluate", "-o", "r"): "no clips are named",
+        ("evaluate", str(clips), "-o", "r", "--metrics", ""): "names no metric",
+        ("evaluate", str(clips), "-o", "r", "--metrics", " , "): "names no metric",
+        ("evaluate", str(clips), "-o", "r", "--suite", "sync", "--metrics", "container"): "give one",
+        ("evaluate", str(clips), "-o", "r", "--set", "indoors"): "--prompts",
         ("evaluate", str(clips), "-o", "r", "--metrics", "fvd"): "there is no metric 'fvd'",
         ("evaluate", str(clips), "-o", "r", "--suite", "verse"): "there is no suite 'verse'",
         ("evaluate", str(clips), "-o", "r", "--profile", "exact"): "compat, fixed",
@@ -271,6 +277,56 @@ def test_wrong_calls_say_what_would_do(clips: Path) -> None:
         done = CliRunner().invoke(app, list(call))
         assert done.exit_code == 2, done.output
         assert expected in done.output
+    printed = CliRunner().invoke(app, ["evaluate", "--help"]).output.split()
+    assert "phonofilm evaluate run --help" in " ".join(printed)
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ('{"a": {"1": {"prompt": "x", "speech_prompt": "hello"}}}', "speech_prompt is 'hello'"),
+        ('{"a": {"1": {"prompt": "x", "speech_prompt": {"text": 5}}}}', '{"text": "what is to be said"}'),
+        ('{"a": {" ": {"prompt": "x"}}}', "an item of a has an empty id"),
+        ('{"a": {"1": {"prompt": "x"}, "1": {"prompt": "y"}}}', "'1' twice"),
+        ('{"a": {"1_step": {"prompt": "x"}}, "b": {"1_step": {"prompt": "y"}}}', "in a and in b"),
+    ],
+)
+def test_prompts_that_would_be_lost_are_refused(clips: Path, tmp_path: Path, content: str, fault: str) -> None:
+    prompts = tmp_path / "prompts.json"
+    prompts.write_text(content)
+    with pytest.raises(InputError) as refused:
+        plan_evaluation([clips], tmp_path / "report", ("container",), Setup(), prompts)
+    assert fault in str(refused.value)
+
+
+def test_the_plan_says_what_is_passed_over_and_what_is_replaced(report: Path, clips: Path, tmp_path: Path) -> None:
+    folder = _files(tmp_path, "1.mp4", "notes.txt", "sound.m4a", ".hidden", "1.txt", "p.json", "report/report.html")
+    plan = plan_evaluation([folder], folder / "report", ("container",), Setup(), jobs=1)
+    assert plan.summary.splitlines() == [
+        "2 files are no clips: notes.txt, sound.m4a",
+        "1 clip, 1 metric (container), profile compat, 1 at a time",
+    ]
+    assert plan_evaluation([clips], report, CHEAP, Setup()).notes == ()
+    (note,) = plan_evaluation([clips / "1_step.mp4"], report, ("container",), Setup("fixed")).notes
+    assert (
+        note
+        == "replaces the folder's report, without its profile compat, amplitude, nano_sync, 3 clips (rows are kept)"
+    )
+
+
+def test_a_run_that_measured_nothing_ends_with_3(clips: Path, tmp_path: Path) -> None:
+    for metric, missing in (("container", 3), ("cpcer", 0)):
+        call = ["evaluate", str(clips / "9_broken.mp4"), "--metrics", metric, "--jobs", "1", "-o", str(tmp_path / "r")]
+        assert CliRunner().invoke(app, call).exit_code == 3
+        assert CliRunner().invoke(app, [*call, "--allow-missing"]).exit_code == missing
+    page = (tmp_path / "r" / "report.html").read_text()
+    assert "Evaluation of 1 clip<" in page
+    assert "transcribed by" not in page
+
+
+def test_only_the_prompts_of_the_named_sets_are_without_a_clip(clips: Path, tmp_path: Path) -> None:
+    plan = plan_evaluation([clips], tmp_path, ("cpcer",), Setup(), clips / "prompts.json", jobs=1, sets=("indoors",))
+    assert (evaluate(plan).without_clip, len(plan.items)) == ((), 2)
 
 
 def test_clips_are_made_under_several_settings_and_compared(tmp_path: Path) -> None:

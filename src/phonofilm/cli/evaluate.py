@@ -21,7 +21,7 @@ app = typer.Typer(cls=RunByDefault, no_args_is_help=True)
 OPTIONS = {
     "output": typer.Option("--output", "-o", help="Folder of the report; the same folder goes on where it stopped."),
     "prompts": typer.Option(help="JSON of the clips' prompts, in Verse-Bench's form."),
-    "suite": typer.Option(help="verse-bench, sync, speech, audio or all."),
+    "suite": typer.Option(help="verse-bench, sync, speech, audio or all.  [default: all]"),
     "metrics": typer.Option(help="Names of metrics, with commas; instead of a suite."),
     "profile": typer.Option(help="compat scores as the published code, fixed rightly."),
     "weights": typer.Option(help="Folder of published weights.  [default: $PHONOFILM_EVALUATION_WEIGHTS]"),
@@ -39,7 +39,7 @@ OPTIONS = {
 
 @app.callback()
 def evaluate() -> None:
-    """Score clips. `phonofilm evaluate CLIPS -o REPORT` is `phonofilm evaluate run CLIPS -o REPORT`."""
+    """Score clips: `phonofilm evaluate CLIPS -o REPORT`. All its options: `phonofilm evaluate run --help`."""
 
 
 @app.command()
@@ -52,7 +52,7 @@ def run(
     ] = False,
     check: Annotated[bool, typer.Option("--check", help="Say what each metric needs and whether it is here.")] = False,
     allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Exit code 0, not 3, when a metric could not be measured at all.")
+        bool, typer.Option("--allow-missing", help="Exit code 0, not 3, when a metric lacks something on every clip.")
     ] = False,
 ) -> None:
     """Score clips: loudness, speech quality, sync, with intervals and chance levels, into result.json and report.html."""
@@ -73,7 +73,7 @@ def run(
     first, *others = reports
     for other in others:
         _compare(first, other, output / f"{first.name}-{other.name}")
-    raise typer.Exit(3 if any(map(lacks_a_metric, found)) and not allow_missing else 0)
+    raise typer.Exit(3 if any(lacks_a_metric(one, allow_missing) for one in found) else 0)
 
 
 @app.command()
@@ -111,10 +111,11 @@ def _measure(clips: list[Path], output: Path, setup: Setup, given: EvaluationOpt
     from phonofilm.serving.cluster.clips_on_ray import sharing_of
     from phonofilm.untrusted import printable
 
-    plan = evaluation.plan_evaluation(clips, output, given.metric_names(), setup, given.prompts, given.jobs, given.ray)
+    names, sets = given.metric_names(), given.sets or ()
+    plan = evaluation.plan_evaluation(clips, output, names, setup, given.prompts, given.jobs, given.ray, sets)
     typer.echo(plan.summary, err=True)
     with sharing_of(plan.ray) as sharing, counting("Measuring") as bar:
-        measured = evaluation.evaluate(plan, given.prompts, bar, sharing)
+        measured = evaluation.evaluate(plan, bar, sharing)
     console().print(table(text_tables.SUMMARY_COLUMNS, text_tables.summary_rows(measured)))
     for line in text_tables.reason_lines(measured):
         typer.echo(printable(line), err=True)

@@ -12,6 +12,7 @@ from phonofilm.evaluation.prompt_items import PromptItem, item_of
 from phonofilm.untrusted import shown
 
 SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
+NAMED = 5  # files that are passed over
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,24 @@ def _distinct(candidates: Sequence[tuple[str, ...]]) -> list[str]:
     if twice:
         raise InputError(f"two clips are named {shown(twice[0])}; evaluate their folders one by one")
     return chosen
+
+
+def passed_over(paths: Iterable[Path], apart: Path) -> str:
+    """A sentence on the files of folders that are no clips by their names; empty for none.
+
+    Hidden files, JSON, captions and the like that are named as a clip is, and what lies in the folder `apart`, go without
+    saying.
+    """
+    files = sorted(file for path in paths if path.is_dir() for file in path.rglob("[!.]*") if file.is_file())
+    known = {file.with_suffix("") for file in files if file.suffix.lower() in SUFFIXES}
+    others = [
+        file for file in files if file.with_suffix("") not in known and file.suffix.lower() not in (".json", ".jsonl")
+    ]
+    names = [file.name for file in others if apart.resolve() not in file.resolve().parents]
+    if not names:
+        return ""
+    named = ", ".join(map(shown, names[:NAMED])) + (", ..." if len(names) > NAMED else "")
+    return f"{'1 file is no clip' if len(names) == 1 else f'{len(names)} files are no clips'}: {named}"
 
 
 def without_clip(items: Iterable[PromptItem], entries: Sequence[ClipEntry]) -> tuple[PromptItem, ...]:

@@ -8,14 +8,15 @@ from pathlib import Path
 
 from phonofilm.errors import InputError
 from phonofilm.evaluation.catalogue import build
-from phonofilm.evaluation.clip_list import list_clips, without_clip
+from phonofilm.evaluation.clip_list import ClipEntry, list_clips, passed_over, without_clip
 from phonofilm.evaluation.figures import summarise_metric
 from phonofilm.evaluation.measuring import MeasuringPlan, OnClip, Sharing, measure_all, measure_on_this_machine
 from phonofilm.evaluation.metric import PROFILES, Setup
 from phonofilm.evaluation.paper import compare_with_paper
-from phonofilm.evaluation.prompt_items import read_prompt_items
-from phonofilm.evaluation.result import Evaluated, write_result
+from phonofilm.evaluation.prompt_items import choose_sets, read_prompt_items
+from phonofilm.evaluation.result import RESULT_FILE, Evaluated, read_result, write_result
 from phonofilm.evaluation.weights import weights_folder
+from phonofilm.units import counted
 
 ROWS_FOLDER = "rows"
 
@@ -43,19 +44,25 @@ def plan_evaluation(
     prompts: Path | None = None,
     jobs: int | None = None,
     ray: str | None = None,
+    sets: Sequence[str] = (),
 ) -> MeasuringPlan:
-    """Everything that can be refused is refused here: paths, prompts, names of metrics, two clips of one name."""
-    items = read_prompt_items(prompts) if prompts else ()
+    """Everything that can be refused is refused here: paths, prompts, names of metrics, two clips of one name.
+
+    sets: the categories of the prompt file that clips are expected of; all of them without a name.
+    """
+    if sets and prompts is None:
+        raise InputError("--set names a category of a prompt file; name the file with --prompts")
+    items = choose_sets(read_prompt_items(prompts), sets) if prompts else ()
     entries = list_clips(clips, items)
     if report.exists() and not report.is_dir():
         raise InputError(f"{report} is a file; name a folder for the report")
     names = tuple(metric.name for metric in build(metrics, setup))
-    return MeasuringPlan(entries, names, setup, report / ROWS_FOLDER, jobs, ray)
+    notes = (passed_over(clips, report), _replaced(report, entries, names, setup))
+    return MeasuringPlan(entries, names, setup, report / ROWS_FOLDER, jobs, ray, items, tuple(filter(None, notes)))
 
 
 def evaluate(
     plan: MeasuringPlan,
-    prompts: Path | None = None,
     on_clip: OnClip = lambda done, total: None,
     sharing: Sharing = measure_on_this_machine,
 ) -> Evaluated:
@@ -67,9 +74,8 @@ def evaluate(
         metric.name: summarise_metric(metric, [rows[clip.id][metric.name] for clip in plan.clips], categories)
         for metric in metrics
     }
-    items = read_prompt_items(prompts) if prompts else ()
-    missing = without_clip(items, plan.clips)
-    asked = Counter(item.category for item in items) if items else Counter(categories)
+    missing = without_clip(plan.items, plan.clips)
+    asked = Counter(item.category for item in plan.items) if plan.items else Counter(categories)
     return Evaluated(
         clips=plan.clips,
         metrics=metrics,
@@ -81,9 +87,10 @@ def evaluate(
     )
 
 
-def lacks_a_metric(run: Evaluated) -> bool:
-    """Whether some metric could not be measured on any clip."""
-    return any(one.states["unavailable"] == one.total for one in run.summaries.values())
+def lacks_a_metric(run: Evaluated, allow_missing: bool = False) -> bool:
+    """Whether some metric could not be measured on any clip: it failed, or, unless that is allowed, was unavailable."""
+    unmeasured = [one.states for one in run.summaries.values() if not one.states["ok"] + one.states["not_applicable"]]
+    return any(not (allow_missing and states["unavailable"]) for states in unmeasured)
 
 
 def write_report(run: Evaluated, folder: Path) -> list[Path]:
@@ -91,3 +98,19 @@ def write_report(run: Evaluated, folder: Path) -> list[Path]:
     from phonofilm.evaluation.report_page import write_page_of
 
     return [write_result(run, folder), write_page_of(run, folder)]
+
+
+def _replaced(report: Path, clips: Sequence[ClipEntry], metrics: Sequence[str], setup: Setup) -> str:
+    """What of the folder's last report will not be in the new one, as a sentence; empty for nothing."""
+    if not (report / RESULT_FILE).exists():
+        return ""
+    try:
+        old = read_result(report)
+        names, ids = set(old["metrics"]), {clip["id"] for clip in old["clips"]}
+    except (InputError, KeyError, TypeError) as error:
+        return f"replaces {RESULT_FILE} in the folder, which is no report: {error}"
+    gone = [f"profile {old['profile']}"] if old.get("profile") not in (None, setup.profile) else []
+    gone += sorted(names - set(metrics))
+    lost = len(ids - {clip.id for clip in clips})
+    gone += [counted(lost, "clip")] if lost else []
+    return f"replaces the folder's report, without its {', '.join(gone)} (rows are kept)" if gone else ""

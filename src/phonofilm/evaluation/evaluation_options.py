@@ -19,7 +19,7 @@ class EvaluationOptions:
 
     output: Path | None = None
     prompts: Path | None = None
-    suite: str = "all"
+    suite: str | None = None
     metrics: str | None = None
     profile: str = "compat"
     weights: Path | None = None
@@ -40,18 +40,30 @@ class EvaluationOptions:
         return make_setup(self.profile, self.weights, self.device, self.asr, self.asr_url)
 
     def metric_names(self) -> tuple[str, ...]:
-        """What to measure."""
-        from phonofilm.evaluation.catalogue import suite
+        """What to measure. Raises InputError for no name, and for both a suite and names."""
+        from phonofilm.evaluation.catalogue import CLASSES, suite
 
-        return tuple(name.strip() for name in self.metrics.split(",")) if self.metrics else suite(self.suite)
+        if self.metrics is None:
+            return suite(self.suite or "all")
+        if self.suite is not None:
+            raise InputError(f"--suite {self.suite} and --metrics {self.metrics} both say what to measure; give one")
+        names = tuple(name.strip() for name in self.metrics.split(",") if name.strip())
+        if not names:
+            raise InputError(f"--metrics {self.metrics!r} names no metric; there are {', '.join(CLASSES)}")
+        return names
 
     def report_folder(self, clips: list[Path], generate: bool) -> Path:
         """The folder of the report. Raises InputError without one, and unless clips are either named or made."""
-        if self.output is None or bool(clips) == generate:
-            raise InputError(
-                "name the clips or their folder, and a folder for the report: phonofilm evaluate CLIPS -o REPORT; or no "
-                "clips and --generate, which makes them"
-            )
+        from phonofilm.evaluation.clip_list import list_clips
+        from phonofilm.evaluation.prompt_items import read_prompt_items
+
+        if bool(clips) == generate:
+            fault = "--generate makes the clips itself" if generate else "no clips are named"
+            raise InputError(f"{fault}: phonofilm evaluate CLIPS -o REPORT, or phonofilm evaluate --generate -o REPORT")
+        if self.output is None:
+            if clips:  # what is wrong with them is worth knowing too
+                list_clips(clips, read_prompt_items(self.prompts) if self.prompts else ())
+            raise InputError("-o is missing: name a folder for the report, phonofilm evaluate CLIPS -o REPORT")
         return self.output
 
     def or_shipped_prompts(self) -> EvaluationOptions:

@@ -19,10 +19,12 @@ from phonofilm.evaluation.clip_facts import ClipFacts
 from phonofilm.evaluation.clip_list import ClipEntry
 from phonofilm.evaluation.memory_reuse import keep_freed_memory
 from phonofilm.evaluation.metric import Metric, Setup
+from phonofilm.evaluation.prompt_items import PromptItem
 from phonofilm.evaluation.row_cache import RowCache
 from phonofilm.evaluation.rows import Row, not_applicable
 from phonofilm.evaluation.weights import check
 from phonofilm.process.orphans import end_with_parent
+from phonofilm.units import counted
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +37,8 @@ OnClip = Callable[[int, int], object]  # clips done, of how many
 class MeasuringPlan:
     """What is measured and how. rows: the folder that keeps rows. jobs: clips at once; None for as many as fit.
 
-    ray: the address of the Ray cluster whose machines share the clips; None for this machine alone.
+    ray: the address of the Ray cluster whose machines share the clips; None for this machine alone. items: the prompts that
+    clips are expected of. notes: what is to be known before the measuring, a line each.
     """
 
     clips: tuple[ClipEntry, ...]
@@ -44,13 +47,16 @@ class MeasuringPlan:
     rows: Path
     jobs: int | None = None
     ray: str | None = None
+    items: tuple[PromptItem, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
-        """The line that comes before the measuring."""
+        """The notes, and the line that comes before the measuring."""
         times = f"{self.jobs or processes(len(self.clips))} at a time" if self.ray is None else f"on Ray ({self.ray})"
         names = ", ".join(self.metrics)
-        return f"{len(self.clips)} clips, {len(self.metrics)} metrics ({names}), profile {self.setup.profile}, {times}"
+        counts = f"{counted(len(self.clips), 'clip')}, {counted(len(self.metrics), 'metric')}"
+        return "\n".join([*self.notes, f"{counts} ({names}), profile {self.setup.profile}, {times}"])
 
 
 Sharing = Callable[[MeasuringPlan], Iterator[tuple[ClipEntry, Rows]]]  # yields clips as they are done

@@ -14,6 +14,7 @@ from phonofilm.evaluation.paper import COLUMNS, ROWS, PaperComparison
 from phonofilm.evaluation.result import Evaluated, clip_files
 from phonofilm.evaluation.rows import STATES
 from phonofilm.files import replacing
+from phonofilm.units import counted
 
 REPORT_FILE = "report.html"
 MOST_EMBEDDED = 48 * 2**20  # bytes of clips that the page holds itself; beyond, it links them
@@ -26,7 +27,7 @@ def write_page_of(run: Evaluated, folder: Path) -> Path:
     cards = [clip_card(clip, run.rows[clip.id], run.metrics, folder, embedded) for clip in run.clips]
     body = "\n".join(
         [
-            f"<h1>Evaluation of {len(run.clips)} clips</h1>",
+            f"<h1>Evaluation of {counted(len(run.clips), 'clip')}</h1>",
             _facts(run, embedded),
             *_paper(run.comparisons),
             "<h2>All figures</h2>",
@@ -88,7 +89,7 @@ def _pairs(ours: Mapping[str, Path], theirs: Mapping[str, Path], folder: Path) -
 def _facts(run: Evaluated, embedded: bool) -> str:
     facts = [f"profile {run.setup.profile}", f"device {run.setup.device}"]
     if run.without_clip:
-        facts.append(f"{len(run.without_clip)} prompts have no clip")
+        facts.append(f"{counted(len(run.without_clip), 'prompt')} without a clip")
     if not embedded:
         facts.append("clips are linked, so keep this page where it is")
     return (

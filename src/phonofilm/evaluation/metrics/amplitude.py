@@ -26,7 +26,7 @@ class Amplitude(Metric):
     figures = (
         Figure("rms_dbfs", "RMS", "dBFS"),
         Figure("lufs", "Loudness", "LUFS"),
-        Figure("rms", "RMS", "of full scale"),
+        Figure("rms", "RMS, linear", "of full scale"),
         Figure("peak_dbfs", "Peak", "dBFS"),
     )
     source = "root mean square; ITU-R BS.1770-4"

@@ -102,7 +102,7 @@ function filter() {
     shown += fits;
   });
   const count = document.getElementById("count");
-  if (count) count.textContent = `${shown} clips`;
+  if (count) count.textContent = `${shown} ${shown === 1 ? "clip" : "clips"}`;
 }
 
 document.querySelectorAll(".card").forEach((root) => new Card(root));
