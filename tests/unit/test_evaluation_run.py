@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -257,6 +258,24 @@ def test_two_reports_are_compared_clip_by_clip(report: Path, tmp_path: Path) -> 
     second["profile"] = "fixed"
     with pytest.raises(InputError, match="one profile"):
         compare_results(first, second)
+
+
+def test_results_that_were_edited_into_something_else_are_refused(report: Path, tmp_path: Path) -> None:
+    whole = read_result(report)
+    row = next(iter(whole["clips"][0]["rows"]))
+    edited: dict[str, object] = {
+        "it has no profile": {"schema": 1, "clips": []},
+        "clips is no list": {**whole, "clips": 5},
+        f"clips[0].rows.{row}.values": {**whole, "clips": [{"id": "a", "rows": {row: {"state": "ok"}}}]},
+        "it has no inputs": {key: value for key, value in whole.items() if key != "inputs"},
+        "inputs[0].path": {**whole, "inputs": [{"id": "a"}]},
+        "metrics.clap has no figures": {**whole, "metrics": {"clap": {}}},
+    }
+    file = tmp_path / "result.json"
+    for expected, value in edited.items():
+        file.write_text(json.dumps(value))
+        with pytest.raises(InputError, match=re.escape(expected)):
+            read_result(file)
 
 
 def test_wrong_calls_say_what_would_do(clips: Path) -> None:

@@ -20,6 +20,7 @@ from phonofilm.evaluation.clip_list import ClipEntry
 from phonofilm.evaluation.figures import MetricSummary
 from phonofilm.evaluation.metric import Metric, Setup
 from phonofilm.evaluation.paper import ROWS, PaperComparison
+from phonofilm.evaluation.result_check import check_result
 from phonofilm.evaluation.row_cache import plain
 from phonofilm.evaluation.rows import Row
 from phonofilm.evaluation.weights import check
@@ -88,8 +89,9 @@ def read_result(path: Path) -> dict[str, Any]:
         value = parse_json(file.read_bytes())
     except (OSError, ValueError) as error:
         raise InputError(f"{file} is no result of phonofilm evaluate: {error}") from error
-    if not isinstance(value, dict) or value.get("schema") != SCHEMA or "clips" not in value:
+    if not isinstance(value, dict) or value.get("schema") != SCHEMA:
         raise InputError(f"{file} is no result of phonofilm evaluate of schema {SCHEMA}; evaluate those clips again")
+    check_result(value, str(file))
     return value
 
 
