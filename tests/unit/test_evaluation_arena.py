@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -16,7 +19,7 @@ from phonofilm.cli.main import app
 from phonofilm.errors import InputError
 from phonofilm.evaluation.arena.arena import Arena
 from phonofilm.evaluation.arena.arena_server import ArenaServer
-from phonofilm.evaluation.arena.ratings import expected_score, rate, win_shares
+from phonofilm.evaluation.arena.ratings import PRIOR, bradley_terry, expected_score, rate, win_shares
 from phonofilm.evaluation.arena.votes import QUESTIONS, Vote, VoteFile
 
 # MOVA-720p against each, as published: win, tie, lose in percent; and the Elo ratings that were published with them.
@@ -49,11 +52,38 @@ def test_ratings_from_the_papers_win_rates_are_its_elo_ratings(monkeypatch: pyte
     for name, published in ELO.items():
         difference = found["MOVA-720p"].bradley_terry - found[name].bradley_terry
         assert difference == pytest.approx(ELO["MOVA-720p"] - published, abs=25)
-        assert found[name].low < found[name].bradley_terry < found[name].high
+        low, high = found[name].low, found[name].high
+        assert low is not None
+        assert high is not None
+        assert low < found[name].bradley_terry < high
         assert found[name].elo == pytest.approx(found[name].bradley_terry, abs=60)
     assert sum(one.elo for one in found.values()) == pytest.approx(4000)
     (shares,) = [one for one in win_shares(_published_votes()) if (one.model, one.opponent) == ("MOVA-720p", "OVI")]
     assert (shares.win, shares.tie, shares.lose) == pytest.approx((0.703, 0.139, 0.158), abs=0.001)
+
+
+def test_ratings_of_a_long_chain_are_the_likeliest() -> None:
+    names = [f"m{number:02}" for number in range(13)]
+    wins = np.zeros((1, 13, 13))
+    for one in range(12):
+        wins[0, one, one + 1], wins[0, one + 1, one] = 30, 10
+    (fitted,) = bradley_terry(wins)
+    assert (round(fitted[0]), round(fitted[-1])) == (2122, -122)
+    logs = (fitted - fitted.mean()) * np.log(10) / 400
+    expected = 1 / (1 + np.exp(logs[None] - logs[:, None]))
+    slope = wins[0].sum(1) + PRIOR / 2 - ((wins[0] + wins[0].T) * expected).sum(1) - PRIOR / (1 + np.exp(-logs))
+    assert np.abs(slope).max() < 1e-4
+    one_sided = np.zeros((1, len(names), len(names)))
+    one_sided[0, np.arange(12), np.arange(1, 13)] = 1000
+    (fitted,) = bradley_terry(one_sided)
+    assert (np.diff(fitted) < -1000).all()
+
+
+def test_votes_that_cannot_differ_give_no_interval() -> None:
+    for count in (1, 5):
+        assert {(one.low, one.high) for one in rate([_vote("a", "b", "left")] * count)} == {(None, None)}
+    two = rate([_vote("a", "b", "left"), _vote("a", "b", "right")])
+    assert all(one.low is not None and one.high is not None and one.low < 1000 < one.high for one in two)
 
 
 def test_a_model_that_always_won_has_a_rating() -> None:
@@ -74,6 +104,42 @@ def test_votes_survive_a_torn_line(tmp_path: Path) -> None:
     file.path.write_text('{"clip": 3}\n')
     with pytest.raises(InputError, match="line 1"):
         file.read()
+    file.path.unlink()
+    file.append([_vote("a", "b", "left")])
+    good = file.path.read_bytes()
+    for cut_off in (b'{"clip": "2", "le\n', b"this is no vote\n", b"this is no vote"):
+        file.path.write_bytes(good + cut_off + (good if cut_off.endswith(b"\n") else b""))
+        with pytest.raises(InputError, match="line 2, is no vote"):
+            file.read()
+    file.path.write_bytes(good.rstrip())  # edited by hand: whole, with no line break
+    file.append([_vote("a", "b", "tie")])
+    assert len(file.read()) == 2
+    with pytest.raises(InputError, match="that is a folder"):
+        VoteFile(tmp_path)
+
+
+def test_two_arenas_on_one_file_see_each_others_votes(folders: list[Path], tmp_path: Path) -> None:
+    first, second = (Arena(folders, tmp_path / "votes.jsonl", seed=0) for _ in range(2))
+    pair = first.next_pair()
+    first.vote(pair.key, {"overall": "left"})
+    assert second.standings()["ratings"][0]["votes"] == 1
+    assert second.progress == (1, 3)
+    assert second.next_pair().clip != pair.clip
+
+
+def test_votes_that_are_not_between_the_folders_are_left_out(folders: list[Path], tmp_path: Path) -> None:
+    file = VoteFile(tmp_path / "votes.jsonl")
+    assert Arena(folders, file.path).results() == ([], [f"no votes yet in {file.path}"])
+    file.append(
+        [_vote("firefly", "osprey", "left"), _vote("osprey", "osprey", "left"), _vote("owl", "osprey", "right")]
+    )
+    standings = Arena(folders, file.path).standings()
+    assert {one["model"]: one["votes"] for one in standings["ratings"]} == {"firefly": 1, "osprey": 1}
+    assert len(standings["win_shares"]) == 2
+    said = "; ".join(standings["left_out"])
+    assert said == (
+        "1 vote of a model against itself left out; 1 vote left out, of models that are not in the folders: owl"
+    )
 
 
 @pytest.fixture
@@ -158,15 +224,31 @@ def test_strange_requests_are_refused(server: ArenaServer) -> None:
     assert _ask(server, "media/x/left")[0] == 400
     assert _ask(server, f"vote/{key}", b"[1]")[0] == 400
     assert _ask(server, f"vote/{key}", b"{}" * 4000)[0] == 400
+    with closing(http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=600)) as connection:
+        connection.request("POST", f"/vote/{key}", headers={"Content-Length": "abc"})
+        assert connection.getresponse().status == 400
     assert _ask(server, "pair", Host="elsewhere.example")[0] == 403
     assert _ask(server, f"vote/{key}", b'{"overall": "tie"}', Origin="http://elsewhere.example")[0] == 403
 
 
+def test_a_clip_that_was_removed_meanwhile_is_not_found(server: ArenaServer, folders: list[Path]) -> None:
+    pair = json.loads(_ask(server, "pair")[1])
+    for folder in folders:
+        (folder / f"{pair['clip']}.mp4").unlink()
+    status, said = _ask(server, f"media/{pair['key']}/left")
+    assert status == 404
+    assert "removed" in json.loads(said)["error"]
+
+
 def test_the_command_prints_the_standings(folders: list[Path], tmp_path: Path) -> None:
     votes = tmp_path / "votes.jsonl"
+    done = CliRunner().invoke(app, ["arena", *map(str, folders), "--votes", str(votes), "--results"])
+    assert (done.exit_code, done.stdout.count("\n")) == (0, 1)
+    assert "no votes yet" in done.stdout
     VoteFile(votes).append([_vote("firefly", "osprey", "left")] * 3)
     done = CliRunner().invoke(app, ["arena", *map(str, folders), "--votes", str(votes), "--results"])
     assert done.exit_code == 0, done.output
     assert "100.0%" in done.output
+    assert "too few votes" in done.output
     done = CliRunner().invoke(app, ["arena", str(folders[0]), "--votes", str(votes), "--results"])
     assert done.exit_code == 2

@@ -20,12 +20,13 @@ def arena(
 
     from phonofilm.evaluation.arena.arena import Arena
     from phonofilm.evaluation.arena.arena_server import ArenaServer
-    from phonofilm.evaluation.arena.votes import QUESTIONS
 
     match = Arena(folders, votes)
     if results:
-        for question in QUESTIONS:
-            _print_standings(match.standings(question))
+        every, remarks = match.results()
+        for standings in every:
+            _print_standings(standings)
+        typer.echo("\n".join(remarks), nl=bool(remarks), err=bool(every))
         return
     server = ArenaServer(match, port)
     (done, total), alone = match.progress, f", {match.alone} clips have no partner" if match.alone else ""

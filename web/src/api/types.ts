@@ -28,8 +28,8 @@ export interface Rating {
   model: string;
   elo: number;
   bradley_terry: number;
-  low: number;
-  high: number;
+  low: number | null;
+  high: number | null;
   votes: number;
 }
 export type Standings = With<Schemas["Standings"], { ratings: Rating[] }>;

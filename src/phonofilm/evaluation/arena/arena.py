@@ -18,6 +18,7 @@ from phonofilm.evaluation.arena.ratings import rate, win_shares
 from phonofilm.evaluation.arena.votes import ANSWERS, QUESTIONS, Question, Vote, VoteFile
 from phonofilm.evaluation.clip_list import list_clips
 from phonofilm.evaluation.row_cache import plain
+from phonofilm.units import counted
 
 RATING_COLUMNS = ("model", "Elo", "Bradley-Terry", "95 %", "votes")
 SHARE_COLUMNS = ("model", "against", "win", "tie", "lose", "votes")
@@ -52,7 +53,7 @@ class Arena:
         paired = {(model, clip) for clip, *models in self._pairs for model in models}
         self.alone = sum(len(clips) for clips in self.clips.values()) - len(paired)  # clips that no other model has
         self._file = VoteFile(votes)
-        self._votes = self._file.read()
+        self._file.read()
         self._rng = np.random.default_rng(seed)
         self._open: dict[str, ShownPair] = {}
         self._lock = threading.Lock()
@@ -60,7 +61,7 @@ class Arena:
     def next_pair(self) -> ShownPair:
         """One of the pairs with the fewest votes, its sides by chance."""
         with self._lock:
-            seen = Counter((vote.clip, *sorted((vote.left, vote.right))) for vote in self._votes)
+            seen = Counter((vote.clip, *sorted((vote.left, vote.right))) for vote in self._file.read())
             counts = [seen[clip, *sorted((first, second))] for clip, first, second in self._pairs]
             fewest = [pair for pair, count in zip(self._pairs, counts, strict=True) if count == min(counts)]
             clip, *models = fewest[int(self._rng.integers(len(fewest)))]
@@ -94,23 +95,49 @@ class Arena:
                 if answers.get(question) == answer
             ]
             self._file.append(votes)
-            self._votes += votes
             del self._open[key]
             return pair
 
     def standings(self, question: Question = "overall") -> dict[str, Any]:
-        """Ratings and win shares of one question, as JSON values."""
-        votes = [vote for vote in self._votes if vote.question == question]
-        ratings = [vars(one) for one in rate(votes)]
-        shares = [vars(one) for one in win_shares(votes)]
-        value: dict[str, Any] = plain({"question": question, "ratings": ratings, "win_shares": shares}, 4)
-        return value
+        """Ratings and win shares of one question, and which votes are left out, as JSON values."""
+        votes = [vote for vote in self._all_votes() if vote.question == question]
+        good = [vote for vote in votes if self._counts(vote)]
+        ratings = [vars(one) for one in rate(good)]
+        shares = [vars(one) for one in win_shares(good)]
+        value = {"question": question, "ratings": ratings, "win_shares": shares, "left_out": self._left_out(votes)}
+        rounded: dict[str, Any] = plain(value, 4)
+        return rounded
+
+    def results(self) -> tuple[list[dict[str, Any]], list[str]]:
+        """The standings of every question that has votes; and, as sentences, what else there is to say of the votes."""
+        votes = self._all_votes()
+        asked = [standings for question in QUESTIONS if (standings := self.standings(question))["ratings"]]
+        return asked, [*([] if asked else [f"no votes yet in {self._file.path}"]), *self._left_out(votes)]
 
     @property
     def progress(self) -> tuple[int, int]:
         """How many pairs have been voted on, of how many there are."""
-        done = {(vote.clip, *sorted((vote.left, vote.right))) for vote in self._votes}
+        done = {(vote.clip, *sorted((vote.left, vote.right))) for vote in self._all_votes()}
         return sum((clip, *sorted((first, second))) in done for clip, first, second in self._pairs), len(self._pairs)
+
+    def _all_votes(self) -> list[Vote]:
+        with self._lock:
+            return self._file.read()
+
+    def _counts(self, vote: Vote) -> bool:
+        return vote.left != vote.right and vote.left in self.clips and vote.right in self.clips
+
+    def _left_out(self, votes: Sequence[Vote]) -> list[str]:
+        """What is wrong with the votes that do not count, in sentences."""
+        itself = sum(vote.left == vote.right for vote in votes)
+        strange = [{vote.left, vote.right} - self.clips.keys() for vote in votes if vote.left != vote.right]
+        names = ", ".join(sorted(set[str]().union(*strange)))
+        said = [f"{counted(itself, 'vote')} of a model against itself left out"] if itself else []
+        count = sum(map(bool, strange))
+        return [
+            *said,
+            *([f"{counted(count, 'vote')} left out, of models that are not in the folders: {names}"] if count else []),
+        ]
 
     def _known(self, key: str) -> ShownPair:
         if key not in self._open:
@@ -125,7 +152,8 @@ def _name(folder: Path) -> str:
 def rating_rows(standings: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     """A row of RATING_COLUMNS for each model."""
     for one in standings["ratings"]:
-        figures = (f"{one['elo']:.1f}", f"{one['bradley_terry']:.1f}", f"{one['low']:.0f} to {one['high']:.0f}")
+        interval = "– (too few votes)" if one["low"] is None else f"{one['low']:.0f} to {one['high']:.0f}"
+        figures = (f"{one['elo']:.1f}", f"{one['bradley_terry']:.1f}", interval)
         yield (one["model"], *figures, str(one["votes"]))
 
 

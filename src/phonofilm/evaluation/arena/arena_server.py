@@ -69,6 +69,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(HTTPStatus.BAD_REQUEST, {"error": str(error)})
             except (BrokenPipeError, ConnectionResetError):
                 self.close_connection = True
+            except FileNotFoundError:
+                self._send(HTTPStatus.NOT_FOUND, {"error": "this clip was removed meanwhile; skip the pair"})
 
     def _get(self, path: list[str]) -> None:
         arena = self.server.arena
@@ -86,7 +88,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(HTTPStatus.NOT_FOUND, {"error": f"there is nothing at {self.path}"})
 
     def _post(self, path: list[str]) -> None:
-        length = int(self.headers.get("Content-Length") or 0)
+        given = self.headers.get("Content-Length") or ""
+        length = int(given) if re.fullmatch(r"[0-9]{1,9}", given) else 0
         if len(path) != 2 or path[0] != "vote" or not 0 < length <= LONGEST_VOTE:
             raise InputError("a vote is a small JSON object, sent to /vote/KEY")
         try:

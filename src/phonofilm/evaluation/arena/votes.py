@@ -7,15 +7,16 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from phonofilm.errors import InputError
-from phonofilm.untrusted import parse_json
+from phonofilm.untrusted import NO_FILE_FAULT, file_fault, parse_json
 
 Question = Literal["picture", "sound", "sync", "overall"]
 QUESTIONS: tuple[Question, ...] = ("picture", "sound", "sync", "overall")
 Answer = Literal["left", "right", "tie"]
 ANSWERS: tuple[Answer, ...] = ("left", "right", "tie")
+LONGEST_LINE = 2**16  # bytes; a vote has some hundred
 
 
 @dataclass(frozen=True)
@@ -36,41 +37,77 @@ class Vote:
 
 
 class VoteFile:
-    """Appends votes and reads them back."""
+    """Appends votes and reads them back, those of other processes with the same file too."""
 
     def __init__(self, path: Path) -> None:
+        """Raises InputError for a path that is a folder, or anything else but a file."""
+        fault = file_fault(path)
+        if fault not in (None, NO_FILE_FAULT):
+            raise InputError(f"votes cannot be kept in {path}: {fault}; name a file, which is made if it is not there")
         self.path = path
+        self._read: list[Vote] = []
+        self._as_of: tuple[int, int, int] | None = None
 
     def append(self, votes: Sequence[Vote]) -> None:
-        """Add the votes behind the others; a line that a crash cut off is ended first."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a+b") as stream:
-            stream.seek(0, os.SEEK_END)
-            if stream.tell():
-                stream.seek(-1, os.SEEK_END)
-                if stream.read(1) != b"\n":
-                    stream.write(b"\n")
-            for vote in votes:
-                stream.write(json.dumps(asdict(vote), ensure_ascii=False).encode() + b"\n")
-            stream.flush()
-            os.fsync(stream.fileno())
+        """Add the votes behind the others; what a crash left of a last line goes first. Raises InputError."""
+        lines = b"".join(json.dumps(asdict(vote), ensure_ascii=False).encode() + b"\n" for vote in votes)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a+b", buffering=0) as stream:
+                last = _last_line(stream)
+                if last and _is_cut_off(last):
+                    stream.truncate(stream.seek(0, os.SEEK_END) - len(last))
+                elif last:
+                    lines = b"\n" + lines
+                stream.write(lines)
+                os.fsync(stream.fileno())
+        except OSError as error:
+            raise InputError(f"the vote could not be kept in {self.path}: {error.strerror}") from error
 
     def read(self) -> list[Vote]:
-        """All votes so far, in order. A line that was cut off is left out; any other that is no vote is an InputError."""
-        if not self.path.exists():
-            return []
-        lines = self.path.read_bytes().split(b"\n")
+        """All votes so far, in order; read again when the file has changed.
+
+        What a crash left of the last line is left out. Raises InputError for any other line that is no vote.
+        """
+        try:
+            state = self.path.stat()
+            as_of = (state.st_ino, state.st_size, state.st_mtime_ns)
+            if as_of != self._as_of:
+                self._read, self._as_of = self._votes(self.path.read_bytes().split(b"\n")), as_of
+        except FileNotFoundError:
+            self._read, self._as_of = [], None
+        except OSError as error:
+            raise InputError(f"the votes in {self.path} cannot be read: {error.strerror}") from error
+        return list(self._read)
+
+    def _votes(self, lines: Sequence[bytes]) -> list[Vote]:
         votes = []
         for number, line in enumerate(lines, 1):
-            if not line.strip():
+            if not line.strip() or (number == len(lines) and _is_cut_off(line)):
                 continue
             try:
                 votes.append(_vote(parse_json(line)))
             except (ValueError, TypeError, KeyError) as error:
-                if not line.rstrip().endswith(b"}"):
-                    continue
-                raise InputError(f"{self.path}, line {number}, is no vote: {error}") from error
+                raise InputError(
+                    f"{self.path}, line {number}, is no vote: {error}; mend or remove that line"
+                ) from error
         return votes
+
+
+def _last_line(stream: BinaryIO) -> bytes:
+    """What stands behind the last line break."""
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(max(0, size - LONGEST_LINE))
+    return stream.read().rpartition(b"\n")[2]
+
+
+def _is_cut_off(line: bytes) -> bool:
+    """Whether a line is the beginning of an object, which is no JSON before its last character."""
+    try:
+        parse_json(line)
+    except ValueError:
+        return line.startswith(b"{")
+    return False
 
 
 def _vote(value: object) -> Vote:

@@ -72,16 +72,19 @@ async function send() {
   }
 }
 async function standings() {
-  const { ratings } = await ask("standings/overall"), table = document.createElement("table");
+  const { ratings, left_out } = await ask("standings/overall"), table = document.createElement("table");
   const row = (cells, tag) => {
     const line = table.insertRow();
     for (const text of cells) { const cell = document.createElement(tag); cell.textContent = text; line.append(cell); }
   };
   row(["model", "Elo", "Bradley-Terry", "95 %", "votes"], "th");
   for (const one of ratings) {
-    row([one.model, one.elo.toFixed(0), one.bradley_terry.toFixed(0), `${one.low.toFixed(0)} to ${one.high.toFixed(0)}`, one.votes], "td");
+    const interval = one.low === null ? "– (too few votes)" : `${one.low.toFixed(0)} to ${one.high.toFixed(0)}`;
+    row([one.model, one.elo.toFixed(0), one.bradley_terry.toFixed(0), interval, one.votes], "td");
   }
-  byId("standings").replaceChildren(ratings.length ? table : "No votes yet.");
+  const remarks = document.createElement("p");
+  remarks.textContent = left_out.join("; ");
+  byId("standings").replaceChildren(ratings.length ? table : "No votes yet.", remarks);
 }
 questions.forEach((question, index) => question.querySelectorAll("button").forEach((button) =>
   button.addEventListener("click", () => answer(index, button.dataset.answer))));

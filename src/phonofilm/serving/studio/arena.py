@@ -201,8 +201,9 @@ def standings_of(votes: list[Vote], question: Question) -> Standings:
     return Standings(question=question, ratings=ratings, win_shares=shares)
 
 
-def _rounded(rating: dict[str, Any]) -> dict[str, float]:
-    return {name: round(rating[name], 1) for name in ("elo", "bradley_terry", "low", "high")}
+def _rounded(rating: dict[str, Any]) -> dict[str, float | None]:
+    figures = {name: rating[name] for name in ("elo", "bradley_terry", "low", "high")}
+    return {name: None if value is None else round(value, 1) for name, value in figures.items()}
 
 
 def _match_or_404(services: Services, access: Access, key: str) -> Match:
