@@ -9,8 +9,10 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -42,18 +44,25 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 
 @pytest.fixture(scope="module")
 def nodes(host: Host) -> Iterator[dict[str, Any]]:
-    """The nodes by id, imported as ComfyUI imports a folder of custom nodes."""
-    name = "custom_nodes_comfyui_phonofilm"
+    with imported("custom_nodes_comfyui_phonofilm") as module:
+        extension = asyncio.run(module.comfy_entrypoint())
+        yield {node.define_schema().node_id: node for node in asyncio.run(extension.get_node_list())}
+
+
+@contextmanager
+def imported(name: str) -> Iterator[Any]:
+    """The pack, imported as ComfyUI imports a folder of custom nodes."""
     spec = importlib.util.spec_from_file_location(name, PACK / "__init__.py", submodule_search_locations=[str(PACK)])
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
-    extension = asyncio.run(module.comfy_entrypoint())
-    yield {node.define_schema().node_id: node for node in asyncio.run(extension.get_node_list())}
-    for loaded in [one for one in sys.modules if one.startswith(name)]:
-        del sys.modules[loaded]
+    try:
+        spec.loader.exec_module(module)
+        yield module
+    finally:
+        for loaded in [one for one in sys.modules if one == name or one.startswith(f"{name}.")]:
+            del sys.modules[loaded]
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +211,14 @@ class Loaded:
         ("Generate", {"prompt": " "}, "the prompt is empty"),
         ("Generate", {"prompt": "0-1: a; 2-3: b"}, "the prompt of 2-3 s should begin at 1 s"),
         ("Generate", {"image": torch.zeros(1, 8, 8, 1)}, "image is an array of shape"),
-        ("Generate", {"image": torch.full((1, 8, 8, 3), torch.nan)}, "image holds float32 values"),
+        ("Generate", {"image": torch.full((1, 8, 8, 3), torch.nan)}, "image holds values from nan to nan"),
+        ("Generate", {"image": torch.zeros(1, 0, 8, 3)}, "image has shape (0, 8, 3), which is empty"),
+        ("Generate", {"image": torch.zeros(0, 8, 8, 3)}, "the IMAGE is an empty batch, of shape (0, 8, 8, 3)"),
+        (
+            "Generate",
+            {"voice": {"waveform": torch.zeros(0, 1, 9), "sample_rate": 16000}},
+            "the AUDIO is an empty batch",
+        ),
         ("Generate", {"voice": {"waveform": torch.zeros(1, 1, 0), "sample_rate": 16000}}, "voice has shape (1, 0)"),
         ("Generate", {"voice": {"waveform": torch.zeros(1, 1, 480000), "sample_rate": 16000}}, "at most half"),
         ("Generate", {"keyframes": {9.0: torch.zeros(1, 8, 8, 3)}}, "keyframe at 9 s is outside the clip"),
@@ -216,8 +232,10 @@ class Loaded:
             {"audio": {"waveform": torch.full((1, 1, 16000), torch.inf), "sample_rate": 16000}},
             "audio holds values that are not finite",
         ),
-        ("Continue", {"video": "silent"}, "has no sound"),
-        ("Retake", {"stretches": "0.1:0.2", "video": "silent"}, "has no sound"),
+        ("PictureForSound", {"audio": None}, "the AUDIO is none"),
+        ("Continue", {"video": "silent"}, "the VIDEO has no sound; give it one first with Phonofilm Sound for a Video"),
+        ("SoundForVideo", {"video": "not numbers"}, "the frames of the VIDEO hold values that are not numbers"),
+        ("Retake", {"stretches": "0.1:0.2", "video": "silent"}, "the VIDEO has no sound"),
         ("Retake", {"stretches": "8:9", "video": "sounding"}, "not a stretch of a clip of 0.375 s"),
         ("Retake", {"stretches": "soon", "video": "sounding"}, "retake 'soon' is not START:END"),
     ],
@@ -225,7 +243,9 @@ class Loaded:
 def test_a_broken_input_is_an_error_that_says_what_was_given(
     node: str, broken: dict[str, Any], message: str, nodes: dict[str, Any], model: Any, video: Any
 ) -> None:
-    videos = {"sounding": video, "silent": VideoFromComponents(replace(video.get_components(), audio=None))}
+    parts = video.get_components()
+    without = {"silent": {"audio": None}, "not numbers": {"images": parts.images * torch.nan}}
+    videos = {"sounding": video} | {name: VideoFromComponents(replace(parts, **one)) for name, one in without.items()}
     given = {name: videos[one] if name == "video" else one for name, one in broken.items()}
     with pytest.raises(InputError, match=re.escape(message)):
         nodes[f"Phonofilm{node}"].run(model=model, **SMALL | given)
@@ -259,6 +279,37 @@ def test_a_video_is_examined(nodes: dict[str, Any], video: Any) -> None:
     assert "32x32, 9 frames at 24 per second" in done.result[0]
     assert "1 channel at 48000 Hz" in done.result[0]
     assert done.ui == done.result[0]
+
+
+class Broken(ModuleType):
+    """Phonofilm where a package under it does not fit: what it gives is imported on first use, and fails then."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            raise ImportError("cannot import name 'InterpolationMode' from 'torchvision.transforms'")
+        except ImportError as error:
+            raise RuntimeError("Failed to import diffusers.models (look up to see its traceback)") from error
+
+
+@pytest.mark.parametrize(
+    ("module", "content", "message"),
+    [
+        ("phonofilm", None, r"^Phonofilm is not installed in ComfyUI's Python .*Run: \S+ -m pip install -e \".+\"$"),
+        ("comfy_api.latest", None, r"^this ComfyUI has no comfy_api.latest. The nodes need ComfyUI 0.3.64 or later"),
+        (
+            "phonofilm",
+            Broken("phonofilm"),
+            r"^Phonofilm cannot be imported: ImportError: cannot import name 'Interp.* torch \d",
+        ),
+    ],
+)
+def test_a_pack_that_cannot_be_imported_says_what_is_missing_in_one_line(
+    module: str, content: ModuleType | None, message: str, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, content)
+    with pytest.raises(ImportError, match=message) as raised, imported("custom_nodes_without"):
+        pass
+    assert "\n" not in str(raised.value)
 
 
 def test_seed_0_is_a_seed_and_runs_through_what_comfyui_draws(nodes: dict[str, Any], model: Any) -> None:

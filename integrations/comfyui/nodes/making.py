@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from comfy_api.latest import Input, io
 
+from phonofilm.errors import InputError
+
 from . import inputs
 from .inputs import CATEGORY, KeyframesType, clip_schema
-from .media import clip_of, picture_of, sound_of
+from .media import clip_of, picture_of, sound_of, sounding_clip_of
 from .model import Model
 from .run import make
 
@@ -86,11 +88,13 @@ class PictureForSound(io.ComfyNode):
         model: Model,
         prompt: str,
         seed: int,
-        audio: dict[str, Any],
+        audio: dict[str, Any] | None,
         image: torch.Tensor | None = None,
         keyframes: Keyframes | None = None,
         **settings: Any,
     ) -> io.NodeOutput:
+        if audio is None:  # as ComfyUI has the sound of a video that has none
+            raise InputError("the AUDIO is none: the node that it comes from gave out no sound")
         given = {"audio": sound_of(audio), "image": picture_of(image), "keyframes": _pictures_of(keyframes)}
         return make(model, prompt, seed, given | settings)
 
@@ -113,7 +117,7 @@ class Continue(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: Model, prompt: str, seed: int, video: Input.Video, **settings: Any) -> io.NodeOutput:
-        return make(model, prompt, seed, {"continue_from": clip_of(video)} | settings)
+        return make(model, prompt, seed, {"continue_from": sounding_clip_of(video)} | settings)
 
 
 class Retake(io.ComfyNode):
@@ -135,7 +139,7 @@ class Retake(io.ComfyNode):
     def execute(
         cls, model: Model, prompt: str, seed: int, video: Input.Video, stretches: str, tracks: str, **settings: Any
     ) -> io.NodeOutput:
-        given = {"video": clip_of(video), "retake": stretches, "retake_tracks": tracks}
+        given = {"video": sounding_clip_of(video), "retake": stretches, "retake_tracks": tracks}
         return make(model, prompt or None, seed, given | settings)
 
 

@@ -105,8 +105,13 @@ def grey_levels(array: np.ndarray, name: str) -> np.ndarray:
     """uint8 as it is; floats in 0..1 rounded to the nearest of 256 levels."""
     if array.dtype == np.uint8:
         return np.ascontiguousarray(array)
-    if not np.issubdtype(array.dtype, np.floating) or array.size == 0 or not 0 <= array.min() <= array.max() <= 1:
+    if array.size == 0:
+        raise InputError(f"{name} has shape {array.shape}, which is empty")
+    if not np.issubdtype(array.dtype, np.floating):
         raise InputError(f"{name} holds {array.dtype} values; expected uint8, or floats between 0 and 1")
+    low, high = array.min(), array.max()
+    if not 0 <= low <= high <= 1:
+        raise InputError(f"{name} holds values from {low:g} to {high:g}; expected floats between 0 and 1, or uint8")
     return np.round(array * 255).astype(np.uint8)
 
 
