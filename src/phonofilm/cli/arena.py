@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import webbrowser
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,8 +17,6 @@ def arena(
     results: Annotated[bool, typer.Option("--results", help="Print the standings so far, and end.")] = False,
 ) -> None:
     """Compare clips of two or more models blindly: picture, sound, sync, overall. Elo and win rates come from the votes."""
-    import webbrowser
-
     from phonofilm.evaluation.arena.arena import Arena
     from phonofilm.evaluation.arena.arena_server import ArenaServer
 
