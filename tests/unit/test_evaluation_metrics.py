@@ -19,7 +19,7 @@ from phonofilm.evaluation.loudness import STANDARD, cookbook_filters, integrated
 from phonofilm.evaluation.metrics.av_align import motion_peaks, overlap
 from phonofilm.evaluation.metrics.dnsmos import WINDOW as DNSMOS_WINDOW
 from phonofilm.evaluation.metrics.dnsmos import Dnsmos, _file_of_speechmos, _window_seconds
-from phonofilm.evaluation.metrics.onset_lag import CLEAREST_RIVAL
+from phonofilm.evaluation.metrics.onset_lag import CLEAREST_RIVAL, impacts_of
 from phonofilm.evaluation.networks.onnx_tensors import read_onnx_floats
 from phonofilm.evaluation.networks.p835 import P835
 from phonofilm.evaluation.onset_envelope import HOP, onset_envelope, onset_peaks
@@ -156,6 +156,69 @@ def test_another_clips_sound_has_no_lag(folder: Path) -> None:
     measured = row("onset_lag", path)
     assert measured.state == "not_applicable"
     assert "no detectable" in measured.reason or "repeat" in measured.reason
+
+
+def strikes(seed: int, rebounds: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Six seconds of a block that falls 20 pixels a frame, at times drawn at random, and a click (16 kHz) where it strikes.
+
+    It rebounds half as fast and stops at the top 0.3 s later, or it lies for 0.12 s and is lifted softly.
+    """
+    rng, rate, seconds = np.random.default_rng(seed), 16_000, 6.0
+    events = 0.7 + np.cumsum(rng.uniform(0.55, 1.2, 12))
+    events = events[events < seconds - 0.3]
+    ground = np.full((120, 160), 110, np.uint8) + rng.integers(0, 12, (120, 160), np.uint8)
+    ground[100:] -= 60
+    frames = np.repeat(ground[None, :, :, None], round(24 * seconds), 0).repeat(3, 3)
+    wave = rng.normal(0, 1e-4, round(rate * seconds))
+    click = np.exp(-np.arange(rate // 8) / (0.02 * rate))
+    for event in events:
+        start = round(event * rate)
+        wave[start : start + len(click)] += 0.5 * click * rng.normal(0, 1, len(click))
+    for index, frame in enumerate(frames):
+        since = index / 24 - events
+        height, near = 1.0, since[(since > -0.15) & (since < 0.42)]
+        if len(near):
+            height = -near[0] / 0.15 if near[0] < 0 else near[0] / 0.3 if rebounds else _lifted(near[0])
+        top = round(70 - 70 * min(1.0, height))
+        frame[top : top + 30, 60:100] = 40
+    return frames, wave
+
+
+def _lifted(since: float) -> float:
+    share = np.clip((since - 0.12) / 0.3, 0, 1)
+    return float(share * share * (3 - 2 * share))
+
+
+@pytest.mark.parametrize("rebounds", [True, False])
+def test_strikes_too_fast_for_farnebacks_flow_are_seen(rebounds: bool, folder: Path) -> None:
+    frames, wave = strikes(3, rebounds)
+    for offset in (0.0, 0.5):
+        moved = np.roll(wave, round(offset * 16_000))
+        measured = row("onset_lag", shown(folder / f"strikes{rebounds}{offset:+}.mp4", frames, moved))
+        assert measured.state == "ok", measured.reason
+        assert measured.values["lag_ms"] == pytest.approx(1000 * offset, abs=20)
+
+
+def test_a_swing_that_turns_is_no_stop() -> None:
+    angle = np.linspace(0, np.pi, 25)
+    turning = np.maximum(0, np.cos(angle[:, None] - np.arange(12) * np.pi / 6))
+    assert impacts_of(turning).max() < 0.1 * turning.sum(1).max()
+    stopping = turning * (np.arange(25) < 12)[:, None]
+    assert impacts_of(stopping).argmax() == 11
+
+
+def test_curves_that_have_nothing_to_do_with_each_other_are_hardly_ever_said_to() -> None:
+    """One in a hundred is allowed; shifts alone let through one in ten of so short curves."""
+    rng, found = np.random.default_rng(1), 0
+    for _ in range(30):
+        first, second = (np.zeros(8 * GRID) for _ in range(2))
+        for curve in (first, second):
+            times = np.cumsum(rng.uniform(0.45, 1.2, 12))
+            curve[(times[times < 8] * GRID).astype(int)] = rng.uniform(0.5, 1.0, int((times < 8).sum()))
+        blurred = np.hanning(12)
+        lag = find_lag(np.convolve(first, blurred, "same"), np.convolve(second, blurred, "same"))
+        found += lag.p <= 0.01 and lag.rival <= CLEAREST_RIVAL
+    assert found <= 1
 
 
 def test_events_that_repeat_evenly_have_no_lag_but_both_candidates() -> None:

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 GRID = 200  # points per second
 REACH_SECONDS = 1.0
-APART_SECONDS = 1.2  # the null's shifts are longer than any lag that is looked for
-SHORTEST_SECONDS = 3.0  # below, hardly any shift is left for the null
+SHORTEST_SECONDS = 3.0  # below, hardly a shift is left that brings a lag out of reach
 SHIFTS = 200
+# Seconds of the pieces of the other null. Their lengths are drawn, so that no rhythm survives.
+SHORTEST_PIECE, LONGEST_PIECE = 0.4, 1.2
 MEAN_SECONDS = 1.0
 NEAR_SECONDS = 0.08
 
@@ -22,8 +23,9 @@ Curve = NDArray[np.float64]
 class Lag:
     """seconds: positive where `second` comes later. peak: the correlation there. p: of a peak at least as high by chance.
 
-    z: the peak's distance from the null's mean in its standard deviations. rival_seconds, rival: the best lag more than 80 ms
-    away, and its correlation over the peak's: near 1 where events repeat in a rhythm. lags, correlation: the whole curve.
+    p is the larger one of two nulls. z: the peak's distance from the shifts' mean in their standard deviations. rival_seconds,
+    rival: the best lag more than 80 ms away, and its correlation over the peak's: near 1 where events repeat in a rhythm.
+    lags, correlation: the whole curve.
     """
 
     seconds: float
@@ -37,23 +39,29 @@ class Lag:
 
 
 def find_lag(first: Curve, second: Curve) -> Lag:
-    """Correlate two curves [n] on the 200 Hz grid; the null is 200 circular shifts of `second` by more than 1.2 s.
+    """Correlate two curves [n] on the 200 Hz grid, and tell the best lag from chance by two nulls.
 
-    Both lose their moving mean over 1 s and are scaled to unit variance. n must be that of `SHORTEST_SECONDS` or more.
+    One is 200 circular shifts of `second` that bring the best lag out of reach: they keep its rhythm, but few of them are
+    independent in a short clip. The other is 200 times its pieces of 0.4 to 1.2 s in another order.
+
+    Both curves lose their moving mean over 1 s and are scaled to unit variance. n must be that of `SHORTEST_SECONDS` or more.
     """
     a, b = _prepared(first), _prepared(second)
-    reach, apart = round(REACH_SECONDS * GRID), round(APART_SECONDS * GRID)
+    reach, near = round(REACH_SECONDS * GRID), round(NEAR_SECONDS * GRID)
     lags = np.arange(-reach, reach + 1)
     correlation = _correlated(a, b, lags)
-    shifts = np.random.default_rng(0).integers(apart + 1, len(b) - apart, SHIFTS)
-    null = np.array([_correlated(a, np.roll(b, int(shift)), lags).max() for shift in shifts])
     best = int(correlation.argmax())
     peak = float(correlation[best])
-    others = np.where(np.abs(lags - lags[best]) > NEAR_SECONDS * GRID, correlation, -np.inf)
+    rng = np.random.default_rng(0)
+    shifts = rng.choice(_out_of_reach(int(lags[best]), reach + near, len(b)), SHIFTS)
+    null = np.array([_correlated(a, np.roll(b, int(shift)), lags).max() for shift in shifts])
+    reordered = np.array([_correlated(a, _in_pieces(b, rng), lags).max() for _ in range(SHIFTS)])
+    as_high = max(int(np.count_nonzero(chance >= peak)) for chance in (null, reordered))
+    others = np.where(np.abs(lags - lags[best]) > near, correlation, -np.inf)
     return Lag(
         seconds=float(lags[best] + _between(correlation, best)) / GRID,
         peak=peak,
-        p=float(1 + np.count_nonzero(null >= peak)) / (1 + SHIFTS),
+        p=(1 + as_high) / (1 + SHIFTS),
         z=float((peak - null.mean()) / max(float(null.std()), 1e-12)),
         rival_seconds=float(lags[others.argmax()]) / GRID,
         rival=float(others.max() / peak) if peak > 0 else 1.0,
@@ -75,6 +83,22 @@ def _prepared(curve: Curve) -> Curve:
     centred = curve - mean
     result: Curve = (centred - centred.mean()) / max(float(centred.std()), 1e-12)
     return result
+
+
+def _out_of_reach(lag: int, reach: int, length: int) -> NDArray[np.int64]:
+    """The circular shifts of a curve after which `lag` is no longer within `reach` steps of 0."""
+    shifts = np.arange(length)
+    moved = (lag + shifts + length // 2) % length - length // 2
+    return shifts[np.abs(moved) > reach]
+
+
+def _in_pieces(curve: Curve, rng: np.random.Generator) -> Curve:
+    """The curve cut into pieces of random lengths, in a random order, and shifted in a circle."""
+    longest = len(curve) // round(SHORTEST_PIECE * GRID) + 1
+    cuts = np.cumsum(np.round(rng.uniform(SHORTEST_PIECE, LONGEST_PIECE, longest) * GRID).astype(int))
+    pieces = np.split(curve, cuts[cuts < len(curve)])
+    mixed = np.concatenate([pieces[index] for index in rng.permutation(len(pieces))])
+    return np.roll(mixed, int(rng.integers(len(mixed))))
 
 
 def _correlated(a: Curve, b: Curve, lags: NDArray[np.int64]) -> Curve:

@@ -1,4 +1,4 @@
-"""Onset lag: by how much the sound comes after what visibly strikes, lands or stops, with a null from shifted sound."""
+"""Onset lag: by how much the sound comes after what visibly strikes, lands or stops, with a null from displaced sound."""
 
 from __future__ import annotations
 
@@ -28,12 +28,14 @@ class OnsetLag(Metric):
 
     name = "onset_lag"
     title = "Onset lag (proxy)"
-    version = 3
+    version = 4
     figures = (
         Figure("lag_ms", "Sound after picture", "ms"),
         Figure("abs_lag_ms", "Lag either way", "ms", "lower"),
     )
-    source = "impact envelope: Visual Rhythm and Beat (Davis and Agrawala 2018), 4.3; correlated with spectral flux"
+    source = (
+        "impact envelope: after Visual Rhythm and Beat (Davis and Agrawala 2018), 4.3; correlated with spectral flux"
+    )
 
     @property
     def needs(self) -> Requirements:
