@@ -29,24 +29,42 @@ def train(
         int, typer.Option(help="1: as shipped, 64x64, for a CPU in hours. 2: 128x128 and longer, for minutes of a GPU.")
     ] = 1,
     minutes: Annotated[
-        float | None, typer.Option(min=0.5, help="For the whole of edition 2, shared by its stages; 8 by default.")
+        float | None,
+        typer.Option(
+            min=0.5, help="For the whole of edition 2, shared by its stages, 8 by default; of training with --on, 75."
+        ),
+    ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            help="Go on with a finished checkpoint's towers, nano or a folder, on clips of which half are balls."
+        ),
     ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Only say what it will take.")] = False,
 ) -> None:
     """Train the embedded model from nothing, stage by stage; a stage that is done is not done again."""
+    from phonofilm.errors import InputError
     from recipes.nano.editions import recipe_of_edition
+    from recipes.nano.further import FurtherConfig, train_on
     from recipes.nano.plan import plan_lines
     from recipes.nano.recipe import RecipeRun
     from recipes.nano.stages import chosen_stages, run_recipe
 
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    if on is not None:
+        if edition != 1 or stage or plan or device != "cpu":
+            raise InputError(
+                "--on goes on with a checkpoint on the CPU; leave --edition, --stage, --device and --plan away"
+            )
+        further = FurtherConfig() if minutes is None else FurtherConfig().within(minutes)
+        _end(train_on(on, run, further), run)
+        return
     recipe, stages = recipe_of_edition(edition, minutes), chosen_stages(stage or ())
     for line in plan_lines(recipe, device):
         typer.echo(line)
     if plan:
         return
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    checkpoint = run_recipe(RecipeRun(recipe, run, device), stages)
-    typer.echo(f"checkpoint in {checkpoint}" if checkpoint else f"not finished; the same command goes on in {run}")
+    _end(run_recipe(RecipeRun(recipe, run, device), stages), run)
 
 
 @app.command()
@@ -119,6 +137,10 @@ def learned(
     with row_bars() as show:
         text, files = measure_lora(model, device, taught, plan, output, samples, show)
     typer.echo(f"{text}\n{len(files)} files in {output}")
+
+
+def _end(checkpoint: Path | None, run: Path) -> None:
+    typer.echo(f"checkpoint in {checkpoint}" if checkpoint else f"not finished; the same command goes on in {run}")
 
 
 @contextmanager

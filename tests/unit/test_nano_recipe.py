@@ -15,6 +15,7 @@ from phonofilm.models.audio_vae import DAC
 from phonofilm.training.task.latent_dataset import LatentDataset
 from recipes.nano.audio_vae.train_audio_decoder import AUDIO_DECODER
 from recipes.nano.audio_vae.train_audio_vae import AudioVaeConfig
+from recipes.nano.further import SCENES, FurtherConfig, train_on
 from recipes.nano.recipe import EXPERTS, JOINT, Recipe, RecipeRun, TextConfig
 from recipes.nano.stages import run_recipe, stage_functions
 from recipes.nano.towers.encode_world import LatentConfig
@@ -127,3 +128,27 @@ def test_stages_in_the_wrong_order_or_unknown_are_refused(tmp_path: Path) -> Non
         run_recipe(RecipeRun(TINY, tmp_path), ["joint"])
     with pytest.raises(InputError, match="the stages are video-vae"):
         run_recipe(RecipeRun(TINY, tmp_path), ["cooking"])
+
+
+def test_a_finished_checkpoint_is_trained_on_with_more_balls(run: RecipeRun, tmp_path: Path) -> None:
+    from phonofilm.models.video import WanModel
+
+    latents = replace(TINY.latents, clips=6, first_seed=100_000, scenes=SCENES)
+    training = FurtherConfig().training.model_copy(update=FEW_STEPS)
+    config = FurtherConfig(latents, held_out=2, validate_every=2, training=training)
+    made = train_on(str(run.checkpoint), tmp_path, config)
+    assert made == tmp_path / "checkpoint"
+    for name in ("video_dit", "video_dit_2"):
+        before, after = (WanModel.from_pretrained(folder / name).state_dict() for folder in (run.checkpoint, made))
+        assert before.keys() == after.keys()
+        assert any(not torch.equal(before[key], after[key]) for key in before), name
+    autoencoder = "video_vae/diffusion_pytorch_model.safetensors"
+    assert (made / autoencoder).read_bytes() == (run.checkpoint / autoencoder).read_bytes()
+    assert train_on(str(run.checkpoint), tmp_path, config) == made
+
+
+def test_a_scene_that_is_named_twice_is_seen_twice_as_often() -> None:
+    from recipes.nano.towers.encode_world import _rendered
+
+    config = replace(TINY.latents, scenes=("ball", "face", "ball", "lamp"))
+    assert [clip.attributes["scene"] for clip in _rendered(config, range(4))] == ["ball", "face", "ball", "lamp"]

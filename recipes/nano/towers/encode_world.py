@@ -30,10 +30,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LatentConfig:
-    """How many clips, of which size, and how they are encoded (`batch` clips at a time)."""
+    """How many clips, of which size, and how they are encoded (`batch` clips at a time).
+
+    With `scenes`, which are drawn in turn, one that is named twice is seen twice as often; otherwise each seed picks its own.
+    """
 
     clips: int = 5200
     first_seed: int = 0
+    scenes: tuple[str, ...] = ()
     size: int = 64
     num_frames: int = 49
     frame_rate: Fraction = Fraction(24)
@@ -125,6 +129,12 @@ def _batches(config: LatentConfig, world: World | None) -> Iterator[tuple[int, S
 
 def _rendered(config: LatentConfig, rows: range) -> Sequence[SeenClip]:
     return [
-        make_clip(config.first_seed + row, size=config.size, num_frames=config.num_frames, frame_rate=config.frame_rate)
+        make_clip(
+            config.first_seed + row,
+            scene=config.scenes[row % len(config.scenes)] if config.scenes else None,
+            size=config.size,
+            num_frames=config.num_frames,
+            frame_rate=config.frame_rate,
+        )
         for row in rows
     ]

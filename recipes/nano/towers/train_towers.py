@@ -112,6 +112,23 @@ def train_experts(
     return _train(model, dataset, config, run_dir, hooks)
 
 
+def train_further(
+    config: JointConfig, checkpoint: Path, latents: Path, run_dir: Path, hooks: HooksFor | None = None
+) -> Path | None:
+    """Go on with both experts of a finished checkpoint, whatever made it; as `train_towers` returns."""
+    done = run_dir / "networks"
+    if done.exists():
+        return done
+    dataset = LatentDataset(latents)
+    high, low = (WanModel.from_pretrained(checkpoint / name) for name in ("video_dit", "video_dit_2"))
+    audio = WanAudioModel.from_pretrained(checkpoint / "audio_dit")
+    bridge = DualTowerConditionalBridge.from_pretrained(checkpoint / "dual_tower_bridge")
+    encoder = UMT5EncoderModel.from_pretrained(checkpoint / "text_encoder")
+    experts = JointDenoiser(high, audio, bridge), JointDenoiser(low, audio, bridge)
+    model = JointModel(*experts, encoder, dataset.meta.text_length).float()
+    return _train(model, dataset, config, run_dir, hooks)
+
+
 def package(
     parts: dict[str, nn.Module],
     tokenizer: Any,
