@@ -23,22 +23,21 @@ def arena(
     match = Arena(folders, votes)
     if results:
         every, remarks = match.results()
-        for standings in every:
-            _print_standings(standings)
+        _print_standings(every)
         typer.echo("\n".join(remarks), nl=bool(remarks), err=bool(every))
         return
-    server = ArenaServer(match, port)
     (done, total), alone = match.progress, f", {match.alone} clips have no partner" if match.alone else ""
-    typer.echo(f"{done} of {total} pairs have votes in {votes}{alone}; the page is at {server.address}, Ctrl-C ends it")
-    if browser:
-        webbrowser.open(server.address)
-    with server:
+    with ArenaServer(match, port) as server:
+        typer.echo(f"{done} of {total} pairs have votes in {votes}{alone}; page: {server.address}, Ctrl-C ends it")
+        if browser:
+            webbrowser.open(server.address)
         server.serve_forever()
 
 
-def _print_standings(standings: dict[str, Any]) -> None:
+def _print_standings(every: list[dict[str, Any]]) -> None:
     from phonofilm.cli.terminal import cell, console, table
     from phonofilm.evaluation.arena.arena import RATING_COLUMNS, SHARE_COLUMNS, rating_rows, share_rows
 
-    ratings, shares = ([tuple(map(cell, row)) for row in rows(standings)] for rows in (rating_rows, share_rows))
-    console().print(table(RATING_COLUMNS, ratings, standings["question"]), table(SHARE_COLUMNS, shares))
+    for standings in every:
+        ratings, shares = ([tuple(map(cell, row)) for row in rows(standings)] for rows in (rating_rows, share_rows))
+        console().print(table(RATING_COLUMNS, ratings, standings["question"]), table(SHARE_COLUMNS, shares))
