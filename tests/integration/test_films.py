@@ -159,6 +159,9 @@ def test_a_parts_own_prompt_changes_it_and_no_part_before(session: Session, film
         ({"prompt": "0-2: a; 2-1000000: b"}, "seconds 1e\\+06 is more than 3600"),
         ({"prompt": "0:00-0:02: a; 0:02-0:04: b"}, "0:00-0:02: looks like the times of a prompt"),
         ({"prompt": "0-nan: a; 2-4: b"}, "0-nan: looks like the times of a prompt"),
+        ({"prompt": "0-2: a, 2-4: b"}, "2-4: in the prompt of 0-2 s looks like the times of another one"),
+        ({"prompt": "0-2: a; 2-4 b"}, "2-4 in the prompt of 0-2 s looks like the times of another one"),
+        ({"prompt": "0-2: a; 2-1e99: b"}, "2-1e99: looks like the times of a prompt"),
         ({"prompt": "0-2: a; 2-end: b"}, "2-end: looks like the times of a prompt"),
         ({"keyframes": {float("nan"): np.zeros((32, 32, 3), np.uint8)}}, "keyframe at nan s is outside the clip"),
         ({"seconds": 24.0, "overlap_frames": 6}, "overlap_frames 6 must be 1 \\+ a multiple of 4 and below the 193"),
@@ -176,6 +179,11 @@ def test_a_plain_prompt_is_not_taken_for_times(session: Session, prompt: str) ->
 
 def test_times_may_have_their_unit() -> None:
     assert [(one.start, one.end) for one in parse_timed_prompts("0-2s: a; 2s-4.5s: b")] == [(0.0, 2.0), (2.0, 4.5)]
+
+
+def test_times_may_stand_on_lines_of_their_own() -> None:
+    for text in ("0-2: a\n2-4: b", "0-2: a;\n2-4: b", "0-2: a\r\n\r\n2-4: b\n"):
+        assert [one.prompt for one in parse_timed_prompts(text)] == ["a", "b"]
 
 
 def test_a_film_has_no_latents() -> None:

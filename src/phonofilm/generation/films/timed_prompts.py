@@ -12,11 +12,15 @@ from phonofilm.untrusted import shown
 
 _SECONDS = r"\d+(?:\.\d+)?"
 _BEGINS = re.compile(rf"\s*({_SECONDS})\s*s?\s*-\s*({_SECONDS})\s*s?\s*:")
-_BETWEEN = re.compile(rf";\s*(?={_SECONDS}\s*s?\s*-\s*{_SECONDS}\s*s?\s*:)")
+_BETWEEN = re.compile(rf"\s*[;\n]\s*(?={_SECONDS}\s*s?\s*-\s*{_SECONDS}\s*s?\s*:)")
 # What someone means for times and is none of ours: minutes, no number, a sign, a long dash. "8-bit music: ..." is a prompt.
-_OTHER_TIME = r"-?(?:\d[\d.,:]*|nan|inf(?:inity)?|end)"
+_OTHER_TIME = r"-?(?:\d[\d.,:]*(?:e[-+]?\d+)?|nan|inf(?:inity)?|end)"
 _LOOKS_TIMED = re.compile(
     rf"(?:^|;)\s*(-?\d[\d.,:]*\s*s?\s*[-\u2013\u2014]\s*{_OTHER_TIME}\s*(?:s|sec|seconds)?\s*:)(?=\s)", re.IGNORECASE
+)
+# Within a prompt that has times: others after a comma or the like, or times whose colon is missing.
+_MORE_TIMES = re.compile(
+    rf"(?:[,.|/]\s*({_SECONDS}\s*s?\s*[-\u2013\u2014]\s*{_SECONDS}\s*s?\s*:)|[;\n]\s*({_SECONDS}\s*s?\s*-\s*{_SECONDS}\s*s?)(?=\s))"
 )
 EXAMPLE = "0-8: A ball bounces; 8-16: A lamp blinks"
 
@@ -31,7 +35,7 @@ class TimedPrompt:
 
 
 def parse_timed_prompts(prompt: str) -> tuple[TimedPrompt, ...]:
-    """The stretches of a prompt with times; none of a plain prompt.
+    """The stretches of a prompt with times, between semicolons or on lines of their own; none of a plain prompt.
 
     Raises InputError unless they begin at 0, follow one another without a gap, and each says something.
     """
@@ -52,6 +56,11 @@ def parse_timed_prompts(prompt: str) -> tuple[TimedPrompt, ...]:
         if one.end <= one.start:
             raise InputError(f"the prompt of {one.start:g}-{one.end:g} s ends before it begins")
         _refuse_other_times(one.prompt)
+        if more := _MORE_TIMES.search(one.prompt):
+            raise InputError(
+                f"{shown(more[1] or more[2])} in the prompt of {one.start:g}-{one.end:g} s looks like the times of another one; "
+                f"put a semicolon or a line break before its times and a colon behind them, for example {EXAMPLE!r}"
+            )
         if not one.prompt:
             raise InputError(f"the prompt of {one.start:g}-{one.end:g} s is empty; say what should be seen and heard")
         stretches.append(one)
