@@ -124,6 +124,8 @@ def test_a_sound_that_leads_is_in_the_file_to_the_sample() -> None:
         ({"keyframes": {9.0: RED}, "num_frames": 25}, "keyframe at 9 s is outside the clip, which is 1.042 s"),
         ({"keyframes": {0.0: RED}, "num_frames": 25}, "give it as image"),
         ({"keyframes": {0.5: RED, 0.52: RED}, "num_frames": 25}, "two keyframes are closer than 0.17 s"),
+        ({"keyframes": {1.0: RED}, "last_image": RED, "num_frames": 25}, "last_image are closer than 0.17 s"),
+        ({"voice": (np.zeros((1, 48000), np.float32), 48000)}, "the voice's sample is silent"),
         ({"keyframes": {99.0: RED}, "seconds": 24.0}, "keyframe at 99 s is outside the film"),
         ({"voice": sample(5.0)}, "the voice's sample lasts 5.00 s; at most half of the model's"),
         ({"voice": sample(1.0), "audio": sample(1.0)}, "give one of video, audio, continue_from and voice"),

@@ -27,6 +27,7 @@ NEGATIVE_PROMPT = (
 )
 
 SHORTEST_VOICE = Fraction(1, 10)  # seconds
+QUIETEST_VOICE = 1e-3  # -60 dB of full scale, at the loudest sample
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def _after_voice(
 ) -> ClipGeometry:
     """The clip after a voice's sample: as long as asked, else what the sample leaves of the model's own length.
 
-    Raises InputError for a sample longer than half of that, or shorter than a sound of speech.
+    Raises InputError for a sample longer than half of that, shorter than a sound of speech, or silent.
     """
     wave, rate = voice
     seconds = Fraction(wave.shape[1], rate)
@@ -137,6 +138,8 @@ def _after_voice(
             f"the voice's sample lasts {float(seconds):.2f} s; at most half of the model's {float(own_seconds):.2f} s can "
             "stand before a clip: cut the sample to a few clear words"
         )
+    if float(np.abs(wave).max()) < QUIETEST_VOICE:
+        raise InputError("the voice's sample is silent; give a few clear words")
     if sizes.num_frames is not None:
         return geometry
     factor = geometry.temporal_factor

@@ -54,7 +54,7 @@ class KnownTrack:
 class EditTask:
     """The window to make, what of it is known, its first frame, and `join`, which turns the model's clip into the result.
 
-    lead: frames at the window's start that are no part of the result.
+    lead: frames at the window's start that are no part of the result. given_frames: those that end a clip that is continued.
     """
 
     geometry: ClipGeometry
@@ -63,6 +63,7 @@ class EditTask:
     first_frame: Image.Image | None
     join: Callable[[Decoded], Decoded]
     lead: int = 0
+    given_frames: int = 0
 
 
 def sound_for_video(clip: Clip, geometry: ClipGeometry) -> EditTask:
@@ -79,12 +80,16 @@ def sound_for_video(clip: Clip, geometry: ClipGeometry) -> EditTask:
 
 
 def picture_for_sound(audio: np.ndarray, rate: int, geometry: ClipGeometry) -> EditTask:
-    """Picture for a sound that exists, float32 [channels, samples] at `rate`. The result carries the sound as it is."""
+    """Picture for a sound that exists, float32 [channels, samples] at `rate`.
+
+    The result carries the sound as it is, up to the end of the picture where that was asked to be shorter.
+    """
     wave = fit_length(model_sound(audio, rate, geometry.sampling_rate)[None], geometry.num_samples)[0]
     shown = min(geometry.num_frames, math.ceil(Fraction(audio.shape[1], rate) * geometry.frame_rate))
+    heard = audio[:, : math.floor(rate * shown / geometry.frame_rate)]
 
     def join(made: Decoded) -> Decoded:
-        return Decoded(made.frames[:shown], torch.from_numpy(audio), rate)
+        return Decoded(made.frames[:shown], torch.from_numpy(heard), rate)
 
     return EditTask(geometry, None, KnownTrack(wave, np.ones(geometry.audio_latents, dtype=bool)), None, join)
 
@@ -127,7 +132,8 @@ def continuation(clip: Clip, geometry: ClipGeometry, overlap: int) -> EditTask:
 
     tail = clip.frames[past:]
     known_sound = KnownTrack(old_sound[start:end], where_audio)
-    return EditTask(geometry, KnownTrack(tail, where_video), known_sound, Image.fromarray(tail[0]), join)
+    known = KnownTrack(tail, where_video)
+    return EditTask(geometry, known, known_sound, Image.fromarray(tail[0]), join, given_frames=overlap)
 
 
 def voice_before(audio: np.ndarray, rate: int, geometry: ClipGeometry) -> EditTask:

@@ -27,8 +27,11 @@ class Keyframe:
     picture: Image.Image
 
 
-def with_keyframes(task: EditTask, keyframes: Sequence[Keyframe], fit: Fit) -> EditTask:
-    """The task with these pictures held in its picture. Raises InputError for one outside the clip or in a given picture."""
+def with_keyframes(task: EditTask, keyframes: Sequence[Keyframe], fit: Fit, has_last: bool = False) -> EditTask:
+    """The task with these pictures held in its picture.
+
+    Raises InputError for one outside the clip, in a given picture, or, where the clip has a last frame, in the place of that.
+    """
     if not keyframes:
         return task
     geometry = task.geometry
@@ -37,6 +40,11 @@ def with_keyframes(task: EditTask, keyframes: Sequence[Keyframe], fit: Fit) -> E
         seconds = float(geometry.temporal_factor / geometry.frame_rate)
         raise InputError(
             f"two keyframes are closer than {seconds:.2f} s, for which the model has one place; leave one out"
+        )
+    if has_last and geometry.latent_frames - 1 in places:
+        seconds = float(geometry.temporal_factor / geometry.frame_rate)
+        raise InputError(
+            f"a keyframe and last_image are closer than {seconds:.2f} s, for which the model has one place; leave one out"
         )
     stills = {
         place: np.asarray(fit_image(one.picture, geometry.height, geometry.width, fit))
@@ -60,7 +68,8 @@ def keyframe_latent(one: Keyframe, task: EditTask) -> int:
     length = float((geometry.num_frames - task.lead) / geometry.frame_rate)
     frame = task.lead + round(one.seconds * geometry.frame_rate) if 0 <= one.seconds < length else geometry.num_frames
     if frame >= geometry.num_frames:
-        raise InputError(f"keyframe at {one.seconds:g} s is outside the clip, which is {length:.3f} s long")
+        what = "the clip, which is" if task.given_frames == 0 else "the new part, in which its time counts and which is"
+        raise InputError(f"keyframe at {one.seconds:g} s is outside {what} {length:.3f} s long")
     if frame == task.lead == 0:
         raise InputError("a keyframe at 0 s is the first frame; give it as image")
     return int(_latents(geometry)[frame])

@@ -167,7 +167,7 @@ def make_plan(request: CallRequest, model: ModelFacts) -> SamplingPlan:
     if task.lead and isinstance(request.image, Image.Image):
         keyframes = (Keyframe(0.0, request.image), *keyframes)  # the window begins with it, and so does the clip
     if keyframes:
-        task = with_keyframes(task, keyframes, request.image_fit)
+        task = with_keyframes(task, keyframes, request.image_fit, has_last=request.last_image is not None)
     if request.last_image is not None and task.geometry.num_frames < 2:
         raise InputError("a last frame was given for a clip of one frame; use num_frames 5 or more")
     steps = model.scheduler.steps(sampling.num_inference_steps, sampling.video_shift, sampling.audio_shift)
