@@ -102,7 +102,10 @@ def test_a_run_that_stopped_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyP
     assert "part 1 of 2 is there already" in done.stderr
     assert len(runs) == 3
     assert not kept.exists()
-    assert read_metadata(Path("film"))["seed"] == account["seed"]
+    said = read_metadata(Path("film"))
+    assert said["seed"] == account["seed"]
+    assert generate(*words, "--seed", str(account["seed"]), "-o", "whole").exit_code == 0
+    assert said["forwards"] == read_metadata(Path("whole"))["forwards"]
     assert np.array_equal(read_clip("film").frames[:5], first[:5])
 
 

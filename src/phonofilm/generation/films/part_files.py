@@ -1,7 +1,7 @@
 """The finished parts of a film that is being made, kept beside it so that a run that stopped goes on where it stopped.
 
-NAME.parts/film.json says what film they are of; NAME.parts/N.safetensors is part N, lossless. The folder goes when the film
-is written.
+NAME.parts/film.json says what film they are of; NAME.parts/N.safetensors is part N, lossless, with what its sampling took in the
+header. The folder goes when the film is written.
 """
 
 from __future__ import annotations
@@ -25,27 +25,37 @@ ACCOUNT = "film.json"
 
 
 @dataclass(frozen=True)
+class Part:
+    """A finished part, and how many evaluations of the model it took and how many steps a cache spared."""
+
+    clip: Clip
+    forwards: int
+    steps_skipped: int
+
+
+@dataclass(frozen=True)
 class PartFolder:
     """The parts of one film; `account` is what decides them, the seed among it."""
 
     folder: Path
     account: Mapping[str, Any]
 
-    def load(self, number: int, frame_rate: Fraction, sampling_rate: int) -> Clip | None:
+    def load(self, number: int, frame_rate: Fraction, sampling_rate: int) -> Part | None:
         """Part `number`, counted from 1, or None when it is not there. Raises MediaError for one that is damaged."""
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
+        from safetensors import SafetensorError, safe_open
 
         file = self._file(number)
         if not file.is_file():
             return None
         try:
-            tracks = load_file(file)
-            return Clip(tracks["frames"], frame_rate, tracks["audio"], sampling_rate)
-        except (SafetensorError, LookupError, OSError, InputError) as error:
+            with safe_open(file, framework="numpy") as opened:
+                clip = Clip(opened.get_tensor("frames"), frame_rate, opened.get_tensor("audio"), sampling_rate)
+                taken: Mapping[str, str] = opened.metadata() or {}
+                return Part(clip, int(taken["forwards"]), int(taken["steps_skipped"]))
+        except (SafetensorError, LookupError, ValueError, OSError, InputError) as error:
             raise MediaError(f"{file} is damaged ({shown(error)}); remove it to make that part again") from error
 
-    def keep(self, number: int, clip: Clip) -> None:
+    def keep(self, number: int, part: Part) -> None:
         """Write part `number`, whole."""
         from safetensors.numpy import save_file
 
@@ -54,11 +64,11 @@ class PartFolder:
         if not account.exists():
             with replacing(account) as temporary:
                 temporary.write_text(json.dumps(self.account, indent=2, ensure_ascii=False), encoding="utf-8")
-        assert clip.audio is not None
+        assert part.clip.audio is not None
+        tracks = {"frames": np.ascontiguousarray(part.clip.frames), "audio": np.ascontiguousarray(part.clip.audio)}
+        taken = {"forwards": str(part.forwards), "steps_skipped": str(part.steps_skipped)}
         with replacing(self._file(number)) as temporary:
-            save_file(
-                {"frames": np.ascontiguousarray(clip.frames), "audio": np.ascontiguousarray(clip.audio)}, temporary
-            )
+            save_file(tracks, temporary, metadata=taken)
 
     def remove(self) -> None:
         """The film is written: its parts are no longer needed."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from phonofilm.errors import InputError
 from phonofilm.generation.clip_plan import ClipPlan
-from phonofilm.generation.films.part_files import PartFolder
+from phonofilm.generation.films.part_files import Part, PartFolder
 from phonofilm.generation.options import MAX_SEED
 from phonofilm.generation.report import Message, OnProgress, emit
 from phonofilm.parallel.parallel_session import ParallelSession
@@ -47,11 +47,14 @@ def run_parts(
     forwards = steps_skipped = 0
     spent: list[float] = []
     for number, part in enumerate(plan.parts, start=1):
-        made = None if kept is None else kept.load(number, part.frame_rate, part.sampling_rate)
-        is_there = made is not None if ranks is None else bool(ranks.agree(int(made is not None)))
+        found = None if kept is None else kept.load(number, part.frame_rate, part.sampling_rate)
+        is_there = found is not None if ranks is None else bool(ranks.agree(int(found is not None)))
+        made = None if found is None else found.clip
         which = f"part {number} of {len(plan.parts)}"
         if is_there:
             emit(on_progress, Message(f"{which} is there already: {part.about}"))
+            if found is not None:
+                forwards, steps_skipped = forwards + found.forwards, steps_skipped + found.steps_skipped
         else:
             each = sum(spent) / len(spent) if spent else 0.0
             left = f"; about {format_duration(each * (len(plan.parts) - number + 1))} left" if spent else ""
@@ -67,7 +70,7 @@ def run_parts(
             made = ranks.share_clip(made, part.frame_rate, part.sampling_rate)
         assert made is not None
         if kept is not None and not is_there:
-            kept.keep(number, made)
+            kept.keep(number, Part(made, out.forwards, out.steps_skipped))
         so_far = part.join(part.plan, so_far, made)
     assert so_far is not None
     assert so_far.sampling_rate is not None
