@@ -87,6 +87,16 @@ def test_comfyui_finds_a_wan_model_in_each_expert(layout: CheckpointLayout, tmp_
             assert all(opened.get_tensor(key).equal(source.get_tensor(key)) for key in keys)
 
 
+def test_a_file_is_named_after_the_model_and_not_after_a_folder_in_a_cache(
+    layout: CheckpointLayout, tmp_path: Path
+) -> None:
+    folder = export_for_tool(layout, "comfyui", tmp_path / "out", "MOVA-360p")
+    assert sorted(file.name for file in (folder / "diffusion_models").iterdir()) == [
+        "MOVA-360p_high_noise.safetensors",
+        "MOVA-360p_low_noise.safetensors",
+    ]
+
+
 def test_a_folder_that_is_there_and_an_unknown_tool_are_refused(layout: CheckpointLayout, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="use one of sglang, diffsynth, comfyui"):
         export_for_tool(layout, "gguf", tmp_path / "out")

@@ -106,4 +106,4 @@ def export(
     from phonofilm.models.hub import local_checkpoint
     from phonofilm.models.layout import read_layout
 
-    typer.echo(export_for_tool(read_layout(local_checkpoint(model)), tool, output))
+    typer.echo(export_for_tool(read_layout(local_checkpoint(model)), tool, output, Path(model).name))

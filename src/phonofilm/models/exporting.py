@@ -28,8 +28,11 @@ DIFFSYNTH_WHOLE = ("audio_dit", "dual_tower_bridge", "audio_vae")
 COMFYUI_FILES = {"video_dit": "high_noise", "video_dit_2": "low_noise"}
 
 
-def export_for_tool(layout: CheckpointLayout, tool: str, folder: Path) -> Path:
-    """Write what `tool` needs into `folder`, which must not exist. Raises InputError for an unknown tool or 8-bit weights."""
+def export_for_tool(layout: CheckpointLayout, tool: str, folder: Path, name: str = "") -> Path:
+    """Write what `tool` needs into `folder`, which must not exist. Raises InputError for an unknown tool or 8-bit weights.
+
+    name: of the model, for tools that show file names; by default the checkpoint's folder's, which in a cache is a hash.
+    """
     if tool not in TOOLS:
         raise InputError(f"tool {tool!r} is unknown; use one of {', '.join(TOOLS)}")
     if folder.exists():
@@ -40,7 +43,7 @@ def export_for_tool(layout: CheckpointLayout, tool: str, folder: Path) -> Path:
         )
     with replacing(folder) as temporary:
         temporary.mkdir()
-        TOOLS[tool](layout, temporary)
+        TOOLS[tool](layout, temporary, name or layout.folder.name)
     return folder
 
 
@@ -62,7 +65,7 @@ def write_merged(entries: Mapping[str, TensorEntry], file: Path) -> None:
                     target.write(source.read(min(CHUNK_BYTES, entry.nbytes - first)))
 
 
-def _for_sglang(layout: CheckpointLayout, folder: Path) -> None:
+def _for_sglang(layout: CheckpointLayout, folder: Path, model: str) -> None:
     index = {key: value for key, value in read_json(layout.folder / MODEL_INDEX).items() if key in RELEASED_KEYS}
     (folder / MODEL_INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
     for name in COMPONENT_CLASSES:
@@ -70,7 +73,7 @@ def _for_sglang(layout: CheckpointLayout, folder: Path) -> None:
             shutil.copytree(layout.folder / name, folder / name)
 
 
-def _for_diffsynth(layout: CheckpointLayout, folder: Path) -> None:
+def _for_diffsynth(layout: CheckpointLayout, folder: Path, model: str) -> None:
     for name in (*DIFFSYNTH_SHARDED, *DIFFSYNTH_WHOLE):
         if (component := layout.components.get(name)) is None:
             continue
@@ -86,11 +89,11 @@ def _for_diffsynth(layout: CheckpointLayout, folder: Path) -> None:
             shutil.copy(files[0], folder / name / _shard_name(component))
 
 
-def _for_comfyui(layout: CheckpointLayout, folder: Path) -> None:
+def _for_comfyui(layout: CheckpointLayout, folder: Path, model: str) -> None:
     (folder / "diffusion_models").mkdir()
     for name, noise in COMFYUI_FILES.items():
         if (component := layout.components.get(name)) is not None:
-            write_merged(component.entries, folder / "diffusion_models" / f"{layout.folder.name}_{noise}.safetensors")
+            write_merged(component.entries, folder / "diffusion_models" / f"{model}_{noise}.safetensors")
 
 
 def _shard_name(component: CheckpointComponent) -> str:
@@ -98,7 +101,7 @@ def _shard_name(component: CheckpointComponent) -> str:
     return f"{weights_stem(component.class_name)}-00001-of-00001.safetensors"
 
 
-TOOLS: Mapping[str, Callable[[CheckpointLayout, Path], None]] = {
+TOOLS: Mapping[str, Callable[[CheckpointLayout, Path, str], None]] = {
     "sglang": _for_sglang,
     "diffsynth": _for_diffsynth,
     "comfyui": _for_comfyui,
