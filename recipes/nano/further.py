@@ -11,6 +11,7 @@ import torch
 from diffusers import AutoencoderKLWan
 from transformers import PreTrainedTokenizerFast, UMT5EncoderModel
 
+from phonofilm.errors import InputError
 from phonofilm.files import replacing
 from phonofilm.generation.loras import STUDENT_FILE
 from phonofilm.models.audio import WanAudioModel
@@ -69,8 +70,13 @@ def train_on(checkpoint: str, run: Path, config: FurtherConfig) -> Path | None:
     """Go on with `checkpoint` (nano, or a folder like it) in the folder `run`: RUN/checkpoint, None if interrupted.
 
     A run that was stopped goes on. A student beside the weights is not taken along: it learnt from another teacher.
+    Raises InputError for a checkpoint that is not there, or lies in `run`.
     """
     source = PACKAGED_WEIGHTS if checkpoint == "nano" else Path(checkpoint)
+    if not (source / "video_dit_2").is_dir():
+        raise InputError(f"{source} is no checkpoint of two experts; give nano or the folder of one like it")
+    if source.resolve().is_relative_to(run.resolve()):
+        raise InputError(f"{source} lies in the run's folder {run}, which has latents of its own; use another folder")
     finished = run / "checkpoint"
     if finished.exists():
         return finished

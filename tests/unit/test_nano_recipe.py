@@ -145,6 +145,9 @@ def test_a_finished_checkpoint_is_trained_on_with_more_balls(run: RecipeRun, tmp
     autoencoder = "video_vae/diffusion_pytorch_model.safetensors"
     assert (made / autoencoder).read_bytes() == (run.checkpoint / autoencoder).read_bytes()
     assert train_on(str(run.checkpoint), tmp_path, config) == made
+    for source, folder in ((run.checkpoint, run.folder), (tmp_path / "nowhere", tmp_path)):
+        with pytest.raises(InputError, match=r"another folder|no checkpoint"):
+            train_on(str(source), folder, config)
 
 
 def test_a_scene_that_is_named_twice_is_seen_twice_as_often() -> None:

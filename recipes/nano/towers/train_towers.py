@@ -102,12 +102,7 @@ def train_experts(
     if done.exists():
         return done
     dataset = LatentDataset(latents)
-    denoiser = JointDenoiser(
-        WanModel.from_pretrained(networks / "video_dit"),
-        WanAudioModel.from_pretrained(networks / "audio_dit"),
-        DualTowerConditionalBridge.from_pretrained(networks / "dual_tower_bridge"),
-    )
-    encoder = UMT5EncoderModel.from_pretrained(networks / "text_encoder")
+    denoiser, encoder = _opened(networks)
     model = JointModel(denoiser, clone_expert(denoiser), encoder, dataset.meta.text_length)
     return _train(model, dataset, config, run_dir, hooks)
 
@@ -120,13 +115,20 @@ def train_further(
     if done.exists():
         return done
     dataset = LatentDataset(latents)
-    high, low = (WanModel.from_pretrained(checkpoint / name) for name in ("video_dit", "video_dit_2"))
-    audio = WanAudioModel.from_pretrained(checkpoint / "audio_dit")
-    bridge = DualTowerConditionalBridge.from_pretrained(checkpoint / "dual_tower_bridge")
-    encoder = UMT5EncoderModel.from_pretrained(checkpoint / "text_encoder")
-    experts = JointDenoiser(high, audio, bridge), JointDenoiser(low, audio, bridge)
-    model = JointModel(*experts, encoder, dataset.meta.text_length).float()
+    high, encoder = _opened(checkpoint)
+    low = JointDenoiser(WanModel.from_pretrained(checkpoint / "video_dit_2"), high.audio, high.bridge)
+    model = JointModel(high, low, encoder, dataset.meta.text_length).float()
     return _train(model, dataset, config, run_dir, hooks)
+
+
+def _opened(folder: Path) -> tuple[JointDenoiser, UMT5EncoderModel]:
+    """The first video tower with the audio tower and the bridge of a folder of networks, and its text encoder."""
+    denoiser = JointDenoiser(
+        WanModel.from_pretrained(folder / "video_dit"),
+        WanAudioModel.from_pretrained(folder / "audio_dit"),
+        DualTowerConditionalBridge.from_pretrained(folder / "dual_tower_bridge"),
+    )
+    return denoiser, UMT5EncoderModel.from_pretrained(folder / "text_encoder")
 
 
 def package(
