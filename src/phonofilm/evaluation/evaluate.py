@@ -107,7 +107,7 @@ def _replaced(report: Path, clips: Sequence[ClipEntry], metrics: Sequence[str], 
     try:
         old = read_result(report)
         names, ids = set(old["metrics"]), {clip["id"] for clip in old["clips"]}
-    except (InputError, KeyError, TypeError) as error:
+    except InputError as error:
         return f"replaces {RESULT_FILE} in the folder, which is no report: {error}"
     gone = [f"profile {old['profile']}"] if old.get("profile") not in (None, setup.profile) else []
     gone += sorted(names - set(metrics))
