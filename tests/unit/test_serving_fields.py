@@ -105,6 +105,13 @@ def test_a_remix_takes_keyframes_along(client: TestClient, services: Services) -
     assert again.request.inputs == {"keyframe:1": f"inputs/{again.id}/keyframe-1.png"}
 
 
+def test_more_clips_than_a_request_may_have_are_refused_before_there_is_a_seed_for_each(client: TestClient) -> None:
+    # A list of 2^63 seeds would fill the memory, and with it end the server, long before it could be counted.
+    for field in ("n", "num_outputs_per_prompt"):
+        assert refusal(client, **{field: 2**63}) == ("n", "9223372036854775808 clips; at most 8 in one request")
+    assert refusal(client, seed=list(range(9))) == ("n", "9 clips; at most 8 in one request")
+
+
 def test_names_of_the_command_line_are_answered_with_ours(client: TestClient) -> None:
     assert refusal(client, steps=4) == ("steps", "unknown field steps; use num_inference_steps")
     assert refusal(client, lora="a") == ("lora", "unknown field lora; use loras")

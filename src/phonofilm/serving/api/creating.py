@@ -184,7 +184,7 @@ def _make_entry(
         options=options_of(fields),
         inputs={},
         loras=read_setting(services.database, LORA_SETTING) if loras is None else loras,
-        seeds=seeds_of(fields),
+        seeds=seeds_of(fields, services.worker.limits.max_clips),
         warnings=body.warnings,
         enhance_prompt=bool(fields.enhance_prompt),
         draw_first_frame=bool(fields.draw_first_frame),

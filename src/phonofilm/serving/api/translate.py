@@ -82,9 +82,14 @@ def options_of(fields: VideoFields) -> dict[str, Any]:
     return options
 
 
-def seeds_of(fields: VideoFields) -> list[int | None]:
-    """A seed for each clip: those given, or consecutive ones from the one given, or none. Raises ApiError."""
+def seeds_of(fields: VideoFields, most: int) -> list[int | None]:
+    """A seed for each of at most `most` clips: those given, or consecutive ones from the one given, or none.
+
+    Raises ApiError; for too many clips before there is a list as long as was asked for.
+    """
     count = fields.n or fields.num_outputs_per_prompt or (len(fields.seed) if isinstance(fields.seed, list) else 1)
+    if count > most:
+        raise invalid(f"{shown(str(count))} clips; at most {most} in one request", "n")
     if fields.n and fields.num_outputs_per_prompt and fields.n != fields.num_outputs_per_prompt:
         raise invalid("n and num_outputs_per_prompt differ; give one", "n")
     if isinstance(fields.seed, list):
@@ -134,8 +139,6 @@ def check_request_for(request: JobRequest, known: RequestChecks) -> None:
     limits = known.limits
     if len(request.prompt) > limits.max_prompt_characters:
         raise invalid(f"the prompt has more than {limits.max_prompt_characters} characters", "prompt")
-    if len(request.seeds) > limits.max_clips:
-        raise invalid(f"{len(request.seeds)} clips; at most {limits.max_clips} in one request", "n")
     try:
         options = options_from_json(request.options, "request")
         media = ["keyframe" if is_keyframe(name) else name for name in (*request.inputs, *request.urls)]

@@ -116,7 +116,9 @@ def _planned(services: Services, access: Access, fields: VideoFields, body: Requ
     media = store_media(services, new_job_id(), fields, body.uploads, access)
     try:
         loras = loras_of(fields.loras, services.worker.loras)
-        request = JobRequest(options_of(fields), media.inputs, media.urls, loras, seeds_of(fields))
+        request = JobRequest(
+            options_of(fields), media.inputs, media.urls, loras, seeds_of(fields, services.worker.limits.max_clips)
+        )
         check_request_for(request, services.checks(model))
         found = services.planner.run(
             plan_clip_here, services.worker, model, request.options, request.inputs, request.loras
