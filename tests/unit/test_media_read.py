@@ -230,8 +230,10 @@ def test_truncated_and_foreign_files_name_themselves(tmp_path: Path, suffix: str
 
 def test_files_without_the_wanted_track(tmp_path: Path) -> None:
     song = write_sound(tmp_path / "song.mp3", TONE, 48000, "libmp3lame")
-    with pytest.raises(MediaError, match=r"song\.mp3 has no picture, only sound; .* as audio="):
+    with pytest.raises(MediaError, match=r"song\.mp3 has no picture, only sound; .* as audio=") as refused:
         read_clip(song)
+    # An error that is its own cause is a chain without an end to whoever follows it.
+    assert refused.value.__cause__ is None
     film = write_frames_at(tmp_path / "film.mp4", coloured_frames(2), [Fraction(0), Fraction(1, 24)])
     with pytest.raises(MediaError, match=r"film\.mp4 has no sound"):
         read_audio(film)

@@ -46,7 +46,9 @@ def opened(path: str | Path) -> Iterator[InputContainer]:
         with av.open(url(path), metadata_errors="replace", options=options) as container:
             yield container
     except MediaError as error:
-        raise error if str(path) in str(error) else MediaError(f"{path}: {error}") from error
+        if str(path) in str(error):
+            raise  # "raise error from error" would make it its own cause: a chain without an end
+        raise MediaError(f"{path}: {error}") from error
     except av.FFmpegError as error:
         if _is_still_picture(path):
             raise MediaError(

@@ -87,6 +87,8 @@ def _read(path: str | Path, window: Window, convert: Convert) -> tuple[list[np.n
     """What `convert` makes of each frame of the window, their rate, and the file's time of the first."""
     with opened(path) as container:
         stream = picture_stream(container)
+        if stream is None and not container.streams.audio:
+            raise MediaError(f"{path} has neither picture nor sound; it is damaged or cut off")
         if stream is None:
             raise MediaError(f"{path} has no picture, only sound; give a clip, or give this file as audio=")
         stream.thread_type = "AUTO"

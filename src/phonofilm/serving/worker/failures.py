@@ -26,10 +26,12 @@ def failure_of(error: PhonofilmError) -> tuple[str, str]:
 
 def is_disk_error(error: BaseException) -> bool:
     """Whether a disk is at the bottom of it, full or broken."""
+    seen: list[BaseException] = []
     cause: BaseException | None = error
-    while cause is not None:
+    while cause is not None and cause not in seen:  # an error that is its own cause would keep the worker for ever
         if isinstance(cause, OSError) and cause.errno in DISK_ERRORS:
             return True
+        seen.append(cause)
         cause = cause.__cause__
     return False
 
