@@ -110,6 +110,10 @@ def test_more_clips_than_a_request_may_have_are_refused_before_there_is_a_seed_f
     for field in ("n", "num_outputs_per_prompt"):
         assert refusal(client, **{field: 2**63}) == ("n", "9223372036854775808 clips; at most 8 in one request")
     assert refusal(client, seed=list(range(9))) == ("n", "9 clips; at most 8 in one request")
+    assert refusal(client, seed=[]) == (
+        "seed",
+        "the list of seeds is empty; give one for each clip, or leave it out",
+    )
 
 
 def test_names_of_the_command_line_are_answered_with_ours(client: TestClient) -> None:

@@ -27,14 +27,19 @@ from tests.serving_stub import StubMaker, worker_thread
 from tests.unit.serving_helpers import PNG, ask, client_of, new_database, services_in
 
 from phonofilm.errors import InputError, MediaError
+from phonofilm.generation.known_prompts import known_words, warn_if_unfamiliar
 from phonofilm.generation.placement.hardware import HardwareOptions
+from phonofilm.geometry import ClipGeometry
 from phonofilm.media.pixels import shown_size, to_rgb
 from phonofilm.media.wav import write_wav
+from phonofilm.models.hub import PACKAGED_WEIGHTS
 from phonofilm.serving.api.services import Services
 from phonofilm.serving.callbacks import Callbacks, signed_headers
+from phonofilm.serving.database.engines import open_database
+from phonofilm.serving.database.migrate import migrate
 from phonofilm.serving.database.tables import API_KEY, JOB
 from phonofilm.serving.jobs.job import JobRequest
-from phonofilm.serving.logs import JsonLines, TextLines
+from phonofilm.serving.logs import QUOTING, JsonLines, TextLines, log_to_stderr
 from phonofilm.serving.security.api_keys import create_key, list_keys, revoke_key
 from phonofilm.serving.security.clip_limits import check_clip, check_files
 from phonofilm.serving.security.public_http import FetchError, PublicHttp, RefusedAddress, is_public
@@ -461,3 +466,34 @@ def test_the_commands_are_known_without_the_packages_of_serving() -> None:
     heavy = "{'fastapi', 'uvicorn', 'sqlalchemy', 'alembic', 'prometheus_client', 'torch'}"
     code = f"import sys, phonofilm.cli.main, phonofilm.serving.client; sys.exit(len({heavy} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_new_database_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
+    database = open_database(f"sqlite:///{tmp_path}/jobs/jobs.db")
+    migrate(database)
+    files = sorted((tmp_path / "jobs").iterdir())
+    assert {file.name for file in files} >= {"jobs.db", "jobs.db-wal"}
+    assert [oct(path.stat().st_mode & 0o777) for path in (tmp_path / "jobs", *files)] == ["0o700"] + ["0o600"] * len(
+        files
+    )
+    (tmp_path / "a-file").touch()
+    with pytest.raises(InputError, match=r"cannot open the database .* name another file"):
+        open_database(f"sqlite:///{tmp_path}/a-file/jobs.db")
+
+
+def test_a_servers_log_quotes_no_word_of_a_prompt(capsys: pytest.CaptureFixture[str]) -> None:
+    before = logging.getLogger().handlers[:], logging.getLogger().level
+    ours = {name: logging.getLogger(name).level for name in ("phonofilm", QUOTING)}
+    try:
+        log_to_stderr(as_json=False)
+        geometry = ClipGeometry(64, 64, 49, Fraction(24))
+        warn_if_unfamiliar(PACKAGED_WEIGHTS, ["A red hunter2secret bounces."], [], geometry, known_words())
+        logging.getLogger("phonofilm.generation").warning("something else")
+    finally:
+        logging.getLogger().handlers[:], level = before
+        logging.getLogger().setLevel(level)
+        for name, old in ours.items():
+            logging.getLogger(name).setLevel(old)
+    said = capsys.readouterr().err
+    assert "something else" in said
+    assert "secret" not in said

@@ -10,6 +10,8 @@ from typing import Any
 
 from phonofilm.untrusted import printable
 
+# It quotes words of the prompt, for whoever waits for the clip; a server's log is read by others.
+QUOTING = "phonofilm.generation.known_prompts"
 FIELDS = ("request_id", "method", "route", "status", "milliseconds", "key")
 
 
@@ -46,3 +48,4 @@ def log_to_stderr(as_json: bool) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("phonofilm").setLevel(logging.INFO)
+    logging.getLogger(QUOTING).setLevel(logging.ERROR)

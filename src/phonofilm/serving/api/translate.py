@@ -93,6 +93,8 @@ def seeds_of(fields: VideoFields, most: int) -> list[int | None]:
     if fields.n and fields.num_outputs_per_prompt and fields.n != fields.num_outputs_per_prompt:
         raise invalid("n and num_outputs_per_prompt differ; give one", "n")
     if isinstance(fields.seed, list):
+        if not fields.seed:
+            raise invalid("the list of seeds is empty; give one for each clip, or leave it out", "seed")
         if len(fields.seed) != count:
             raise invalid(f"{len(fields.seed)} seeds for {count} clips", "seed")
         return list(fields.seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ def _sqlite(url: URL) -> Database:
     if not url.database or url.database == ":memory:" or "mode=memory" in str(url):
         raise InputError("jobs cannot live in a database in memory: workers are other processes; use sqlite:///FILE")
     file = Path(url.database).absolute()
-    file.parent.mkdir(parents=True, exist_ok=True)
+    _for_its_owner_alone(file)
     if (kind := _file_system(file.parent)) in NETWORK_FILE_SYSTEMS:
         raise InputError(
             f"{file} is on a network file system ({kind}), where SQLite loses data; use a local disk, or PostgreSQL"
@@ -91,6 +92,18 @@ def _sqlite(url: URL) -> Database:
         event.listen(engine, "connect", _prepare)
     event.listen(writer, "begin", _begin_as_writer)
     return Database(url, writer, reader)
+
+
+def _for_its_owner_alone(file: Path) -> None:
+    """Make a new database's folder and file readable by their owner alone: it holds prompts and hashes of keys.
+
+    SQLite gives its write-ahead log the same mode. One that is there already keeps the mode that it has.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise InputError(f"cannot open the database {file}: {error.strerror}; name another file") from error
 
 
 def _prepare(connection: Any, record: Any) -> None:
