@@ -123,7 +123,7 @@ def check_options(options: ClipOptions, in_memory: Collection[str] = ()) -> tupl
             raise InputError(f"{name} was given without {' or '.join(needed)}; it would change nothing")
     count = clip_count(options)
     if options.seed is not None and not 0 <= options.seed <= MAX_SEED - count:
-        raise InputError(f"seed {options.seed} is outside 0 to {MAX_SEED}")
+        raise InputError(f"seed {options.seed} is outside 0 to {MAX_SEED - count}")
     if sum(name in there for name in EXCLUSIVE[1]) > 1:
         raise InputError("give one of video, audio, continue_from and voice: what they leave open is what is made")
     held = ("image",) if "continue_from" in there else ("image", "last_image") if "video" in there else ()
