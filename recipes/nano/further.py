@@ -1,4 +1,6 @@
-"""A finished checkpoint trained on, on new clips of the world of which half are balls. Its autoencoders stay as they are."""
+"""A finished checkpoint trained on, on new clips of the world of which half are balls, every fourth caption without its full
+stop. Its autoencoders stay as they are.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ CLASSES: dict[str, Any] = {
 class FurtherConfig:
     """Which clips it goes on with, and how: the experts' last round at a third of its rates, averaged over longer."""
 
-    latents: LatentConfig = field(default_factory=lambda: LatentConfig(clips=2000, first_seed=NEW_SEED, scenes=SCENES))
+    latents: LatentConfig = field(
+        default_factory=lambda: LatentConfig(clips=6000, first_seed=NEW_SEED, scenes=SCENES, bare=4)
+    )
     held_out: int = 64
     validate_every: int = 500
     training: JointConfig = field(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import PreTrainedTokenizerFast
 
 from phonofilm.errors import InputError
 from phonofilm.models.audio_vae import DAC
@@ -133,11 +134,17 @@ def test_stages_in_the_wrong_order_or_unknown_are_refused(tmp_path: Path) -> Non
 def test_a_finished_checkpoint_is_trained_on_with_more_balls(run: RecipeRun, tmp_path: Path) -> None:
     from phonofilm.models.video import WanModel
 
-    latents = replace(TINY.latents, clips=6, first_seed=100_000, scenes=SCENES)
+    latents = replace(TINY.latents, clips=6, first_seed=100_000, scenes=SCENES, bare=3)
     training = FurtherConfig().training.model_copy(update=FEW_STEPS)
     config = FurtherConfig(latents, held_out=2, validate_every=2, training=training)
     made = train_on(str(run.checkpoint), tmp_path, config)
     assert made == tmp_path / "checkpoint"
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(made / "tokenizer")
+    seen, lengths = (LatentDataset(tmp_path / "latents").arrays[name] for name in ("tokens", "lengths"))
+    stop = tokenizer.convert_tokens_to_ids(".")
+    # Every third caption lacks its full stop: the token before the end mark.
+    last = [int(row[length - 2]) for row, length in zip(seen, lengths.tolist(), strict=True)]
+    assert [token == stop for token in last] == [True, True, False] * 2
     for name in ("video_dit", "video_dit_2"):
         before, after = (WanModel.from_pretrained(folder / name).state_dict() for folder in (run.checkpoint, made))
         assert before.keys() == after.keys()

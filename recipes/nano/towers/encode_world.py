@@ -33,11 +33,13 @@ class LatentConfig:
     """How many clips, of which size, and how they are encoded (`batch` clips at a time).
 
     With `scenes`, which are drawn in turn, one that is named twice is seen twice as often; otherwise each seed picks its own.
+    Every `bare`-th caption ends without its full stop, as people write (0: none does).
     """
 
     clips: int = 5200
     first_seed: int = 0
     scenes: tuple[str, ...] = ()
+    bare: int = 0
     size: int = 64
     num_frames: int = 49
     frame_rate: Fraction = Fraction(24)
@@ -72,13 +74,20 @@ def write_latents(config: LatentConfig, encoders: WorldEncoders, folder: Path, w
                 writer = LatentWriter(
                     temporary, config.clips, tuple(video.shape[1:]), tuple(audio.shape[1:]), config.prompt_tokens, meta
                 )
-            prompts = [prompt_ids(encoders.tokenizer, clip.caption) for clip in clips]
+            captions = [caption(config, first + number, clip) for number, clip in enumerate(clips)]
+            prompts = [prompt_ids(encoders.tokenizer, text) for text in captions]
             writer.put(first, video, condition, audio, prompts, torch.ones(len(clips), dtype=torch.bool))
             if first % (100 * config.batch) == 0:
                 logger.info("latents: %d of %d clips", first, config.clips)
         if writer is not None:
             writer.close(encode.condition(encode.white())[0], prompt_ids(encoders.tokenizer, ""))
     return folder
+
+
+def caption(config: LatentConfig, row: int, clip: SeenClip) -> str:
+    """What the towers are told of a row's clip."""
+    is_bare = config.bare > 0 and row % config.bare == config.bare - 1
+    return clip.caption.removesuffix(".") if is_bare else clip.caption
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerFast, prompt: str) -> list[int]:
