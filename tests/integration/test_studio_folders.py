@@ -86,6 +86,9 @@ def test_uploads_come_in_once_and_what_is_no_clip_is_refused(client: TestClient,
     report = bring_in(client, tmp_path / "plain.mp4")
     (clip,) = report["data"]
     assert (clip["title"], clip["prompt"]) == ("a ball", "")
+    assert client.get(f"/v1/videos/{clip['job_id']}").json()["seeds"] == [], "nobody knows its seed"
+    for path in ("/v1/videos", "/v1/studio/jobs"):
+        assert client.get(path).status_code == 200, path
     again = bring_in(client, tmp_path / "plain.mp4")
     assert [one["id"] for one in again["data"]] == [clip["id"]]
     answer = client.post("/v1/studio/imports", files=[("file", ("a.mp4", PNG)), ("file", ("b.mp4", b""))])

@@ -78,7 +78,8 @@ def video_object(job: Job, base_url: str, facts: dict[str, Any] | None) -> Video
     size, seconds = _sizes(job, facts)
     content = f"{base_url.rstrip('/')}/v1/videos/{job.id}/content"
     urls = [content if index == 0 else f"{content}?index={index}" for index in range(len(job.outputs))]
-    seeds = job.made.get("seeds") or [seed for seed in job.request.seeds if seed is not None]
+    # A clip that was brought in may have a seed that nobody knows.
+    seeds = [seed for seed in job.made.get("seeds") or job.request.seeds if seed is not None]
     error = None if job.error_code is None else VideoError(code=job.error_code, message=job.error_message or "")
     return VideoObject(
         id=job.id,
