@@ -7,6 +7,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,11 @@ from phonofilm.data.endpoint import Endpoint, EndpointError, Hopeless
 from phonofilm.errors import InputError, MediaError, PhonofilmError
 from phonofilm.generation.options import ClipOptions
 from phonofilm.generation.report import Cancelled, Event, silent
+from phonofilm.media import Clip, save_clip
+from phonofilm.serving.api.services import WRITING
+from phonofilm.serving.jobs.claims import Claims
 from phonofilm.serving.settings import WorkerSettings
+from phonofilm.serving.side_process import InThisProcess
 from phonofilm.serving.worker.enhancing import with_enhanced_prompt
 from phonofilm.writing.first_frame import DiffusersFrames, EndpointFrames, write_first_frame
 from phonofilm.writing.first_frame_options import first_frame_options
@@ -193,6 +198,43 @@ def test_the_api_takes_enhance_prompt_where_the_operator_named_a_model(tmp_path:
     refused = client.post("/v1/videos", json=with_times).json()["error"]
     assert refused["param"] == "enhance_prompt"
     assert "times" in refused["message"]
+
+
+def test_the_studio_shows_what_is_written_before_anything_is_made(fake: FakeEndpoint, tmp_path: Path) -> None:
+    services = services_in(tmp_path, writing=WritingEndpoint(fake.url, "writer"))
+    client = client_of(services)
+    told = client.post("/v1/studio/prompt", json={"prompt": IDEA, "seconds": 4})
+    assert told.json() == {"prompt": GOOD}
+    assert "4 seconds long" in fake.requests[-1]["texts"][0]
+    fake.failures = [(401, {})]
+    refused = client.post("/v1/studio/prompt", json={"prompt": IDEA, "model": "nano"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (502, "writing_failed")
+    assert "status 401" in refused.json()["error"]["message"]
+    assert "fisherman" not in refused.text
+    for fields, param in (({"prompt": "0-2: a ball; 2-4: a lamp"}, "enhance_prompt"), ({"prompt": ""}, "prompt")):
+        assert client.post("/v1/studio/prompt", json=fields).json()["error"]["param"] == param
+    for _ in range(WRITING):
+        services.writing.acquire()
+    assert client.post("/v1/studio/prompt", json={"prompt": IDEA}).json()["error"]["code"] == "writing_busy"
+
+
+def test_a_written_text_is_used_again_and_not_written_anew(tmp_path: Path) -> None:
+    services = services_in(tmp_path, writing=WritingEndpoint("http://127.0.0.1:1/v1", "writer"))
+    services.media = InThisProcess()
+    client, claims = client_of(services), Claims(services.database, "w")
+    made = client.post("/v1/videos", json={"prompt": IDEA, "enhance_prompt": True}).json()
+    job = claims.claim(["nano"], [], 60)
+    assert job is not None
+    file = save_clip(Clip(np.zeros((2, 16, 16, 3), np.uint8), Fraction(24), None, None, {}), tmp_path / "a.mp4")
+    services.store.put(f"outputs/{job.id}/1-0-video.mp4", file)
+    outputs = [{"video": f"outputs/{job.id}/1-0-video.mp4"}]
+    assert claims.complete(job, outputs, {"seeds": [5], "prompt": GOOD}, 10, None)
+    clip = client.get(f"/v1/studio/clips/{made['id']}_0").json()
+    assert (clip["prompt"], clip["revised_prompt"]) == (IDEA, GOOD)
+    settings = client.get(f"/v1/studio/clips/{made['id']}_0/settings").json()
+    assert settings["request"] == {"prompt": GOOD, "model": "nano", "seed": 5}
+    varied = client.post(f"/v1/studio/clips/{made['id']}_0/variations", json={"count": 1}).json()["data"][0]
+    assert (varied["prompt"], "enhance_prompt" in varied["request"]) == (GOOD, False)
 
 
 def test_settings_with_an_endpoint_travel_to_workers(tmp_path: Path) -> None:

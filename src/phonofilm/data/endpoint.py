@@ -35,7 +35,11 @@ _Answer = tuple[bytes, urllib.error.HTTPError | None]
 
 
 class EndpointError(PhonofilmError):
-    """One request failed for good; others may succeed."""
+    """One request failed for good; others may succeed. status: the server's, where it answered with one of refusal."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class UnansweredError(EndpointError):
@@ -43,7 +47,11 @@ class UnansweredError(EndpointError):
 
 
 class Hopeless(InputError):
-    """No request can succeed with this address, key or model."""
+    """No request can succeed with this address, key or model. status: the server's."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Endpoint:
@@ -147,24 +155,24 @@ class Endpoint:
             try:
                 answer, refusal = self._send(request) if end is None else self._send_before(end, request)
             except (OSError, HTTPException) as error:
-                reason, wait = str(getattr(error, "reason", error)) or type(error).__name__, None
+                reason, wait, status = str(getattr(error, "reason", error)) or type(error).__name__, None, None
             else:
                 if refusal is None:
                     return self._json(path, answer)
-                reason, wait = self._refused(refusal, answer), _asked_to_wait(refusal)
+                reason, wait, status = self._refused(refusal, answer), _asked_to_wait(refusal), refusal.code
             if attempt == self.retries:
                 break
             delay = wait if wait is not None else min(LONGEST_BACK_OFF, self.first_delay * 2**attempt)
             if delay > LONGEST_WAIT:
-                raise UnansweredError(f"{reason}; the server asks to wait {delay:.0f} s")
+                raise UnansweredError(f"{reason}; the server asks to wait {delay:.0f} s", status)
             if end is not None and time.monotonic() + delay >= end:
-                raise UnansweredError(f"{reason}; given up after {self.total:g} s")
+                raise UnansweredError(f"{reason}; given up after {self.total:g} s", status)
             logger.info("%s; trying again in about %.1f s", reason, delay)
             if wait is not None:
                 self.pace.hold(wait)
             else:
                 self.pace.sleep(delay * random.uniform(0.5, 1.5))
-        raise UnansweredError(f"{reason}; given up after {self.retries + 1} tries")
+        raise UnansweredError(f"{reason}; given up after {self.retries + 1} tries", status)
 
     def _send_before(self, end: float, request: urllib.request.Request) -> _Answer:
         """`_send`. Raises TimeoutError at the moment `end` of the monotonic clock.
@@ -207,10 +215,11 @@ class Endpoint:
         """Why a request was refused, where another try may help; raises otherwise."""
         said = body.decode(errors="replace").strip()[:TOLD]
         if error.code in _HOPELESS:
-            raise Hopeless(f"{error.url}: {_HOPELESS[error.code]} (status {error.code}, model {self.model!r}): {said}")
+            message = f"{error.url}: {_HOPELESS[error.code]} (status {error.code}, model {self.model!r}): {said}"
+            raise Hopeless(message, error.code)
         message = f"status {error.code}: {said or error.reason}"
         if error.code not in WORTH_ANOTHER_TRY:
-            raise EndpointError(message)
+            raise EndpointError(message, error.code)
         return message
 
 

@@ -541,6 +541,18 @@ export interface components {
             code: string;
         };
         /**
+         * PromptFields
+         * @description An idea, and what is to be made of it: the model's own length where `seconds` is left out.
+         */
+        PromptFields: {
+            /** Prompt */
+            prompt: string;
+            /** Model */
+            model: string | null;
+            /** Seconds */
+            seconds: number | null;
+        };
+        /**
          * PurgeFields
          * @description Clips of the trash by name, or everything in it.
          */
@@ -781,6 +793,11 @@ export interface components {
             title: string;
             /** Prompt */
             prompt: string;
+            /**
+             * Revised Prompt
+             * @description The text that it was made from, where a model had written it.
+             */
+            revised_prompt: string | null;
             /** Seed */
             seed: number | null;
             /** Created At */
@@ -1292,6 +1309,14 @@ export interface components {
             answers: {
                 [key: string]: "left" | "right" | "tie";
             };
+        };
+        /**
+         * WrittenPrompt
+         * @description The prompt that the writing model made of the idea.
+         */
+        WrittenPrompt: {
+            /** Prompt */
+            prompt: string;
         };
     };
     responses: never;

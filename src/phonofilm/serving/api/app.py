@@ -25,6 +25,7 @@ from phonofilm.serving.studio import (
     runs,
     sign_in,
     timeline,
+    writing,
 )
 
 ABOUT = """Clips with picture and sound, in the dialect of OpenAI's videos API and SGLang's.
@@ -50,7 +51,7 @@ def create_api(services: Services) -> FastAPI:
     routers = (creating.router, videos.router, models_and_loras.router, operations.router, sign_in.router, page.router)
     studio = (
         *(info.router, plan.router, clips.router, files.router, timeline.router, queue.router, events.router),
-        *(imports.router, arena.router, runs.router),
+        *(imports.router, arena.router, runs.router, writing.router),
     )
     for router in (*routers, *studio):
         app.include_router(router)

@@ -58,6 +58,8 @@ class ApiSettings:
 
 # Threads that put requests into the table. With one for each of many submissions, whoever asks for a state waits for all of them.
 ENTERING = 2
+# Prompts that are written at once: each holds a thread until the writing model's server answers.
+WRITING = 4
 
 
 @dataclass
@@ -72,6 +74,7 @@ class Services:
     media: Runner = field(default_factory=lambda: SideProcess("media"))
     planner: Runner = field(default_factory=lambda: SideProcess("planner", PLANNER_SECONDS))
     entering: Executor = field(default_factory=lambda: ThreadPoolExecutor(ENTERING, "phonofilm-entering"))
+    writing: threading.Semaphore = field(default_factory=lambda: threading.BoundedSemaphore(WRITING))
     keyring: Keyring = field(init=False)
     reader: JobReader = field(init=False)
     _facts: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -20,6 +21,7 @@ from phonofilm.serving.library.changes import ClipChange, change_clips, purge_cl
 from phonofilm.serving.library.clips import LibraryClip, Sort, Wanted, clip_page, count_shelves, find_clips
 from phonofilm.serving.security.access import Access
 from phonofilm.serving.studio.objects import StudioClip, StudioJob, studio_clip, studio_job
+from phonofilm.serving.studio.requests import as_made
 from phonofilm.untrusted import shown
 
 router = APIRouter(tags=["studio"], responses=ERRORS)
@@ -225,8 +227,9 @@ def make_variations(clip_id: str, fields: VariationFields, services: ServicesOf,
     if missing := clip.job.made.get("missing"):
         raise ApiError(409, f"this clip cannot be made again here: {missing[0]}", "input_missing")
     seeds = fields.seeds or [secrets.randbelow(2**31) for _ in range(fields.count)]
-    request = clip.job.request if fields.changes is None else changed_request(services, clip.job, fields.changes)
-    jobs = varied(services, access, clip.job, request, seeds)
+    job = replace(clip.job, request=as_made(clip.job))
+    request = job.request if fields.changes is None else changed_request(services, job, fields.changes)
+    jobs = varied(services, access, job, request, seeds)
     return JobsAnswer(data=[studio_job(job, services.facts(job.model), time.time(), None) for job in jobs])
 
 

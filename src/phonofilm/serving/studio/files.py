@@ -14,7 +14,7 @@ from phonofilm.serving.api.services import MayRead, Services, ServicesOf
 from phonofilm.serving.library.clips import LibraryClip
 from phonofilm.serving.studio.clips import clip_or_404
 from phonofilm.serving.studio.media_work import film_strip, frame_picture, recorded_settings, wav_sound
-from phonofilm.serving.studio.requests import TASK_URLS, GivenInput, StudioTask, fields_of, inputs_of, task_of
+from phonofilm.serving.studio.requests import TASK_URLS, GivenInput, StudioTask, as_made, fields_of, inputs_of, task_of
 
 router = APIRouter(tags=["studio"], responses=ERRORS)
 # A clip's files never change, but the clip may go: a browser may keep them if it asks each time.
@@ -101,7 +101,7 @@ def get_sound(clip_id: str, services: ServicesOf, access: MayRead) -> Response:
 def get_settings(clip_id: str, services: ServicesOf, access: MayRead) -> ClipSettings:
     """What makes the clip again, as a request and the files that go with it."""
     clip = clip_or_404(services, access, clip_id)
-    request, task = clip.job.request, task_of(clip.job.request)
+    request, task = as_made(clip.job), task_of(clip.job.request)
     missing = list(clip.job.made.get("missing", []))
     if clip.job.model not in services.worker.models:
         missing.append(f"the model {clip.job.model} is not served here")

@@ -24,6 +24,7 @@ class StudioClip(BaseModel):
     model: str
     title: str
     prompt: str
+    revised_prompt: str | None = Field(description="The text that it was made from, where a model had written it.")
     seed: int | None
     created_at: float
     expires_at: float | None
@@ -90,6 +91,7 @@ def studio_clip(clip: LibraryClip) -> StudioClip:
         model=job.model,
         title=clip.title,
         prompt=job.request.prompt,
+        revised_prompt=made.get("prompt"),
         seed=clip.seed,
         created_at=clip.created_at,
         expires_at=job.expires_at,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -36,6 +37,14 @@ class GivenInput(BaseModel):
     kind: Literal["image", "video", "audio"]
     url: str
     at: float | None = None
+
+
+def as_made(job: Job) -> JobRequest:
+    """The request that makes the job's clips again: with the text that they were made from, where a model had written it."""
+    written = job.made.get("prompt")
+    if not job.request.enhance_prompt or not written:
+        return job.request
+    return replace(job.request, options={**job.request.options, "prompt": written}, enhance_prompt=False)
 
 
 def task_of(request: JobRequest) -> StudioTask:
