@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from phonofilm.errors import MediaError
 from phonofilm.evaluation.prompt_items import PromptItem
 from phonofilm.files import file_hash
+from phonofilm.media.decode_once import DecodeOnce
 from phonofilm.media.opening import opened, picture_stream, sound_stream, start_of
 from phonofilm.media.picture import read_picture
 from phonofilm.media.sound import read_sound
@@ -42,13 +43,15 @@ class TrackFacts:
 class ClipFacts:
     """One clip file, with its prompt if it has one. Frames and sound are decoded at most once, at their own rates.
 
-    id: how reports name it. category: the group its figures are averaged in first.
+    id: how reports name it. category: the group its figures are averaged in first. decode: gives every reader of the picture
+    the same frames.
     """
 
     path: Path
     id: str
     category: str = ""
     item: PromptItem | None = None
+    decode: DecodeOnce = field(default_factory=DecodeOnce, repr=False, compare=False)
     _made: dict[tuple[str, int], NDArray[Any]] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -83,7 +86,7 @@ class ClipFacts:
 
     @cached_property
     def _picture(self) -> DecodedFrames:
-        return read_picture(self.path, Window())
+        return read_picture(self.path, Window(), self.decode)
 
     @property
     def frames(self) -> NDArray[np.uint8]:
@@ -91,23 +94,21 @@ class ClipFacts:
         return self._picture.frames
 
     @cached_property
-    def _plain_picture(self) -> DecodedFrames:
-        return read_picture(self.path, Window(plain=True))
-
-    @property
-    def plain_frames(self) -> NDArray[np.uint8]:
-        """[f, h, w, 3], RGB as ffmpeg's command line and OpenCV decode it, bit for bit: what published figures were read from."""
-        return self._plain_picture.frames
-
-    @cached_property
-    def plain_grey(self) -> NDArray[np.uint8]:
-        """[f, h, w]: `plain_frames` as OpenCV makes them grey. Needs OpenCV."""
+    def _grey_picture(self) -> DecodedFrames:
         import cv2
 
-        grey = np.empty(self.plain_frames.shape[:3], np.uint8)
-        for index, frame in enumerate(self.plain_frames):
-            cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY, dst=grey[index])
-        return grey
+        def grey(rgb: np.ndarray) -> np.ndarray:
+            return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+
+        return read_picture(self.path, Window(plain=True), self.decode, grey)
+
+    @property
+    def plain_grey(self) -> NDArray[np.uint8]:
+        """[f, h, w]: frames as ffmpeg's command line and OpenCV decode them and OpenCV makes them grey, bit for bit.
+
+        That is what published figures were read from. Needs OpenCV.
+        """
+        return self._grey_picture.frames
 
     @cached_property
     def is_still(self) -> bool:
@@ -119,8 +120,8 @@ class ClipFacts:
 
     @property
     def frame_rate(self) -> Fraction:
-        """Frames per second of `frames` and `plain_frames`."""
-        return (self._picture if "_picture" in self.__dict__ else self._plain_picture).frame_rate
+        """Frames per second of `frames` and `plain_grey`."""
+        return (self._grey_picture if "_grey_picture" in self.__dict__ else self._picture).frame_rate
 
     @cached_property
     def sound(self) -> tuple[NDArray[np.float32], int]:

@@ -25,10 +25,7 @@ def mean_magnitudes(grey: NDArray[np.uint8]) -> NDArray[np.float64]:
     import cv2
 
     return np.array(
-        [
-            float(cv2.cartToPolar(field[..., 0], field[..., 1])[0].mean())
-            for field in _farneback(grey, levels=3, window=15)
-        ]
+        [float(cv2.magnitude(field[..., 0], field[..., 1]).mean()) for field in _farneback(grey, levels=3, window=15)]
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,13 +50,14 @@ def find_lag(first: Curve, second: Curve) -> Lag:
     a, b = _prepared(first), _prepared(second)
     reach, near = round(REACH_SECONDS * GRID), round(NEAR_SECONDS * GRID)
     lags = np.arange(-reach, reach + 1)
-    correlation = _correlated(a, b, lags)
+    correlate = _correlation_with(a, lags)
+    correlation = correlate(b)
     best = int(correlation.argmax())
     peak = float(correlation[best])
     rng = np.random.default_rng(0)
     shifts = rng.choice(_out_of_reach(int(lags[best]), reach + near, len(b)), SHIFTS)
-    null = np.array([_correlated(a, np.roll(b, int(shift)), lags).max() for shift in shifts])
-    reordered = np.array([_correlated(a, _in_pieces(b, rng), lags).max() for _ in range(SHIFTS)])
+    null = np.array([correlate(np.roll(b, int(shift))).max() for shift in shifts])
+    reordered = np.array([correlate(_in_pieces(b, rng)).max() for _ in range(SHIFTS)])
     as_high = max(int(np.count_nonzero(chance >= peak)) for chance in (null, reordered))
     others = np.where(np.abs(lags - lags[best]) > near, correlation, -np.inf)
     return Lag(
@@ -101,11 +103,15 @@ def _in_pieces(curve: Curve, rng: np.random.Generator) -> Curve:
     return np.roll(mixed, int(rng.integers(len(mixed))))
 
 
-def _correlated(a: Curve, b: Curve, lags: NDArray[np.int64]) -> Curve:
-    """sum over t of a(t) b(t + lag) / n, with nothing beyond the ends: far lags are held down, not blown up."""
-    size = 1 << (len(a) + len(b) - 1).bit_length()
-    product = np.fft.irfft(np.fft.rfft(a, size).conj() * np.fft.rfft(b, size), size)
-    return product[lags] / len(a)
+def _correlation_with(a: Curve, lags: NDArray[np.int64]) -> Callable[[Curve], Curve]:
+    """b [n] -> sum over t of a(t) b(t + lag) / n, with nothing beyond the ends: far lags are held down, not blown up."""
+    size = 1 << (2 * len(a) - 1).bit_length()
+    spectrum = np.fft.rfft(a, size).conj()
+
+    def correlate(b: Curve) -> Curve:
+        return np.fft.irfft(spectrum * np.fft.rfft(b, size), size)[lags] / len(a)
+
+    return correlate
 
 
 def _between(curve: Curve, index: int) -> float:

@@ -20,16 +20,20 @@ _LINEAR_HZ, _KNEE_HZ, _LOG_STEP = 200.0 / 3, 1000.0, np.log(6.4) / 27.0
 
 def slaney_mel(wave: NDArray[np.float32], rate: int, size: int, hop: int, bands: int) -> NDArray[np.float32]:
     """[t] -> power [bands, k]: Hann windows of `size` around every `hop`th sample, zeros beyond the ends."""
-    padded = np.pad(wave, size // 2)
-    window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)).astype(np.float32)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::hop]
+    frames = np.lib.stride_tricks.sliding_window_view(np.pad(wave, size // 2), size)[::hop]
     bank = mel_bank(rate, size, bands)
     result = np.empty((bands, len(frames)), np.float32)
     for first in range(0, len(frames), AT_A_TIME):
-        part = frames[first : first + AT_A_TIME] * window
-        power = np.abs(np.fft.rfft(part, axis=1).astype(np.complex64)) ** 2
-        result[:, first : first + AT_A_TIME] = bank @ power.T
+        result[:, first : first + AT_A_TIME] = bank @ frame_powers(frames[first : first + AT_A_TIME]).T
     return result
+
+
+def frame_powers(frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[k, size] -> [k, size // 2 + 1]: the power of each frame at each frequency, under a Hann window."""
+    size = frames.shape[1]
+    window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)).astype(np.float32)
+    power: NDArray[np.float32] = np.abs(np.fft.rfft(frames * window, axis=1).astype(np.complex64)) ** 2
+    return power
 
 
 def mel_bank(rate: int, size: int, bands: int) -> NDArray[np.float32]:

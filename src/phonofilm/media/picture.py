@@ -15,6 +15,7 @@ import numpy as np
 
 from phonofilm.errors import InputError, MediaError
 from phonofilm.media.budget import MEMORY_SHARE, FrameBudget
+from phonofilm.media.decode_once import Decode, decode_for_one
 from phonofilm.media.opening import end_of, opened, picture_stream, start_of
 from phonofilm.media.pixels import fitted, shown_size, stacked, to_plain_rgb, to_rgb
 from phonofilm.media.rates import declared_rate, source_rate
@@ -47,9 +48,15 @@ class PictureSize:
     frame_rate: Fraction
 
 
-def read_picture(path: str | Path, window: Window) -> DecodedFrames:
+def read_picture(
+    path: str | Path,
+    window: Window,
+    decode: Decode = decode_for_one,
+    kept: Callable[[np.ndarray], np.ndarray] = lambda rgb: rgb,
+) -> DecodedFrames:
     """The frames of a window at a constant rate: each frame goes to the grid point nearest to its timestamp and stays.
 
+    kept: what is kept of a frame [h, w, 3], such as its brightness.
     Raises InputError for a window outside the picture or too large for memory, MediaError for a damaged file or one
     without a picture.
     """
@@ -59,9 +66,9 @@ def read_picture(path: str | Path, window: Window) -> DecodedFrames:
 
     def convert(frame: VideoFrame, aspect: Fraction | None) -> np.ndarray:
         rgb = to_plain_rgb(frame, reformatter) if window.plain else to_rgb(frame, aspect, reformatter)
-        return fitted(rgb, window)
+        return kept(fitted(rgb, window))
 
-    images, rate, start = _read(path, window, convert)
+    images, rate, start = _read(path, window, convert, decode)
     return DecodedFrames(stacked(images), rate, start)
 
 
@@ -83,7 +90,9 @@ def measure_picture(path: str | Path, max_frames: int) -> PictureSize:
     return PictureSize(len(counted), height, width, rate)
 
 
-def _read(path: str | Path, window: Window, convert: Convert) -> tuple[list[np.ndarray], Fraction, Fraction]:
+def _read(
+    path: str | Path, window: Window, convert: Convert, decode: Decode = decode_for_one
+) -> tuple[list[np.ndarray], Fraction, Fraction]:
     """What `convert` makes of each frame of the window, their rate, and the file's time of the first."""
     with opened(path) as container:
         stream = picture_stream(container)
@@ -91,8 +100,7 @@ def _read(path: str | Path, window: Window, convert: Convert) -> tuple[list[np.n
             raise MediaError(f"{path} has neither picture nor sound; it is damaged or cut off")
         if stream is None:
             raise MediaError(f"{path} has no picture, only sound; give a clip, or give this file as audio=")
-        stream.thread_type = "AUTO"
-        frames = container.decode(stream)
+        frames = decode(container, stream)
         first = next(frames, None)
         if first is None:
             raise MediaError(f"{path} has a picture track without a single frame that can be decoded")

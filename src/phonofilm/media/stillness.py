@@ -17,25 +17,26 @@ class BlockLevels:
     def __init__(self) -> None:
         self._darkest: NDArray[np.float32] | None = None
         self._brightest: NDArray[np.float32] | None = None
-        self._resized = False
+        self._changes = False
 
     def add(self, grey: NDArray[np.uint8]) -> None:
-        """The next frame: [h, w]."""
+        """The next frame: [h, w]. Not looked at any more once a block has changed."""
+        if self._changes:
+            return
         levels = _block_means(grey)
         if self._darkest is None or self._brightest is None:
             self._darkest, self._brightest = levels, levels
         elif levels.shape != self._darkest.shape:
-            self._resized = True
+            self._changes = True
         else:
             self._darkest = np.minimum(self._darkest, levels)
             self._brightest = np.maximum(self._brightest, levels)
+            self._changes = bool((self._brightest - self._darkest).max() >= CHANGE)
 
     @property
     def never_change(self) -> bool:
         """Whether no block has moved by as much as 5 grey levels. False without a frame, and where the size changes."""
-        if self._darkest is None or self._brightest is None or self._resized:
-            return False
-        return bool((self._brightest - self._darkest).max() < CHANGE)
+        return self._darkest is not None and not self._changes
 
 
 def _block_means(grey: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -38,7 +38,7 @@ class Window:
 
 @dataclass(frozen=True)
 class DecodedFrames:
-    """frames uint8 [f, h, w, 3] at frame_rate; start is the file's own time of the first of them."""
+    """frames uint8 [f, h, w, 3], or what was kept of each, at frame_rate; start is the file's own time of the first of them."""
 
     frames: np.ndarray
     frame_rate: Fraction

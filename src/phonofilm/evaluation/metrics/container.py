@@ -25,7 +25,7 @@ class Container(Metric):
     source = "timestamps and samples of the file"
 
     def measure(self, clip: ClipFacts) -> Row:
-        report = check_container(clip.path)
+        report = check_container(clip.path, clip.decode)
         problems = report.problems()
         values = {"problems": float(len(problems))}
         detail: dict[str, object] = {"problems": problems, "container": report.format}

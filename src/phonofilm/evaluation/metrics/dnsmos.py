@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from phonofilm.errors import CheckpointError
 from phonofilm.evaluation.clip_facts import ClipFacts
 from phonofilm.evaluation.metric import Figure, Metric
-from phonofilm.evaluation.onset_envelope import level_db, slaney_mel
+from phonofilm.evaluation.onset_envelope import frame_powers, level_db, mel_bank
 from phonofilm.evaluation.requirements import Package, Requirements
 from phonofilm.evaluation.rows import Row, measured, not_applicable
 
@@ -24,6 +25,7 @@ RATE = 16_000
 WINDOW_SECONDS = 9.01
 WINDOW = int(WINDOW_SECONDS * RATE)
 SIZE, HOP, BANDS = 321, 160, 120
+STEPS = RATE // HOP  # frames in a second
 SILENT_PEAK = 1e-3  # -60 dB of full scale: the network gives silence 2.15, more than noise
 # From the network's raw figures to opinion scores: squared, linear, constant.
 CURVES = {
@@ -66,13 +68,12 @@ class Dnsmos(Metric):
             return not_applicable("the sound is silent")
         doubled = _long_enough(wave)
         seconds = _window_seconds(len(doubled))
-        windows = [doubled[second * RATE : second * RATE + WINDOW] for second in seconds]
-        p808 = [float(self._p808.run(None, {"input_1": _features(window)})[0][0][0]) for window in windows]
+        p808 = [float(self._p808.run(None, {"input_1": mel})[0][0][0]) for mel in _features(doubled, seconds)]
         raw = self._p835_of(doubled, seconds)
         values = {"p808": float(np.mean(p808))}
         for column, (name, curve) in enumerate(CURVES.items()):
             values[name] = float(np.polyval(curve, raw[:, column]).mean())
-        return measured(values, {"windows": len(windows), "doubled": len(wave) < WINDOW})
+        return measured(values, {"windows": len(seconds), "doubled": len(wave) < WINDOW})
 
     def _p835_of(self, wave: NDArray[np.float32], seconds: list[int]) -> NDArray[np.float32]:
         import torch
@@ -111,11 +112,26 @@ def _window_seconds(samples: int) -> list[int]:
     return [hop for hop, end in ends.items() if min(end, samples) - hop * RATE == WINDOW]
 
 
-def _features(window: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[samples] -> [1, frames, 120]: mel levels relative to the loudest, in units of 40 dB."""
-    mel = slaney_mel(window[:-HOP], RATE, SIZE, HOP, BANDS)
-    result: NDArray[np.float32] = ((level_db(mel, float(mel.max())) + 40) / 40).T[None].astype(np.float32)
-    return result
+def _features(wave: NDArray[np.float32], seconds: Sequence[int]) -> Iterator[NDArray[np.float32]]:
+    """[samples] -> for each window [1, 900, 120]: mel levels relative to the loudest, in units of 40 dB.
+
+    Windows share the seconds that lie in both. The first and the last frame of a window reach beyond it, where it is silent.
+    """
+    bank = mel_bank(RATE, SIZE, BANDS)
+    frames = _frames(wave)
+    shared: dict[int, NDArray[np.float32]] = {}
+    for second in seconds:
+        reached = range(second, second + WINDOW // RATE)
+        shared = {one: shared[one] if one in shared else frame_powers(frames[one * STEPS :][:STEPS]) for one in reached}
+        powers = np.concatenate(list(shared.values()))
+        powers[[0, -1]] = frame_powers(_frames(wave[second * RATE :][: WINDOW - HOP])[[0, -1]])
+        mel = bank @ powers.T
+        yield ((level_db(mel, float(mel.max())) + 40) / 40).T[None].astype(np.float32)
+
+
+def _frames(wave: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[samples] -> a view [frames, 321] around every 160th sample, with zeros beyond the ends."""
+    return np.lib.stride_tricks.sliding_window_view(np.pad(wave, SIZE // 2), SIZE)[::HOP]
 
 
 def _file_of_speechmos(file: str) -> Path:

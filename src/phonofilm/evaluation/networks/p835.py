@@ -16,7 +16,12 @@ SIZE, HOP = 320, 160
 WINDOW_STEPS, STEP = 900, 100  # a window is 9 s, and one second after the one before
 FINE, ALL = 4, 7  # layers before the first pooling, and altogether
 QUARTER = 4  # steps that two poolings make into one
-EDGE, ALTERED = 24, 2  # steps read at a window's ends, where it sees zeros, for so many quarters there
+ALTERED = 2  # quarters at an end of what is read, that are others where the sound goes on
+EDGE, MARGIN = (
+    2 * ALTERED * QUARTER,
+    ALTERED * QUARTER,
+)  # steps read for those of a window, and beyond each end of a part
+PART = 300  # steps whose early layers are computed together: of all steps at once they are blocks too large to be kept
 AT_A_TIME = 8  # windows that are computed together: what is held at once does not grow with the sound
 TINY = 1e-12
 
@@ -45,7 +50,7 @@ class P835:
         """The windows that begin at these steps."""
         windows = len(begins)
         levels = levels[:, :, begins[0] : begins[-1] + WINDOW_STEPS]
-        shared = self._early(levels)
+        shared = self._early_in_parts(levels)
         starts = [begin - begins[0] for begin in begins]
         ends = [start + WINDOW_STEPS - EDGE for start in starts]
         edges = self._early(torch.cat([levels[:, :, at : at + EDGE] for at in (*starts, *ends)]))
@@ -65,6 +70,15 @@ class P835:
         frames = wave.unfold(0, SIZE, HOP)
         power = sum((frames @ part.T).square() for part in self._waves)
         return torch.as_tensor(power).clamp(min=TINY).log10()[None, None]
+
+    def _early_in_parts(self, levels: Tensor) -> Tensor:
+        """As `_early`: the same values, in less memory."""
+        parts = []
+        for first in range(0, levels.shape[2], PART):
+            begin = max(0, first - MARGIN)
+            part = self._early(levels[:, :, begin : first + PART + MARGIN])
+            parts.append(part[:, :, (first - begin) // QUARTER :][:, :, : PART // QUARTER])
+        return torch.cat(parts, 2)
 
     def _early(self, levels: Tensor) -> Tensor:
         """[b, 1, t, 161] -> [b, 32, t / 4, 40]."""
