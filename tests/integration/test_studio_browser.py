@@ -136,10 +136,12 @@ def test_what_waits_is_changed_moved_cancelled_and_seen_in_two_tabs(studio: Stud
             first = tab.get_by_role("list", name="Waiting clips").get_by_role("listitem").first
             first.filter(has_text="blue").wait_for()
         blue.get_by_role("button", name="Change").click()
-        other.get_by_role("dialog").get_by_label("What is seen and heard").fill("A purple lamp blinks.")
+        other.get_by_role("status").get_by_text("A blue ball").wait_for()
+        other.get_by_role("textbox", name="What is seen and heard").fill("A purple lamp blinks.")
         other.get_by_role("button", name="Keep the changes").click()
         page.get_by_role("article", name="Waiting: A purple lamp").wait_for()
         page.close()
+        other.goto(f"{studio.url}#/queue")
         waits = other.get_by_role("list", name="Waiting clips").get_by_role("listitem")
         for _ in range(2):
             row = waits.first.get_by_role("article")
@@ -166,13 +168,11 @@ def test_the_server_is_restarted_and_nothing_is_lost(studio: Studio, browser: Br
 def test_a_broken_picture_is_refused_in_a_sentence(studio: Studio, browser: Browser, tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture at all")
-    page = browser.new_page()  # an answer of 400 is written to the console
-    page.goto(studio.url)
-    page.get_by_label("First frame file").set_input_files(broken)
-    page.get_by_role("textbox", name="What is seen and heard").fill("A red ball bounces.")
-    said = page.get_by_text("Use PNG, JPEG or WebP pictures")
-    said.first.wait_for()
-    page.close()
+    with page_of(browser) as page:
+        page.goto(studio.url)
+        page.get_by_role("textbox", name="What is seen and heard").fill("A red ball bounces.")
+        page.get_by_role("group", name="First frame").locator("input[type=file]").set_input_files(broken)
+        page.get_by_role("status").get_by_text("broken.png is not a picture that can be read. Use a PNG").wait_for()
 
 
 def test_clips_are_found_tagged_deleted_and_brought_back(studio: Studio, browser: Browser) -> None:

@@ -99,6 +99,35 @@ def test_what_this_browser_kept_of_another_server_is_in_nobodys_way(
         assert (job.request.options["seconds"], job.request.loras, job.request.enhance_prompt) == (1, None, False)
 
 
+def test_words_are_written_out_in_the_field_and_ones_own_come_back(
+    browser: Browser, served: tuple[str, Services]
+) -> None:
+    """What is made is what the field says: the text of the writing model is seen, and nothing is rewritten afterwards."""
+    url, services = served
+    with page_of(browser) as page:
+        info = page.request.get(f"{url}/v1/studio/info").json()
+        info["features"]["enhance_prompt"] = True
+        page.route("**/v1/studio/info", lambda route: route.fulfill(json=info))
+        page.route("**/v1/studio/vocabulary*", lambda route: route.fulfill(json=NO_WORDS))
+        page.route("**/v1/studio/plan", lambda route: route.fulfill(json=NO_PLAN))
+        page.route(
+            "**/v1/studio/prompt",
+            lambda route: route.fulfill(json={"prompt": f"{route.request.post_data_json['prompt']} shouts."}),
+        )
+        page.goto(f"{url}/studio")
+        words = page.get_by_label("What is seen and heard")
+        words.fill("a lady")
+        page.get_by_role("button", name="Write it out").click()
+        page.get_by_role("button", name="Undo").click()
+        assert words.input_value() == "a lady"
+        page.get_by_role("button", name="Write it out").click()
+        page.get_by_role("button", name="Undo").wait_for()
+        page.get_by_role("button", name="Make clip").click()
+        page.get_by_role("article", name="Waiting: a lady shouts.").wait_for()
+        (job,) = waiting(services.database, OPEN_ACCESS)
+        assert (job.request.prompt, job.request.enhance_prompt) == ("a lady shouts.", False)
+
+
 def test_the_library_is_read_once_for_each_change(browser: Browser, served: tuple[str, Services]) -> None:
     """An effect that followed what it changed asked for all clips ten times a second, and nobody could scroll."""
     url, _ = served

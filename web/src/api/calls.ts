@@ -39,6 +39,8 @@ export const makeClip = (asked: Asked) =>
   json<T.StudioJob>("POST", ROUTES[asked.task], bodyOf(asked.request, asked.files));
 export const planClip = (asked: Asked, signal: AbortSignal) =>
   json<T.Plan>("POST", "/v1/studio/plan", bodyOf({ ...asked.request, task: asked.task }, asked.files), signal);
+export const writePrompt = (idea: { prompt: string; model: string | undefined; seconds: number | undefined }, signal: AbortSignal) =>
+  json<T.WrittenPrompt>("POST", "/v1/studio/prompt", idea, signal);
 
 export const listJobs = () => json<T.StudioJobs>("GET", "/v1/studio/jobs");
 export const cancelJob = (id: string) => json<unknown>("POST", `/v1/videos/${each(id)}/cancel`);

@@ -1,4 +1,5 @@
 // What went wrong, as a sentence with a way on.
+import { inPageWords, takenBy } from "./wording";
 
 /** An answer that is an error, or no answer at all (status 0). */
 export class Fault extends Error {
@@ -18,10 +19,12 @@ const WAYS_ON: Record<string, string> = {
   invalid_api_key: "Sign in again with a key that is valid.",
   insufficient_scope: "Ask whoever runs this server for a key that may do this.",
   body_too_large: "Use a smaller or shorter file.",
-  unsupported_media: "Use PNG, JPEG or WebP pictures, MP4 films, and WAV, MP3 or FLAC sound.",
+  unsupported_media: "Use another file.",
+  gateway: "What stands between this page and the server does not reach it. Try again in a moment.",
+  unexplained: "Try again. If it happens once more, the server's log says why.",
   video_expired: "Make it again from its settings.",
   video_not_ready: "Wait until it is finished, and try again.",
-  video_not_queued: "It has started already. Cancel it, or make a new one with other settings.",
+  video_not_queued: "Make a new one with the settings that you want.",
   video_not_found: "It may have been deleted in another tab.",
   clip_not_found: "It may have been deleted in another tab.",
   run_not_found: "Its folder may have been moved or deleted.",
@@ -50,28 +53,24 @@ export function wayOn(code: string, retryAfter: number | null = null): string | 
   return `${way ?? "Try again"} ${way === null ? "" : "Try again "}in ${Math.max(1, Math.round(retryAfter))} seconds.`.replace(/ {2}/g, " ");
 }
 
-/** Fields of a request by the names that they have on the page. */
-const FIELDS: [RegExp, string][] = [
-  [/\binput_reference\b/g, "the first frame"],
-  [/\blast_frame\b/g, "the last frame"],
-  [/\bkeyframes\[([\d.]+)\]/g, "the picture at $1 s"],
-  [/\bnum_inference_steps\b/g, "“Steps”"],
-  [/\bguidance_scale\b/g, "“Keep to the words”"],
-  [/\bmodality_scale\b/g, "“Picture and sound together”"],
-  [/\bnegative_prompt\b/g, "“What should not be seen or heard”"],
-];
-
 /** The server's sentences begin in lower case, may lack the full stop, and call fields what they are in requests. */
 export function asSentence(text: string): string {
-  const trimmed = FIELDS.reduce((said, [field, name]) => said.replace(field, name), text.trim());
-  if (trimmed === "") return "Something went wrong.";
-  const first = trimmed.slice(0, 1).toUpperCase() + trimmed.slice(1);
-  return /[.!?…]$/.test(first) ? first : `${first}.`;
+  const said = inPageWords(text);
+  if (said === "") return "Something went wrong.";
+  // A file's name stays as it is written.
+  const first = /^[^\s:]+\.\w{2,5}\b/.test(said) ? said : said.slice(0, 1).toUpperCase() + said.slice(1);
+  return /[.!?…]”?$/.test(first) ? first : `${first}.`;
+}
+
+/** An error of an answer or a plan as the text to show: what is wrong, and what one can do about it. */
+export function told(message: string, code: string, param: string | null = null, retryAfter: number | null = null): string {
+  const taken = code === "unsupported_media" ? takenBy(param) : null;
+  const way = taken === null ? wayOn(code, retryAfter) : `Use ${taken}.`;
+  return way === null ? asSentence(message) : `${asSentence(message)} ${way}`;
 }
 
 /** Any thrown thing as the text to show. */
 export function explain(error: unknown): string {
   if (!(error instanceof Fault)) return asSentence(error instanceof Error ? error.message : String(error));
-  const way = wayOn(error.code, error.retryAfter);
-  return way === null ? asSentence(error.message) : `${asSentence(error.message)} ${way}`;
+  return told(error.message, error.code, error.param, error.retryAfter);
 }

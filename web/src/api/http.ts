@@ -1,6 +1,8 @@
 // One request and its answer. Which requests there are is in calls.ts.
 import { Fault } from "./faults";
 
+const CODES: Record<number, string> = { 413: "body_too_large", 502: "gateway", 503: "gateway", 504: "gateway" };
+
 let whenSignedOut: () => void = () => undefined;
 
 /** What to do when the server asks for a key. */
@@ -39,7 +41,9 @@ async function faultOf(answer: Response): Promise<Fault> {
     const { error } = (await answer.json()) as { error: { message: string; code: string | null; param: string | null } };
     return new Fault(answer.status, error.code ?? "error", error.message, error.param, retry);
   } catch {
-    return new Fault(answer.status, "error", `The server answered ${answer.status}.`, null, retry);
+    // Not the server's own answer: it always says what is wrong.
+    const code = CODES[answer.status] ?? "unexplained";
+    return new Fault(answer.status, code, `The server answered ${answer.status}.`, null, retry);
   }
 }
 

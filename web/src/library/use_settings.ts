@@ -1,6 +1,7 @@
 // Filling the Make form from a clip or a job, with the files that belonged to it.
 import { getFile, getSettings } from "../api/calls";
 import type { ClipRequest, GivenInput, StudioClip, StudioJob } from "../api/types";
+import { startChanging } from "../state/changing.svelte";
 import { draft, fillFrom, type Given } from "../state/draft.svelte";
 import { attempt, say } from "../state/notices.svelte";
 import { goTo } from "../state/route.svelte";
@@ -17,6 +18,14 @@ export async function useJob(job: StudioJob): Promise<void> {
   await attempt(async () => {
     await fill(job.request, job.inputs);
     if (job.task !== "create") say("It was a part of another clip; here it is asked for as a new one.");
+  });
+}
+
+/** The settings of a job that waits, in the form, which then changes that job. */
+export async function changeInForm(job: StudioJob): Promise<void> {
+  await attempt(async () => {
+    startChanging(job);
+    await fill(job.request, job.inputs);
   });
 }
 

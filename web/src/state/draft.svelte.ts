@@ -31,17 +31,20 @@ export interface Numbers {
   count: number;
   negative: string;
 }
-export interface Draft extends Numbers {
-  model: string | null;
+/** What is seen and heard: one text, or three that are joined. */
+export interface Words {
   separate: boolean;
-  /** Whether a writing model may put the words into the model's own way of speaking. */
-  help: boolean;
-  /** Whether the first frame is drawn from the words, where nothing is given to begin with. */
-  draw: boolean;
   text: string;
   picture: string;
   speech: string;
   sound: string;
+}
+export interface Draft extends Numbers, Words {
+  model: string | null;
+  /** Words that a writing model's took the place of, the last ones last. */
+  earlier: Words[];
+  /** Whether the first frame is drawn from the words, where nothing is given to begin with. */
+  draw: boolean;
   loras: ChosenLora[];
   first: Given | null;
   last: Given | null;
@@ -55,12 +58,12 @@ const KEY = "phonofilm-draft";
 const EMPTY: Draft = {
   model: null,
   separate: false,
-  help: false,
-  draw: false,
   text: "",
   picture: "",
   speech: "",
   sound: "",
+  earlier: [],
+  draw: false,
   size: null,
   seconds: null,
   steps: null,
@@ -79,10 +82,31 @@ const EMPTY: Draft = {
 };
 const FILES = { first: null, last: null, film: null, music: null, voice: null, keyFrames: [] };
 
+const MOST_EARLIER = 10;
+
 export const draft = $state<Draft>(stored());
 
 export function clearDraft(): void {
-  Object.assign(draft, { ...EMPTY, model: draft.model, separate: draft.separate, loras: [], keyFrames: [] });
+  Object.assign(draft, { ...EMPTY, model: draft.model, separate: draft.separate, earlier: [], loras: [], keyFrames: [] });
+}
+
+/** The form as it is now, to put it back with Object.assign. Its files stay where they are. */
+export function copyOfDraft(): Draft {
+  return $state.snapshot(draft) as Draft;
+}
+
+/** One text in the place of the words that are there, which `ownWordsAgain` brings back. */
+export function replaceWords(text: string): void {
+  const { separate, picture, speech, sound } = draft;
+  draft.earlier = [...draft.earlier, { separate, text: draft.text, picture, speech, sound }].slice(-MOST_EARLIER);
+  draft.separate = false;
+  draft.text = text;
+}
+
+export function ownWordsAgain(): void {
+  const words = draft.earlier.at(-1);
+  if (words === undefined) return;
+  Object.assign(draft, words, { earlier: draft.earlier.slice(0, -1) });
 }
 
 export function keepDraft(): void {
@@ -105,7 +129,7 @@ export function askedOf(now: Draft): Asked {
   const files: Record<string, Blob> = {};
   const model = modelNamed(now.model);
   if (model !== null) request.model = model.id;
-  if (now.seconds !== null) request.seconds = now.seconds;
+  if (now.seconds !== null && now.film === null) request.seconds = now.seconds;
   if (now.size !== null) request.size = now.size;
   if (now.steps !== null) request.num_inference_steps = now.steps;
   if (now.guidance !== null) request.guidance_scale = now.guidance;
@@ -122,7 +146,6 @@ export function askedOf(now: Draft): Asked {
   else if (now.music?.blob) files["audio"] = now.music.blob;
   if (now.voice?.blob) files["voice"] = now.voice.blob;
   for (const { at, picture } of now.keyFrames) if (at !== null && picture?.blob) files[`keyframes[${at}]`] = picture.blob;
-  if (now.help && server.info?.features.enhance_prompt) request.enhance_prompt = true;
   if (now.draw && mayDraw(now)) request.draw_first_frame = true;
   return { task: "create", request, files };
 }
@@ -140,8 +163,8 @@ export function fillFrom(request: ClipRequest): void {
     guidance: request.guidance_scale ?? null,
     together: Number.isFinite(Number(request.modality_scale)) ? Number(request.modality_scale) : null,
     seed: typeof request.seed === "number" ? request.seed : null,
+    count: request.n ?? 1,
     negative: request.negative_prompt ?? "",
-    help: request.enhance_prompt ?? false,
     draw: request.draw_first_frame ?? false,
     loras: (request.loras ?? []).map(loraOf),
   } satisfies Partial<Draft>);

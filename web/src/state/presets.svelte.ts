@@ -1,5 +1,6 @@
 // Sets of numbers by name: three that come with the page, and a person's own, kept in this browser.
 import type { ModelSizes } from "../api/types";
+import { plural, seconds } from "../lib/format";
 import type { Numbers } from "./draft.svelte";
 
 export interface Preset {
@@ -19,6 +20,33 @@ export function readyPresets(sizes: ModelSizes | null): Preset[] {
     { name: "Lips and hits closer", numbers: { steps: null, together: 3, count: 1 }, own: false },
     { name: "Four to choose from", numbers: { count: 4, seed: null }, own: false },
   ];
+}
+
+const SAID: { [Name in keyof Numbers]: (value: NonNullable<Numbers[Name]>) => string } = {
+  size: (size) => size.replace("x", " × "),
+  seconds: (length) => seconds(length),
+  steps: (steps) => plural(steps, "step"),
+  guidance: (scale) => `keep to the words ${scale}`,
+  together: (scale) => `picture and sound together ${scale}`,
+  seed: (seed) => `seed ${seed}`,
+  count: (count) => plural(count, "clip"),
+  negative: (text) => (text === "" ? "" : `without “${text}”`),
+};
+const UNSET: Partial<Record<keyof Numbers, string>> = { steps: "the model's own steps", seed: "a new seed each time" };
+
+/** What a preset sets, as a line. */
+export function describePreset({ numbers }: Preset): string {
+  const names = (Object.keys(SAID) as (keyof Numbers)[]).filter((name) => name in numbers);
+  const said = names.map((name) => {
+    const value = numbers[name];
+    return value === null || value === undefined ? (UNSET[name] ?? "") : (SAID[name] as (value: unknown) => string)(value);
+  });
+  return said.filter((one) => one !== "").join(", ");
+}
+
+/** Whether the form has every number of the preset. */
+export function isOn({ numbers }: Preset, now: Numbers): boolean {
+  return (Object.keys(numbers) as (keyof Numbers)[]).every((name) => numbers[name] === now[name]);
 }
 
 export function keepPreset(name: string, numbers: Numbers): void {

@@ -20,6 +20,8 @@ let stream: EventSource | null = null;
 let again: ReturnType<typeof setTimeout> | undefined;
 let following = false;
 let connected = false;
+let failed = 0;
+const LONGEST_WAIT_MS = 30_000;
 
 export function follow(): void {
   unfollow();
@@ -31,6 +33,7 @@ export function follow(): void {
     server.reachable = false;
     // A browser gives up for good when the answer was an error.
     if (stream?.readyState === EventSource.CLOSED) void refused();
+    else if (++failed > 1) waitLonger();
   };
   on<StudioJobs>("jobs", take);
   on<StudioJob>("job", takeOne);
@@ -52,6 +55,10 @@ export function unfollow(): void {
   hangUp();
 }
 
+addEventListener("online", () => {
+  if (following && !server.reachable) follow();
+});
+
 // A browser keeps six connections to a server, for all tabs together: those that nobody looks at leave theirs to the others.
 document.addEventListener("visibilitychange", () => {
   if (!following) return;
@@ -71,6 +78,12 @@ async function refused(): Promise<void> {
   if (following && server.session?.signed_in) again = setTimeout(follow, 2000);
 }
 
+/** A server that is down for longer is asked less and less often; a browser by itself would go on every three seconds. */
+function waitLonger(): void {
+  hangUp();
+  again = setTimeout(follow, Math.min(LONGEST_WAIT_MS, 3000 * 2 ** Math.min(failed - 1, 5)));
+}
+
 /** Asks for the queue now, where waiting for the next event would feel slow. */
 export async function refreshQueue(): Promise<void> {
   take(await listJobs());
@@ -83,6 +96,7 @@ function on<T>(kind: string, then: (data: T) => void): void {
 async function reconnected(): Promise<void> {
   const first = !connected;
   connected = true;
+  failed = 0;
   server.reachable = true;
   if (!first) await refreshInfo();
 }
@@ -101,6 +115,8 @@ function take(jobs: StudioJobs): void {
 function takeOne(job: StudioJob): void {
   const list = job.status === "in_progress" ? queue.running : job.status === "queued" ? queue.waiting : queue.ended;
   const index = list.findIndex((one) => one.id === job.id);
+  // Of a set, each clip is in the library as soon as it is made.
+  if (index >= 0 && list[index]!.clip_ids.length !== job.clip_ids.length) library.revision += 1;
   if (index >= 0) list[index] = job;
   else {
     drop(job.id);

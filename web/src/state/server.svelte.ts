@@ -3,15 +3,21 @@ import { getInfo, getSession } from "../api/calls";
 import { onSignedOut } from "../api/http";
 import type { Session, StudioInfo, StudioModel } from "../api/types";
 
+// Loading a model takes a minute or two; what lasts longer than this is something else.
+const LOADING_MS = 300_000;
+
 interface Server {
   session: Session | null;
   info: StudioInfo | null;
   reachable: boolean;
   /** Whether the server has another page now than the one that is open. */
   outdated: boolean;
+  /** Whether this page has been open for so long that a model would be loaded by now. */
+  openedLongAgo: boolean;
 }
 
-export const server = $state<Server>({ session: null, info: null, reachable: true, outdated: false });
+export const server = $state<Server>({ session: null, info: null, reachable: true, outdated: false, openedLongAgo: false });
+setTimeout(() => (server.openedLongAgo = true), LOADING_MS);
 
 onSignedOut(() => {
   if (server.session !== null) server.session.signed_in = false;
@@ -46,8 +52,10 @@ export function modelNamed(name: string | null): StudioModel | null {
 export function workersSay(): { text: string; good: boolean } {
   const workers = server.info?.workers ?? [];
   if (!server.reachable) return { text: "The server does not answer. Trying again…", good: false };
-  if (workers.length === 0) return { text: "Nothing is working on clips yet", good: false };
-  if (workers.every((worker) => worker.state === "starting")) return { text: "Loading the model…", good: false };
+  if (workers.length === 0) {
+    return { text: server.openedLongAgo ? "No worker runs: clips wait" : "The model is loading…", good: false };
+  }
+  if (workers.every((worker) => worker.state === "starting")) return { text: "The model is loading…", good: false };
   if (workers.some((worker) => worker.state === "busy")) return { text: "Making a clip", good: true };
   return { text: "Ready", good: true };
 }

@@ -1,0 +1,61 @@
+// A plan as lines to read: each fact once, the most important first.
+import { asSentence, told } from "../api/faults";
+import type { Plan } from "../api/types";
+import { bytes, duration, seconds } from "../lib/format";
+
+const BASES = { measured: "measured here", computed: "estimated", at_least: "at least" };
+
+export interface PlanNote {
+  text: string;
+  kind: "bad" | "warn" | "quiet";
+}
+
+/** What is made and how long that takes, in one line; null where the plan does not say. */
+export function factsOf(plan: Plan, count: number): string | null {
+  const facts: string[] = [];
+  const { clip } = plan;
+  if (clip) {
+    const parts = clip.parts > 1 ? ` in ${clip.parts} parts` : "";
+    facts.push(`${count > 1 ? `${count} × ` : ""}${seconds(clip.seconds)}, ${clip.width} × ${clip.height}${parts}`);
+  }
+  if (plan.seconds !== null) {
+    const wait = plan.queue_seconds !== null && plan.queue_seconds >= 1 ? `, after ${duration(plan.queue_seconds)} of waiting` : "";
+    facts.push(`${takes(plan.seconds * count, plan.seconds_basis)}${wait}`);
+  }
+  return facts.length === 0 ? null : facts.join(" · ");
+}
+
+function takes(time: number, basis: Plan["seconds_basis"]): string {
+  if (basis === "at_least") return `at least ${duration(time)}`;
+  return `${time < 1 ? "" : "about "}${duration(time)}${basis === null ? "" : ` (${BASES[basis]})`}`;
+}
+
+export function memoryOf(plan: Plan): string | null {
+  const { memory } = plan;
+  if (memory === null) return null;
+  const where = memory.where === "device" ? "on the graphics card" : "memory";
+  return `Needs ${bytes(memory.weights_bytes)} of ${bytes(memory.available_bytes)} free ${where}.`;
+}
+
+export function notesOf(plan: Plan): PlanNote[] {
+  const notes: PlanNote[] = [];
+  for (const one of plan.refused) notes.push({ text: told(one.message, one.code, one.param), kind: "bad" });
+  if (plan.unknown_words.length > 0) {
+    const words = plan.unknown_words.map((word) => `“${word}”`).join(", ");
+    notes.push({ text: `The model does not know ${words}; it may ignore ${plan.unknown_words.length === 1 ? "it" : "them"}.`, kind: "warn" });
+  }
+  for (const warning of plan.warnings) {
+    const rest = plan.unknown_words.length > 0 ? withoutWords(warning) : warning;
+    notes.push({ text: asSentence(rest), kind: "warn" });
+  }
+  if (plan.memory?.text) notes.push({ text: asSentence(plan.memory.text), kind: "quiet" });
+  return notes;
+}
+
+/** The warning without the clause about words, which are named already. */
+function withoutWords(warning: string): string {
+  return warning
+    .split("; ")
+    .filter((clause) => !clause.startsWith("it has no word for "))
+    .join("; ");
+}
