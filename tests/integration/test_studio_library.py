@@ -93,15 +93,19 @@ def fresh(studio: Studio) -> Iterator[Studio]:
 
 def fake_clip(services: Services, prompt: str, *, access: Access = OPEN_ACCESS) -> str:
     """A completed job of a few bytes; the name of its clip."""
-    job = ask(services.database, prompt, access=access, model="tiny")
+    return complete(services, ask(services.database, prompt, access=access, model="tiny").id)
+
+
+def complete(services: Services, job_id: str) -> str:
+    """Complete a job with a clip of a few bytes; the name of the clip. Those that wait before it fail."""
     claims = Claims(services.database, "w")
-    while (held := claims.claim(["tiny"], [], 60)) is not None and held.id != job.id:
+    while (held := claims.claim(["tiny", "nano"], [], 60)) is not None and held.id != job_id:
         claims.fail(held, "x", "x", 1.0)
     assert held is not None
-    name = f"outputs/{job.id}/1-0-video.mp4"
+    name = f"outputs/{job_id}/1-0-video.mp4"
     made = {"seeds": [3], "seconds": 2.0, "size": "32x32", "fps": 24.0, "num_frames": 49, "steps": 1}
     assert claims.complete(held, [{"video": name}], made, 10, None)
-    return f"{job.id}_0"
+    return f"{job_id}_0"
 
 
 def test_every_clip_of_a_job_is_in_the_library_with_its_own_seed(studio: Studio) -> None:
@@ -245,6 +249,38 @@ def test_clips_by_their_own_name_are_taken_as_inputs(studio: Studio) -> None:
         answer = studio.client.post(f"/v1/videos/{path}".rstrip("/"), json={"prompt": "a ball", **more})
         assert answer.status_code == 200, answer.text
         studio.client.delete(f"/v1/videos/{answer.json()['id']}")
+
+
+def test_a_clip_knows_what_it_was_made_from_and_what_was_made_from_it(fresh: Studio) -> None:
+    source = {"id": fresh.ids[1]}
+    asked: list[tuple[str, str, dict[str, Any]]] = [
+        ("retake", "/v1/videos/edits", {"prompt": "a", "video": source, "start": 0.1, "end": 0.3}),
+        ("continuation", "/v1/videos/extensions", {"prompt": "a", "video": source, "continue_at": 5 / 24}),
+        ("new_sound", "/v1/videos", {"prompt": "a", "video": source}),
+        ("new_picture", "/v1/videos", {"prompt": "a", "audio": source}),
+        ("variation", f"/v1/studio/clips/{fresh.ids[1]}/variations", {"count": 1}),
+    ]
+    takes = []
+    for way, path, body in asked:
+        answer = fresh.post(path, body)
+        take = complete(fresh.services, (answer["data"][0] if "data" in answer else answer)["id"])
+        assert fresh.get(f"/v1/studio/clips/{take}")["origin"] == {"way": way, "clip": fresh.ids[1]}
+        takes.append(take)
+    assert sorted(fresh.listed(f"made_from={fresh.ids[1]}")) == sorted(takes)
+    assert fresh.listed(f"made_from={fresh.ids[0]}") == []
+    assert fresh.get(f"/v1/studio/clips/{fresh.ids[1]}")["origin"] is None
+    sent = fresh.client.post(
+        "/v1/videos/edits", data={"prompt": "a", "start": 0.1, "end": 0.3}, files={"video": _film(fresh)}
+    )
+    sent_take = complete(fresh.services, sent.json()["id"])
+    assert fresh.get(f"/v1/studio/clips/{sent_take}")["origin"] == {"way": "retake", "clip": None}
+    fresh.post("/v1/studio/clips/trash", {"ids": [*takes, sent_take]})
+    fresh.post("/v1/studio/clips/purge", {"everything": True})
+
+
+def _film(studio: Studio) -> tuple[str, bytes]:
+    """The second clip's file, to be sent."""
+    return "film.mp4", studio.client.get(f"/v1/videos/{studio.ids[1][:-2]}/content?index=1").content
 
 
 def test_one_goes_on_from_any_moment_of_a_clip(studio: Studio) -> None:

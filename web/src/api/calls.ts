@@ -57,6 +57,7 @@ export interface ClipQuery {
   favourite?: boolean;
   model?: string | null;
   trashed?: boolean;
+  made_from?: string;
   sort?: string;
   limit?: number;
   cursor?: string | null;

@@ -117,6 +117,19 @@ export interface components {
             tags: string[] | null;
         };
         /**
+         * ClipOrigin
+         * @description What was done to which clip. clip: None where it was a file that was sent.
+         */
+        ClipOrigin: {
+            /**
+             * Way
+             * @enum {string}
+             */
+            way: "retake" | "continuation" | "new_sound" | "new_picture" | "variation";
+            /** Clip */
+            clip: string | null;
+        };
+        /**
          * ClipPageAnswer
          * @description Some clips, and the cursor of those that follow.
          */
@@ -202,7 +215,9 @@ export interface components {
         };
         /**
          * GivenInput
-         * @description A file that a clip is made from: fetch `url` and send it as `field`. `at`: seconds, of a key frame.
+         * @description A file that a clip is made from: fetch `url` and send it as `field`.
+         *
+         *     at: seconds, of a key frame. clip: the name of the library's clip that it is.
          */
         GivenInput: {
             /** Field */
@@ -216,6 +231,8 @@ export interface components {
             url: string;
             /** At */
             at: number | null;
+            /** Clip */
+            clip: string | null;
         };
         /** HTTPValidationError */
         HTTPValidationError: {
@@ -837,6 +854,7 @@ export interface components {
             imported: boolean;
             /** Remixed From */
             remixed_from: string | null;
+            origin: components["schemas"]["ClipOrigin"] | null;
             /** Video Url */
             video_url: string;
             /** Thumbnail Url */
@@ -992,6 +1010,9 @@ export interface components {
             preview_url: string | null;
             /** Clip Ids */
             clip_ids: string[];
+            origin: components["schemas"]["ClipOrigin"] | null;
+            /** Imported */
+            imported: boolean;
             /** Request */
             request: {
                 [key: string]: unknown;

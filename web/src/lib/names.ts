@@ -1,6 +1,37 @@
-// What a clip is called where nobody gave it a title.
+// What a clip is called, and how it came from another one, in words.
 import type { StudioClip } from "../api/types";
 
+type Way = NonNullable<StudioClip["origin"]>["way"];
+
+const SHORT: Record<Way, string> = {
+  retake: "Retake",
+  continuation: "Continued",
+  new_sound: "New sound",
+  new_picture: "New picture",
+  variation: "Variation",
+};
+
+/** What a clip is called where nobody gave it a title. */
 export function titleOf(clip: StudioClip): string {
   return clip.title || clip.prompt || "Untitled clip";
+}
+
+/** Its beginning and its end, in which clips that were made from one another differ. */
+export function shortTitleOf(clip: StudioClip, most = 52): string {
+  const title = titleOf(clip);
+  if (title.length <= most) return title;
+  const half = Math.floor((most - 3) / 2);
+  return `${title.slice(0, half).trimEnd()} … ${title.slice(-half).trimStart()}`;
+}
+
+/** One or two words for how the clip was made, or null for one that was made from words alone. */
+export function badgeOf(clip: Pick<StudioClip, "origin" | "imported">): string | null {
+  if (clip.origin !== null) return SHORT[clip.origin.way];
+  return clip.imported ? "Imported" : null;
+}
+
+/** Tags as they are written into one field: with commas between them, or each behind a #. */
+export function tagsOf(text: string): string[] {
+  const found = text.split(/[,;\n]|(?=#)/).map((one) => one.trim().replace(/^#+/, "").trim().slice(0, 50).trim());
+  return [...new Set(found.filter((one) => one !== ""))];
 }

@@ -1,5 +1,6 @@
 // Filling the Make form from a clip or a job, with the files that belonged to it.
 import { getFile, getSettings } from "../api/calls";
+import { asSentence } from "../api/faults";
 import type { ClipRequest, GivenInput, StudioClip, StudioJob } from "../api/types";
 import { startChanging } from "../state/changing.svelte";
 import { draft, fillFrom, type Given } from "../state/draft.svelte";
@@ -10,7 +11,7 @@ export async function useClip(clip: StudioClip): Promise<void> {
   await attempt(async () => {
     const settings = await getSettings(clip.id);
     await fill(settings.request, settings.inputs);
-    say(["Settings of this clip.", ...settings.missing].join(" "));
+    say(["The form has the settings of this clip.", ...settings.missing.map(missingSentence)].join(" "));
   });
 }
 
@@ -27,6 +28,11 @@ export async function changeInForm(job: StudioJob): Promise<void> {
     startChanging(job);
     await fill(job.request, job.inputs);
   });
+}
+
+/** The server says what is missing as a thing ("the first frame that it was made with"), or in a sentence of its own. */
+function missingSentence(missing: string): string {
+  return asSentence(/\bis not\b/.test(missing) ? missing : `${missing} is not in its file: add it before you make the clip`);
 }
 
 async function fill(request: ClipRequest, inputs: GivenInput[]): Promise<void> {

@@ -193,7 +193,7 @@ def _make_entry(
     job_id = new_job_id()
     media = store_media(services, job_id, fields, body.uploads, access)
     try:
-        request = replace(request, inputs=media.inputs, urls=media.urls)
+        request = replace(request, inputs=media.inputs, urls=media.urls, sources=media.sources)
         check_request_for(request, known)
         new = NewJob(
             job_id,

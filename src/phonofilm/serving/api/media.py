@@ -19,7 +19,7 @@ from phonofilm.serving.api.errors import ApiError, invalid, not_found
 from phonofilm.serving.api.fields import ExtensionFields, VideoFields
 from phonofilm.serving.api.services import Services
 from phonofilm.serving.api.translate import clip_field
-from phonofilm.serving.jobs.clip_rows import job_and_number
+from phonofilm.serving.jobs.clip_rows import clip_id, job_and_number
 from phonofilm.serving.jobs.job import COMPLETED, KEYFRAME, is_keyframe
 from phonofilm.serving.jobs.job_queue import find
 from phonofilm.serving.security.access import Access
@@ -38,10 +38,11 @@ _DATA_URL = re.compile(r"data:[\w.+-]{0,100}/?[\w.+-]{0,100}(?:;[\w=.+-]{0,100})
 
 @dataclass
 class StoredMedia:
-    """Stored files and addresses by option, and the files' bytes."""
+    """Stored files and addresses by option, the clips of the library that files were copied from, and the files' bytes."""
 
     inputs: dict[str, str] = field(default_factory=dict)
     urls: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
     nbytes: int = 0
 
 
@@ -188,6 +189,7 @@ class _Keeping:
             raise ApiError(409, f"{job.id} has no such clip: it is {job.status}", "video_not_ready", param=name)
         target = f"{INPUTS}/{self.job_id}/{option}.mp4"
         self.services.store.copy(job.outputs[number]["video"], target)
+        self.media.sources[option] = clip_id(job_id, number)
         self._kept(option, target)
 
     def _put(self, option: str, suffix: str, file: Path) -> None:

@@ -23,7 +23,7 @@ def remixed(services: Services, access: Access, video_id: str, prompt: str) -> J
     if job.status != COMPLETED:
         raise ApiError(409, f"{job.id} is {job.status}; a completed video can be remixed", "video_not_ready")
     options = {**job.request.options, "prompt": prompt}
-    request = replace(job.request, options=options, seeds=job.made.get("seeds", job.request.seeds))
+    request = replace(job.request, options=options, seeds=job.made.get("seeds", job.request.seeds), variation_of=None)
     return repeated(services, access, job, request)
 
 

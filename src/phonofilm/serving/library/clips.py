@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, Text, and_, cast, func, or_, select
 
 from phonofilm.serving.database.engines import Database
 from phonofilm.serving.database.tables import CLIP, CLIP_TAG, JOB
@@ -41,7 +41,8 @@ class LibraryClip:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which clips to list. words: all must occur; tags: all must be there; None leaves a question open."""
+    """Which clips to list. words: all must occur; tags: all must be there; made_from: the name of the clip that they are
+    retakes, continuations, variations and so on of; None leaves a question open."""
 
     words: Sequence[str] = ()
     tags: Sequence[str] = ()
@@ -50,6 +51,7 @@ class Wanted:
     model: str | None = None
     trashed: bool = False
     sort: Sort = "newest"
+    made_from: str | None = None
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,9 @@ def _where(access: Access, wanted: Wanted) -> list[ColumnElement[bool]]:
         where.append(CLIP.c.favourite.is_(wanted.favourite))
     if wanted.model is not None:
         where.append(CLIP.c.model == wanted.model)
+    if wanted.made_from is not None:
+        # A clip's name occurs in a request only as one that it is made from; the quotes tell _1 from _10.
+        where.append(cast(JOB.c.request, Text).contains(f'"{wanted.made_from}"', autoescape=True))
     return where
 
 

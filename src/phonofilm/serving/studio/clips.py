@@ -138,12 +138,13 @@ def get_clips(
     favourite: bool | None = None,
     model: Annotated[str | None, Query(max_length=200)] = None,
     trashed: bool = False,
+    made_from: Annotated[str | None, Query(max_length=80, description="A clip that others were made from.")] = None,
     sort: Sort = "newest",
     limit: Annotated[int, Query(ge=1, le=200)] = 60,
     cursor: Annotated[str | None, Query(max_length=80)] = None,
 ) -> ClipPageAnswer:
     """The clips of the library, or of its trash, a page at a time."""
-    wanted = Wanted(q.replace("\0", " ").split()[:20], tag or (), folder, favourite, model, trashed, sort)
+    wanted = Wanted(q.replace("\0", " ").split()[:20], tag or (), folder, favourite, model, trashed, sort, made_from)
     found = clip_page(services.database, access, wanted, limit=limit, cursor=cursor)
     if found is None:
         raise invalid("cursor: there is no such clip any more; begin again", "cursor")
@@ -229,7 +230,7 @@ def make_variations(clip_id: str, fields: VariationFields, services: ServicesOf,
     seeds = fields.seeds or [secrets.randbelow(2**31) for _ in range(fields.count)]
     job = replace(clip.job, request=as_made(clip.job))
     request = job.request if fields.changes is None else changed_request(services, job, fields.changes)
-    jobs = varied(services, access, job, request, seeds)
+    jobs = varied(services, access, job, replace(request, variation_of=clip.id), seeds)
     return JobsAnswer(data=[studio_job(job, services.facts(job.model), time.time(), None) for job in jobs])
 
 

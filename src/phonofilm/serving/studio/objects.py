@@ -12,6 +12,7 @@ from phonofilm.serving.jobs.clip_rows import clip_id
 from phonofilm.serving.jobs.job import COMPLETED, IN_PROGRESS, Job
 from phonofilm.serving.library.changes import TRASH_SECONDS
 from phonofilm.serving.library.clips import LibraryClip
+from phonofilm.serving.studio.origins import ClipOrigin, origin_of
 from phonofilm.serving.studio.requests import GivenInput, StudioTask, fields_of, inputs_of, task_of
 
 
@@ -43,6 +44,7 @@ class StudioClip(BaseModel):
     tags: list[str]
     imported: bool
     remixed_from: str | None
+    origin: ClipOrigin | None
     video_url: str
     thumbnail_url: str
     spritesheet_url: str
@@ -59,6 +61,8 @@ class StudioJob(VideoObject):
     eta_seconds: float | None
     preview_url: str | None
     clip_ids: list[str]
+    origin: ClipOrigin | None
+    imported: bool
     request: dict[str, Any]
     inputs: list[GivenInput]
 
@@ -110,6 +114,7 @@ def studio_clip(clip: LibraryClip) -> StudioClip:
         tags=list(clip.tags),
         imported=clip.imported is not None,
         remixed_from=job.remixed_from,
+        origin=origin_of(job.request),
         video_url=content,
         thumbnail_url=f"{content}&variant=thumbnail",
         spritesheet_url=f"{content}&variant=spritesheet",
@@ -130,6 +135,8 @@ def studio_job(job: Job, facts: Mapping[str, Any] | None, now: float, place: int
         eta_seconds=seconds_left(job, now),
         preview_url=None if job.preview is None else preview,
         clip_ids=[clip_id(job.id, number) for number in range(len(job.outputs))] if job.status == COMPLETED else [],
+        origin=origin_of(job.request),
+        imported="source" in job.made,
         request=fields_of(job.request, job.model),
         inputs=inputs_of(job),
     )

@@ -31,12 +31,16 @@ FIELDS = {
 
 
 class GivenInput(BaseModel):
-    """A file that a clip is made from: fetch `url` and send it as `field`. `at`: seconds, of a key frame."""
+    """A file that a clip is made from: fetch `url` and send it as `field`.
+
+    at: seconds, of a key frame. clip: the name of the library's clip that it is.
+    """
 
     field: str
     kind: Literal["image", "video", "audio"]
     url: str
     at: float | None = None
+    clip: str | None = None
 
 
 def as_made(job: Job) -> JobRequest:
@@ -88,5 +92,6 @@ def inputs_of(job: Job) -> list[GivenInput]:
         if field is not None:
             at = float(option.removeprefix(KEYFRAME)) if is_keyframe(option) else None
             url = f"/v1/studio/jobs/{job.id}/inputs/{quote(field)}"
-            found.append(GivenInput(field=field, kind=IMAGE if at is not None else KINDS[option], url=url, at=at))
+            kind, clip = IMAGE if at is not None else KINDS[option], job.request.sources.get(option)
+            found.append(GivenInput(field=field, kind=kind, url=url, at=at, clip=clip))
     return found
