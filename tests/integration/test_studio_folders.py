@@ -147,6 +147,8 @@ def test_a_run_is_followed_and_asked_to_stop(client: TestClient, services: Servi
     (run / "metrics.csv").write_text("\n".join(lines) + "\n")
     (run / "config.yaml").write_text("loop:\n  max_steps: 20\n")
     (run / "samples" / "step-000010" / "00.mp4").write_bytes(b"clip")
+    (run / "samples" / "step-000005").mkdir()
+    write_clip(run / "samples" / "step-000005" / "01.mp4", {"prompt": "zyx says hello"})
     (run / "samples" / "step-000010" / "00.png").write_bytes(b"sheet")
     (found,) = client.get("/v1/studio/runs").json()["data"]
     assert (found["state"], found["step"], found["steps"], found["can_stop"]) == ("stopped", 10, 20, False)
@@ -160,7 +162,11 @@ def test_a_run_is_followed_and_asked_to_stop(client: TestClient, services: Servi
     assert curves["loss/video"]["points"] == [[5, 2.5, 0.5], [10, 5.0, 1.0]]
     assert [curves[name]["modality"] for name in ("loss/video", "loss/audio", "lr")] == ["video", "audio", None]
     assert client.get(f"{path}?after=5").json()["curves"][0]["points"] == [[10, 5.0, 1.0]]
-    (sample,) = details["samples"]
+    sample, other = details["samples"]
+    assert (sample["prompt"], other["prompt"]) == ("", "zyx says hello"), "what a file does not say is left out"
+    assert details["run"]["lora"] is None
+    (run / "lora.safetensors").write_bytes(b"")
+    assert client.get(path).json()["run"]["lora"] == "runs/lora-1/lora.safetensors"
     assert client.get(sample["video_url"]).content == b"clip"
     assert client.get(sample["sheet_url"]).content == b"sheet"
     for name in ("01", "..%2f00", "%2e%2e"):

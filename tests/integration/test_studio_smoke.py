@@ -128,6 +128,28 @@ def test_words_are_written_out_in_the_field_and_ones_own_come_back(
         assert (job.request.prompt, job.request.enhance_prompt) == ("a lady shouts.", False)
 
 
+def test_a_browser_that_keeps_nothing_shows_the_page(browser: Browser, served: tuple[str, Services]) -> None:
+    """Where site data is blocked, asking for what was kept is an error."""
+    url, _ = served
+    blocked = "Object.defineProperty(window, 'localStorage', {get() { throw new DOMException('', 'SecurityError') }})"
+    with page_of(browser) as page:
+        page.add_init_script(blocked)
+        page.goto(f"{url}/studio#/training")
+        page.get_by_role("heading", name="No training is shown here").wait_for()
+
+
+def test_a_library_that_could_not_be_listed_is_asked_for_again(browser: Browser, served: tuple[str, Services]) -> None:
+    url, _ = served
+    page = browser.new_page()  # an answer of 500 is written to the console
+    page.route("**/v1/studio/clips?*", lambda route: route.fulfill(status=500, json={}))
+    page.goto(f"{url}/studio#/library")
+    page.get_by_role("heading", name="The clips could not be listed").wait_for()
+    page.unroute_all(behavior="ignoreErrors")
+    page.get_by_role("button", name="Try again").click()
+    page.get_by_role("heading", name="No clips yet").wait_for()
+    page.close()
+
+
 def test_the_library_is_read_once_for_each_change(browser: Browser, served: tuple[str, Services]) -> None:
     """An effect that followed what it changed asked for all clips ten times a second, and nobody could scroll."""
     url, _ = served

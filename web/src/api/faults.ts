@@ -16,7 +16,6 @@ export class Fault extends Error {
 
 const WAYS_ON: Record<string, string> = {
   unreachable: "Check that “phonofilm studio” still runs. What waits in the queue is kept.",
-  invalid_api_key: "Sign in again with a key that is valid.",
   insufficient_scope: "Ask whoever runs this server for a key that may do this.",
   body_too_large: "Use a smaller or shorter file.",
   unsupported_media: "Use another file.",
@@ -71,6 +70,7 @@ export function told(message: string, code: string, param: string | null = null,
 
 /** Any thrown thing as the text to show. */
 export function explain(error: unknown): string {
+  if (error instanceof Fault && error.code === "invalid_api_key") return "The key is not valid, or not any more. Sign in with another one.";
   if (!(error instanceof Fault)) return asSentence(error instanceof Error ? error.message : String(error));
   return told(error.message, error.code, error.param, error.retryAfter);
 }

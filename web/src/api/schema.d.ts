@@ -630,7 +630,10 @@ export interface components {
         };
         /**
          * Run
-         * @description A training run. folder: the name of the folder that the operator named; steps: at which it will end.
+         * @description A training run.
+         *
+         *     folder: the name of the folder that the operator named; steps: at which it will end; lora: the newest LoRA that it wrote,
+         *     from that folder on.
          */
         Run: {
             /** Id */
@@ -658,6 +661,8 @@ export interface components {
             metrics: string[];
             /** Checkpoints */
             checkpoints: number[];
+            /** Lora */
+            lora: string | null;
             /** Can Stop */
             can_stop: boolean;
         };
@@ -698,13 +703,15 @@ export interface components {
         };
         /**
          * RunSample
-         * @description A clip that the model made at a step, and its contact sheet.
+         * @description A clip that the model made at a step, and its contact sheet. prompt: as the clip's file says.
          */
         RunSample: {
             /** Step */
             step: number;
             /** Name */
             name: string;
+            /** Prompt */
+            prompt: string;
             /** Video Url */
             video_url: string;
             /** Sheet Url */

@@ -1,5 +1,6 @@
 // The library as it is filtered: pages of clips, loaded as they come into view.
 import { getShelves, listClips, restoreClips, trashClips, type ClipQuery } from "../api/calls";
+import { explain } from "../api/faults";
 import type { Shelves, StudioClip } from "../api/types";
 import { plural } from "../lib/format";
 import { attempt, complain, say } from "../state/notices.svelte";
@@ -29,12 +30,23 @@ export const filters = $state<Filters>({
   trashed: false,
   sort: "newest",
 });
-export const shelf = $state<{ clips: StudioClip[]; total: number; next: string | null; loaded: boolean; shelves: Shelves | null }>({
+interface Shelf {
+  clips: StudioClip[];
+  total: number;
+  next: string | null;
+  loaded: boolean;
+  shelves: Shelves | null;
+  /** Why the clips could not be listed, as a sentence. */
+  trouble: string | null;
+}
+
+export const shelf = $state<Shelf>({
   clips: [],
   total: 0,
   next: null,
   loaded: false,
   shelves: null,
+  trouble: null,
 });
 export const picked = $state<{ ids: string[] }>({ ids: [] });
 
@@ -66,11 +78,13 @@ export async function reload(keepPlace: boolean): Promise<void> {
       next = more.next_cursor;
     }
     if (mine.signal.aborted) return;
-    Object.assign(shelf, { clips, total: found.total, next, loaded: true, shelves });
+    Object.assign(shelf, { clips, total: found.total, next, loaded: true, shelves, trouble: null });
     const there = new Set(clips.map((clip) => clip.id));
     if (next === null) picked.ids = picked.ids.filter((id) => there.has(id));
   } catch (error) {
-    if (!mine.signal.aborted) complain(error);
+    if (mine.signal.aborted) return;
+    if (shelf.loaded) complain(error);
+    else shelf.trouble = explain(error);
   }
 }
 
@@ -109,14 +123,21 @@ export async function inBatches(ids: string[], send: (some: string[]) => Promise
   for (let start = 0; start < ids.length; start += BATCH) await send(ids.slice(start, start + BATCH));
 }
 
-/** Into the trash, with a way back; whether it was done. */
-export async function trash(ids: string[]): Promise<boolean> {
-  return attempt(async () => {
+const going = new Set<string>();
+
+/** Into the trash, with a way back; whether it was done. What is on its way there is not sent again. */
+export async function trash(wanted: string[]): Promise<boolean> {
+  const ids = wanted.filter((id) => !going.has(id));
+  if (ids.length === 0) return false;
+  for (const id of ids) going.add(id);
+  const done = await attempt(async () => {
     await inBatches(ids, trashClips);
     picked.ids = picked.ids.filter((id) => !ids.includes(id));
     library.revision += 1;
     say(`${plural(ids.length, "clip")} deleted.`, { label: "Undo", run: () => void restore(ids) });
   });
+  for (const id of ids) going.delete(id);
+  return done;
 }
 
 export async function restore(ids: string[]): Promise<void> {

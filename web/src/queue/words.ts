@@ -5,8 +5,10 @@ import { seconds } from "../lib/format";
 const KINDS = { create: "New clip", edit: "Retake", extension: "Continuation" };
 
 export function kindOf(job: StudioJob): string {
-  if (job.task === "create" && job.inputs.some((input) => input.field === "video")) return "Sound for a picture";
-  if (job.task === "create" && job.inputs.some((input) => input.field === "audio")) return "Picture for a sound";
+  if (job.imported) return "Imported";
+  if (job.origin?.way === "new_sound") return "Sound for a picture";
+  if (job.origin?.way === "new_picture") return "Picture for a sound";
+  if (job.origin?.way === "variation") return "Variation";
   return KINDS[job.task];
 }
 

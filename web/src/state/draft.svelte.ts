@@ -2,6 +2,7 @@
 import type { Asked } from "../api/calls";
 import type { ClipRequest } from "../api/types";
 import { joinPrompt } from "../lib/prompt";
+import { keep, keptJson } from "../lib/storage";
 import { modelNamed, server } from "./server.svelte";
 
 /** A picture, film or sound that was given: a file, with where it came from; or a clip of the library. */
@@ -110,7 +111,7 @@ export function ownWordsAgain(): void {
 }
 
 export function keepDraft(): void {
-  localStorage.setItem(KEY, JSON.stringify({ ...draft, ...FILES }));
+  keep(KEY, JSON.stringify({ ...draft, ...FILES }));
 }
 
 export function promptOf(now: Draft): string {
@@ -182,10 +183,6 @@ function loraOf(text: string): ChosenLora {
 }
 
 function stored(): Draft {
-  try {
-    const kept = JSON.parse(localStorage.getItem(KEY) ?? "{}") as Partial<Draft>;
-    return { ...EMPTY, ...kept, ...FILES };
-  } catch {
-    return { ...EMPTY };
-  }
+  const found = keptJson(KEY);
+  return { ...EMPTY, ...(typeof found === "object" ? (found as Partial<Draft> | null) : null), ...FILES };
 }

@@ -8,8 +8,15 @@ export interface Notice {
   action: { label: string; run: () => void } | null;
 }
 
+const MOST = 3;
+const PLAIN_MS = 6_000;
+const LONG_MS = 15_000;
+const AGAIN_MS = 2_000;
 export const notices = $state<Notice[]>([]);
+/** Whether the pointer or the keyboard's focus is on the messages: none goes then. */
+export const attention = { here: false };
 let last = 0;
+let undo: Notice | null = null;
 
 export function say(text: string, action: Notice["action"] = null): void {
   show({ id: ++last, text, bad: false, action });
@@ -17,12 +24,33 @@ export function say(text: string, action: Notice["action"] = null): void {
 
 export function complain(error: unknown): void {
   if (error instanceof DOMException && error.name === "AbortError") return;
-  show({ id: ++last, text: explain(error), bad: true, action: null });
+  complainOf(explain(error));
+}
+
+/** What went wrong, in words that are shown as they are. */
+export function complainOf(text: string): void {
+  show({ id: ++last, text, bad: true, action: null });
 }
 
 export function dismiss(id: number): void {
   const index = notices.findIndex((notice) => notice.id === id);
   if (index >= 0) notices.splice(index, 1);
+  if (notices.length === 0) attention.here = false;
+}
+
+/** Takes back what was done last, also when its message is gone; whether there was anything. */
+export function undoLast(): boolean {
+  const taken = undo;
+  if (taken === null) return false;
+  act(taken);
+  return true;
+}
+
+/** Does what a message's button says. */
+export function act(notice: Notice): void {
+  if (notice.id === undo?.id) undo = null;
+  notice.action?.run();
+  dismiss(notice.id);
 }
 
 /** Runs it; what goes wrong is said. */
@@ -37,9 +65,17 @@ export async function attempt(work: () => Promise<unknown>): Promise<boolean> {
 }
 
 function show(notice: Notice): void {
-  const same = notices.find((one) => one.text === notice.text && one.action === null);
-  if (same !== undefined) dismiss(same.id);
+  if (notice.action?.label === "Undo") undo = notice;
+  // What was said before is over: of messages that only say that something was done, the newest is enough.
+  const isPlain = (one: Notice) => one.action === null && !one.bad;
+  for (const old of notices.filter((one) => (one.action === null && one.text === notice.text) || (isPlain(one) && isPlain(notice))))
+    dismiss(old.id);
   notices.push(notice);
-  if (notices.length > 4) notices.shift();
-  setTimeout(() => dismiss(notice.id), notice.bad ? 15_000 : 8_000);
+  if (notices.length > MOST) notices.shift();
+  setTimeout(() => expire(notice.id), isPlain(notice) ? PLAIN_MS : LONG_MS);
+}
+
+function expire(id: number): void {
+  if (attention.here) setTimeout(() => expire(id), AGAIN_MS);
+  else dismiss(id);
 }

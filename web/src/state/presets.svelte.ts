@@ -1,6 +1,7 @@
 // Sets of numbers by name: three that come with the page, and a person's own, kept in this browser.
 import type { ModelSizes } from "../api/types";
 import { plural, seconds } from "../lib/format";
+import { keep, keptJson } from "../lib/storage";
 import type { Numbers } from "./draft.svelte";
 
 export interface Preset {
@@ -51,19 +52,21 @@ export function isOn({ numbers }: Preset, now: Numbers): boolean {
 
 export function keepPreset(name: string, numbers: Numbers): void {
   presets.own = [...presets.own.filter((one) => one.name !== name), { name, numbers: { ...numbers }, own: true }];
-  localStorage.setItem(KEY, JSON.stringify(presets.own));
+  keep(KEY, JSON.stringify(presets.own));
 }
 
 export function forgetPreset(name: string): void {
   presets.own = presets.own.filter((one) => one.name !== name);
-  localStorage.setItem(KEY, JSON.stringify(presets.own));
+  keep(KEY, JSON.stringify(presets.own));
 }
 
 function stored(): Preset[] {
-  try {
-    const kept = JSON.parse(localStorage.getItem(KEY) ?? "[]") as Preset[];
-    return Array.isArray(kept) ? kept : [];
-  } catch {
-    return [];
-  }
+  const found = keptJson(KEY);
+  return Array.isArray(found) ? found.filter(isPreset) : [];
+}
+
+function isPreset(one: unknown): one is Preset {
+  if (typeof one !== "object" || one === null) return false;
+  const { name, numbers } = one as Partial<Preset>;
+  return typeof name === "string" && typeof numbers === "object" && numbers !== null;
 }

@@ -30,7 +30,8 @@ export function follow(): void {
   stream = new EventSource("/v1/studio/events");
   stream.onopen = () => void reconnected();
   stream.onerror = () => {
-    server.reachable = false;
+    // The server may have ended it: it is asked whether it is there, and whether this key is still good.
+    if (server.reachable) void refreshInfo();
     // A browser gives up for good when the answer was an error.
     if (stream?.readyState === EventSource.CLOSED) void refused();
     else if (++failed > 1) waitLonger();
@@ -98,7 +99,8 @@ async function reconnected(): Promise<void> {
   connected = true;
   failed = 0;
   server.reachable = true;
-  if (!first) await refreshInfo();
+  if (first) return;
+  await refreshInfo();
 }
 
 function take(jobs: StudioJobs): void {
@@ -113,6 +115,7 @@ function take(jobs: StudioJobs): void {
 }
 
 function takeOne(job: StudioJob): void {
+  const wasOpen = [...queue.running, ...queue.waiting].some((one) => one.id === job.id);
   const list = job.status === "in_progress" ? queue.running : job.status === "queued" ? queue.waiting : queue.ended;
   const index = list.findIndex((one) => one.id === job.id);
   // Of a set, each clip is in the library as soon as it is made.
@@ -123,7 +126,9 @@ function takeOne(job: StudioJob): void {
     if (list === queue.ended) list.unshift(job);
     else list.push(job);
   }
-  if (job.status === "completed") finished(job);
+  if (job.status !== "completed") return;
+  if (wasOpen || !job.imported) finished(job);
+  else library.revision += 1;
 }
 
 /** Says so wherever the new clip does not appear by itself; once for each job. */

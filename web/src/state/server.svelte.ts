@@ -1,5 +1,6 @@
 // Who may do what here, and what this server has: models, LoRAs, limits, workers.
 import { getInfo, getSession } from "../api/calls";
+import { Fault } from "../api/faults";
 import { onSignedOut } from "../api/http";
 import type { Session, StudioInfo, StudioModel } from "../api/types";
 
@@ -34,8 +35,9 @@ export async function refreshInfo(): Promise<void> {
     const found = await getInfo();
     if (server.info !== null && server.info.page !== found.page) server.outdated = true;
     server.info = found;
-  } catch {
-    server.reachable = false;
+    server.reachable = true;
+  } catch (error) {
+    if (!(error instanceof Fault) || error.status !== 401) server.reachable = false;
   }
 }
 

@@ -1,10 +1,12 @@
 // Dark, light, or as the system has it. Kept in this browser.
 
+import { forget, keep, kept } from "../lib/storage";
+
 export type Theme = "system" | "dark" | "light";
 const KEY = "phonofilm-theme";
 
 function stored(): Theme {
-  const value = localStorage.getItem(KEY);
+  const value = kept(KEY);
   return value === "dark" || value === "light" ? value : "system";
 }
 
@@ -13,10 +15,10 @@ export const theme = $state<{ now: Theme }>({ now: stored() });
 export function setTheme(next: Theme): void {
   theme.now = next;
   if (next === "system") {
-    localStorage.removeItem(KEY);
+    forget(KEY);
     delete document.documentElement.dataset["theme"];
   } else {
-    localStorage.setItem(KEY, next);
+    keep(KEY, next);
     document.documentElement.dataset["theme"] = next;
   }
 }

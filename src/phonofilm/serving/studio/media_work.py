@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from phonofilm.errors import InputError
+from phonofilm.errors import InputError, MediaError
 from phonofilm.media import read_clip, save_clip
 from phonofilm.media.metadata import read_metadata
 from phonofilm.media.picture import read_picture
@@ -96,6 +97,19 @@ def recorded_settings(place: str, name: str) -> dict[str, Any]:
     """What the stored clip says of how it was made. Raises MediaError for one that says nothing."""
     with open_store(place).as_file(name) as path:
         return read_metadata(path)
+
+
+def sample_prompts(files: Mapping[str, Path]) -> dict[str, str]:
+    """The prompts of a training's samples by their names, as the files say them; without those that say nothing."""
+    found = {}
+    for name, file in files.items():
+        try:
+            prompt = read_metadata(file).get("prompt")
+        except (MediaError, OSError):
+            continue  # it is being written, or is gone
+        if isinstance(prompt, str) and prompt:
+            found[name] = prompt
+    return found
 
 
 def _encoded(image: Any, kind: str) -> bytes:

@@ -126,6 +126,13 @@ def sample_path(run: RunFolder, step: int, name: str, variant: str) -> Path | No
     return file if known and file.is_file() and file.resolve().is_relative_to(run.path.resolve()) else None
 
 
+def newest_lora(run: RunFolder) -> str | None:
+    """The newest LoRA that a run wrote, as a path from the folder that the operator named; None where it trains whole models."""
+    homes = [run.path, *reversed(checkpoint_folders(run.path))]
+    found = next((file for home in homes if (file := home / "lora.safetensors").is_file()), None)
+    return None if found is None else (Path(run.root.name) / found.relative_to(run.root)).as_posix()
+
+
 def ask_to_stop(run: RunFolder) -> None:
     """After the update in hand the run saves a checkpoint and ends."""
     (run.path / STOP).touch()

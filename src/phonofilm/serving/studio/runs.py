@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from phonofilm.serving.api.answers import ERRORS
 from phonofilm.serving.api.errors import ApiError
 from phonofilm.serving.api.services import MayAdminister, Services, ServicesOf
+from phonofilm.serving.studio.media_work import sample_prompts
 from phonofilm.serving.studio.run_folders import (
     Point,
     RunFolder,
@@ -18,6 +19,7 @@ from phonofilm.serving.studio.run_folders import (
     curves_of,
     find_runs,
     modality_of,
+    newest_lora,
     sample_path,
     samples_of,
     state_of,
@@ -29,7 +31,11 @@ SAMPLE_TYPES = {"video": "video/mp4", "sheet": "image/png"}
 
 
 class Run(BaseModel):
-    """A training run. folder: the name of the folder that the operator named; steps: at which it will end."""
+    """A training run.
+
+    folder: the name of the folder that the operator named; steps: at which it will end; lora: the newest LoRA that it wrote,
+    from that folder on.
+    """
 
     id: str
     name: str
@@ -42,6 +48,7 @@ class Run(BaseModel):
     updated_at: float | None
     metrics: list[str]
     checkpoints: list[int]
+    lora: str | None
     can_stop: bool
 
 
@@ -60,10 +67,11 @@ class RunCurve(BaseModel):
 
 
 class RunSample(BaseModel):
-    """A clip that the model made at a step, and its contact sheet."""
+    """A clip that the model made at a step, and its contact sheet. prompt: as the clip's file says."""
 
     step: int
     name: str
+    prompt: str
     video_url: str
     sheet_url: str
 
@@ -95,15 +103,19 @@ def get_run(
     curves = [
         RunCurve(name=name, modality=modality_of(name), points=points) for name, points in curves_of(run, after).items()
     ]
+    made = samples_of(run)
+    newest = {one.name: sample_path(run, one.step, one.name, "video") for one in reversed(made)}
+    prompts = services.media.run(sample_prompts, {name: file for name, file in newest.items() if file is not None})
     here = f"/v1/studio/runs/{run.id}/samples"
     samples = [
         RunSample(
             step=one.step,
             name=one.name,
+            prompt=prompts.get(one.name, ""),
             video_url=f"{here}/{one.step}/{one.name}/video",
             sheet_url=f"{here}/{one.step}/{one.name}/sheet",
         )
-        for one in samples_of(run)
+        for one in made
         if one.step > after
     ]
     return RunDetails(run=_described(run), curves=curves, samples=samples)
@@ -161,5 +173,6 @@ def _described(run: RunFolder) -> Run:
         updated_at=found.updated_at,
         metrics=found.metrics,
         checkpoints=found.checkpoints,
+        lora=newest_lora(run),
         can_stop=found.is_running and not found.is_stopping,
     )
