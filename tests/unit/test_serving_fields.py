@@ -153,3 +153,14 @@ def test_words_and_numbers_are_not_taken_for_one_another_where_the_schema_says_s
         assert client.post(path, json=body).status_code == 400, path
     assert client.patch("/v1/studio/clips/video_x_0", json={"favourite": 1}).status_code == 400
     assert client.get("/v1/studio/arena/pairs/x/vote").status_code == 405
+
+
+def test_a_form_whose_end_was_lost_is_refused_whole(client: TestClient) -> None:
+    parts = "--B\r\nContent-Disposition: form-data; name={}\r\n\r\n{}"
+    kind = {"content-type": "multipart/form-data; boundary=B"}
+    for path in ("/v1/videos", "/v1/studio/imports"):
+        for name, end in (("seconds", ""), ("seconds", "\r\n--B-"), ("input_reference; filename=a.png", "\r\n--B")):
+            sent = parts.format("prompt", "a ball\r\n") + parts.format(name, 1) + end
+            answer = client.post(path, content=sent, headers=kind)
+            assert (answer.status_code, "no closing boundary" in answer.json()["error"]["message"]) == (400, True)
+    assert client.get("/v1/videos").json()["data"] == []

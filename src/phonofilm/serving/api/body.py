@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from phonofilm.serving.api.errors import ApiError, invalid
 from phonofilm.serving.api.fields import IGNORED, REFUSED
@@ -48,7 +48,7 @@ async def read_body(request: Request) -> RequestBody:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
         try:
-            form = await request.form(max_files=MAX_FILES, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
+            form = await read_form(request, MAX_FILES, MAX_FIELDS, MAX_FIELD_BYTES)
         except (MultiPartException, HTTPException) as error:
             reason = error.message if isinstance(error, MultiPartException) else error.detail
             raise invalid(f"the form cannot be read: {shown(reason)}") from None
@@ -58,6 +58,37 @@ async def read_body(request: Request) -> RequestBody:
             415, f"content type {shown(kind)} is not read; use JSON or a multipart form", "unsupported_media"
         )
     return _cleaned(await read_object(request), {})
+
+
+class _WholeForms(MultiPartParser):
+    """Starlette's parser, which notices whether the closing boundary came."""
+
+    has_ended = False
+
+    def on_end(self) -> None:
+        self.has_ended = True
+
+
+async def read_form(request: Request, max_files: int, max_fields: int, max_field_bytes: int) -> FormData:
+    """The parts of a multipart or plain form.
+
+    Raises MultiPartException and HTTPException for one that cannot be read, and for a multipart body without its closing
+    boundary: it was cut off on its way, and its last part with it.
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":
+        return await request.form(max_files=max_files, max_fields=max_fields, max_part_size=max_field_bytes)
+    parser = _WholeForms(
+        request.headers,
+        request.stream(),
+        max_files=max_files,
+        max_fields=max_fields,
+        max_part_size=max_field_bytes,
+    )
+    form = await parser.parse()
+    if not parser.has_ended:
+        await form.close()
+        raise MultiPartException("it has no closing boundary, so its end was lost on the way; send it again")
+    return form
 
 
 async def read_object(request: Request) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from starlette.formparsers import MultiPartException
 from phonofilm.errors import PhonofilmError
 from phonofilm.serving.api.answers import ERRORS
 from phonofilm.serving.api.body import MAX_FILES
+from phonofilm.serving.api.body import MAX_FIELD_BYTES, read_form
 from phonofilm.serving.api.errors import ApiError, invalid
 from phonofilm.serving.api.services import MayAdminister, MayWrite, Services, ServicesOf
 from phonofilm.serving.jobs.job import JobRequest, new_job_id
@@ -115,7 +116,7 @@ class _Listed:
 async def import_clips(request: Request, services: ServicesOf, access: MayWrite) -> ImportReport:
     """Bring uploaded clips into the library; settings that they carry come along."""
     try:
-        form = await request.form(max_files=MAX_FILES, max_fields=MAX_FILES)
+        form = await read_form(request, MAX_FILES, MAX_FILES, MAX_FIELD_BYTES)
     except (MultiPartException, HTTPException, AssertionError) as error:
         raise invalid(f"the form cannot be read: {shown(str(error))}") from None
     uploads = [one for one in form.getlist("file") if isinstance(one, UploadFile)]
