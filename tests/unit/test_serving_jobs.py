@@ -217,6 +217,15 @@ def test_an_idempotency_key_makes_one_job(database: Database) -> None:
     assert counts_by_status(database) == {"queued": 1}
 
 
+def test_the_idempotency_key_of_a_deleted_job_makes_a_new_one(database: Database) -> None:
+    deleted = ask(database, key="k", body_hash="1")
+    assert claim(database) == deleted.id
+    cancel_job(database, deleted, hide=True)
+    again = ask(database, key="k", body_hash="2")
+    assert (again.id != deleted.id, again.status) == (True, "queued")
+    assert ask(database, key="k", body_hash="2").id == again.id
+
+
 def test_a_full_queue_says_when_to_come_again(database: Database) -> None:
     ask(database, room=Room(max_queued=1))
     with pytest.raises(QueueFull, match="1 jobs wait") as full:

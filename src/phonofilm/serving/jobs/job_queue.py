@@ -70,7 +70,7 @@ def enter(database: Database, new: NewJob, access: Access, room: Room) -> tuple[
     with database.write() as connection:
         if not database.is_sqlite:  # SQLite has one writer anyway
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": ENTRY_LOCK})
-        if new.idempotency_key is not None and (before := _same_key(connection, new, access)) is not None:
+        if new.idempotency_key is not None and (before := _made_before(connection, new, access)) is not None:
             return before, False
         _check_room(connection, new, access, room)
         now = DatabaseNow()
@@ -239,10 +239,14 @@ def seconds_per_job(connection: Connection) -> float:
     return float(connection.execute(select(func.avg(last.c.took))).scalar() or UNKNOWN_SECONDS)
 
 
-def _same_key(connection: Connection, new: NewJob, access: Access) -> Job | None:
+def _made_before(connection: Connection, new: NewJob, access: Access) -> Job | None:
+    """The job that the same idempotency key made. One that was deleted since gives its key up."""
     same = select(*JOB.c).where(JOB.c.owner == access.owner, JOB.c.idempotency_key == new.idempotency_key)
     row = connection.execute(same).mappings().first()
     if row is None:
+        return None
+    if row["hidden"]:
+        connection.execute(update(JOB).where(JOB.c.id == row["id"]).values(idempotency_key=None))
         return None
     if row["body_hash"] != new.body_hash:
         raise IdempotencyConflict
