@@ -164,3 +164,23 @@ def test_a_form_whose_end_was_lost_is_refused_whole(client: TestClient) -> None:
             answer = client.post(path, content=sent, headers=kind)
             assert (answer.status_code, "no closing boundary" in answer.json()["error"]["message"]) == (400, True)
     assert client.get("/v1/videos").json()["data"] == []
+
+
+def test_settings_that_can_never_work_are_refused_before_they_wait(client: TestClient) -> None:
+    never: dict[str, tuple[Any, ...]] = {
+        "cache": ("x", "easy:-1"),
+        "solver": ("x",),
+        "boundary_ratio": (-1, 1.1),
+        "video_shift": (0, -1, 1e308),
+        "audio_shift": (1e308,),
+        "guidance_scale": (1e308, 1e38),
+        "audio_guidance_scale": (-1e308,),
+        "modality_scale": (1e308, "NaN", "inf", "2,inf"),
+        "guidance_interval": ("0.6:0.2",),
+        "overlap_frames": (2**63, 4),
+        "part_seconds": (1e-320,),
+    }
+    for name, values in never.items():
+        for value in values:
+            assert refusal(client, seconds=8, **{name: value})[0] == name
+    assert client.get("/v1/videos").json()["data"] == []

@@ -10,8 +10,9 @@ import torch
 from phonofilm.errors import InputError
 from phonofilm.pipeline.guidance import Evaluation, Guidance, guidance_per_step
 from phonofilm.pipeline.sampling import sample
+from phonofilm.pipeline.sampling_limits import cache_name, parse_cache
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler, Step
-from phonofilm.pipeline.stepcache import StepCache, always_computed, cache_name, parse_cache
+from phonofilm.pipeline.stepcache import StepCache, always_computed
 from phonofilm.pipeline.types import Latents
 
 P, N = Evaluation.PROMPT, Evaluation.NEGATIVE

@@ -37,7 +37,7 @@ from phonofilm.parallel.parallel_session import ParallelSession
 from phonofilm.parallel.rank import RankError
 from phonofilm.pipeline.decode import MovaPipelineOutput
 from phonofilm.pipeline.mova import MovaPipeline
-from phonofilm.pipeline.stepcache import NO_CACHE
+from phonofilm.pipeline.sampling_limits import NO_CACHE
 
 # Weights of fewer bytes (the embedded model's) run on one thread: steps of a few milliseconds gain little from a second
 # one, and lose a hundredfold when other work holds its core.

@@ -23,9 +23,9 @@ from phonofilm.media.clip import Clip
 from phonofilm.models.known import NAMED_SIZES
 from phonofilm.pipeline.call_arguments import ClipSizes, Tracks
 from phonofilm.pipeline.guidance import EVERY_STEP
+from phonofilm.pipeline.sampling_limits import NO_CACHE
 from phonofilm.pipeline.sampling_plan import CallRequest, SamplingOptions, SamplingPlan, make_plan
 from phonofilm.pipeline.solvers import DEFAULT_SOLVER
-from phonofilm.pipeline.stepcache import NO_CACHE
 from phonofilm.pipeline.types import Decoded
 
 

@@ -17,6 +17,7 @@ from phonofilm.untrusted import shown
 
 MOST_SECONDS = 3600.0  # of a film
 MAX_CLIPS = 10_000
+MOST_OVERLAP = 10_000
 MAX_SEED = 2**63 - 1
 # Options that change nothing unless one of the others is given.
 NEEDS = {
@@ -118,6 +119,8 @@ def check_options(options: ClipOptions, in_memory: Collection[str] = ()) -> tupl
             raise InputError(f"{name} {seconds:g} is not positive; use for example 8")
         if seconds > MOST_SECONDS:
             raise InputError(f"{name} {seconds:g} is more than {MOST_SECONDS:g}, the longest")
+    if options.overlap_frames is not None and not 1 <= options.overlap_frames <= MOST_OVERLAP:
+        raise InputError(f"overlap_frames {options.overlap_frames} is outside 1 to {MOST_OVERLAP}; use for example 17")
     for name, needed in NEEDS.items():
         if name in there and there.isdisjoint(needed):
             raise InputError(f"{name} was given without {' or '.join(needed)}; it would change nothing")

@@ -23,6 +23,7 @@ from phonofilm.generation.provenance import INPUTS
 from phonofilm.generation.written_files import would_harm
 from phonofilm.geometry import parse_frame_rate, parse_frame_size
 from phonofilm.models.known import NAMED_SIZES, hub_id_of
+from phonofilm.pipeline.sampling_limits import RANGES, check_interval, check_range, check_solver, parse_cache
 from phonofilm.untrusted import FOLDER_FAULT, NO_FILE_FAULT, file_fault, shown
 
 
@@ -71,15 +72,24 @@ def check_request(
 
 
 def check_words(options: ClipOptions) -> None:
-    """Raises InputError for a size, a rate, an interval or scales that cannot be read, and for steps below 1."""
+    """Raises InputError for a size, a rate, an interval, scales, a solver or a cache that cannot be, and for steps below 1."""
     if options.size is not None and options.size not in (*NAMED_SIZES, "auto"):
         parse_frame_size(options.size, (*NAMED_SIZES, "auto"))
     if options.fps is not None:
         parse_frame_rate(options.fps)
     if options.guidance_interval is not None:
-        parse_interval(options.guidance_interval)
+        check_interval(*parse_interval(options.guidance_interval))
     if options.modality_scale is not None:
-        parse_scales(options.modality_scale)
+        scales = parse_scales(options.modality_scale)
+        for scale in scales if isinstance(scales, tuple) else (scales,):
+            check_range("modality_scale", scale)
+    for name in (name for name in RANGES if name != "modality_scale"):
+        if (value := getattr(options, name)) is not None:
+            check_range(name, value)
+    if options.solver is not None:
+        check_solver(options.solver)
+    if options.cache is not None:
+        parse_cache(options.cache)
     if options.steps is not None and options.steps < 1:
         raise InputError(f"steps {options.steps} is less than 1; use for example 50")
 

@@ -12,8 +12,8 @@ from phonofilm.generation.clip_plan import ClipPlan
 from phonofilm.generation.few_step_students import few_step_summary
 from phonofilm.generation.placement.devices import DevicePlacement
 from phonofilm.pipeline.guidance import EVERY_STEP
+from phonofilm.pipeline.sampling_limits import NO_CACHE
 from phonofilm.pipeline.solvers import DEFAULT_SOLVER
-from phonofilm.pipeline.stepcache import NO_CACHE
 from phonofilm.units import format_size
 
 

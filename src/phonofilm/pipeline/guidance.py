@@ -14,6 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from phonofilm.errors import InputError
+from phonofilm.pipeline.sampling_limits import check_interval
 from phonofilm.pipeline.types import Latents
 
 EVERY_STEP = (0.0, 1.0)
@@ -79,10 +80,8 @@ def guidance_per_step(
     evaluation, prompt and bridge as they are, makes the velocity.
     """
     start, end = interval
-    if not 0 <= start < end <= 1:
-        raise InputError(
-            f"guidance_interval {start:g}:{end:g} is not within 0:1; use for example 0:0.6 for the first 60 %"
-        )
+    if interval != EVERY_STEP:
+        check_interval(start, end)
     values = [1.0] if modality_scale is None else np.atleast_1d(np.asarray(modality_scale, dtype=float)).tolist()
     audio = guidance_scale if audio_guidance_scale is None else audio_guidance_scale
     named = {"guidance_scale": [guidance_scale], "audio_guidance_scale": [audio], "modality_scale": values}

@@ -30,10 +30,10 @@ from phonofilm.pipeline.lora_methods import LoraMethods
 from phonofilm.pipeline.noise import clip_generators, start_noise
 from phonofilm.pipeline.pretrained import PretrainedMethods
 from phonofilm.pipeline.run_plan import TENSOR_INPUTS, StepCallback, run_plan, step_callback
+from phonofilm.pipeline.sampling_limits import NO_CACHE
 from phonofilm.pipeline.sampling_plan import CallRequest, ModelFacts, SamplingOptions, SamplingPlan, make_plan
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler, require_pair_scheduler
 from phonofilm.pipeline.solvers import DEFAULT_SOLVER
-from phonofilm.pipeline.stepcache import NO_CACHE
 from phonofilm.pipeline.types import Text, Tokens
 
 

@@ -16,10 +16,11 @@ from phonofilm.pipeline.denoising import Experts, ExpertVelocity, Resident, mode
 from phonofilm.pipeline.edit_tasks import EditTask
 from phonofilm.pipeline.finite import require_finite
 from phonofilm.pipeline.sampling import sample
+from phonofilm.pipeline.sampling_limits import NO_CACHE, parse_cache
 from phonofilm.pipeline.sampling_plan import SamplingPlan
 from phonofilm.pipeline.schedule import Step
 from phonofilm.pipeline.solvers import PairSolver
-from phonofilm.pipeline.stepcache import NO_CACHE, StepCache, parse_cache
+from phonofilm.pipeline.stepcache import StepCache
 from phonofilm.pipeline.types import Decoded, Latents
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -33,9 +32,9 @@ from phonofilm.pipeline.given_media import Picture
 from phonofilm.pipeline.guidance import EVERY_STEP, Evaluation, Guidance, guidance_per_step
 from phonofilm.pipeline.keyframes import Keyframe, with_keyframes
 from phonofilm.pipeline.sampling import clean_where_known
+from phonofilm.pipeline.sampling_limits import NO_CACHE, RANGES, cache_name, check_range, check_solver, parse_cache
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler, Step
-from phonofilm.pipeline.solvers import DEFAULT_SOLVER, check_solver
-from phonofilm.pipeline.stepcache import NO_CACHE, cache_name, parse_cache
+from phonofilm.pipeline.solvers import DEFAULT_SOLVER
 from phonofilm.pipeline.types import Text, Tokens
 
 logger = logging.getLogger(__name__)
@@ -191,13 +190,6 @@ def make_plan(request: CallRequest, model: ModelFacts) -> SamplingPlan:
     )
 
 
-def _shift(given: float | None, default: float, name: str) -> float:
-    value = number(default if given is None else given, name, 5)
-    if not math.isfinite(value):
-        raise InputError(f"{name} {value} is not a finite number; use for example 5")
-    return value
-
-
 def _resolved(options: SamplingOptions, model: ModelFacts) -> Sampling:
     defaults, shift = model.defaults, model.scheduler.config["shift"]
     if model.few_steps is not None:
@@ -206,24 +198,24 @@ def _resolved(options: SamplingOptions, model: ModelFacts) -> Sampling:
     most = model.scheduler.config["num_train_timesteps"]
     if not 1 <= steps <= most:
         raise InputError(f"num_inference_steps {steps} is outside 1 to {most}; use for example 50")
-    guidance = defaults.guidance_scale if options.guidance_scale is None else options.guidance_scale
-    guidance = number(guidance, "guidance_scale", 5)
-    audio = guidance if options.audio_guidance_scale is None else options.audio_guidance_scale
-    boundary = model.boundary_ratio if options.boundary_ratio is None else options.boundary_ratio
-    if not 0 <= number(boundary, "boundary_ratio", 0.9) <= 1:
-        raise InputError(f"boundary_ratio {boundary} is outside 0 to 1; the released models have 0.9")
+    own = {"video_shift": shift, "audio_shift": shift, "boundary_ratio": model.boundary_ratio}
+    used: dict[str, float] = {}
+    for name, default in {"guidance_scale": defaults.guidance_scale, **own, "audio_guidance_scale": None}.items():
+        given = getattr(options, name)
+        value = (used["guidance_scale"] if default is None else default) if given is None else given
+        used[name] = check_range(name, number(value, name, RANGES[name].example))
     return Sampling(
         num_inference_steps=steps,
-        guidance_scale=guidance,
-        audio_guidance_scale=number(audio, "audio_guidance_scale", 5),
+        guidance_scale=used["guidance_scale"],
+        audio_guidance_scale=used["audio_guidance_scale"],
         modality_scale=_scales(defaults.modality_scale if options.modality_scale is None else options.modality_scale),
         guidance_interval=options.guidance_interval,
         solver=check_solver(options.solver),
         cache=NO_CACHE if options.cache == NO_CACHE else cache_name(parse_cache(options.cache)),
         bridge_scale=number(options.bridge_scale, "bridge_scale", 1),
-        video_shift=_shift(options.video_shift, shift, "video_shift"),
-        audio_shift=_shift(options.audio_shift, shift, "audio_shift"),
-        boundary_ratio=boundary,
+        video_shift=used["video_shift"],
+        audio_shift=used["audio_shift"],
+        boundary_ratio=used["boundary_ratio"],
     )
 
 
@@ -238,8 +230,8 @@ def _with_few_steps(options: SamplingOptions, few: FewSteps) -> SamplingOptions:
 
 def _scales(given: float | Sequence[float]) -> float | tuple[float, ...]:
     if isinstance(given, Sequence | np.ndarray) and not isinstance(given, str):
-        return tuple(number(scale, "modality_scale", 2) for scale in given)
-    return number(given, "modality_scale", 2)
+        return tuple(check_range("modality_scale", number(scale, "modality_scale", 2)) for scale in given)
+    return check_range("modality_scale", number(given, "modality_scale", 2))
 
 
 def _tokens(model: ModelFacts, prompts: str | Sequence[str] | Text, what: str) -> Tokens | Text:

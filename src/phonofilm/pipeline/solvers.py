@@ -13,7 +13,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from phonofilm.errors import InputError
+from phonofilm.pipeline.sampling_limits import check_solver
 from phonofilm.pipeline.schedule import Step, TrackStep, euler_step
 from phonofilm.pipeline.types import Latents
 
@@ -151,10 +151,3 @@ class PairSolver:
     def restart(self) -> None:
         self._video.restart()
         self._audio.restart()
-
-
-def check_solver(name: str) -> str:
-    """`name`, if there is such a solver."""
-    if name not in SOLVERS:
-        raise InputError(f"solver {name!r} is unknown; use one of {', '.join(SOLVERS)}")
-    return name

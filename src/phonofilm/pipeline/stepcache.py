@@ -14,37 +14,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from phonofilm.errors import InputError
 from phonofilm.pipeline.guidance import Evaluation
 from phonofilm.pipeline.sampling import Velocity
 from phonofilm.pipeline.schedule import Step
 from phonofilm.pipeline.types import Latents
 
-NO_CACHE = "none"
-DEFAULT_THRESHOLD = 0.05
 FIRST, FIRST_SHARE, LAST_SHARE = 3, 0.10, 0.12
 SMALLEST = 1e-12  # instead of dividing by zero, where a track that is held does not move
-
-
-def parse_cache(text: str) -> float | None:
-    """ "easy:0.05" -> 0.05, "easy" -> the default threshold, "none" -> None. Raises InputError for anything else."""
-    if text == NO_CACHE:
-        return None
-    name, colon, number = str(text).partition(":")
-    try:
-        threshold = float(number) if colon else DEFAULT_THRESHOLD
-    except ValueError:
-        threshold = math.nan
-    if name != "easy" or not 0 < threshold < math.inf:
-        raise InputError(
-            f"cache {text!r} is unknown; use none, or easy:THRESHOLD, for example easy:{DEFAULT_THRESHOLD:g}"
-        )
-    return threshold
-
-
-def cache_name(threshold: float | None) -> str:
-    """The text that `parse_cache` reads as `threshold`."""
-    return NO_CACHE if threshold is None else f"easy:{threshold:g}"
 
 
 def always_computed(phases: Sequence[object]) -> frozenset[int]:

@@ -15,9 +15,8 @@ from phonofilm.generation.options import (
     ClipOptions,
     check_options,
     options_from_json,
-    parse_interval,
-    parse_scales,
 )
+from phonofilm.generation.preflight import check_words
 from phonofilm.geometry import ClipGeometry, frames_for_seconds, parse_frame_rate, parse_frame_size
 from phonofilm.serving.api.errors import ApiError, invalid
 from phonofilm.serving.api.fields import EditFields, ExtensionFields, VideoFields
@@ -148,7 +147,8 @@ def check_request_for(request: JobRequest, known: RequestChecks) -> None:
         check_options(options, in_memory=media)
         for seed in request.seeds:
             check_options(ClipOptions(prompt="-", seed=seed))
-        _check_parts(options)
+        check_words(options)
+        _check_parts(options, known)
         _check_size(options, known)
         if known.sglang is not None:
             check_sglang_can(options, media, request.loras, known.sglang)
@@ -173,17 +173,23 @@ def _size(fields: VideoFields) -> str | None:
     return fields.size or both
 
 
-def _check_parts(options: ClipOptions) -> None:
-    if options.fps is not None:
-        parse_frame_rate(options.fps)
-    if options.modality_scale is not None:
-        parse_scales(options.modality_scale)
-    if options.guidance_interval is not None:
-        parse_interval(options.guidance_interval)
-    if options.retake is not None:
-        for one in parse_retakes(options.retake):
-            if not 0 <= one.start < one.end:
-                raise InputError(f"retake: {one.start:g} to {one.end:g} s is no stretch of time")
+def _check_parts(options: ClipOptions, known: RequestChecks) -> None:
+    """Stretches that are made anew, and the parts of a longer film, as far as that needs no model."""
+    for one in () if options.retake is None else parse_retakes(options.retake):
+        if not 0 <= one.start < one.end:
+            raise InputError(f"retake: {one.start:g} to {one.end:g} s is no stretch of time")
+    facts, overlap = known.facts or {}, options.overlap_frames or 1
+    factor = facts.get("temporal_factor", 4)
+    if (overlap - 1) % factor:
+        raise InputError(f"overlap_frames {overlap} must be 1 + a multiple of {factor}; use for example 17")
+    if options.part_seconds is not None:
+        rate = parse_frame_rate(options.fps or facts.get("fps", "24"))
+        frames = frames_for_seconds(options.part_seconds, rate, factor)
+        if frames <= overlap:
+            raise InputError(
+                f"part_seconds {options.part_seconds:g} makes parts of {frames} frames, and each should be longer than the "
+                f"{overlap} that it shares with the one before; use more seconds"
+            )
 
 
 def _check_seconds(options: ClipOptions, limits: RequestLimits) -> None:

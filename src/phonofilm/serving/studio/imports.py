@@ -19,8 +19,7 @@ from starlette.formparsers import MultiPartException
 
 from phonofilm.errors import PhonofilmError
 from phonofilm.serving.api.answers import ERRORS
-from phonofilm.serving.api.body import MAX_FILES
-from phonofilm.serving.api.body import MAX_FIELD_BYTES, read_form
+from phonofilm.serving.api.body import MAX_FIELD_BYTES, MAX_FILES, read_form
 from phonofilm.serving.api.errors import ApiError, invalid
 from phonofilm.serving.api.services import MayAdminister, MayWrite, Services, ServicesOf
 from phonofilm.serving.jobs.job import JobRequest, new_job_id
