@@ -136,7 +136,7 @@ def test_what_waits_is_changed_moved_cancelled_and_seen_in_two_tabs(studio: Stud
             first = tab.get_by_role("list", name="Waiting clips").get_by_role("listitem").first
             first.filter(has_text="blue").wait_for()
         blue.get_by_role("button", name="Change").click()
-        other.get_by_role("status").get_by_text("A blue ball").wait_for()
+        other.get_by_role("group", name="Change of a clip that waits").get_by_text("A blue ball").wait_for()
         other.get_by_role("textbox", name="What is seen and heard").fill("A purple lamp blinks.")
         other.get_by_role("button", name="Keep the changes").click()
         page.get_by_role("article", name="Waiting: A purple lamp").wait_for()

@@ -19,7 +19,7 @@ export function factsOf(plan: Plan, count: number): string | null {
     facts.push(`${count > 1 ? `${count} × ` : ""}${seconds(clip.seconds)}, ${clip.width} × ${clip.height}${parts}`);
   }
   if (plan.seconds !== null) {
-    const wait = plan.queue_seconds !== null && plan.queue_seconds >= 1 ? `, after ${duration(plan.queue_seconds)} of waiting` : "";
+    const wait = plan.queue_seconds !== null && plan.queue_seconds >= 1 ? ` after ${duration(plan.queue_seconds)} of waiting` : "";
     facts.push(`${takes(plan.seconds * count, plan.seconds_basis)}${wait}`);
   }
   return facts.length === 0 ? null : facts.join(" · ");

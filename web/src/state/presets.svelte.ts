@@ -10,13 +10,16 @@ export interface Preset {
   own: boolean;
 }
 
+const FEW_STEPS = 8;
 const KEY = "phonofilm-presets";
 export const presets = $state<{ own: Preset[] }>({ own: stored() });
 
 export function readyPresets(sizes: ModelSizes | null): Preset[] {
   const steps = sizes?.steps ?? 50;
+  // A model that was taught to do with few steps is quick already, and gets worse with fewer.
+  const quick: Preset = { name: "Quick look", numbers: { steps: Math.round(steps / 3), count: 1 }, own: false };
   return [
-    { name: "Quick look", numbers: { steps: Math.max(2, Math.round(steps / 3)), count: 1 }, own: false },
+    ...(steps > FEW_STEPS ? [quick] : []),
     { name: "Normal", numbers: { steps: null, together: null, count: 1 }, own: false },
     { name: "Lips and hits closer", numbers: { steps: null, together: 3, count: 1 }, own: false },
     { name: "Four to choose from", numbers: { count: 4, seed: null }, own: false },
