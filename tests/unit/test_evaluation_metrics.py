@@ -14,6 +14,7 @@ from tests.unit.evaluation_clips import ball, noise, row, shown, sound_moved
 from phonofilm.errors import CheckpointError
 from phonofilm.evaluation import loudness
 from phonofilm.evaluation import onset_envelope as onset_envelope_module
+from phonofilm.evaluation.flow import directograms
 from phonofilm.evaluation.lag import GRID, find_lag
 from phonofilm.evaluation.loudness import STANDARD, cookbook_filters, integrated_loudness
 from phonofilm.evaluation.metrics.av_align import motion_peaks, overlap
@@ -197,6 +198,13 @@ def test_strikes_too_fast_for_farnebacks_flow_are_seen(rebounds: bool, folder: P
         measured = row("onset_lag", shown(folder / f"strikes{rebounds}{offset:+}.mp4", frames, moved))
         assert measured.state == "ok", measured.reason
         assert measured.values["lag_ms"] == pytest.approx(1000 * offset, abs=20)
+
+
+def test_a_small_disc_that_flow_loses_strikes_where_it_stops() -> None:
+    y, x = np.mgrid[:180, :320]
+    heights = [38.0] * 10 + [38 + 72 * (step / 6) ** 2 for step in range(1, 7)] + [110.0] * 8  # up to 22 pixels a frame
+    grey = np.stack([np.where((x - 160) ** 2 + (y - height) ** 2 < 64, 40, 120) for height in heights]).astype(np.uint8)
+    assert int(impacts_of(directograms(grey)).argmax()) + 1 == heights.index(110.0)
 
 
 def test_a_swing_that_turns_is_no_stop() -> None:

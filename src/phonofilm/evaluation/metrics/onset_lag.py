@@ -28,7 +28,7 @@ class OnsetLag(Metric):
 
     name = "onset_lag"
     title = "Onset lag (proxy)"
-    version = 4
+    version = 5
     figures = (
         Figure("lag_ms", "Sound after picture", "ms"),
         Figure("abs_lag_ms", "Lag either way", "ms", "lower"),
