@@ -18,7 +18,7 @@ from phonofilm.serving.studio.files import CACHED, derived_name, file_of
 from phonofilm.serving.studio.timeline_work import measure_timeline
 
 router = APIRouter(tags=["studio"], responses=ERRORS)
-TIMELINE, SPECTROGRAM = "-timeline.json", "-spectrogram.png"
+TIMELINE, SPECTROGRAM = "-timeline-2.json", "-spectrogram.png"
 
 
 class Outline(BaseModel):
@@ -55,7 +55,10 @@ class LagCurve(BaseModel):
 
 
 class TimelineLag(BaseModel):
-    """Sound after picture. significance: the probability of such agreement by chance. reason: why there is no figure."""
+    """Sound after picture. significance: the probability of such agreement by chance.
+
+    reason: how many of the sounds fall on what is seen, or why there is no figure, as a clause.
+    """
 
     milliseconds: float | None
     significance: float | None
