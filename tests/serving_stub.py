@@ -17,12 +17,11 @@ from typing import Any
 
 from phonofilm.errors import InputError
 from phonofilm.generation.report import SamplingStarted, StepDone, emit
-from phonofilm.serving.jobs.job import Job
+from phonofilm.serving.jobs.job import Job, MadeClips
 from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.store.interface import OUTPUTS, Store
 from phonofilm.serving.worker.held_job import HeldJob
 from phonofilm.serving.worker.loop import Worker
-from phonofilm.serving.worker.maker import MadeClips
 from phonofilm.serving.worker.process import work_until_stopped
 
 FACTS = {

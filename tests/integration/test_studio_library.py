@@ -21,7 +21,7 @@ from phonofilm import read_clip
 from phonofilm.serving.api.services import Services
 from phonofilm.serving.database.tables import CLIP, JOB
 from phonofilm.serving.jobs.claims import Claims
-from phonofilm.serving.jobs.job import Job
+from phonofilm.serving.jobs.job import Job, MadeClips
 from phonofilm.serving.jobs.job_queue import cancel_job, find
 from phonofilm.serving.jobs.sweep import sweep_files, sweep_jobs
 from phonofilm.serving.library.changes import purge_old, trash_clips
@@ -29,7 +29,11 @@ from phonofilm.serving.library.clips import find_clips
 from phonofilm.serving.security.access import OPEN_ACCESS, READ, WRITE, Access
 from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.side_process import InThisProcess, SideProcess, SideProcessError
+from phonofilm.serving.store.folder_store import FolderStore
+from phonofilm.serving.store.interface import Store
+from phonofilm.serving.studio.agreement import counted
 from phonofilm.serving.studio.events import Watch
+from phonofilm.serving.worker.held_job import HeldJob
 from phonofilm.serving.worker.loop import Worker
 from phonofilm.serving.worker.sessions import SessionMaker
 
@@ -304,7 +308,7 @@ def test_a_timeline_is_measured_once_and_goes_with_its_clip(studio: Studio) -> N
     assert len(channel["low"]) == pytest.approx(timeline["seconds"] * timeline["peaks"]["per_second"], abs=2)
     assert len(timeline["impact"]) == FRAMES
     assert timeline["lag"]["milliseconds"] is None
-    assert "too short" in timeline["lag"]["reason"]
+    assert timeline["lag"]["reason"] == counted(timeline["seen"], timeline["heard"], 1 / 24)
     picture = Image.open(io.BytesIO(studio.client.get(timeline["spectrogram"]["url"]).content))
     assert picture.size == (timeline["spectrogram"]["width"], timeline["spectrogram"]["height"])
     media, studio.services.media = studio.services.media, SideProcess("none")  # nothing is measured again
@@ -387,6 +391,45 @@ def _job(studio: Studio, name: str) -> Job:
     found = find(studio.services.database, name, OPEN_ACCESS)
     assert found is not None
     return found
+
+
+class CancelledMeanwhile(SessionMaker):
+    """Somebody cancels the job while its first clip is put into the store."""
+
+    def make(self, job: Job, held: HeldJob, store: Store) -> MadeClips:
+        database = held.claims.database
+
+        class CancelledAtTheFirst(FolderStore):
+            def put(self, name: str, source: Path) -> None:
+                super().put(name, source)
+                stages.append(find(database, job.id, OPEN_ACCESS).stage)
+                cancel_job(database, job)
+
+        stages: list[str | None] = []
+        self.stages = stages
+        return super().make(job, held, CancelledAtTheFirst(Path(self.settings.store)))
+
+
+def test_clips_that_were_finished_stay_when_the_rest_is_cancelled(studio: Studio) -> None:
+    asked = {"prompt": "Three red balls.", "model": "tiny", "num_inference_steps": 1, "seed": [4, 5, 6]}
+    job = studio.post("/v1/videos", asked)
+    maker = CancelledMeanwhile(studio.services.worker)
+    worker = Worker(studio.services.worker, maker)
+    working = threading.Thread(target=worker.run, daemon=True)
+    working.start()
+    events = studio.client.get(f"/v1/videos/{job['id']}/events").text
+    worker.ask_to_stop()
+    working.join()
+    assert '"status":"cancelled"' in events
+    assert maker.stages[0] == "clip 1 of 3: writing"
+    assert studio.listed("q=three") == [f"{job['id']}_0"]
+    ended = next(one for one in studio.get("/v1/studio/jobs")["ended"] if one["id"] == job["id"])
+    assert (ended["clip_ids"], ended["seeds"]) == ([f"{job['id']}_0"], [4])
+    assert studio.client.get(f"/v1/videos/{job['id']}/content").status_code == 200
+    again = studio.post(f"/v1/studio/jobs/{job['id']}/retry")
+    assert again["request"]["seed"] == [5, 6], "what is there already is not made once more"
+    for one in (again["id"], job["id"]):
+        studio.client.delete(f"/v1/videos/{one}")
 
 
 def test_the_stream_of_events_begins_with_how_things_are(studio: Studio) -> None:

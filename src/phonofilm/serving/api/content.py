@@ -20,11 +20,11 @@ def send_variant(
 ) -> Response:
     """A file of a completed job, or 304 for a client that has it. `wanted` is the Range header, `has` is If-None-Match.
 
-    Raises ApiError: 409 while the clip is not made, 404 when it has expired, 416 for a range outside the file.
+    Raises ApiError: 409 while no clip is made, 404 when it has expired, 416 for a range outside the file.
     """
     if variant == "preview":
         return _preview(services, job)
-    if job.status != COMPLETED:
+    if job.status != COMPLETED and not job.outputs:
         reason = f": {job.error_message}" if job.error_message else ""
         raise ApiError(409, f"{job.id} is {job.status}{reason}", "video_not_ready", param="video_id")
     if not job.outputs:

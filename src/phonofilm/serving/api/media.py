@@ -20,7 +20,7 @@ from phonofilm.serving.api.fields import ExtensionFields, VideoFields
 from phonofilm.serving.api.services import Services
 from phonofilm.serving.api.translate import clip_field
 from phonofilm.serving.jobs.clip_rows import clip_id, job_and_number
-from phonofilm.serving.jobs.job import COMPLETED, KEYFRAME, is_keyframe
+from phonofilm.serving.jobs.job import KEYFRAME, is_keyframe
 from phonofilm.serving.jobs.job_queue import find
 from phonofilm.serving.security.access import Access
 from phonofilm.serving.security.public_http import PublicHttp
@@ -185,7 +185,7 @@ class _Keeping:
         job = find(self.services.database, job_id, self.access)
         if job is None:
             raise not_found(video_id)
-        if job.status != COMPLETED or number >= len(job.outputs):
+        if number >= len(job.outputs):
             raise ApiError(409, f"{job.id} has no such clip: it is {job.status}", "video_not_ready", param=name)
         target = f"{INPUTS}/{self.job_id}/{option}.mp4"
         self.services.store.copy(job.outputs[number]["video"], target)

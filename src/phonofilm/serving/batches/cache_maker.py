@@ -15,11 +15,10 @@ from phonofilm.data.windows import ClipWindow, parse_bucket
 from phonofilm.generation.placement.devices import choose_device
 from phonofilm.generation.report import StageStarted, emit
 from phonofilm.serving.batches.folder_maker import FolderMaker
-from phonofilm.serving.jobs.job import Job, JobRequest
+from phonofilm.serving.jobs.job import Job, JobRequest, MadeClips
 from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.store.interface import Store
 from phonofilm.serving.worker.held_job import HeldJob
-from phonofilm.serving.worker.maker import MadeClips
 
 CACHE_MAKER = "phonofilm.serving.batches.cache_maker:CacheMaker"
 WINDOWS_EACH, CAPTIONS_EACH = 8, 64

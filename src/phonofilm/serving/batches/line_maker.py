@@ -13,11 +13,10 @@ from phonofilm.generation.checkpoint import open_checkpoint
 from phonofilm.generation.options import ClipOptions, options_from_json
 from phonofilm.generation.session import Session, open_session
 from phonofilm.serving.batches.folder_maker import FolderMaker
-from phonofilm.serving.jobs.job import Job, JobRequest
+from phonofilm.serving.jobs.job import Job, JobRequest, MadeClips
 from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.store.interface import Store
 from phonofilm.serving.worker.held_job import HeldJob
-from phonofilm.serving.worker.maker import MadeClips
 
 LINE_MAKER = "phonofilm.serving.batches.line_maker:LineMaker"
 

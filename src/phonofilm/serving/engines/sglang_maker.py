@@ -22,7 +22,7 @@ from phonofilm.generation.report import Cancelled, SamplingStarted, StageStarted
 from phonofilm.media import read_clip
 from phonofilm.serving.client import ServerClient, ServerError
 from phonofilm.serving.engines.sglang_limits import FPS, STEPS, check_sglang_can, facts_of, frames_of, request_fields
-from phonofilm.serving.jobs.job import Job
+from phonofilm.serving.jobs.job import Job, MadeClips
 from phonofilm.serving.security.public_http import PublicHttp
 from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.store.interface import OUTPUTS, Store
@@ -30,7 +30,6 @@ from phonofilm.serving.worker.clip_files import clip_facts, write_pictures
 from phonofilm.serving.worker.enhancing import with_enhanced_prompt
 from phonofilm.serving.worker.held_job import HeldJob
 from phonofilm.serving.worker.inputs_of import input_files
-from phonofilm.serving.worker.maker import MadeClips
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -81,6 +80,7 @@ class SglangMaker:
             steps = options.steps or STEPS
             held.expect(steps * len(job.request.seeds))
             for number, seed in enumerate(job.request.seeds):
+                held.begin_clip(number, len(job.request.seeds))
                 chosen = secrets.randbelow(2**31) if seed is None else seed
                 fields = request_fields(options, chosen, model)
                 file = folder / f"{number}.mp4"
@@ -97,6 +97,7 @@ class SglangMaker:
                 outputs.append(names)
                 about["seeds"].append(chosen)
                 about |= clip_facts(clip)
+                held.keep(MadeClips(outputs, about, nbytes))
                 peak = max(peak, float(ended.get("peak_memory_mb") or 0.0))
         about |= {"steps": steps, "peak_memory_mb": peak, "inference_time_s": round(time.monotonic() - started, 3)}
         return MadeClips(outputs, about, nbytes)

@@ -16,7 +16,17 @@ from phonofilm.serving.database.clock import DatabaseNow
 from phonofilm.serving.database.engines import Database
 from phonofilm.serving.database.tables import API_KEY, CLIP, JOB
 from phonofilm.serving.jobs.clip_rows import new_clips
-from phonofilm.serving.jobs.job import CANCELLED, COMPLETED, FAILED, IN_PROGRESS, QUEUED, STRIKES, Job, job_of
+from phonofilm.serving.jobs.job import (
+    CANCELLED,
+    COMPLETED,
+    FAILED,
+    IN_PROGRESS,
+    QUEUED,
+    STRIKES,
+    Job,
+    MadeClips,
+    job_of,
+)
 
 LEASE_SECONDS = 30.0
 CANCEL_MESSAGE = "cancelled"
@@ -85,21 +95,17 @@ class Claims:
         self, job: Job, outputs: Sequence[dict[str, str]], made: dict[str, Any], nbytes: int, keep: float | None
     ) -> bool:
         """Publish what was made, for `keep` seconds or for ever; False when the job is no longer ours."""
-        end = _end(COMPLETED, outputs=list(outputs), made=made, nbytes=JOB.c.nbytes + nbytes, expires_at=_expiry(keep))
-        with self.database.write() as connection:
-            done = bool(connection.execute(self._held(job).values(**end)).rowcount)
-            if done and outputs:
-                connection.execute(insert(CLIP).values(new_clips(job, made, len(outputs))))
-        return done
+        return self._finish(job, _end(COMPLETED, expires_at=_expiry(keep)), MadeClips(list(outputs), made, nbytes))
 
-    def fail(self, job: Job, code: str, message: str, keep: float | None) -> bool:
-        """End the job with a reason; False when it is no longer ours."""
+    def fail(self, job: Job, code: str, message: str, keep: float | None, finished: MadeClips | None = None) -> bool:
+        """End the job with a reason, and publish those of its clips that were `finished`; False when it is no longer ours."""
         end = _end(FAILED, error_code=code, error_message=message, expires_at=_expiry(keep))
-        return self._finish(job, end)
+        return self._finish(job, end, finished)
 
-    def cancel(self, job: Job) -> bool:
-        """End a job that someone asked to cancel."""
-        return self._finish(job, _end(CANCELLED))
+    def cancel(self, job: Job, keep: float | None = None, finished: MadeClips | None = None) -> bool:
+        """End a job that someone asked to cancel, and publish those of its clips that were `finished`, for `keep` seconds."""
+        expiry = {} if finished is None else {"expires_at": _expiry(keep)}
+        return self._finish(job, _end(CANCELLED, **expiry), finished)
 
     def release(self, job: Job) -> bool:
         """Put the job back where it was in the queue, without a strike: this worker stops."""
@@ -114,9 +120,15 @@ class Claims:
             JOB.c.status == IN_PROGRESS,
         )
 
-    def _finish(self, job: Job, values: dict[str, Any]) -> bool:
+    def _finish(self, job: Job, values: dict[str, Any], made: MadeClips | None) -> bool:
+        """End the job with what was made, if it is still ours: its row and those of its clips, or neither."""
+        if made is not None:
+            values |= {"outputs": made.outputs, "made": made.about, "nbytes": JOB.c.nbytes + made.nbytes}
         with self.database.write() as connection:
-            return bool(connection.execute(self._held(job).values(**values)).rowcount)
+            done = bool(connection.execute(self._held(job).values(**values)).rowcount)
+            if done and made is not None and made.outputs:
+                connection.execute(insert(CLIP).values(new_clips(job, made.about, len(made.outputs))))
+        return done
 
 
 def give_back(database: Database, worker: str) -> None:

@@ -105,6 +105,15 @@ class Job:
         return min(99, 99 * self.step // self.steps) if self.steps else 0
 
 
+@dataclass(frozen=True)
+class MadeClips:
+    """The stored names of every clip's files, what is known of the clips, and their bytes."""
+
+    outputs: list[dict[str, str]]
+    about: dict[str, Any]
+    nbytes: int
+
+
 def is_keyframe(option: str) -> bool:
     """Whether a request's file or address is a keyframe."""
     return option.startswith(KEYFRAME)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from phonofilm.serving.api.objects import VideoObject, video_object
 from phonofilm.serving.jobs.clip_rows import clip_id
-from phonofilm.serving.jobs.job import COMPLETED, IN_PROGRESS, Job
+from phonofilm.serving.jobs.job import IN_PROGRESS, Job
 from phonofilm.serving.library.changes import TRASH_SECONDS
 from phonofilm.serving.library.clips import LibraryClip
 from phonofilm.serving.studio.origins import ClipOrigin, origin_of
@@ -134,7 +134,7 @@ def studio_job(job: Job, facts: Mapping[str, Any] | None, now: float, place: int
         place=place,
         eta_seconds=seconds_left(job, now),
         preview_url=None if job.preview is None else preview,
-        clip_ids=[clip_id(job.id, number) for number in range(len(job.outputs))] if job.status == COMPLETED else [],
+        clip_ids=[clip_id(job.id, number) for number in range(len(job.outputs))],
         origin=origin_of(job.request),
         imported="source" in job.made,
         request=fields_of(job.request, job.model),

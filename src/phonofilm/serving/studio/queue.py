@@ -17,7 +17,7 @@ from phonofilm.serving.jobs.job import CANCELLED, FAILED, IN_PROGRESS, QUEUED, J
 from phonofilm.serving.jobs.job_queue import find, unsettled, waiting
 from phonofilm.serving.security.access import Access
 from phonofilm.serving.studio.objects import StudioJob, StudioJobs, studio_job
-from phonofilm.serving.studio.requests import form_field
+from phonofilm.serving.studio.requests import as_made, form_field
 
 router = APIRouter(tags=["studio"], responses=ERRORS)
 RECENT_SECONDS = 86_400.0
@@ -38,7 +38,7 @@ def list_jobs(services: ServicesOf, access: MayRead) -> StudioJobs:
 
 @router.post("/v1/studio/jobs/{video_id}/retry", operation_id="retryJob")
 def retry(video_id: str, services: ServicesOf, access: MayWrite) -> StudioJob:
-    """A job that failed or was cancelled, once more: the same settings, inputs and seeds."""
+    """A job that failed or was cancelled, once more: the same settings, inputs and seeds, for the clips that it lacks."""
     job = find(services.database, video_id, access)
     if job is None:
         raise not_found(video_id)
@@ -46,8 +46,8 @@ def retry(video_id: str, services: ServicesOf, access: MayWrite) -> StudioJob:
         raise ApiError(
             409, f"{job.id} is {job.status}; only one that failed or was cancelled is made again", "not_ended"
         )
-    seeds = job.made.get("seeds") or job.request.seeds
-    return described_job(services, repeated(services, access, job, replace(job.request, seeds=seeds)), None)
+    request = replace(as_made(job), seeds=job.request.seeds[len(job.outputs) :] or job.request.seeds)
+    return described_job(services, repeated(services, access, job, request), None)
 
 
 @router.get(

@@ -17,12 +17,12 @@ from phonofilm.generation.clip_plan import ClipPlan
 from phonofilm.generation.options import ClipOptions
 from phonofilm.generation.outputs import Output
 from phonofilm.generation.rehearsal import rehearse_output
-from phonofilm.generation.report import OnProgress, Preview
+from phonofilm.generation.report import OnProgress, Preview, StageStarted
 from phonofilm.generation.session import Session
 from phonofilm.geometry import parse_frame_rate
 from phonofilm.media import save_clip
 from phonofilm.pipeline.decode import MovaPipelineOutput
-from phonofilm.serving.jobs.job import Job
+from phonofilm.serving.jobs.job import Job, MadeClips
 from phonofilm.serving.security.clip_limits import check_files
 from phonofilm.serving.security.public_http import PublicHttp
 from phonofilm.serving.settings import WorkerSettings
@@ -32,7 +32,6 @@ from phonofilm.serving.worker.enhancing import with_enhanced_prompt
 from phonofilm.serving.worker.first_frames import with_drawn_frame
 from phonofilm.serving.worker.held_job import HeldJob
 from phonofilm.serving.worker.inputs_of import input_files, options_with_files
-from phonofilm.serving.worker.maker import MadeClips
 
 RunPlan = Callable[[ClipPlan, OnProgress], MovaPipelineOutput]
 
@@ -68,6 +67,7 @@ def make_job(
             options = with_drawn_frame(options, settings.first_frames, folder, session, held)
         _reset_peak(session)
         for number, seed in enumerate(job.request.seeds):
+            held.begin_clip(number, len(job.request.seeds))
             plan = session.plan_options(replace(options, seed=seed))
             held.expect(len(job.request.seeds) * sum(len(run.sampling.experts) for run in plan.runs))
             path = folder / f"{number}.mp4"
@@ -76,7 +76,7 @@ def make_job(
             if not session.placement.offloads:  # elsewhere a decoder in between would drive the weights out
                 held.keep_preview = partial(_keep_preview, job, store, folder)
             out = (run or session.run)(plan, held)
-            held.write(stage="writing")
+            held(StageStarted("writing"))
             (clip,) = out.clips([session.metadata(plan, out)])
             save_clip(clip, path, copy_audio_from=plan.sound_file, copy_video_from=plan.picture_file)
             names = {}
@@ -87,6 +87,7 @@ def make_job(
             outputs.append(names)
             about["seeds"].append(plan.seed)
             about |= clip_facts(clip)
+            held.keep(MadeClips(outputs, about, nbytes))
     store.delete(_preview_name(job))
     about["inference_time_s"] = round(time.monotonic() - started, 3)
     about["seconds_per_step"] = held.seconds_per_step

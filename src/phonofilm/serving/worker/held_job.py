@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError
@@ -17,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from phonofilm.generation.report import Event, Loading, Preview, SamplingStarted, StageStarted, StepDone
 from phonofilm.serving.database.engines import is_unreachable
 from phonofilm.serving.jobs.claims import Claims
-from phonofilm.serving.jobs.job import Job
+from phonofilm.serving.jobs.job import Job, MadeClips
 
 logger = logging.getLogger(__name__)
 
@@ -29,12 +30,14 @@ PREVIEW_SECONDS = 2.0
 class HeldJob:
     """Listens to a run (it is an `OnProgress`) and returns False when the run should stop; `why` says the reason.
 
-    `keep_preview` stores a picture and returns its name; without it none are made.
+    `finished`: the clips that were made so far. `keep_preview` stores a picture and returns its name; without it none are made.
     """
 
     def __init__(self, claims: Claims, job: Job, stall: float) -> None:
         self.claims, self.job, self.stall = claims, job, stall
         self.why: str | None = None
+        self.finished: MadeClips | None = None
+        self._clip = ""
         self._expected = 0
         self._done = 0
         self._latest = 0
@@ -51,7 +54,7 @@ class HeldJob:
         match event:
             case SamplingStarted(experts):
                 self._done, self._latest = self._done + self._latest, 0
-                self.write(stage="sampling", steps=max(self._expected, self._done + len(experts)))
+                self.write(stage=self._of_clip("sampling"), steps=max(self._expected, self._done + len(experts)))
                 self._step_began = time.monotonic()
             case StepDone(done, total, _, preview):
                 self._latest = done
@@ -60,14 +63,25 @@ class HeldJob:
                 self.write(step=self._done + done, **shown)
                 self._step_began = time.monotonic()
             case StageStarted(name):
-                self.write(stage=name[:80])
+                self.write(stage=self._of_clip(name))
             case Loading(component) if time.monotonic() - self._written > LOADING_SECONDS:
-                self.write(stage=f"loading {component}"[:80])
+                self.write(stage=self._of_clip(f"loading {component}"))
         return self.why is None
 
     def expect(self, steps: int) -> None:
         """So many steps are to be made in all, over every clip and every part of one."""
         self._expected = steps
+
+    def begin_clip(self, number: int, count: int) -> None:
+        """Clip `number` (from 0) of `count` is what is made from now on."""
+        self._clip = f"clip {number + 1} of {count}: " if count > 1 else ""
+
+    def keep(self, made: MadeClips) -> None:
+        """So much is finished, and stays if the rest is cancelled or fails."""
+        self.finished = replace(made, outputs=list(made.outputs), about={**made.about, "seeds": [*made.about["seeds"]]})
+
+    def _of_clip(self, stage: str) -> str:
+        return f"{self._clip}{stage}"[:80]
 
     @property
     def seconds_per_step(self) -> float | None:

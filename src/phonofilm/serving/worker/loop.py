@@ -18,7 +18,7 @@ from phonofilm.errors import PhonofilmError
 from phonofilm.generation.report import Cancelled
 from phonofilm.serving.database.engines import Database, is_unreachable, open_database
 from phonofilm.serving.jobs.claims import Claims
-from phonofilm.serving.jobs.job import Job
+from phonofilm.serving.jobs.job import Job, MadeClips
 from phonofilm.serving.jobs.roster import (
     BUSY,
     READY,
@@ -33,7 +33,7 @@ from phonofilm.serving.store.interface import Store, open_store
 from phonofilm.serving.worker.failures import failure_of, is_disk_error, without_paths
 from phonofilm.serving.worker.held_job import CANCEL, LOST, STALLED, STOPPING, HeldJob
 from phonofilm.serving.worker.ids import new_worker_id
-from phonofilm.serving.worker.maker import JobMaker, MadeClips, discard
+from phonofilm.serving.worker.maker import JobMaker, discard
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -123,13 +123,13 @@ class Worker:
             else:
                 logger.info("job %s failed: %s", job.id, type(error).__name__)
             said = without_paths(message, self.settings.store)
-            self._patiently(lambda: self.claims.fail(job, code, said, keep))
+            self._patiently(lambda: self.claims.fail(job, code, said, keep, held.finished))
         except Exception as error:
             logger.exception("job %s failed", job.id)
             full = is_disk_error(error)
             reason = "the disk is full or broken" if full else f"an unexpected error ({type(error).__name__})"
             code, said = "storage_error" if full else "internal_error", f"{reason}; the server's log says more"
-            self._patiently(lambda: self.claims.fail(job, code, said, keep))
+            self._patiently(lambda: self.claims.fail(job, code, said, keep, held.finished))
         else:
             self._publish(job, made)
 
@@ -146,7 +146,7 @@ class Worker:
     def _stopped(self, job: Job, held: HeldJob) -> None:
         logger.info("job %s stops: %s", job.id, held.why)
         if held.why == CANCEL:
-            self._patiently(lambda: self.claims.cancel(job))
+            self._patiently(lambda: self.claims.cancel(job, self.settings.keep, held.finished))
         elif held.why in (STOPPING, STALLED):
             self._patiently(lambda: self.claims.release(job))
         else:

@@ -4,21 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Protocol
 
-from phonofilm.serving.jobs.job import Job
+from phonofilm.serving.jobs.job import Job, MadeClips
 from phonofilm.serving.store.interface import Store, StoreError
 from phonofilm.serving.worker.held_job import HeldJob
-
-
-@dataclass(frozen=True)
-class MadeClips:
-    """The stored names of every clip's files, what is known of the clips, and their bytes."""
-
-    outputs: list[dict[str, str]]
-    about: dict[str, Any]
-    nbytes: int
 
 
 class JobMaker(Protocol):
@@ -32,7 +22,7 @@ class JobMaker(Protocol):
         """Get ready; the facts of the models that are known by now. Raises PhonofilmError when it can never work."""
 
     def make(self, job: Job, held: HeldJob, store: Store) -> MadeClips:
-        """Make the job's clips and store them under names that hold the attempt.
+        """Make the job's clips and store them under names that hold the attempt; `held.keep` each one that is finished.
 
         Raises InputError for what cannot be made, Cancelled when `held` says so, StoreError.
         """

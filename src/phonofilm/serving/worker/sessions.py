@@ -8,13 +8,12 @@ from typing import Any
 
 from phonofilm.generation.checkpoint import open_checkpoint
 from phonofilm.generation.session import Session, open_session
-from phonofilm.serving.jobs.job import Job
+from phonofilm.serving.jobs.job import Job, MadeClips
 from phonofilm.serving.security.public_http import PublicHttp
 from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.store.interface import Store
 from phonofilm.serving.worker.clip_job import make_job
 from phonofilm.serving.worker.held_job import HeldJob
-from phonofilm.serving.worker.maker import MadeClips
 
 logger = logging.getLogger(__name__)
 
