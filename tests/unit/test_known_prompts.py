@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 from fractions import Fraction
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from tests.conftest import GOLDENS
 
 from phonofilm.generation.checkpoint import open_checkpoint
 from phonofilm.generation.expected_time import Rates, announcement, clip_seconds
@@ -45,9 +47,24 @@ def test_words_it_would_spell_are_unknown_once_each(vocabulary: set[str]) -> Non
 def test_a_photograph_is_busy_and_its_own_world_is_not() -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
     assert is_busy(noise)
+    package = find_spec("matplotlib")
+    assert package is not None
+    assert package.origin is not None
+    photograph = Image.open(Path(package.origin).parent / "mpl-data" / "sample_data" / "grace_hopper.jpg")
+    side = photograph.width
+    for part in ((0, 0, side, side), (0, 0, side // 2, side // 2), (side // 4, side // 4, side, side)):
+        assert is_busy(photograph.crop(part)), part
     for name in ("ball", "face", "lamp", "xylophone"):
         assert not is_busy(Image.open(EXAMPLES / f"{name}.png"))
     assert not any(is_busy(Image.fromarray(make_clip(seed, num_frames=1).frames[0])) for seed in range(40))
+
+
+def test_frames_that_it_made_itself_are_not_busy() -> None:
+    """The busiest frame of each of twelve clips: four scenes, faces with hats and bows among them."""
+    sheet = Image.open(GOLDENS / "nano_frames.png")
+    frames = [sheet.crop((x, y, x + 64, y + 64)) for y in range(0, sheet.height, 64) for x in range(0, sheet.width, 64)]
+    assert len(frames) == 12
+    assert [number for number, frame in enumerate(frames) if is_busy(frame)] == []
 
 
 def test_each_thing_that_is_far_off_is_named(vocabulary: set[str]) -> None:
