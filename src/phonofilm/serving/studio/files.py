@@ -87,7 +87,7 @@ def get_film_strip(
     responses={200: {"description": "The sound.", "content": {"audio/wav": {}}}},
 )
 def get_sound(clip_id: str, services: ServicesOf, access: MayRead) -> Response:
-    """The clip's sound as a wav file."""
+    """The clip's sound as a wav file of 16 bits (PCM), which every program reads."""
     clip = clip_or_404(services, access, clip_id)
     try:
         content = services.media.run(wav_sound, services.worker.store, file_of(clip))

@@ -17,7 +17,7 @@ from phonofilm.media import read_clip, save_clip
 from phonofilm.media.metadata import read_metadata
 from phonofilm.media.picture import read_picture
 from phonofilm.media.sound import read_audio
-from phonofilm.media.wav import write_wav
+from phonofilm.media.wav import write_pcm_wav
 from phonofilm.media.window import Window
 from phonofilm.serving.security.clip_limits import check_clip
 from phonofilm.serving.settings import RequestLimits
@@ -73,12 +73,11 @@ def film_strip(place: str, name: str, count: int, height: int) -> Strip:
 
 
 def wav_sound(place: str, name: str) -> bytes:
-    """The stored clip's sound as a wav file. Raises MediaError for a clip without one."""
-    with open_store(place).as_file(name) as path, TemporaryDirectory(prefix="phonofilm-") as folder:
-        wave, rate = read_audio(path)
-        file = Path(folder) / "sound.wav"
-        write_wav(file, wave, rate)
-        return file.read_bytes()
+    """The stored clip's sound as a wav file of 16 bits. Raises MediaError for a clip without one."""
+    target = io.BytesIO()
+    with open_store(place).as_file(name) as path:
+        write_pcm_wav(target, *read_audio(path))
+    return target.getvalue()
 
 
 def cut_clip(place: str, name: str, target: str, seconds: float, limits: RequestLimits) -> None:
