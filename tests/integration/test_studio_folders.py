@@ -16,7 +16,11 @@ from tests.unit.serving_helpers import PNG, client_of, services_in
 
 from phonofilm.media import Clip, save_clip
 from phonofilm.serving.api.services import Services
-from phonofilm.serving.library.comparing import votes_of
+from phonofilm.serving.jobs.claims import Claims
+from phonofilm.serving.jobs.job import JobRequest, new_job_id
+from phonofilm.serving.jobs.job_queue import NewJob, Room, enter
+from phonofilm.serving.jobs.roster import write_setting
+from phonofilm.serving.library.comparing import field_of, votes_of
 from phonofilm.serving.security.access import OPEN_ACCESS, READ, WRITE, Access
 from phonofilm.serving.side_process import InThisProcess
 from phonofilm.training.checkpointing.run_lock import LOCK
@@ -97,6 +101,41 @@ def test_uploads_come_in_once_and_what_is_no_clip_is_refused(client: TestClient,
     assert client.post("/v1/studio/imports", json={}).status_code == 400
 
 
+def test_what_is_there_already_is_counted_as_that(client: TestClient, services: Services, tmp_path: Path) -> None:
+    """A file that came in by upload, and lies in a named folder too."""
+    path = services.api.imports[0] / "later.mp4"
+    write_clip(path, {**SETTINGS, "seed": 99})
+    first = bring_in(client, path)
+    assert first["known"] == []
+
+    def listed() -> dict[str, Any]:
+        (folder,) = client.get("/v1/studio/imports").json()["folders"]
+        return next(one for one in folder["files"] if one["name"] == "later.mp4")
+
+    ids = [clip["id"] for clip in first["data"]]
+    report = client.post("/v1/studio/imports/folder", json={"ids": [listed()["id"]]}).json()
+    assert ([clip["id"] for clip in report["data"]], report["known"]) == (ids, ids)
+    assert listed()["imported"], "it is not offered as new again"
+    path.unlink()
+
+
+def test_the_models_own_few_steps_are_no_lora_that_is_missing(client: TestClient, tmp_path: Path) -> None:
+    """As a clip without options says of itself; used again, its settings would ask for the model without its student."""
+    own = {"loras": [{"path": "few-steps", "sha256": "0" * 64, "strength": "1"}], "inputs": []}
+    used = {**SETTINGS, "guidance_scale": 1.0, "solver": "euler", "cache": "none", "negative_prompt": ""}
+    write_clip(tmp_path / "own.mp4", {**used, **own})
+    (clip,) = bring_in(client, tmp_path / "own.mp4")["data"]
+    settings = client.get(clip["settings_url"]).json()
+    assert (settings["missing"], clip["steps"]) == ([], 4)
+    assert sorted(settings["request"]) == ["fps", "model", "num_frames", "prompt", "seed", "size"]
+    assert client.post(f"/v1/studio/clips/{clip['id']}/variations", json={"count": 1}).status_code == 200
+    write_clip(
+        tmp_path / "other.mp4", {**used, "loras": [{"path": "grain.safetensors", "strength": "1"}], "inputs": []}
+    )
+    (clip,) = bring_in(client, tmp_path / "other.mp4")["data"]
+    assert client.get(clip["settings_url"]).json()["missing"] == ["a LoRA that it was made with"]
+
+
 def test_two_clips_of_one_prompt_are_compared_blind(client: TestClient, services: Services, tmp_path: Path) -> None:
     other = Access("key_other", frozenset((READ, WRITE)))
     none = client.post("/v1/studio/arena/pairs", json={"by": "tag"})
@@ -109,7 +148,7 @@ def test_two_clips_of_one_prompt_are_compared_blind(client: TestClient, services
     assert (state["pairs"], state["voted"]) == (1, 0)
     assert {"name": "one", "clips": 1} in state["contestants"]
     by_settings = client.get("/v1/studio/arena?by=settings").json()["contestants"]
-    settings = "fps 24, guidance scale 2, num frames 5, size 32x32, steps 4"
+    settings = "0.2083 s, fps 24, guidance scale 2, size 32x32, steps 4"
     assert {f"one, {settings}", f"two, {settings}"} <= {one["name"] for one in by_settings}
     write_clip(tmp_path / "part.mp4", {**SETTINGS, "prompt": "A lamp.", "model": "one", "retake": "0:0.1"})
     bring_in(client, tmp_path / "part.mp4")
@@ -134,6 +173,39 @@ def test_two_clips_of_one_prompt_are_compared_blind(client: TestClient, services
     assert [(line["question"], line["answer"]) for line in lines] == [("overall", "tie"), ("sync", "left")]
     assert votes_of(services.database, other) == []
     assert len(votes_of(services.database, OPEN_ACCESS, "model")) == 2
+
+
+def test_contestants_are_named_by_what_differs_and_meet_where_all_else_is_alike(tmp_path: Path) -> None:
+    services = services_in(tmp_path)
+    defaults = {
+        "steps": 4,
+        "size": "64x64",
+        "num_frames": 49,
+        "fps": "24",
+        "guidance_scale": 1.0,
+        "negative_prompt": "",
+    }
+    facts = {"num_frames": 49, "fps": "24", "temporal_factor": 4, "defaults": defaults}
+    write_setting(services.database, "facts:nano", facts)
+    claims = Claims(services.database, "w")
+
+    def made(frames: int, options: dict[str, Any], inputs: dict[str, str] | None = None) -> None:
+        request = JobRequest({"prompt": "A lamp.", **options}, inputs or {})
+        enter(services.database, NewJob(new_job_id(), request, "nano"), OPEN_ACCESS, Room())
+        job = claims.claim(["nano"], [], 60)
+        assert job is not None
+        assert claims.complete(job, [{"video": "x"}], {"seeds": [1], "num_frames": frames}, 10, None)
+
+    made(49, {})
+    made(49, {"steps": 4, "fps": "24.0"})
+    made(49, {"num_frames": 49, "guidance_scale": 1, "negative_prompt": "", "size": "64x64"})
+    made(49, {"steps": 8})
+    made(121, {"seconds": 5})
+    made(49, {}, {"audio": "a.wav"})  # it shares its sound with another
+    made(49, {"steps": 12}, {"image": "a.png"})
+    field = field_of(services.database, OPEN_ACCESS, "settings")
+    assert field.names == {"nano": 3, "nano, steps 8": 1, "nano, 5.042 s": 1, "nano, steps 12": 1}
+    assert list(field.meetings) == [("A lamp.", "nano", "nano, steps 8")]
 
 
 def test_a_run_is_followed_and_asked_to_stop(client: TestClient, services: Services) -> None:

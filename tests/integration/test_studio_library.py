@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import threading
+import wave
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -18,6 +19,8 @@ from tests.nano_fixture import tiny_nano_pipeline
 from tests.unit.serving_helpers import PNG, ask, client_of, services_in
 
 from phonofilm import read_clip
+from phonofilm.generation.checkpoint import open_checkpoint
+from phonofilm.generation.session import open_session
 from phonofilm.serving.api.services import Services
 from phonofilm.serving.database.tables import CLIP, JOB
 from phonofilm.serving.jobs.claims import Claims
@@ -35,7 +38,7 @@ from phonofilm.serving.studio.agreement import counted
 from phonofilm.serving.studio.events import Watch
 from phonofilm.serving.worker.held_job import HeldJob
 from phonofilm.serving.worker.loop import Worker
-from phonofilm.serving.worker.sessions import SessionMaker
+from phonofilm.serving.worker.sessions import SessionMaker, model_facts_of
 
 FRAMES = 9
 
@@ -198,7 +201,12 @@ def test_a_frame_the_sound_and_a_strip_come_out_of_a_clip(studio: Studio) -> Non
     assert first.content != later.content
     assert studio.client.get(f"/v1/studio/clips/{studio.ids[0]}/frame?at=1").status_code == 400
     sound = studio.client.get(f"/v1/studio/clips/{studio.ids[0]}/sound")
-    assert (sound.content[:4], sound.headers["content-type"]) == (b"RIFF", "audio/wav")
+    assert sound.headers["content-type"] == "audio/wav"
+    with wave.open(io.BytesIO(sound.content)) as file:
+        assert (file.getsampwidth(), file.getnframes() / file.getframerate()) == (
+            2,
+            pytest.approx(FRAMES / 24, abs=1e-3),
+        )
     strip = studio.client.get(f"/v1/studio/clips/{studio.ids[0]}/frames?count=3&height=16")
     assert Image.open(io.BytesIO(strip.content)).size == (3 * int(strip.headers["x-frame-width"]), 16)
 
@@ -229,6 +237,14 @@ def test_a_jobs_keyframe_is_given_again_with_its_second(studio: Studio) -> None:
     assert (given["field"], given["kind"], given["at"]) == ("keyframes[0.25]", "image", 0.25)
     assert studio.client.get(given["url"]).content == PNG
     studio.client.delete(f"/v1/videos/{job['id']}")
+
+
+def test_a_models_steps_are_those_that_are_used() -> None:
+    """The embedded model's own student takes four; eight are the model's without it."""
+    session = open_session(open_checkpoint("nano"), WorkerSettings({"nano": "nano"}).hardware)
+    facts = model_facts_of(session)
+    session.close()
+    assert (facts["steps"], facts["defaults"]["size"], facts["defaults"]["num_frames"]) == (4, "64x64", 49)
 
 
 def test_variations_keep_everything_but_the_seed(studio: Studio) -> None:

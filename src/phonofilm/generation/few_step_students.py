@@ -7,18 +7,12 @@ from typing import TYPE_CHECKING
 
 from phonofilm.generation.loras import LoraUse
 from phonofilm.generation.options import ClipOptions
-from phonofilm.generation.provenance import OWN_STUDENT
+from phonofilm.generation.provenance import OWN_STUDENT, TEACHERS
 from phonofilm.pipeline.few_step_loras import few_steps_of_loras, uncovered_parts
 from phonofilm.pipeline.sampling_plan import ModelFacts
 
 if TYPE_CHECKING:
     from phonofilm.generation.checkpoint import Checkpoint
-
-# Options that are the teacher's: whoever gives one of them does not mean the student.
-TEACHERS = (
-    *("negative_prompt", "guidance_scale", "audio_guidance_scale", "modality_scale", "guidance_interval"),
-    *("solver", "cache", "video_shift", "audio_shift", "boundary_ratio"),
-)
 
 
 def with_own_student(options: ClipOptions, checkpoint: Checkpoint) -> ClipOptions:

@@ -38,6 +38,11 @@ DETAILS = {"loras": "strength", "keyframes": "seconds"}
 ABOUT = ("model", "fingerprint", "dtype")
 # The name of the student of few steps that lies in a checkpoint's own folder, in place of a LoRA file's path.
 OWN_STUDENT = "few-steps"
+# Options that are the teacher's: whoever gives one of them does not mean the student.
+TEACHERS = (
+    *("negative_prompt", "guidance_scale", "audio_guidance_scale", "modality_scale", "guidance_interval"),
+    *("solver", "cache", "video_shift", "audio_shift", "boundary_ratio"),
+)
 # What stands after the colon of --lora, as `format_strength` writes it.
 STRENGTH = re.compile(r"[\w.=,+-]{0,200}")
 # Settings that a given clip decides, which must then be left out.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 
 from phonofilm.serving.database.clock import DatabaseNow
 from phonofilm.serving.database.engines import Database
@@ -76,9 +77,24 @@ def brought_in(database: Database, sha256: str, access: Access) -> str | None:
     return None if found is None else str(found)
 
 
+def remember_source(database: Database, name: str, mark: str) -> None:
+    """The clip's file lies in a folder too, under this mark."""
+    with database.write() as connection:
+        owner = select(CLIP.c.job_id).where(CLIP.c.id == name).scalar_subquery()
+        made = dict(connection.execute(select(JOB.c.made).where(JOB.c.id == owner)).scalar_one())
+        if mark not in (marks := _sources(made)):
+            connection.execute(update(JOB).where(JOB.c.id == owner).values(made={**made, "sources": [*marks, mark]}))
+
+
 def sources_brought_in(database: Database) -> set[str]:
-    """The marks (`made["source"]`) of files of folders that are in the library."""
+    """The marks of files of folders that are in the library."""
     statement = select(JOB.c.made).join(CLIP, CLIP.c.job_id == JOB.c.id)
+    there = (CLIP.c.imported.is_not(None), CLIP.c.trashed_at.is_(None), JOB.c.hidden.is_(False))
     with database.read() as connection:
-        made = connection.execute(statement.where(CLIP.c.imported.is_not(None), JOB.c.hidden.is_(False))).scalars()
-        return {str(one["source"]) for one in made if one.get("source")}
+        made = connection.execute(statement.where(*there)).scalars()
+        return {mark for one in made for mark in _sources(one)}
+
+
+def _sources(made: Mapping[str, Any]) -> list[str]:
+    """`made["sources"]`; in libraries of earlier versions one of them, as `made["source"]`."""
+    return list(made["sources"]) if "sources" in made else [made["source"]] if made.get("source") else []

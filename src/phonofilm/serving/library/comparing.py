@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import secrets
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,9 @@ from phonofilm.serving.database.clock import DatabaseNow
 from phonofilm.serving.database.engines import Database
 from phonofilm.serving.database.tables import ARENA_PAIR, ARENA_VOTE
 from phonofilm.serving.jobs.job import JobRequest
+from phonofilm.serving.jobs.roster import model_facts
 from phonofilm.serving.library.clips import LibraryClip, Wanted, clip_page
+from phonofilm.serving.library.differing import differing_settings
 from phonofilm.serving.security.access import Access
 
 ComparedBy = Literal["model", "loras", "settings", "folder", "tag"]
@@ -27,6 +28,9 @@ MOST_CLIPS = 5000
 OPEN_SECONDS = 86_400.0  # that a pair may be looked at before it is voted on
 LONGEST_NAME = 300
 Meeting = tuple[str, str, str]  # a prompt, and two names in order
+Sides = tuple[list[LibraryClip], list[LibraryClip]]
+_Alike = tuple[tuple[str, ...], int | None]
+WAYS_OF_MAKING = ("model", "loras", "settings")
 
 
 @dataclass(frozen=True)
@@ -44,9 +48,12 @@ class Match:
 
 @dataclass(frozen=True)
 class Field:
-    """All that can be compared: the clips of each meeting's two sides, and how many clips each name has."""
+    """All that can be compared: each meeting's two sides, once for each kind of clips that are alike but for the names.
 
-    meetings: dict[Meeting, tuple[list[LibraryClip], list[LibraryClip]]]
+    names: how many clips each name has.
+    """
+
+    meetings: dict[Meeting, list[Sides]]
     names: dict[str, int]
 
 
@@ -54,66 +61,70 @@ def field_of(database: Database, access: Access, by: ComparedBy, folder: str | N
     """The clips of the library, met by prompt."""
     found = clip_page(database, access, Wanted(folder=folder), limit=MOST_CLIPS, cursor=None)
     assert found is not None  # there is no cursor
-    by_prompt: dict[str, dict[str, list[LibraryClip]]] = defaultdict(lambda: defaultdict(list))
+    facts = {name: model_facts(database, name) for name in {clip.job.model for clip in found.clips}}
+    alike: dict[tuple[str, _Alike], dict[str, list[LibraryClip]]] = defaultdict(lambda: defaultdict(list))
     names: Counter[str] = Counter()
     for clip in found.clips:
-        for name in names_of(clip, by):
-            by_prompt[_prompt(clip)][name].append(clip)
+        for name in names_of(clip, by, facts[clip.job.model]):
+            alike[_prompt(clip), _alike(clip, by)][name].append(clip)
             names[name] += 1
-    meetings = {
-        (prompt, one, other): (sides[one], sides[other])
-        for prompt, sides in by_prompt.items()
-        for one, other in itertools.combinations(sorted(sides), 2)
-        if prompt and {clip.id for clip in sides[one]} != {clip.id for clip in sides[other]}
-    }
-    return Field(meetings, dict(names))
+    meetings: dict[Meeting, list[Sides]] = defaultdict(list)
+    for (prompt, _), sides in alike.items():
+        for one, other in itertools.combinations(sorted(sides), 2):
+            if prompt and {clip.id for clip in sides[one]} != {clip.id for clip in sides[other]}:
+                meetings[prompt, one, other].append((sides[one], sides[other]))
+    return Field(dict(meetings), dict(names))
 
 
-def names_of(clip: LibraryClip, by: ComparedBy) -> list[str]:
-    """What a clip stands for; several where it has several tags, nothing where it has no folder.
+def names_of(clip: LibraryClip, by: ComparedBy, facts: Mapping[str, Any] | None) -> list[str]:
+    """What a clip stands for; several where it has several tags, nothing where it has no folder. facts: of its model.
 
-    A retake or a continuation is another clip in part, whatever that was made with: it stands for no model, LoRA or settings.
+    A retake or a continuation is another clip in part, and a clip for a given film or sound has that track of another,
+    whatever that was made with: it stands for no model, LoRA or settings. Settings are named by what differs from the model's.
     """
     request, model = clip.job.request, clip.job.model
-    if by in ("model", "loras", "settings") and is_part_of_another(request):
+    if by in WAYS_OF_MAKING and is_part_of_another(request):
         return []
     if by == "model":
         return [model]
     if by == "loras":
         return [f"{model}: {', '.join(request.loras)}" if request.loras else f"{model}: no LoRA"][:LONGEST_NAME]
     if by == "settings":
-        options = {name: value for name, value in request.options.items() if name != "prompt"}
-        settings = [f"{name.replace('_', ' ')} {_in_words(value)}" for name, value in sorted(options.items())]
+        settings = differing_settings(request.options, facts)
         return [", ".join([model, *(request.loras or []), *settings])[:LONGEST_NAME]]
     return [clip.folder] if by == "folder" and clip.folder else list(clip.tags) if by == "tag" else []
 
 
 def is_part_of_another(request: JobRequest) -> bool:
-    """Whether the clip is in part the one it was made from: a retake, or a continuation."""
-    return "retake" in request.options or "continue_from" in {*request.inputs, *request.urls}
+    """Whether the clip is in part the one it was made from: a retake, a continuation, or with a track that was given."""
+    return "retake" in request.options or not {"continue_from", "video", "audio"}.isdisjoint(_given(request))
 
 
-def _in_words(value: Any) -> str:
-    """A setting's value as people write it: 3.5, both, 1 to 2.042."""
-    if isinstance(value, list):
-        return (" to " if len(value) == 2 else ", ").join(map(_in_words, value))
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return value if isinstance(value, str) else json.dumps(value)
+def _given(request: JobRequest) -> set[str]:
+    return {*request.inputs, *request.urls}
+
+
+def _alike(clip: LibraryClip, by: ComparedBy) -> _Alike:
+    """What two clips have in common that are compared by how they were made: what was given, and, on one model, the length."""
+    request = clip.job.request
+    if by not in WAYS_OF_MAKING:
+        return ((), None)
+    given = sorted({*_given(request), *(["drawn"] if request.draw_first_frame else [])})
+    return tuple(given), None if by == "model" else clip.job.made.get("num_frames")
 
 
 def next_match(database: Database, access: Access, by: ComparedBy, field: Field) -> Match:
     """One of the meetings with the fewest votes, its clips and sides by chance. Raises InputError where nothing meets."""
     if not field.meetings:
         raise InputError(
-            "there is no pair to compare: it takes two clips of one prompt that differ in what is compared; make a clip "
-            "again with another model, LoRA or settings, or give clips tags or folders"
+            "there is no pair to compare: it takes two clips of one prompt that differ in what is compared, and in nothing else "
+            "that was given; make a clip again with another model, LoRA or settings, or give clips tags or folders"
         )
     seen = votes_by_meeting(database, access, by)
     counts = {meeting: seen[meeting] for meeting in field.meetings}
     fewest = [meeting for meeting, count in counts.items() if count == min(counts.values())]
     meeting = secrets.choice(fewest)
-    one, other = field.meetings[meeting]
+    one, other = secrets.choice(field.meetings[meeting])
     first = secrets.choice(one)
     second = secrets.choice([clip for clip in other if clip.id != first.id] or other)
     sides = [(first, meeting[1]), (second, meeting[2])]

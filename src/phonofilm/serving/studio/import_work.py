@@ -11,7 +11,7 @@ from typing import Any
 from phonofilm.errors import InputError, MediaError
 from phonofilm.files import file_hash
 from phonofilm.generation.options import options_from_json
-from phonofilm.generation.provenance import SETTINGS
+from phonofilm.generation.provenance import OWN_STUDENT, SETTINGS, TEACHERS
 from phonofilm.media import read_clip, save_clip
 from phonofilm.media.opening import opened, picture_stream, sound_stream
 from phonofilm.serving.worker.clip_files import clip_facts, write_pictures
@@ -48,7 +48,7 @@ def read_import(source: Path, folder: Path) -> ReadFile:
     return ReadFile(
         file_hash(source),
         {"video": target, **write_pictures(clip, folder)},
-        clip_facts(clip) | {"steps": options.get("steps")},
+        clip_facts(clip),
         options,
         model if isinstance(model, str) and 0 < len(model) <= 200 else "",
         seed if isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**63 else None,
@@ -63,6 +63,12 @@ def _options(settings: Mapping[str, Any]) -> dict[str, Any]:
     found = {name: settings[name] for name in SETTINGS if name in settings and name not in ("prompt", "seed")}
     if found.get("audio_guidance_scale") == found.get("guidance_scale"):
         found.pop("audio_guidance_scale", None)  # it followed, and does so again if the other is changed
+    if _has_own_student(settings):
+        for name in (
+            *TEACHERS,
+            "steps",
+        ):  # what the student was distilled for; given, they would mean the model without it
+            found.pop(name, None)
     try:
         options_from_json(found, "settings")
     except InputError:
@@ -79,7 +85,13 @@ def _missing(settings: Mapping[str, Any]) -> list[str]:
     options = [one.get("option") for one in _entries(settings, "inputs")]
     missing = [f"the {words[one]} that it was made with" for one in options if one in words]
     missing += ["a key frame that it was made with" for _ in _entries(settings, "keyframes")]
-    return missing + ["a LoRA that it was made with" for _ in _entries(settings, "loras")]
+    loras = [] if _has_own_student(settings) else _entries(settings, "loras")
+    return missing + ["a LoRA that it was made with" for _ in loras]
+
+
+def _has_own_student(settings: Mapping[str, Any]) -> bool:
+    """Whether the clip was made by the model's own student of few steps, as clips without options are: no file is missing."""
+    return [(one.get("path"), one.get("strength")) for one in _entries(settings, "loras")] == [(OWN_STUDENT, "1")]
 
 
 def _entries(settings: Mapping[str, Any], name: str) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ from phonofilm.serving.api.errors import ApiError, invalid
 from phonofilm.serving.api.services import MayAdminister, MayWrite, Services, ServicesOf
 from phonofilm.serving.jobs.job import JobRequest, new_job_id
 from phonofilm.serving.jobs.job_queue import QueueFull
-from phonofilm.serving.library.bringing_in import FoundClip, bring_in, brought_in, sources_brought_in
+from phonofilm.serving.library.bringing_in import FoundClip, bring_in, brought_in, remember_source, sources_brought_in
 from phonofilm.serving.library.clips import find_clips
 from phonofilm.serving.security.access import Access
 from phonofilm.serving.security.sniffing import SNIFFED_BYTES, VIDEO, check_kind
@@ -60,9 +60,10 @@ class RefusedFile(BaseModel):
 
 
 class ImportReport(BaseModel):
-    """The clips that are in the library now, and the files that are not."""
+    """The clips that are in the library now, and the files that are not. known: those of `data` that were there already."""
 
     data: list[StudioClip]
+    known: list[str] = []
     refused: list[RefusedFile]
 
 
@@ -189,11 +190,15 @@ def _add(services: Services, access: Access, source: Path, title: str, report: I
             read = services.media.run(read_import, source, Path(folder))
             if (before := brought_in(services.database, read.sha256, access)) is not None:
                 report.data += [studio_clip(clip) for clip in find_clips(services.database, access, [before])]
+                report.known.append(before)
+                if mark:
+                    remember_source(services.database, before, mark)
                 return
             for variant, file in read.files.items():
                 outputs[variant] = f"{OUTPUTS}/{job_id}/1-0-{variant}{file.suffix}"
                 services.store.put(outputs[variant], file)
-            made: dict[str, Any] = {**read.made, "seeds": [read.seed], "missing": read.missing, "source": mark}
+            made: dict[str, Any] = {**read.made, "seeds": [read.seed], "missing": read.missing}
+            made |= {"sources": [mark]} if mark else {}
             nbytes = sum(file.stat().st_size for file in read.files.values())
         request = JobRequest(read.options, seeds=[read.seed])
         model = read.model or "unknown"

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from typing import Any
 
 from phonofilm.generation.checkpoint import open_checkpoint
+from phonofilm.generation.options import ClipOptions
 from phonofilm.generation.session import Session, open_session
 from phonofilm.serving.jobs.job import Job, MadeClips
 from phonofilm.serving.security.public_http import PublicHttp
@@ -58,8 +59,10 @@ class SessionMaker:
 
 
 def model_facts_of(session: Session) -> dict[str, Any]:
-    """The sizes of a clip with no options set, and the factors that sizes must keep to."""
-    geometry, defaults = session.checkpoint.geometry, session.checkpoint.defaults
+    """The sizes and settings of a clip with no options set, and the factors that sizes must keep to."""
+    geometry = session.checkpoint.geometry
+    settings = session.plan_options(ClipOptions(prompt="-")).settings()
+    defaults = {name: value for name, value in settings.items() if name != "prompt"}
     return {
         "height": geometry.height,
         "width": geometry.width,
@@ -68,5 +71,6 @@ def model_facts_of(session: Session) -> dict[str, Any]:
         "spatial_factor": geometry.spatial_factor,
         "temporal_factor": geometry.temporal_factor,
         "patch": geometry.patch,
-        "steps": defaults.num_inference_steps,
+        "steps": defaults["steps"],
+        "defaults": defaults,
     }
