@@ -34,7 +34,7 @@ from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.side_process import InThisProcess, SideProcess, SideProcessError
 from phonofilm.serving.store.folder_store import FolderStore
 from phonofilm.serving.store.interface import Store
-from phonofilm.serving.studio.agreement import counted
+from phonofilm.serving.studio.agreement import marks_in_words
 from phonofilm.serving.studio.events import Watch
 from phonofilm.serving.worker.held_job import HeldJob
 from phonofilm.serving.worker.loop import Worker
@@ -324,7 +324,7 @@ def test_a_timeline_is_measured_once_and_goes_with_its_clip(studio: Studio) -> N
     assert len(channel["low"]) == pytest.approx(timeline["seconds"] * timeline["peaks"]["per_second"], abs=2)
     assert len(timeline["impact"]) == FRAMES
     assert timeline["lag"]["milliseconds"] is None
-    assert timeline["lag"]["reason"] == counted(timeline["seen"], timeline["heard"], 1 / 24)
+    assert timeline["lag"]["reason"] == marks_in_words(timeline["seen"], timeline["heard"], 1 / 24)
     picture = Image.open(io.BytesIO(studio.client.get(timeline["spectrogram"]["url"]).content))
     assert picture.size == (timeline["spectrogram"]["width"], timeline["spectrogram"]["height"])
     media, studio.services.media = studio.services.media, SideProcess("none")  # nothing is measured again

@@ -277,11 +277,16 @@ export interface components {
         };
         /**
          * ImportReport
-         * @description The clips that are in the library now, and the files that are not.
+         * @description The clips that are in the library now, and the files that are not. known: those of `data` that were there already.
          */
         ImportReport: {
             /** Data */
             data: components["schemas"]["StudioClip"][];
+            /**
+             * Known
+             * @default []
+             */
+            known: string[];
             /** Refused */
             refused: components["schemas"]["RefusedFile"][];
         };
@@ -1133,7 +1138,9 @@ export interface components {
         };
         /**
          * TimelineLag
-         * @description Sound after picture. significance: the probability of such agreement by chance. reason: why there is no figure.
+         * @description Sound after picture. significance: the probability of such agreement by chance.
+         *
+         *     reason: how many of the sounds fall on what is seen, or why there is no figure, as a clause.
          */
         TimelineLag: {
             /** Milliseconds */

@@ -27,7 +27,7 @@ FIRST_SEEN = 0.1  # seconds: that a picture begins is no event
 NEEDS_EVALUATE = "seeing what strikes needs the extra evaluate: pip install 'phonofilm[evaluate]'"
 
 
-def agreement(facts: ClipFacts, heard: Sequence[float], is_embedded: bool) -> dict[str, Any]:
+def sound_agreement(facts: ClipFacts, heard: Sequence[float], is_embedded: bool) -> dict[str, Any]:
     """seen, impact and lag of a timeline. heard: onsets in seconds; is_embedded: the embedded model made the clip.
 
     lag: milliseconds where there is a figure, and in `reason` what the marks say, or why there is none.
@@ -46,11 +46,11 @@ def agreement(facts: ClipFacts, heard: Sequence[float], is_embedded: bool) -> di
     if events:
         lags = match(events, heard).lags
         figure = float(np.median(lags)) * 1000 if lags else None
-        significance, reason = None, counted(events, heard, frame)
+        significance, reason = None, marks_in_words(events, heard, frame)
     elif seen is None:
         reason = NEEDS_EVALUATE
     elif figure is None:
-        reason = counted(seen, heard, frame)
+        reason = marks_in_words(seen, heard, frame)
     if not facts.has_sound:
         reason = "the clip has no sound"
     return {
@@ -65,7 +65,7 @@ def agreement(facts: ClipFacts, heard: Sequence[float], is_embedded: bool) -> di
     }
 
 
-def counted(seen: Sequence[float], heard: Sequence[float], frame: float) -> str:
+def marks_in_words(seen: Sequence[float], heard: Sequence[float], frame: float) -> str:
     """How many of the sounds begin within one frame of what is seen to happen, as a clause."""
     if not heard:
         return "no sound begins in this clip" + (f"; {len(seen)} events are seen" if len(seen) > 1 else "")

@@ -198,7 +198,7 @@ def _add(services: Services, access: Access, source: Path, title: str, report: I
                 outputs[variant] = f"{OUTPUTS}/{job_id}/1-0-{variant}{file.suffix}"
                 services.store.put(outputs[variant], file)
             made: dict[str, Any] = {**read.made, "seeds": [read.seed], "missing": read.missing}
-            made |= {"sources": [mark]} if mark else {}
+            made["sources"] = [mark] if mark else []
             nbytes = sum(file.stat().st_size for file in read.files.values())
         request = JobRequest(read.options, seeds=[read.seed])
         model = read.model or "unknown"

@@ -16,7 +16,7 @@ from phonofilm.evaluation.onset_envelope import level_db, slaney_mel
 from phonofilm.media.onsets import onset_times
 from phonofilm.media.read import read_clip
 from phonofilm.serving.store.interface import open_store
-from phonofilm.serving.studio.agreement import EMBEDDED, agreement
+from phonofilm.serving.studio.agreement import EMBEDDED, sound_agreement
 
 MOST_PEAKS = 4000  # of the outline, over the whole clip
 PEAKS_PER_SECOND = 100
@@ -50,7 +50,7 @@ def measure_timeline(place: str, name: str) -> tuple[dict[str, Any], bytes | Non
             "heard": [],
             "spectrogram": spectrogram,
             **about,
-            **agreement(ClipFacts(path, "clip"), about.get("heard", []), is_embedded),
+            **sound_agreement(ClipFacts(path, "clip"), about.get("heard", []), is_embedded),
         }, picture
 
 
