@@ -49,7 +49,9 @@ const WAYS_ON: Record<string, string> = {
 export function wayOn(code: string, retryAfter: number | null = null): string | null {
   const way = WAYS_ON[code] ?? null;
   if (retryAfter === null) return way;
-  return `${way ?? "Try again"} ${way === null ? "" : "Try again "}in ${Math.max(1, Math.round(retryAfter))} seconds.`.replace(/ {2}/g, " ");
+  const when = `in ${Math.max(1, Math.round(retryAfter))} s.`;
+  if (way === null) return `Try again ${when}`;
+  return /try again in a moment\.$/i.test(way) ? way.replace(/in a moment\.$/, when) : `${way} Try again ${when}`;
 }
 
 /** The server's sentences begin in lower case, may lack the full stop, and call fields what they are in requests. */

@@ -12,10 +12,21 @@ export function kindOf(job: StudioJob): string {
   return KINDS[job.task];
 }
 
+// Of a set, the stage says which clip is being made.
+const CLIP_OF_SET = /^clip (\d+) of (\d+): /;
+
 export function stageOf(job: StudioJob): string {
-  if (job.step > 0 && job.step < job.steps) return `Step ${job.step} of ${job.steps}`;
   const stage = job.stage ?? "starting";
-  return `${stage.slice(0, 1).toUpperCase()}${stage.slice(1)}…`;
+  const clip = CLIP_OF_SET.exec(stage);
+  const which = clip === null ? "" : `Clip ${clip[1]} of ${clip[2]} · `;
+  if (job.step > 0 && job.step < job.steps) return `${which}Step ${job.step} of ${job.steps}`;
+  const now = stage.replace(CLIP_OF_SET, "");
+  return `${which}${now.slice(0, 1).toUpperCase()}${now.slice(1)}…`;
+}
+
+/** How many clips of the set are finished while others are made: they are kept whatever comes. */
+export function finishedOf(job: StudioJob): number {
+  return Number(CLIP_OF_SET.exec(job.stage ?? "")?.[1] ?? 1) - 1;
 }
 
 export function factsOf(job: StudioJob): string {

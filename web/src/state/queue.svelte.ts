@@ -118,17 +118,15 @@ function takeOne(job: StudioJob): void {
   const wasOpen = [...queue.running, ...queue.waiting].some((one) => one.id === job.id);
   const list = job.status === "in_progress" ? queue.running : job.status === "queued" ? queue.waiting : queue.ended;
   const index = list.findIndex((one) => one.id === job.id);
-  // Of a set, each clip is in the library as soon as it is made.
-  if (index >= 0 && list[index]!.clip_ids.length !== job.clip_ids.length) library.revision += 1;
   if (index >= 0) list[index] = job;
   else {
     drop(job.id);
     if (list === queue.ended) list.unshift(job);
     else list.push(job);
   }
-  if (job.status !== "completed") return;
-  if (wasOpen || !job.imported) finished(job);
-  else library.revision += 1;
+  if (job.status === "completed" && (wasOpen || !job.imported)) finished(job);
+  // An import, or what was finished of a set that was cancelled or failed.
+  else if (job.clip_ids.length > 0) library.revision += 1;
 }
 
 /** Says so wherever the new clip does not appear by itself; once for each job. */
