@@ -7,7 +7,7 @@ import json
 import threading
 import wave
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -341,11 +341,23 @@ def test_a_plan_says_what_will_be_made_and_what_it_takes(studio: Studio) -> None
     assert "tiny" in plan["line"]
     assert plan["memory"]["weights_bytes"] > 0
     longer = studio.post("/v1/studio/plan", {"prompt": "a ball", "num_inference_steps": 3})
-    assert (longer["seconds_basis"], longer["seconds"] > 0) == ("computed", True)
+    assert longer["seconds"] == pytest.approx(3 * plan["seconds"], rel=0.05), "three times the steps, measured once"
+    more = studio.post("/v1/studio/plan", {"prompt": "a ball", "num_inference_steps": 1, "num_frames": 17})
+    assert more["seconds"] == pytest.approx(17 / FRAMES * plan["seconds"], rel=0.05)
+    larger = studio.post("/v1/studio/plan", {"prompt": "a ball", "num_inference_steps": 1, "size": "48x32"})
+    assert (larger["seconds_basis"], larger["seconds"] > 0) == ("computed", True)
     retake = {"prompt": "a ball", "task": "edit", "video": {"id": studio.ids[0]}, "start": 0.1, "end": 0.3}
     assert studio.post("/v1/studio/plan", retake)["possible"]
     assert studio.services.store.folders("inputs") != []
     assert all("video_" in name for name, _ in studio.services.store.folders("inputs"))
+
+
+def test_a_film_that_is_too_large_is_refused_before_it_waits(studio: Studio) -> None:
+    worker = studio.services.worker
+    studio.services.worker = replace(worker, limits=replace(worker.limits, max_side=32, max_pixel_frames=32 * 32 * 4))
+    plan = studio.post("/v1/studio/plan", {"prompt": "a", "num_frames": 1, "video": {"id": studio.ids[0]}})
+    studio.services.worker = worker
+    assert "send a shorter one" in plan["refused"][0]["message"]
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,9 @@ def test_far_too_long_is_said_in_the_words_of_the_request(client: TestClient) ->
         assert refusal(client, seconds=seconds) == ("seconds", f"seconds: {said} s; at most 60 s in one request")
     assert refusal(client, prompt="0-8: a ball; 8-90: a lamp")[1] == "seconds: 90 s; at most 60 s in one request"
     assert refusal(client, num_frames=4801)[1] == "num_frames: 4801 frames are 200.042 s; at most 60 s in one request"
+    assert client.post("/v1/videos", json={"prompt": "a", "seconds": 60}).status_code == 200, (
+        "its last frame reaches beyond"
+    )
 
 
 def test_the_length_of_parts_is_kept(client: TestClient, services: Services) -> None:

@@ -40,3 +40,9 @@ def test_bug_previews_that_swallow_their_errors(
     assert "samples failed at update 0" in caplog.text
     assert "no room for the picture" in caplog.text
     assert [row[0] for row in read_metrics(tmp_path) if row[2] == "failed/samples"] == [0, 1]
+
+
+def test_a_damaged_row_of_a_runs_numbers_hides_no_other(tmp_path: Path) -> None:
+    rows = b"step,seconds,name,value\n1,0.5,loss,2.0\n\xff\xfe,\xff,loss,1\n2,0.9,loss,1.5\n3,1.2,lo"
+    (tmp_path / "metrics.csv").write_bytes(rows)
+    assert read_metrics(tmp_path) == [(1, 0.5, "loss", 2.0), (2, 0.9, "loss", 1.5)]

@@ -154,6 +154,12 @@ class ClipPlan:
         return used
 
 
+def work_of(plan: ClipPlan) -> int:
+    """Pixels of all frames, of every part, times the evaluations of the model: what clips of one size take is proportional."""
+    runs = [(run.sampling.task.geometry, run.sampling.forwards) for run in plan.runs]
+    return sum(one.height * one.width * one.num_frames * forwards for one, forwards in runs)
+
+
 def without_media(plan: ClipPlan) -> ClipPlan:
     """The plan's sizes and settings alone, without the pictures and tracks in memory."""
     facts = PlanFacts(plan.settings(), plan.frames_in_all)

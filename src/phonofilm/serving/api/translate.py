@@ -217,10 +217,10 @@ def _check_size(options: ClipOptions, known: RequestChecks) -> None:
     seconds = stretches[-1].end if stretches else options.seconds
     if seconds is not None:
         frames = frames_for_seconds(seconds, rate, factor)
-    if frames is not None and frames / rate > Fraction(limits.max_seconds):
-        name = "seconds" if seconds is not None else "num_frames"
+    # Seconds are checked as they were given: the last frame of so many may reach beyond them.
+    if seconds is None and frames is not None and frames / rate > Fraction(limits.max_seconds):
         length = f"{frames} frames are {float(frames / rate):g} s"
-        raise InputError(f"{name}: {length}; at most {limits.max_seconds:g} s in one request")
+        raise InputError(f"num_frames: {length}; at most {limits.max_seconds:g} s in one request")
     if width is None or height is None:
         return
     if max(width, height) > limits.max_side:

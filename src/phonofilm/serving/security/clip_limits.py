@@ -42,7 +42,7 @@ def check_clip(path: Path, name: str, limits: RequestLimits, free: int | None = 
     first = measure_picture(path, 1)
     size, pixels = f"{first.width}x{first.height}", first.width * first.height
     if max(first.height, first.width) > limits.max_side:
-        raise InputError(f"{name} is {size}; at most {limits.max_side} pixels a side")
+        raise InputError(f"{name} is {size}; at most {limits.max_side} pixels a side; send a smaller one")
     free = psutil.virtual_memory().available if free is None else free
     by_length = floor(_exactly(limits.max_seconds) * first.frame_rate)
     by_memory = int(MEMORY_SHARE * free) // (BYTES_PER_PIXEL * pixels)

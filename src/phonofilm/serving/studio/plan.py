@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import statistics
+import time
 from dataclasses import asdict
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ValidationError
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from phonofilm.errors import CheckpointError, InputError, MediaError
 from phonofilm.serving.api.answers import ERRORS
@@ -29,9 +30,10 @@ from phonofilm.serving.api.translate import (
     seeds_of,
 )
 from phonofilm.serving.database.tables import JOB
-from phonofilm.serving.jobs.job import COMPLETED, IN_PROGRESS, QUEUED, JobRequest, new_job_id
+from phonofilm.serving.jobs.job import COMPLETED, IN_PROGRESS, QUEUED, JobRequest, job_of, new_job_id
 from phonofilm.serving.jobs.job_queue import seconds_per_job
 from phonofilm.serving.security.access import Access
+from phonofilm.serving.studio.objects import seconds_left
 from phonofilm.serving.studio.plan_work import PlanFound, PlannedClip, check_planned, plan_clip_here
 from phonofilm.serving.worker.failures import without_paths
 
@@ -42,6 +44,7 @@ KINDS_OF_TASK: dict[str, type[VideoFields]] = {
     "extension": ExtensionFields,
 }
 REMEMBERED = 200
+MOST_COUNTED = 1000
 
 
 class PlanRefusal(BaseModel):
@@ -143,7 +146,7 @@ def _answer(services: Services, model: str, found: PlanFound, ignored: list[str]
     return Plan(
         possible=True,
         line=found.line,
-        clip=PlanClip(**asdict(found.clip)),
+        clip=PlanClip(**{name: getattr(found.clip, name) for name in PlanClip.model_fields}),
         seconds=found.seconds if measured is None else measured,
         seconds_basis=found.basis if measured is None else "measured",
         queue_seconds=_queue_seconds(services),
@@ -163,7 +166,10 @@ def _refused(error: ApiError) -> Plan:
 
 
 def _measured_seconds(services: Services, model: str, clip: PlannedClip) -> float | None:
-    """What clips of this size have taken here, the middle of the last ones; None while there was none."""
+    """What clips of this size have taken here, the middle of the last ones; None while there was none.
+
+    Of one that is longer, shorter or made in several parts, by its share of their work.
+    """
     statement = (
         select(JOB.c.made)
         .where(JOB.c.status == COMPLETED, JOB.c.model == model)
@@ -172,8 +178,12 @@ def _measured_seconds(services: Services, model: str, clip: PlannedClip) -> floa
     )
     with services.database.read() as connection:
         made = connection.execute(statement).scalars().all()
-    wanted = {"size": f"{clip.width}x{clip.height}", "num_frames": clip.num_frames, "steps": clip.steps}
-    took = [_each(one) for one in made if "inference_time_s" in one and wanted.items() <= one.items()]
+    alike = [one for one in made if "inference_time_s" in one and one.get("size") == f"{clip.width}x{clip.height}"]
+    sizes = (clip.num_frames, clip.steps, clip.work)
+    same = [
+        _each(one) for one in alike if (one.get("num_frames"), one.get("steps"), one.get("work", clip.work)) == sizes
+    ]
+    took = same or [_each(one) * clip.work / one["work"] for one in alike if one.get("work")]
     return round(statistics.median(took[:5]), 2) if took else None
 
 
@@ -182,8 +192,12 @@ def _each(made: dict[str, Any]) -> float:
 
 
 def _queue_seconds(services: Services) -> float | None:
-    """How long what waits and runs already will take, if the last clips are anything to go by."""
+    """How long what waits and runs already will take: by the pace of what runs, and by the last clips for what waits."""
     with services.database.read() as connection:
-        before = select(func.count()).where(JOB.c.status.in_((QUEUED, IN_PROGRESS)))
-        count = int(connection.execute(before).scalar() or 0)
-        return count * seconds_per_job(connection) if count else 0.0
+        rows = connection.execute(
+            select(JOB).where(JOB.c.status.in_((QUEUED, IN_PROGRESS))).limit(MOST_COUNTED)
+        ).mappings()
+        jobs = [job_of(row) for row in rows]
+        each = seconds_per_job(connection) if jobs else 0.0
+    left = [seconds_left(job, time.time()) for job in jobs]
+    return round(sum(each if one is None else one for one in left), 2)

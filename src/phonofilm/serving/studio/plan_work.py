@@ -22,7 +22,7 @@ Basis = Literal["measured", "computed", "at_least"]
 
 @dataclass(frozen=True)
 class PlannedClip:
-    """A clip's sizes. forwards: evaluations of the model in all; parts: its runs."""
+    """A clip's sizes. forwards: evaluations of the model in all; parts: its runs; work: as `work_of` counts it."""
 
     width: int
     height: int
@@ -32,6 +32,7 @@ class PlannedClip:
     steps: int
     forwards: int
     parts: int
+    work: int
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ def plan_clip_here(
     None for a model that is not on this machine: planning a clip must not begin a download of tens of gigabytes.
     """
     from phonofilm.models.hub import local_checkpoint
+    from phonofilm.serving.security.clip_limits import check_files
     from phonofilm.serving.worker.inputs_of import options_with_files
 
     try:
@@ -80,6 +82,7 @@ def plan_clip_here(
     session, store = _session(settings, model), open_store(settings.store)
     with ExitStack() as stack:
         files = {name: stack.enter_context(store.as_file(stored)) for name, stored in inputs.items()}
+        check_files(files, settings.limits)
         plan = session.plan_options(options_with_files(options, files, loras, settings))
         return _found(session, settings.models[model], plan)
 
@@ -100,6 +103,7 @@ def _session(settings: WorkerSettings, model: str) -> Session:
 
 def _found(session: Session, source: str, plan: ClipPlan) -> PlanFound:
     from phonofilm.generation.advice import unused_options
+    from phonofilm.generation.clip_plan import work_of
     from phonofilm.generation.known_prompts import PROMPTS, SCENES, is_embedded, unfamiliar, unknown_words
 
     geometry = plan.sampling.task.geometry
@@ -113,6 +117,7 @@ def _found(session: Session, source: str, plan: ClipPlan) -> PlanFound:
         steps=steps,
         forwards=sum(run.sampling.forwards for run in plan.runs),
         parts=len(plan.runs),
+        work=work_of(plan),
     )
     warnings, words, suggestions = unused_options(plan, session.checkpoint.facts), list[str](), list[str]()
     if is_embedded(session.checkpoint.layout.folder) and all(use.own for use in plan.loras):

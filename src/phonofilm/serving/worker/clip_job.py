@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from phonofilm.generation.clip_plan import ClipPlan
+from phonofilm.generation.clip_plan import ClipPlan, work_of
 from phonofilm.generation.options import ClipOptions
 from phonofilm.generation.outputs import Output
 from phonofilm.generation.rehearsal import rehearse_output
@@ -86,7 +86,7 @@ def make_job(
                 store.put(names[variant], file)
             outputs.append(names)
             about["seeds"].append(plan.seed)
-            about |= clip_facts(clip)
+            about |= clip_facts(clip) | {"work": work_of(plan)}
             held.keep(MadeClips(outputs, about, nbytes))
     store.delete(_preview_name(job))
     about["inference_time_s"] = round(time.monotonic() - started, 3)

@@ -83,10 +83,20 @@ def as_written(value: float) -> str:
 
 
 def read_metrics(folder: Path) -> list[tuple[int, float, str, float]]:
-    """All rows of a run's `metrics.csv`, as (step, seconds, name, value); none when there is no such file."""
+    """All rows of a run's `metrics.csv`, as (step, seconds, name, value); none when there is no such file.
+
+    A row that is damaged, as the last one of a full disk may be, is passed over.
+    """
     path = folder / "metrics.csv"
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        rows = list(csv.reader(file))[1:]
-    return [(int(row[0]), float(row[1]), row[2], float(row[3])) for row in rows if len(row) == len(METRICS_HEADER)]
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        rows = [row for row in csv.reader(file) if len(row) == len(METRICS_HEADER)][1:]
+    return [read for row in rows if (read := _read_row(row)) is not None]
+
+
+def _read_row(row: list[str]) -> tuple[int, float, str, float] | None:
+    try:
+        return int(row[0]), float(row[1]), row[2], float(row[3])
+    except ValueError:
+        return None
