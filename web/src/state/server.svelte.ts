@@ -11,21 +11,26 @@ interface Server {
   session: Session | null;
   info: StudioInfo | null;
   reachable: boolean;
+  /** Whether the key that was signed in with is not taken any more. */
+  keyIsGone: boolean;
   /** Whether the server has another page now than the one that is open. */
   outdated: boolean;
   /** Whether this page has been open for so long that a model would be loaded by now. */
   openedLongAgo: boolean;
 }
 
-export const server = $state<Server>({ session: null, info: null, reachable: true, outdated: false, openedLongAgo: false });
+export const server = $state<Server>({ session: null, info: null, reachable: true, keyIsGone: false, outdated: false, openedLongAgo: false });
 setTimeout(() => (server.openedLongAgo = true), LOADING_MS);
 
 onSignedOut(() => {
-  if (server.session !== null) server.session.signed_in = false;
+  if (server.session === null) return;
+  if (server.session.signed_in) server.keyIsGone = true; // of several answers that say so, the first counts
+  server.session.signed_in = false;
 });
 
 export async function openServer(): Promise<void> {
   server.session = await getSession();
+  if (server.session.signed_in) server.keyIsGone = false;
   if (server.session.signed_in) server.info = await getInfo();
 }
 

@@ -136,7 +136,7 @@ def studio_job(job: Job, facts: Mapping[str, Any] | None, now: float, place: int
         preview_url=None if job.preview is None else preview,
         clip_ids=[clip_id(job.id, number) for number in range(len(job.outputs))],
         origin=origin_of(job.request),
-        imported=not job.made.keys().isdisjoint(("source", "sources")),
+        imported="missing" in job.made,
         request=fields_of(job.request, job.model),
         inputs=inputs_of(job),
     )
