@@ -93,6 +93,7 @@ def test_uploads_come_in_once_and_what_is_no_clip_is_refused(client: TestClient,
     assert client.get(f"/v1/videos/{clip['job_id']}").json()["seeds"] == [], "nobody knows its seed"
     for path in ("/v1/videos", "/v1/studio/jobs"):
         assert client.get(path).status_code == 200, path
+    assert client.get("/v1/studio/jobs").json()["ended"][0]["imported"], "the queue tells it from a clip that was made"
     again = bring_in(client, tmp_path / "plain.mp4")
     assert [one["id"] for one in again["data"]] == [clip["id"]]
     answer = client.post("/v1/studio/imports", files=[("file", ("a.mp4", PNG)), ("file", ("b.mp4", b""))])
