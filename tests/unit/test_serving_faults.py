@@ -7,6 +7,7 @@ import errno
 import http.client
 import json
 import shutil
+import signal
 import socket
 import threading
 from collections import Counter
@@ -21,6 +22,7 @@ import pytest
 import uvicorn
 from fastapi import Response
 from fastapi.testclient import TestClient
+from sqlalchemy import text
 from sse_starlette.sse import AppStatus
 from starlette.types import Receive, Scope, Send
 from tests.serving_stub import StubMaker, worker_thread
@@ -34,10 +36,12 @@ from phonofilm.serving.api.guard import Guard
 from phonofilm.serving.api.services import Services
 from phonofilm.serving.client import ServerClient, ServerError
 from phonofilm.serving.jobs.claims import Claims
+from phonofilm.serving.jobs.roster import WorkerReport, report_worker
 from phonofilm.serving.server import uvicorn_config
 from phonofilm.serving.slow_clients import HurriedProtocol
 from phonofilm.serving.worker.failures import failure_of, without_paths
 from phonofilm.serving.worker.held_job import HeldJob
+from phonofilm.serving.worker.supervisor import LISTEN_SECONDS, SILENT_LEASES, WorkerProcesses, _Place
 
 BALL = {"prompt": "a ball"}
 
@@ -260,3 +264,38 @@ def test_an_error_that_is_its_own_cause_ends_the_job_and_not_the_worker() -> Non
     error = MediaError("video is cut off")
     error.__cause__ = error
     assert failure_of(error) == ("invalid_request", "video is cut off")
+
+
+def test_a_worker_that_lives_and_says_nothing_is_killed_to_be_replaced(services: Services) -> None:
+    command = ("sh", "-c", "read settings; exec sleep 1000")
+    database, place = services.database, _Place()
+    workers = WorkerProcesses(services.worker, database, 1, lambda: None, command)
+    patience = round(SILENT_LEASES * services.worker.lease / LISTEN_SECONDS)
+
+    def listen(times: int) -> bool:
+        for _ in range(times):
+            workers._listen(place)
+        assert place.process is not None
+        return place.silent * LISTEN_SECONDS <= SILENT_LEASES * services.worker.lease
+
+    def rename(before: str, after: str) -> None:
+        with database.write() as connection:
+            connection.execute(text(f"ALTER TABLE {before} RENAME TO {after}"))
+
+    workers._start(place)
+    assert place.process is not None
+    try:
+        assert listen(2 * patience)  # it is starting
+        for _ in range(2):
+            report_worker(database, WorkerReport(place.worker, "ready", ["nano"], 1.0))
+            assert listen(1 + patience)
+        rename("worker", "away")
+        assert listen(1)  # a database that does not answer, where nobody can report either
+        rename("away", "worker")
+        assert listen(patience)
+        assert place.process.poll() is None
+        workers._listen(place)
+        assert place.process.wait() == -signal.SIGKILL
+    finally:
+        place.process.kill()
+        place.process.wait()

@@ -55,6 +55,13 @@ def living_workers(database: Database) -> list[dict[str, Any]]:
         return [dict(row) for row in connection.execute(statement).mappings()]
 
 
+def last_seen(database: Database, worker: str) -> float | None:
+    """When the worker last reported, in the database's seconds; None for one that has not, or has ended."""
+    with database.read() as connection:
+        seen = connection.execute(select(WORKER.c.seen_at).where(WORKER.c.id == worker)).scalar()
+    return None if seen is None else float(seen)
+
+
 def model_facts(database: Database, model: str) -> dict[str, Any] | None:
     """Default sizes and factors of a model, as a worker that has opened it wrote them down; None before that."""
     facts = read_setting(database, f"facts:{model}")

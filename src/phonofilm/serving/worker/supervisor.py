@@ -1,4 +1,4 @@
-"""The worker processes of a server: started, watched, and started again when they die."""
+"""The worker processes of a server: started, watched, and started again when they die or fall silent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from phonofilm.serving.database.engines import Database
 from phonofilm.serving.jobs.claims import expire_leases, give_back
-from phonofilm.serving.jobs.roster import remove_worker
+from phonofilm.serving.jobs.roster import last_seen, remove_worker
 from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.worker.ids import CANNOT_START, new_worker_id
 
@@ -24,6 +24,10 @@ logger = logging.getLogger(__name__)
 
 WORKER_COMMAND = (sys.executable, "-m", "phonofilm.serving.worker.process")
 LOOK_SECONDS = 0.2
+# How often it is asked whether a worker was heard of, and after how many leases' lengths of silence it is replaced. Workers
+# report every five seconds; on a machine with far too much to do, much later.
+LISTEN_SECONDS = 5.0
+SILENT_LEASES = 10
 LONGEST_PAUSE = 30.0
 HEALTHY_SECONDS = 60.0
 # Beyond its grace, a worker that stops has so long: a step cannot be broken off.
@@ -32,13 +36,19 @@ LAST_STEP_SECONDS = 15.0
 
 @dataclass
 class _Place:
-    """One worker's place: the process in it, since when, and how often it died young."""
+    """One worker's place: the process in it, since when, and how often it died young.
+
+    seen: when it last reported, by the database's clock. silent: how often in a row nothing newer was found.
+    """
 
     process: subprocess.Popen[str] | None = None
     worker: str = ""
     since: float = 0.0
     deaths: int = 0
     next_start: float = 0.0
+    listened: float = 0.0
+    seen: float | None = None
+    silent: int = 0
 
 
 @dataclass
@@ -94,16 +104,39 @@ class WorkerProcesses:
                         self._start(place)
                 elif (code := place.process.poll()) is not None:
                     self._bury(place, code)
+                elif time.monotonic() - place.listened >= LISTEN_SECONDS:
+                    self._listen(place)
 
     def _start(self, place: _Place) -> None:
         place.worker = new_worker_id()
         place.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, text=True, start_new_session=True)
-        place.since = time.monotonic()
+        place.since = place.listened = time.monotonic()
+        place.seen, place.silent = None, 0
         assert place.process.stdin is not None
         # The pipe stays open as long as this process lives: its end tells the worker to stop. No secret is in the command.
         with suppress(BrokenPipeError):
             place.process.stdin.write(json.dumps({"settings": self.settings.to_json(), "worker": place.worker}) + "\n")
             place.process.stdin.flush()
+
+    def _listen(self, place: _Place) -> None:
+        """Kill a worker that lives and has reported nothing for too long (it hangs, or was stopped): a new one takes its place.
+
+        Times of asking are counted instead of seconds, so that neither a pause of this process nor a database that is away
+        is held against it; and a worker that has never reported is still starting.
+        """
+        place.listened = time.monotonic()
+        try:
+            seen = last_seen(self.database, place.worker)
+        except DBAPIError:
+            place.silent = 0
+            return
+        if seen is not None and seen != place.seen:
+            place.seen, place.silent = seen, 0
+        elif place.seen is not None:
+            place.silent += 1
+        if place.silent * LISTEN_SECONDS > SILENT_LEASES * self.settings.lease and place.process is not None:
+            logger.error("worker %s lives and says nothing; it is killed and replaced", place.worker)
+            place.process.kill()
 
     def _bury(self, place: _Place, code: int) -> None:
         if code == CANNOT_START:
