@@ -14,7 +14,7 @@ from tests.unit.serving_helpers import ask, new_database, postgres_server, requi
 
 from phonofilm.errors import InputError
 from phonofilm.serving.database.engines import Database, open_database
-from phonofilm.serving.database.migrate import migrate
+from phonofilm.serving.database.migrate import migrate, open_migrated
 from phonofilm.serving.database.tables import API_KEY, JOB, METADATA
 from phonofilm.serving.jobs.claims import Claims, end_lost_jobs, expire_leases, give_back
 from phonofilm.serving.jobs.job import JobRequest
@@ -279,6 +279,19 @@ def test_workers_and_settings_are_written_over(database: Database) -> None:
 def test_databases_that_cannot_hold_jobs_are_refused(url: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         open_database(url)
+
+
+def test_a_database_that_cannot_be_used_is_named_at_once_without_its_password(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no database" * 100)
+    for url, reason in (
+        (f"sqlite:///{tmp_path}", "cannot open the database"),
+        (f"sqlite:///{tmp_path}/text", "file is not a database"),
+        (f"sqlite:///{tmp_path}/text/jobs.db", "cannot open the database"),
+        ("postgresql://pf:secret@127.0.0.1:1/pf", "127.0.0.1:1/pf cannot be used: .*refused"),
+    ):
+        with pytest.raises(InputError, match=reason) as refused:
+            open_migrated(url)
+        assert "secret" not in str(refused.value)
 
 
 def test_sqlite_is_not_used_across_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from phonofilm.errors import InputError
 
 BUSY_MILLISECONDS = 20_000
+CONNECT_SECONDS = 10
 # SQLite's write-ahead log lies in memory that processes of one machine share.
 NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smbfs", "smb3", "fuse.sshfs", "9p", "ceph", "lustre", "afs"})
 PREPARE = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL", f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
@@ -64,7 +65,10 @@ def open_database(address: str) -> Database:
         return _sqlite(url)
     if backend == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
-        engine = create_engine(url, pool_pre_ping=True, pool_size=20, max_overflow=20, pool_timeout=10)
+        patience = {"connect_timeout": url.query.get("connect_timeout", CONNECT_SECONDS)}
+        engine = create_engine(
+            url, pool_pre_ping=True, pool_size=20, max_overflow=20, pool_timeout=10, connect_args=patience
+        )
         return Database(url, engine, engine)
     raise InputError(f"databases of kind {backend!r} are not supported; use sqlite:///FILE or postgresql://...")
 

@@ -6,20 +6,38 @@ import logging
 from pathlib import Path
 
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 
+from phonofilm.errors import InputError
 from phonofilm.serving.database.engines import Database, open_database
+from phonofilm.untrusted import shown
 
 logger = logging.getLogger(__name__)
 
 SCRIPTS = Path(__file__).with_name("migrations")
 # Any number that no other program uses on the same database.
 LOCK = 0x70686F6E6F
+# Errors of the address, the server or the file; others, of a statement, are ours.
+UNUSABLE = frozenset({"OperationalError", "InterfaceError", "DatabaseError"})
 
 
 def open_migrated(address: str) -> Database:
-    """A database, as `open_database` opens it, with tables of the newest shape."""
+    """A database, as `open_database` opens it, with tables of the newest shape.
+
+    Raises InputError, which shows no password, for one that does not let us in, is not there, or is none.
+    """
     database = open_database(address)
-    migrate(database)
+    if not database.is_sqlite:
+        logger.info("connecting to the job database on %s", shown(database.url.host or "this machine"))
+    try:
+        migrate(database)
+    except DBAPIError as error:
+        if type(error).__name__ not in UNUSABLE:
+            raise
+        database.close()
+        reason = shown(" ".join(str(error.orig).split()))
+        where = shown(database.url.render_as_string(hide_password=True))
+        raise InputError(f"the job database {where} cannot be used: {reason}; check --database-url") from None
     return database
 
 
