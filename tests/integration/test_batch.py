@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ from phonofilm.evaluation.lora_report import prompt_lines
 from phonofilm.generation.batch import read_lines
 from phonofilm.generation.options import ClipOptions
 from phonofilm.media import read_metadata, save_clip
-from phonofilm.serving.client_jobs import Submission
+from phonofilm.serving.client import ServerClient
+from phonofilm.serving.client_jobs import Submission, wait_for_all
 
 IMAGE = GOLDENS / "basic" / "first_frame.png"
 
@@ -181,6 +183,22 @@ def test_only_a_line_break_ends_a_line(tmp_path: Path) -> None:
     assert [caption.caption for caption in read_captions(tmp_path / "p.txt")] == [text, "e"]
     assert prompt_lines(str(tmp_path / "p.txt")) == [text, "e"]
     assert Submission(prompts=tmp_path / "p.txt").texts() == [text, "e"]
+
+
+def test_a_file_of_json_lines_is_no_file_of_prompts_for_a_server(tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text('{"prompt": "A lamp."}')
+    with pytest.raises(InputError, match="submit reads a prompt a line, and no JSON"):
+        Submission(prompts=tmp_path / "p.jsonl").texts()
+
+
+def test_who_stops_waiting_for_a_server_hears_that_the_jobs_go_on(caplog: pytest.LogCaptureFixture) -> None:
+    class Interrupted(ServerClient):
+        def wait(self, video_id: str, on_change: Any) -> dict[str, Any]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        wait_for_all(Interrupted("http://127.0.0.1:1"), ["a", "b"], lambda video_id, job: None)
+    assert "the 2 jobs go on at the server; phonofilm fetch a b" in caplog.text
 
 
 @pytest.mark.parametrize("content", [None, b"caf\xe9"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,8 @@ from phonofilm.untrusted import printable
 
 if TYPE_CHECKING:
     from phonofilm.serving.client import ServerClient
+
+logger = logging.getLogger(__name__)
 
 # What an option is called in a request.
 FIELDS = {"steps": "num_inference_steps", "num_clips": "n", "lora": "loras"}
@@ -63,7 +66,12 @@ class Submission:
 
 
 def _lines_of(file: Path) -> list[str]:
-    """Raises InputError for a file that cannot be read as text."""
+    """Raises InputError for a file that cannot be read as text, and for one of JSON lines, which are no prompts."""
+    if file.suffix.lower() == ".jsonl":
+        raise InputError(
+            f"--prompts {printable(str(file))}: submit reads a prompt a line, and no JSON; give the prompts as a text file, "
+            "and options that differ from clip to clip with a submit for each"
+        )
     try:
         return file.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -80,7 +88,11 @@ def wait_for_all(
     client: ServerClient, ids: Sequence[str], on_change: Callable[[str, Mapping[str, Any]], None]
 ) -> list[dict[str, Any]]:
     """The jobs once they have ended; `on_change` gets a job's id and every state. Raises PhonofilmError for failures."""
-    jobs = [client.wait(video_id, partial(on_change, video_id)) for video_id in ids]
+    try:
+        jobs = [client.wait(video_id, partial(on_change, video_id)) for video_id in ids]
+    except KeyboardInterrupt:
+        logger.warning("%s at the server; phonofilm fetch %s gets what is made", _go_on(ids), " ".join(ids))
+        raise
     failures = [f"{job['id']} {job['status']}{_reason(job)}" for job in jobs if job["status"] != "completed"]
     if failures:
         raise PhonofilmError("\n  ".join(failures))
@@ -100,6 +112,10 @@ def describe_job(job: Mapping[str, Any]) -> str:
     """A job as a line: id, status, how far, why it failed, the beginning of its prompt."""
     prompt = printable(job["prompt"] or "").replace("\n", " ")
     return f"{job['id']} {job['status']} {job['progress']} %{_reason(job)} {prompt[:60]}"
+
+
+def _go_on(ids: Sequence[str]) -> str:
+    return "the job goes on" if len(ids) == 1 else f"the {len(ids)} jobs go on"
 
 
 def _reason(job: Mapping[str, Any]) -> str:
