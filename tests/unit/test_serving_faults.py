@@ -20,9 +20,10 @@ from unittest.mock import Mock
 
 import pytest
 import uvicorn
-from fastapi import Response
+from fastapi import FastAPI, Response
 from fastapi.testclient import TestClient
 from sqlalchemy import text
+from sqlalchemy.exc import DataError
 from sse_starlette.sse import AppStatus
 from starlette.types import Receive, Scope, Send
 from tests.serving_stub import StubMaker, worker_thread
@@ -32,6 +33,7 @@ from phonofilm.errors import MediaError
 from phonofilm.generation.report import Event, SamplingStarted, StageStarted, StepDone, emit
 from phonofilm.serving.api import videos
 from phonofilm.serving.api.app import create_app
+from phonofilm.serving.api.errors import add_error_handlers
 from phonofilm.serving.api.guard import Guard
 from phonofilm.serving.api.services import Services
 from phonofilm.serving.client import ServerClient, ServerError
@@ -299,3 +301,16 @@ def test_a_worker_that_lives_and_says_nothing_is_killed_to_be_replaced(services:
     finally:
         place.process.kill()
         place.process.wait()
+
+
+def test_a_value_that_the_database_cannot_hold_is_the_requests_fault() -> None:
+    """PostgreSQL's driver refuses a NUL in a text as DataError; nothing is wrong with the database."""
+    app = FastAPI()
+    add_error_handlers(app)
+
+    @app.get("/")
+    def look(tag: str) -> None:
+        raise DataError("SELECT", {"tag": tag}, ValueError("PostgreSQL text fields cannot contain NUL"))
+
+    answer = TestClient(app, raise_server_exceptions=False).get("/?tag=%00")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_value")

@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError
 from starlette.exceptions import HTTPException
 
 from phonofilm.errors import PhonofilmError
@@ -134,6 +134,8 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _database(request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, DataError):
+        return error_response(400, "a value holds what the database cannot hold, such as a NUL", "invalid_value")
     logger.error("the database cannot be used: %s", type(error).__name__)
     message = "the job database cannot be reached at the moment; try again"
     return error_response(503, message, "database_unavailable", headers={"Retry-After": "2"})
