@@ -106,6 +106,13 @@ def test_a_clip_is_made_and_fetched_whole_or_in_part(client: TestClient, working
     part = client.get(f"/v1/videos/{job['id']}/content", headers={"Range": "bytes=2-5"})
     assert (part.status_code, part.content) == (206, BODY[2:6])
     assert part.headers["content-range"] == f"bytes 2-5/{len(whole.content)}"
+    for ignored in ("lines=0-1", "bytes=0-1,4-5", "bytes=a-b", "bytes=", "bytes=-", "bytes=5-2"):
+        assert client.get(part.url, headers={"Range": ignored}).status_code == 200
+    assert client.get(part.url, headers={"Range": f"bytes=0-{10**30}"}).status_code == 206
+    for path in (f"/v1/videos/{job['id']}/content", "/v1/videos", f"/v1/videos/{job['id']}/events"):
+        head, got = client.head(path), client.get(path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers.get("content-length") == got.headers.get("content-length")
     thumbnail = client.get(f"/v1/videos/{job['id']}/content?variant=thumbnail")
     assert (thumbnail.headers["content-type"], thumbnail.content) == ("image/webp", BODY + b"thumbnail")
     refused(client.get(f"/v1/videos/{job['id']}/content", headers={"Range": "bytes=900-"}), 416, "invalid_range")

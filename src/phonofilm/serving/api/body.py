@@ -108,7 +108,7 @@ def _of_form(form: FormData) -> tuple[dict[str, Any], dict[str, UploadFile]]:
     for key, value in form.multi_items():
         match = _KEY.fullmatch(key)
         if match is None:
-            raise invalid(f"the field name {shown(key)} cannot be read")
+            raise invalid(f"the field name {shown(key)} cannot be read" if key else "a field of the form has no name")
         name, inner = match[1], match[2]
         if isinstance(value, UploadFile):
             name = key if name == "keyframes" else name

@@ -12,7 +12,7 @@ from phonofilm.serving.jobs.job import COMPLETED, Job
 from phonofilm.serving.store.interface import NotStored
 
 MEDIA_TYPES = {".mp4": "video/mp4", ".webp": "image/webp", ".jpg": "image/jpeg"}
-_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+_RANGE = re.compile(r"bytes=(\d{0,4000})-(\d{0,4000})", re.ASCII | re.IGNORECASE)
 
 
 def send_variant(
@@ -39,7 +39,8 @@ def send_variant(
     except NotStored:
         raise ApiError(404, f"the file of {job.id} is gone", "video_expired", param="video_id") from None
     suffix = f".{name.rpartition('.')[2]}"
-    start, end = _part(wanted, size)
+    part = _part(wanted, size)
+    start, end = part or (0, size)
     tag = f'"{name.rpartition("/")[2]}"'
     headers = {
         "Accept-Ranges": "bytes",
@@ -51,10 +52,10 @@ def send_variant(
     }
     if has is not None and tag in [one.strip().removeprefix("W/") for one in has.split(",")]:
         return Response(None, 304, {name: headers[name] for name in ("ETag", "Cache-Control")})
-    if wanted is not None:
+    if part is not None:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     pieces = services.store.read(name, start, end - start)
-    return StreamingResponse(pieces, 200 if wanted is None else 206, headers, MEDIA_TYPES[suffix])
+    return StreamingResponse(pieces, 200 if part is None else 206, headers, MEDIA_TYPES[suffix])
 
 
 def _preview(services: Services, job: Job) -> Response:
@@ -68,16 +69,19 @@ def _preview(services: Services, job: Job) -> Response:
     return Response(picture, media_type=MEDIA_TYPES[".webp"])
 
 
-def _part(wanted: str | None, size: int) -> tuple[int, int]:
-    """The bytes [start, end) that a Range header asks for; the whole file without one."""
-    if wanted is None:
-        return 0, size
-    match = _RANGE.fullmatch(wanted.strip())
+def _part(wanted: str | None, size: int) -> tuple[int, int] | None:
+    """The bytes [start, end) that a Range header asks for; None for the whole file.
+
+    A header of another unit, of several ranges or that is none is ignored, as RFC 9110 (14.2) has it.
+    """
+    match = None if wanted is None else _RANGE.fullmatch(wanted.strip())
     first, last = (match[1], match[2]) if match else ("", "")
+    if not (first or last) or (first and last and int(last) < int(first)):
+        return None
     if first:
         start, end = int(first), min(size, int(last) + 1 if last else size)
     else:
-        start, end = max(0, size - int(last or 0)), size
+        start, end = max(0, size - int(last)), size
     if start >= end:
         headers = {"Content-Range": f"bytes */{size}"}
         raise ApiError(416, "the range is outside the file", "invalid_range", headers=headers)

@@ -55,6 +55,9 @@ class Guard:
         given = headers.get("x-request-id", "")
         request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         started, status = time.perf_counter(), 500
+        method = scope["method"]
+        if method == "HEAD":  # answered as GET is, without the body
+            scope, send = {**scope, "method": "GET"}, _without_body(send)
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -75,7 +78,7 @@ class Guard:
             else:
                 await self.app(scope, _Body(receive, self.services).receive, answer)
         finally:
-            self._log(scope, request_id, status, time.perf_counter() - started)
+            self._log({**scope, "method": method}, request_id, status, time.perf_counter() - started)
 
     async def _refused(self, scope: Scope, headers: Headers) -> ApiError | None:
         limit = self.services.worker.limits.max_upload_bytes
@@ -160,6 +163,22 @@ class _Body:
         now = time.monotonic()
         self.began = now if self.began is None else self.began
         return max(0.0, min(each, self.began + allowed - now))
+
+
+def _without_body(send: Send) -> Send:
+    """Sends an answer's head and the end of it; what follows is dropped, and streams stop as when their client is gone."""
+    ended = False
+
+    async def send_head(message: Message) -> None:
+        nonlocal ended
+        if ended:
+            return
+        await send(message)
+        if message["type"] == "http.response.start":
+            ended = True
+            await send({"type": "http.response.body", "body": b""})
+
+    return send_head
 
 
 def _host_name(host: str) -> str:
