@@ -21,7 +21,7 @@ MAX_JSON_DEPTH = 64
 # Tokenizers write "no limit" as 10**30; a frame count of that size is for its reader to refuse.
 MAX_INTEGER_DIGITS = 40
 FOLDER_FAULT = "that is a folder"
-_NUMBER = re.compile(r"\s*[+-]?(?:\d{1,20}(?:\.\d{0,20})?|\.\d{1,20})(?:[eE][+-]?\d{1,2}|/\d{1,20})?\s*")
+_NUMBER = re.compile(r"\s*[+-]?(?:\d{1,20}(?:\.\d{0,20})?|\.\d{1,20})(?:[eE][+-]?\d{1,2}|/\d{1,20})?\s*", re.ASCII)
 # C0 and C1 controls but for line breaks and tabs, what turns the direction of writing, and half characters: they can rewrite
 # a terminal, or cannot be written to one.
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")

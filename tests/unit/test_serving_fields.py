@@ -187,3 +187,10 @@ def test_settings_that_can_never_work_are_refused_before_they_wait(client: TestC
         for value in values:
             assert refusal(client, seconds=8, **{name: value})[0] == name
     assert client.get("/v1/videos").json()["data"] == []
+
+
+def test_true_and_foreign_digits_are_no_numbers(client: TestClient) -> None:
+    for name in ("fps", "num_frames", "seed", "seconds", "n", "priority"):
+        assert refusal(client, **{name: True})[0] == name
+    assert refusal(client, seed=[True])[0] == "seed"
+    assert refusal(client, fps="\u0661")[0] == "fps"

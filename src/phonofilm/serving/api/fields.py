@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 # Clients send these as a matter of course; here they change nothing, and the answer's `warnings` say so.
 IGNORED = {
@@ -53,9 +53,22 @@ MEANT = {
 Text = Annotated[str, Field(max_length=100_000)]
 Prompt = Annotated[str, Field(min_length=1, max_length=100_000)]
 Reference = str | dict[str, Any]
+YES_OR_NO = ("enhance_prompt", "draw_first_frame")
 
 
-class VideoFields(BaseModel):
+class _Plain(BaseModel):
+    """Fields in which true and false stand for no number."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value(cls, value: Any, info: ValidationInfo) -> Any:
+        several = value if isinstance(value, list) else [value]
+        if info.field_name not in YES_OR_NO and any(isinstance(one, bool) for one in several):
+            raise ValueError("true and false are no values here; a number or a text is expected")
+        return value
+
+
+class VideoFields(_Plain):
     """Every field of POST /v1/videos but the files of a multipart request. Numbers may come as text."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -143,7 +156,7 @@ class RemixFields(BaseModel):
     prompt: Prompt
 
 
-class ChangeFields(BaseModel):
+class ChangeFields(_Plain):
     """PATCH /v1/videos/{id}: what can be changed while a job waits."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
