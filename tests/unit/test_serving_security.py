@@ -28,8 +28,10 @@ from tests.unit.serving_helpers import PNG, ask, client_of, new_database, servic
 
 from phonofilm.errors import InputError, MediaError
 from phonofilm.generation.known_prompts import known_words, warn_if_unfamiliar
+from phonofilm.generation.loras import STUDENT_FILE
 from phonofilm.generation.placement.hardware import HardwareOptions
 from phonofilm.geometry import ClipGeometry
+from phonofilm.lora.reading import read_lora
 from phonofilm.media.pixels import shown_size, to_rgb
 from phonofilm.media.wav import write_wav
 from phonofilm.models.hub import PACKAGED_WEIGHTS
@@ -483,11 +485,12 @@ def test_a_new_database_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
 
 def test_a_servers_log_quotes_no_word_of_a_prompt(capsys: pytest.CaptureFixture[str]) -> None:
     before = logging.getLogger().handlers[:], logging.getLogger().level
-    ours = {name: logging.getLogger(name).level for name in ("phonofilm", QUOTING)}
+    ours = {name: logging.getLogger(name).level for name in ("phonofilm", *QUOTING)}
     try:
         log_to_stderr(as_json=False)
         geometry = ClipGeometry(64, 64, 49, Fraction(24))
         warn_if_unfamiliar(PACKAGED_WEIGHTS, ["A red hunter2secret bounces."], [], geometry, known_words())
+        read_lora(PACKAGED_WEIGHTS / STUDENT_FILE)
         logging.getLogger("phonofilm.generation").warning("something else")
     finally:
         logging.getLogger().handlers[:], level = before
@@ -497,3 +500,4 @@ def test_a_servers_log_quotes_no_word_of_a_prompt(capsys: pytest.CaptureFixture[
     said = capsys.readouterr().err
     assert "something else" in said
     assert "secret" not in said
+    assert STUDENT_FILE not in said

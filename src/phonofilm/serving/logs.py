@@ -10,8 +10,8 @@ from typing import Any
 
 from phonofilm.untrusted import printable
 
-# It quotes words of the prompt, for whoever waits for the clip; a server's log is read by others.
-QUOTING = "phonofilm.generation.known_prompts"
+# What is for whoever waits for the clip, where a server's log is read by others: words of the prompt, and names of files.
+QUOTING = {"phonofilm.generation.known_prompts": logging.ERROR, "phonofilm.lora.reading": logging.WARNING}
 FIELDS = ("request_id", "method", "route", "status", "milliseconds", "key")
 
 
@@ -48,4 +48,5 @@ def log_to_stderr(as_json: bool) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("phonofilm").setLevel(logging.INFO)
-    logging.getLogger(QUOTING).setLevel(logging.ERROR)
+    for name, level in QUOTING.items():
+        logging.getLogger(name).setLevel(level)
