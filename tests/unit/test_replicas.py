@@ -10,8 +10,10 @@ import pytest
 
 from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.generation.placement.hardware import HardwareOptions
-from phonofilm.serving.cluster.ray_cluster import _start_here, check_reach, for_other_folders, gpus_of
+from phonofilm.serving.cluster import ray_workers
+from phonofilm.serving.cluster.ray_cluster import ClusterSettings, _start_here, check_reach, for_other_folders, gpus_of
 from phonofilm.serving.cluster.replicas import ReplicaRange, Scaling, parse_replicas
+from phonofilm.serving.database.engines import open_database
 from phonofilm.serving.settings import WorkerSettings
 
 
@@ -102,3 +104,12 @@ def test_ray_chooses_the_gpus_of_a_worker() -> None:
         gpus("cuda:1", 1, 8)
     with pytest.raises(PhonofilmError, match="needs 4 GPUs, and the Ray cluster has 2"):
         gpus("cuda", 4, 2)
+
+
+def test_a_gpu_by_number_is_refused_before_ray_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_workers, "ray_session", lambda *given: pytest.fail("Ray was started"))
+    settings = WorkerSettings({}, hardware=HardwareOptions("cuda:1"))
+    database = open_database(f"sqlite:///{tmp_path}/jobs.db")
+    workers = ray_workers.RayWorkers(settings, database, ClusterSettings("local", None), lambda: None)
+    with pytest.raises(InputError, match="--device cuda:1: Ray chooses"):
+        workers.start()

@@ -117,16 +117,21 @@ def for_other_folders(settings: WorkerSettings) -> WorkerSettings:
     return replace(settings, models=models, database_url=address, store=store)
 
 
+def check_device(device: str) -> None:
+    """Raises InputError for one GPU by number, which is Ray's to choose."""
+    if device not in ("auto", "cuda", "cpu", "mps"):
+        raise InputError(f"--device {device}: Ray chooses each worker's GPUs; use --device cuda")
+
+
 def gpus_of(settings: WorkerSettings, resources: dict[str, float]) -> int:
     """GPUs of one worker: none on a CPU, and where the cluster has none.
 
-    Raises InputError for one GPU by number, which is Ray's to choose, and PhonofilmError for more GPUs than there are.
+    Raises InputError for one GPU by number, and PhonofilmError for more GPUs than there are.
     """
     device, there = settings.hardware.device, int(resources.get("GPU", 0))
+    check_device(device)
     if device in ("cpu", "mps") or (device == "auto" and not there):
         return 0
-    if device not in ("auto", "cuda"):
-        raise InputError(f"--device {device}: Ray chooses each worker's GPUs; use --device cuda")
     if settings.hardware.gpus > there:
         raise PhonofilmError(f"a worker needs {settings.hardware.gpus} GPUs, and the Ray cluster has {there}")
     return settings.hardware.gpus

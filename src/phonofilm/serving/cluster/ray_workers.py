@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from phonofilm.serving.cluster.ray_cluster import (
     ClusterSettings,
     as_many_as_fit,
+    check_device,
     check_reach,
     for_other_folders,
     gpus_of,
@@ -68,6 +69,7 @@ class RayWorkers:
 
     def start(self) -> None:
         """Reach the cluster and place the first workers. Raises InputError where it cannot be used."""
+        check_device(self.settings.hardware.device)
         self._ray = self._session.enter_context(ray_session(self.cluster.address, self.cluster.shows_logs))
         try:
             check_reach(self._ray.nodes(), self.settings)
