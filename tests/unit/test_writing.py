@@ -6,9 +6,11 @@ import base64
 import io
 import json
 import logging
+import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -159,6 +161,22 @@ def test_servers_that_know_no_response_format_draw_too_and_addresses_are_not_fol
 def test_a_folder_that_is_no_text_to_image_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no text-to-image model"):
         write_first_frame(DiffusersFrames(str(tmp_path)), "a pier", tmp_path / "a.png", "64x64", 1)
+
+
+def test_a_hub_out_of_reach_is_not_a_model_of_the_wrong_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class NoNetwork:
+        @staticmethod
+        def from_pretrained(model: str, **options: object) -> None:
+            try:
+                raise ConnectionError("Name or service not known")
+            except ConnectionError as error:
+                raise OSError("there is no file named model_index.json") from error
+
+    monkeypatch.setitem(sys.modules, "diffusers", SimpleNamespace(AutoPipelineForText2Image=NoNetwork))
+    with pytest.raises(InputError, match="'owner/name' is not on this machine, and the hub cannot be reached"):
+        DiffusersFrames("owner/name", "cpu").draw("a pier", 64, 64, 1)
+    with pytest.raises(InputError, match="no text-to-image model"):
+        DiffusersFrames(str(tmp_path), "cpu").draw("a pier", 64, 64, 1)
 
 
 def test_a_worker_rewrites_the_prompt_and_never_falls_back(

@@ -26,6 +26,18 @@ if TYPE_CHECKING:
 # What makes a picture of a prompt for a clip: the moment before anything moves.
 FRAMING = "The first frame of a film clip, a still photograph without any text: "
 
+# What requests, httpx and the hub's library raise where nobody answers.
+NETWORK_FAULTS = frozenset(
+    [
+        "ConnectionError",
+        "ConnectError",
+        "ConnectTimeout",
+        "MaxRetryError",
+        "LocalEntryNotFoundError",
+        "OfflineModeIsEnabled",
+    ]
+)
+
 
 class FrameSource(Protocol):
     """Draws a picture from a prompt. `usual_size`: WxH where the user asks for none."""
@@ -68,6 +80,11 @@ class DiffusersFrames:
             pipeline = AutoPipelineForText2Image.from_pretrained(self.model, torch_dtype=dtype).to(device)
         except (OSError, ValueError) as error:
             reason = str(error).splitlines()[0][:300]
+            if not Path(self.model).exists() and _is_network_fault(error):
+                raise InputError(
+                    f"{self.model!r} is not on this machine, and the hub cannot be reached; give a folder, try again with "
+                    "a network, or name an images endpoint"
+                ) from error
             raise InputError(
                 f"{self.model!r} is no text-to-image model of diffusers ({reason}); give a folder, a hub id, or the "
                 "address of an images endpoint"
@@ -77,6 +94,18 @@ class DiffusersFrames:
         result: Any = pipeline(FRAMING + prompt, height=height, width=width, generator=generator)
         picture: Image.Image = load_image(result.images[0])
         return picture
+
+
+def _is_network_fault(error: BaseException) -> bool:
+    """Whether a connection is at the bottom of it; the libraries say first that a file is missing."""
+    seen: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in seen:
+        if type(cause).__name__ in NETWORK_FAULTS:
+            return True
+        seen.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 def frame_source(options: FirstFrameOptions, device: str = "auto") -> FrameSource:
