@@ -16,12 +16,12 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	bash scripts/test_services.sh
-	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow and not gpu"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not gpu"
 
 # The same tests with every line counted, which takes a third longer: for a change that adds much code.
 coverage: $(STAMP)
 	bash scripts/test_services.sh
-	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow and not gpu" --cov --cov-report=term:skip-covered --cov-fail-under=90
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not gpu" --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
