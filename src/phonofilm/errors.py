@@ -1,6 +1,8 @@
-"""The errors a user can meet. Each message says what was given, what was expected and what to do; nothing else lives here."""
+"""The errors a user can meet. Each message says what was given, what was expected and what to do."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 
 class PhonofilmError(Exception):
@@ -28,3 +30,13 @@ class MissingExtraError(PhonofilmError, ImportError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is not installed; run: pip install 'phonofilm[{extra}]'")
+
+
+def causes_of(error: BaseException) -> Iterator[BaseException]:
+    """The error, and what it was raised from or while handling, each once: a chain that comes back to itself ends."""
+    seen: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and not any(cause is one for one in seen):
+        yield cause
+        seen.append(cause)
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)

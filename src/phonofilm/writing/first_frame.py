@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from phonofilm.errors import InputError, MediaError
+from phonofilm.errors import InputError, MediaError, causes_of
 from phonofilm.files import replacing
 from phonofilm.geometry import parse_frame_size
 from phonofilm.media.images import load_image
@@ -98,14 +98,7 @@ class DiffusersFrames:
 
 def _is_network_fault(error: BaseException) -> bool:
     """Whether a connection is at the bottom of it; the libraries say first that a file is missing."""
-    seen: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in seen:
-        if type(cause).__name__ in NETWORK_FAULTS:
-            return True
-        seen.append(cause)
-        cause = cause.__cause__ or cause.__context__
-    return False
+    return any(type(cause).__name__ in NETWORK_FAULTS for cause in causes_of(error))
 
 
 def frame_source(options: FirstFrameOptions, device: str = "auto") -> FrameSource:

@@ -17,10 +17,8 @@ WINDOW_STEPS, STEP = 900, 100  # a window is 9 s, and one second after the one b
 FINE, ALL = 4, 7  # layers before the first pooling, and altogether
 QUARTER = 4  # steps that two poolings make into one
 ALTERED = 2  # quarters at an end of what is read, that are others where the sound goes on
-EDGE, MARGIN = (
-    2 * ALTERED * QUARTER,
-    ALTERED * QUARTER,
-)  # steps read for those of a window, and beyond each end of a part
+MARGIN = ALTERED * QUARTER  # steps read beyond each end of a part
+EDGE = 2 * MARGIN  # steps read for the altered ones of a window's ends
 PART = 300  # steps whose early layers are computed together: of all steps at once they are blocks too large to be kept
 AT_A_TIME = 8  # windows that are computed together: what is held at once does not grow with the sound
 TINY = 1e-12

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import re
 
-from phonofilm.errors import InputError, MediaError, PhonofilmError
+from phonofilm.errors import InputError, MediaError, PhonofilmError, causes_of
 from phonofilm.serving.store.interface import StoreError
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
@@ -26,14 +26,7 @@ def failure_of(error: PhonofilmError) -> tuple[str, str]:
 
 def is_disk_error(error: BaseException) -> bool:
     """Whether a disk is at the bottom of it, full or broken."""
-    seen: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in seen:  # an error that is its own cause would keep the worker for ever
-        if isinstance(cause, OSError) and cause.errno in DISK_ERRORS:
-            return True
-        seen.append(cause)
-        cause = cause.__cause__
-    return False
+    return any(isinstance(cause, OSError) and cause.errno in DISK_ERRORS for cause in causes_of(error))
 
 
 def without_paths(message: str, store: str) -> str:
