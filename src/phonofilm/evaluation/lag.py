@@ -105,9 +105,8 @@ def _in_pieces(curve: Curve, rng: np.random.Generator) -> Curve:
 
 def _correlation_with(a: Curve, lags: NDArray[np.int64]) -> Callable[[Curve], Curve]:
     """b [n] -> sum over t of a(t) b(t + lag) / n, with nothing beyond the ends: far lags are held down, not blown up."""
-    size = (
-        1 << (len(a) + int(lags.max()) - 1).bit_length()
-    )  # what a circle of this size wraps around lies beyond the lags
+    # What a circle of this size wraps around lies beyond the lags.
+    size = 1 << (len(a) + int(lags.max()) - 1).bit_length()
     spectrum = np.fft.rfft(a, size).conj()
 
     def correlate(b: Curve) -> Curve:
