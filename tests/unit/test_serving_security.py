@@ -223,7 +223,7 @@ def test_a_polyglot_is_what_its_first_bytes_say() -> None:
     kind = sniff(PNG + b"PK\x03\x04<svg>")
     assert kind is not None
     assert (kind.kind, kind.suffix) == ("image", ".png")
-    with pytest.raises(InputError, match="expected a wav"):
+    with pytest.raises(InputError, match="expected a WAV"):
         check_kind(PNG, "audio", "audio")
     assert check_kind(b"\x00\x00\x00\x18ftypisom", "audio", "audio").suffix == ".mp4"
 

@@ -15,6 +15,7 @@ import pytest
 from tests.unit.serving_helpers import services_in
 
 from phonofilm.serving.api.app import create_api
+from phonofilm.serving.security.sniffing import BEGINNINGS, SNIFFED_BYTES, TAKEN
 
 ROOT = Path(__file__).parents[2]
 WEB = ROOT / "web"
@@ -77,6 +78,15 @@ def test_the_pages_types_are_the_servers(tmp_path: Path) -> None:
             break
     expected = {name: list(schema.get("properties", {})) for name, schema in described.items()}
     assert written == expected, "the API was changed: run `python scripts/studio_types.py`, and build web/ again"
+
+
+def test_the_page_takes_files_for_what_the_server_takes_them() -> None:
+    """The same rules in the same order, the same kinds in the same words, and as many bytes of a file as the rules look at."""
+    text = (WEB / "src" / "lib" / "kinds.ts").read_text()
+    rules = re.findall(r"^  \[/\^(.*)/s, \"(\w+)\"\],$", text, re.MULTILINE)
+    assert rules == [(beginning.decode(), kind) for beginning, kind, _ in BEGINNINGS]
+    assert dict(re.findall(r"^  (image|video|audio): \"(an? \w+, .*)\",$", text, re.MULTILINE)) == TAKEN
+    assert f"const SNIFFED_BYTES = {SNIFFED_BYTES};" in text
 
 
 @pytest.mark.slow

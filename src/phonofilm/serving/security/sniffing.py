@@ -5,6 +5,7 @@ This only keeps out what can never be meant; the decoders, in the worker, have w
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,32 +15,34 @@ SNIFFED_BYTES = 512
 IMAGE: Literal["image"] = "image"
 VIDEO: Literal["video"] = "video"
 AUDIO: Literal["audio"] = "audio"
-_STARTS: tuple[tuple[bytes, str, str], ...] = (
-    (b"\x89PNG\r\n\x1a\n", IMAGE, ".png"),
-    (b"\xff\xd8\xff", IMAGE, ".jpg"),
-    (b"GIF87a", IMAGE, ".gif"),
-    (b"GIF89a", IMAGE, ".gif"),
-    (b"BM", IMAGE, ".bmp"),
-    (b"II*\x00", IMAGE, ".tif"),
-    (b"MM\x00*", IMAGE, ".tif"),
-    (b"\x1aE\xdf\xa3", VIDEO, ".mkv"),
-    (b"FLV\x01", VIDEO, ".flv"),
-    (b"\x00\x00\x01\xba", VIDEO, ".mpg"),
-    (b"fLaC", AUDIO, ".flac"),
-    (b"OggS", AUDIO, ".ogg"),
-    (b"ID3", AUDIO, ".mp3"),
-    (b"caff", AUDIO, ".caf"),
-    (b"\xff\xfb", AUDIO, ".mp3"),
-    (b"\xff\xf3", AUDIO, ".mp3"),
-    (b"\xff\xf2", AUDIO, ".mp3"),
+# What files begin with, as regular expressions in which a dot is any byte. web/src/lib/kinds.ts has the same; a test compares.
+BEGINNINGS: tuple[tuple[bytes, str, str], ...] = (
+    (rb"\x89PNG\r\n\x1a\n", IMAGE, ".png"),
+    (rb"\xff\xd8\xff", IMAGE, ".jpg"),
+    (rb"GIF8[79]a", IMAGE, ".gif"),
+    (rb"BM", IMAGE, ".bmp"),
+    (rb"II\*\x00", IMAGE, ".tif"),
+    (rb"MM\x00\*", IMAGE, ".tif"),
+    (rb"RIFF.{4}WEBP", IMAGE, ".webp"),
+    (rb"\x1aE\xdf\xa3", VIDEO, ".mkv"),
+    (rb"FLV\x01", VIDEO, ".flv"),
+    (rb"\x00\x00\x01\xba", VIDEO, ".mpg"),
+    (rb"RIFF.{4}AVI ", VIDEO, ".avi"),
+    (rb"fLaC", AUDIO, ".flac"),
+    (rb"OggS", AUDIO, ".ogg"),
+    (rb"ID3", AUDIO, ".mp3"),
+    (rb"caff", AUDIO, ".caf"),
+    (rb"\xff[\xfb\xf3\xf2]", AUDIO, ".mp3"),
+    (rb"(?:RIFF|RF64).{4}WAVE", AUDIO, ".wav"),
+    (rb"FORM.{4}AIF[FC]", AUDIO, ".aiff"),
+    (rb".{4}ftypM4A", AUDIO, ".m4a"),
+    (rb".{4}ftyp(?!avif|avis|heic|heix|mif1)", VIDEO, ".mp4"),
+    (rb"G.{187}G", VIDEO, ".ts"),
 )
-_RIFF = {b"WEBP": (IMAGE, ".webp"), b"WAVE": (AUDIO, ".wav"), b"AVI ": (VIDEO, ".avi")}
-_STILL_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"mif1")
-# A clip's container may hold sound alone, and a moving GIF is a picture track.
-_FITS = {
-    IMAGE: "a PNG, JPEG, WebP, BMP, TIFF or GIF picture",
-    VIDEO: "an mp4, mov, webm, mkv, avi, ts or flv clip",
-    AUDIO: "a wav, flac, mp3, ogg, aiff, caf or m4a sound",
+TAKEN = {
+    IMAGE: "a PNG, JPEG, WebP, GIF, BMP or TIFF picture",
+    VIDEO: "an MP4, MOV, WebM, MKV, AVI, TS or FLV film",
+    AUDIO: "a WAV, FLAC, MP3, OGG, AIFF, CAF or M4A sound",
 }
 
 
@@ -53,17 +56,9 @@ class MediaKind:
 
 def sniff(head: bytes) -> MediaKind | None:
     """The kind of a file that begins with these bytes, or None for anything that is not read here."""
-    for start, kind, suffix in _STARTS:
-        if head.startswith(start):
+    for beginning, kind, suffix in BEGINNINGS:
+        if re.match(beginning, head, re.DOTALL):
             return MediaKind(kind, suffix)
-    if head.startswith((b"RIFF", b"RF64")) and head[8:12] in _RIFF:
-        return MediaKind(*_RIFF[head[8:12]])
-    if head.startswith(b"FORM") and head[8:12] in (b"AIFF", b"AIFC"):
-        return MediaKind(AUDIO, ".aiff")
-    if head[4:8] == b"ftyp" and head[8:12] not in _STILL_BRANDS:
-        return MediaKind(AUDIO, ".m4a") if head[8:11] == b"M4A" else MediaKind(VIDEO, ".mp4")
-    if len(head) > 188 and head[0] == head[188] == 0x47:
-        return MediaKind(VIDEO, ".ts")
     return None
 
 
@@ -72,6 +67,7 @@ def check_kind(head: bytes, wanted: str, field: str) -> MediaKind:
     if not head:
         raise InputError(f"{field} is an empty file")
     found = sniff(head)
+    # A clip's container may hold sound alone, and a moving GIF is a picture track.
     if found is not None and (
         found.kind == wanted
         or (wanted == AUDIO and found.kind == VIDEO)
@@ -79,4 +75,4 @@ def check_kind(head: bytes, wanted: str, field: str) -> MediaKind:
     ):
         return found
     what = "of a kind that is not read" if found is None else f"{found.kind} ({found.suffix[1:]})"
-    raise InputError(f"{field} is {what}; expected {_FITS[wanted]}")
+    raise InputError(f"{field} is {what}; expected {TAKEN[wanted]}")
