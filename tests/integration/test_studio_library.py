@@ -271,6 +271,25 @@ def test_clips_by_their_own_name_are_taken_as_inputs(studio: Studio) -> None:
         studio.client.delete(f"/v1/videos/{answer.json()['id']}")
 
 
+def test_nothing_is_made_from_a_clip_in_the_trash(fresh: Studio) -> None:
+    one = fresh.ids[0]
+    fresh.post("/v1/studio/clips/trash", {"ids": [one]})
+    asked: list[tuple[str, dict[str, Any]]] = [
+        ("/v1/videos/edits", {"prompt": "a", "video": {"id": one}, "start": 0.1, "end": 0.3}),
+        ("/v1/videos/extensions", {"prompt": "a", "video": {"id": one}}),
+        ("/v1/videos", {"prompt": "a", "audio": {"id": one}}),
+        (f"/v1/studio/clips/{one}/variations", {"count": 1}),
+    ]
+    for path, body in asked:
+        answer = fresh.client.post(path, json=body)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"]) == (409, "clip_in_trash"), path
+        assert error["message"] == "this clip is in the trash; put it back first"
+    fresh.post("/v1/studio/clips/restore", {"ids": [one]})
+    made = fresh.post(f"/v1/studio/clips/{one}/variations", {"count": 1})["data"]
+    fresh.client.delete(f"/v1/videos/{made[0]['id']}")
+
+
 def test_a_clip_knows_what_it_was_made_from_and_what_was_made_from_it(fresh: Studio) -> None:
     source = {"id": fresh.ids[1]}
     asked: list[tuple[str, str, dict[str, Any]]] = [

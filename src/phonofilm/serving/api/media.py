@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +22,7 @@ from phonofilm.serving.api.translate import clip_field
 from phonofilm.serving.jobs.clip_rows import clip_id, job_and_number
 from phonofilm.serving.jobs.job import KEYFRAME, is_keyframe
 from phonofilm.serving.jobs.job_queue import find
+from phonofilm.serving.library.clips import LibraryClip, find_clips
 from phonofilm.serving.security.access import Access
 from phonofilm.serving.security.public_http import PublicHttp
 from phonofilm.serving.security.sniffing import AUDIO, IMAGE, SNIFFED_BYTES, VIDEO, check_kind
@@ -84,6 +85,12 @@ def store_media(
             services.store.delete(stored)
         raise
     return keeping.media
+
+
+def check_not_in_trash(clips: Sequence[LibraryClip], param: str) -> None:
+    """Raises ApiError (409) where one of the clips that something is to be made from is about to be deleted."""
+    if any(clip.trashed_at is not None for clip in clips):
+        raise ApiError(409, "this clip is in the trash; put it back first", "clip_in_trash", param=param)
 
 
 def keyframe_option(seconds: str) -> str:
@@ -187,9 +194,11 @@ class _Keeping:
             raise not_found(video_id)
         if number >= len(job.outputs):
             raise ApiError(409, f"{job.id} has no such clip: it is {job.status}", "video_not_ready", param=name)
+        name_here = clip_id(job_id, number)
+        check_not_in_trash(find_clips(self.services.database, self.access, [name_here]), name)
         target = f"{INPUTS}/{self.job_id}/{option}.mp4"
         self.services.store.copy(job.outputs[number]["video"], target)
-        self.media.sources[option] = clip_id(job_id, number)
+        self.media.sources[option] = name_here
         self._kept(option, target)
 
     def _put(self, option: str, suffix: str, file: Path) -> None:

@@ -15,6 +15,7 @@ from phonofilm.serving.api.answers import ERRORS
 from phonofilm.serving.api.changing import changed_request
 from phonofilm.serving.api.errors import ApiError, invalid
 from phonofilm.serving.api.fields import ChangeFields
+from phonofilm.serving.api.media import check_not_in_trash
 from phonofilm.serving.api.queue_again import varied
 from phonofilm.serving.api.services import MayRead, MayWrite, Services, ServicesOf
 from phonofilm.serving.library.changes import ClipChange, change_clips, purge_clips, trash_clips
@@ -225,6 +226,7 @@ def purge(fields: PurgeFields, services: ServicesOf, access: MayWrite) -> Purged
 def make_variations(clip_id: str, fields: VariationFields, services: ServicesOf, access: MayWrite) -> JobsAnswer:
     """Make the clip again with other seeds: the same settings and inputs, one job each."""
     clip = clip_or_404(services, access, clip_id)
+    check_not_in_trash([clip], "clip_id")
     if missing := clip.job.made.get("missing"):
         raise ApiError(409, f"this clip cannot be made again here: {missing[0]}", "input_missing")
     seeds = fields.seeds or [secrets.randbelow(2**31) for _ in range(fields.count)]
