@@ -371,6 +371,23 @@ def test_a_plan_says_what_will_be_made_and_what_it_takes(studio: Studio) -> None
     assert all("video_" in name for name, _ in studio.services.store.folders("inputs"))
 
 
+def test_a_plan_of_what_cannot_be_taken_is_no_error(studio: Studio) -> None:
+    """A browser writes every answer of 400 and more into its console, and a plan is asked for to learn what cannot be made."""
+    words = {"prompt": "a"}
+    cases: list[tuple[dict[str, Any], str, str]] = [
+        ({"data": words, "files": {"last_frame": ("upload", b"no picture")}}, "last_frame", "unsupported_media"),
+        ({"data": words, "files": {"last_frame": ("upload", PNG[:40])}}, "last_frame", "invalid_value"),
+        ({"json": {**words, "video": {"id": "video_gone_0"}}}, "video_id", "video_not_found"),
+        ({"json": {**words, "model": "none"}}, "model", "model_not_found"),
+    ]
+    for asked, param, code in cases:
+        answer = studio.client.post("/v1/studio/plan", **asked)
+        assert answer.status_code == 200, answer.text
+        (refused,) = answer.json()["refused"]
+        assert (refused["param"], refused["code"]) == (param, code)
+    assert all("video_" in name for name, _ in studio.services.store.folders("inputs"))
+
+
 def test_a_film_that_is_too_large_is_refused_before_it_waits(studio: Studio) -> None:
     worker = studio.services.worker
     studio.services.worker = replace(worker, limits=replace(worker.limits, max_side=32, max_pixel_frames=32 * 32 * 4))

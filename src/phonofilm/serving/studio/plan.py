@@ -17,7 +17,7 @@ from phonofilm.serving.api.answers import ERRORS
 from phonofilm.serving.api.body import RequestBody, read_body
 from phonofilm.serving.api.errors import ApiError, invalid, validation_error
 from phonofilm.serving.api.fields import EditFields, ExtensionFields, VideoFields
-from phonofilm.serving.api.media import FILE_FIELDS, store_media
+from phonofilm.serving.api.media import FILE_FIELDS, StoredMedia, store_media
 from phonofilm.serving.api.openapi import body_of
 from phonofilm.serving.api.queue_again import drop_media
 from phonofilm.serving.api.services import MayWrite, Services, ServicesOf
@@ -113,11 +113,13 @@ async def plan_clip(request: Request, services: ServicesOf, access: MayWrite) ->
 
 
 def _planned(services: Services, access: Access, fields: VideoFields, body: RequestBody) -> Plan:
-    model = model_named(fields.model, services.worker.models)
-    if services.worker.engine is not None:
-        return _unplanned(services, f"{model} runs elsewhere; what it takes there cannot be said from here")
-    media = store_media(services, new_job_id(), fields, body.uploads, access)
+    """The plan, or why there is none: also what other routes refuse with an error is an answer here."""
+    media = StoredMedia()
     try:
+        model = model_named(fields.model, services.worker.models)
+        if services.worker.engine is not None:
+            return _unplanned(services, f"{model} runs elsewhere; what it takes there cannot be said from here")
+        media = store_media(services, new_job_id(), fields, body.uploads, access)
         loras = loras_of(fields.loras, services.worker.loras)
         request = JobRequest(
             options_of(fields), media.inputs, media.urls, loras, seeds_of(fields, services.worker.limits.max_clips)
