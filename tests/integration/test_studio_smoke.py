@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,6 +127,32 @@ def test_words_are_written_out_in_the_field_and_ones_own_come_back(
         page.get_by_role("article", name="Waiting: a lady shouts.").wait_for()
         (job,) = waiting(services.database, OPEN_ACCESS)
         assert (job.request.prompt, job.request.enhance_prompt) == ("a lady shouts.", False)
+
+
+def test_a_waiting_retakes_lora_is_changed(browser: Browser, served: tuple[str, Services]) -> None:
+    url, services = served
+    services.worker = replace(services.worker, loras={"film": "film", "voice": "voice"})
+    with page_of(browser) as page:
+        page.route("**/v1/studio/vocabulary*", lambda route: route.fulfill(json=NO_WORDS))
+        film = {"name": "film.mp4", "mimeType": "video/mp4", "buffer": b"\0\0\0\x18ftypisom"}
+        asked = {"prompt": "A red ball bounces.", "start": "0.5", "end": "1", "loras": "film:0.8", "video": film}
+        assert page.request.post(f"{url}/v1/videos/edits", multipart=asked).ok
+        page.goto(f"{url}/studio#/queue")
+        page.get_by_role("article", name="Waiting: A red ball").get_by_role("button", name="Change").click()
+        form = page.get_by_role("dialog", name="Change this clip")
+        form.get_by_label("Sound 0.80").fill("0.25")
+        form.get_by_label("Add a style or voice (LoRA)").select_option("voice")
+        form.get_by_role("button", name="Keep the changes").click()
+        form.wait_for(state="detached")
+        (job,) = waiting(services.database, OPEN_ACCESS)
+        assert job.request.loras == ["film:video=0.8,audio=0.25", "voice:1"]
+        page.get_by_role("article", name="Waiting: A red ball").get_by_role("button", name="Change").click()
+        for name in ("film", "voice"):
+            form.get_by_role("button", name=f"Leave out {name}").click()
+        form.get_by_role("button", name="Keep the changes").click()
+        form.wait_for(state="detached")
+        (job,) = waiting(services.database, OPEN_ACCESS)
+        assert (job.request.loras, job.request.options["retake"]) == ([], [0.5, 1])
 
 
 def test_a_browser_that_keeps_nothing_shows_the_page(browser: Browser, served: tuple[str, Services]) -> None:

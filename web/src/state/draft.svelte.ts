@@ -171,11 +171,12 @@ export function fillFrom(request: ClipRequest): void {
   } satisfies Partial<Draft>);
 }
 
-function loraText({ name, picture, sound }: ChosenLora): string {
+/** As a request names it. */
+export function loraText({ name, picture, sound }: ChosenLora): string {
   return picture === sound ? `${name}:${picture}` : `${name}:video=${picture},audio=${sound}`;
 }
 
-function loraOf(text: string): ChosenLora {
+export function loraOf(text: string): ChosenLora {
   const [name = "", strength = "1"] = text.split(/:(.*)/);
   const part = (wanted: string) => Number(new RegExp(`${wanted}=([\\d.+-]+)`).exec(strength)?.[1] ?? strength);
   const each = (value: number) => (Number.isFinite(value) ? value : 1);
