@@ -34,12 +34,14 @@ BODY = b"a clip, as whole as it should be"
 class StubMaker:
     """Takes `seconds` for each step. The prompt "refuse" is refused, "kill" kills the process, "crash" is a bug.
 
-    `after_step` is called with the number of each step that is done and told of; a test may hold the work there.
+    `after_step` is called with the number of each step that is done and told of, `after_clip` with that of each clip; a test
+    may hold the work there.
     """
 
     def __init__(self, seconds: float = 0.01, after_step: Callable[[int], object] = lambda step: None) -> None:
         self.seconds = seconds
         self.after_step = after_step
+        self.after_clip: Callable[[int], object] = lambda number: None
         self.made: list[str] = []
 
     @property
@@ -74,9 +76,10 @@ class StubMaker:
                 os._exit(9)
             emit(held, StepDone(step + 1, steps, "high", picture))
             self.after_step(step + 1)
+        outputs = list(job.outputs)
+        seeds = [seed or 0 for seed in job.request.seeds]
         with TemporaryDirectory() as folder:
-            outputs = []
-            for number in range(len(job.request.seeds)):
+            for number in range(len(outputs), len(seeds)):
                 names = {}
                 for variant, suffix in (("video", ".mp4"), ("thumbnail", ".webp"), ("spritesheet", ".jpg")):
                     file = Path(folder) / f"{number}{suffix}"
@@ -84,8 +87,9 @@ class StubMaker:
                     names[variant] = f"{OUTPUTS}/{job.id}/{job.attempt}-{number}-{variant}{suffix}"
                     store.put(names[variant], file)
                 outputs.append(names)
+                held.keep(MadeClips(list(outputs), {"seeds": seeds[: number + 1]}, 3 * len(BODY) * len(outputs)))
+                self.after_clip(number)
         self.made.append(job.id)
-        seeds = [seed or 0 for seed in job.request.seeds]
         about = {"seeds": seeds, "size": "64x64", "seconds": 2.0, "inference_time_s": 0.1, "peak_memory_mb": 1.0}
         about["seconds_per_step"] = held.seconds_per_step
         return MadeClips(outputs, about, 3 * len(BODY) * len(outputs))

@@ -29,8 +29,9 @@ from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.media import Clip, load_image, save_clip
 from phonofilm.serving.api.app import create_app
 from phonofilm.serving.jobs.claims import Claims
-from phonofilm.serving.jobs.job import JobRequest
-from phonofilm.serving.jobs.job_queue import edit_job
+from phonofilm.serving.jobs.job import JobRequest, MadeClips
+from phonofilm.serving.jobs.job_queue import edit_job, find
+from phonofilm.serving.security.access import OPEN_ACCESS
 from phonofilm.serving.settings import RequestLimits, WorkerSettings
 from phonofilm.serving.worker.held_job import HeldJob
 from phonofilm.serving.worker.loop import Worker
@@ -223,6 +224,33 @@ def test_a_worker_takes_no_clip_beyond_the_operators_limits(tiny: Path, tmp_path
     settings = WorkerSettings(models={"tiny": str(tiny)}, limits=RequestLimits(max_seconds=0.3))
     with pytest.raises(InputError, match=r"video is longer than 0\.3 s"):
         SessionMaker(settings).make(job, HeldJob(claims, job, 60), services.store)
+
+
+def test_a_worker_that_takes_a_job_up_makes_the_clips_that_it_lacks(tiny: Path, tmp_path: Path) -> None:
+    services = services_in(tmp_path)
+    request = JobRequest({"prompt": "A lamp.", "steps": 1}, seeds=[1, 2], enhance_prompt=True)
+    edit_job(services.database, ask(services.database, model="tiny"), request, 0)
+    claims = Claims(services.database, "a")
+    job = claims.claim(["tiny"], [], 60)
+    assert job is not None
+    there = MadeClips([{"video": "outputs/x/1-0-video.mp4"}], {"seeds": [1], "prompt": "A red lamp blinks."}, 10)
+    claims.publish(job, there, None)
+    claims.release(job)
+    job = claims.claim(["tiny"], [], 60)
+    assert job is not None
+    held = HeldJob(claims, job, 60)
+    made = SessionMaker(WorkerSettings(models={"tiny": str(tiny)})).make(job, held, services.store)
+    assert (made.outputs[:1], made.about["seeds"], made.about["prompt"]) == (
+        there.outputs,
+        [1, 2],
+        "A red lamp blinks.",
+    )
+    assert {name.rpartition("-")[0] for name in made.outputs[1].values()} == {f"outputs/{job.id}/2-1"}
+    with services.store.as_file(made.outputs[1]["video"]) as file:
+        assert read_clip(file).metadata["prompt"] == "A red lamp blinks."
+    now = find(services.database, job.id, OPEN_ACCESS)
+    assert now is not None
+    assert (now.step, now.steps) == (2, 2), "progress counts the clip that was there"
 
 
 def test_a_worker_makes_the_clip_of_the_prompt_that_it_had_written(tiny: Path, tmp_path: Path) -> None:

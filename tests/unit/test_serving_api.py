@@ -15,6 +15,8 @@ from tests.serving_stub import BODY, FACTS, StubMaker, worker_thread
 from tests.unit.serving_helpers import PNG, client_of, services_in
 
 from phonofilm.serving.api.services import Services
+from phonofilm.serving.jobs.claims import Claims
+from phonofilm.serving.jobs.job import MadeClips
 from phonofilm.serving.jobs.job_queue import Room
 from phonofilm.serving.jobs.roster import write_setting
 from phonofilm.serving.settings import RequestLimits
@@ -117,6 +119,44 @@ def test_a_clip_is_made_and_fetched_whole_or_in_part(client: TestClient, working
     assert (thumbnail.headers["content-type"], thumbnail.content) == ("image/webp", BODY + b"thumbnail")
     refused(client.get(f"/v1/videos/{job['id']}/content", headers={"Range": "bytes=900-"}), 416, "invalid_range")
     refused(client.get(f"/v1/videos/{job['id']}/content?index=2"), 400, "invalid_value", "index")
+
+
+def test_each_of_several_clips_can_be_fetched_as_soon_as_it_is_finished(
+    client: TestClient, services: Services, working: StubMaker
+) -> None:
+    there, go_on = threading.Event(), threading.Event()
+
+    def hold(number: int) -> None:
+        there.set()
+        go_on.wait(60)
+
+    working.after_clip = hold
+    job = created(client, n=2, seed=5)
+    assert there.wait(60)
+    now = client.get(f"/v1/videos/{job['id']}").json()
+    content = f"http://testserver/v1/videos/{job['id']}/content"
+    assert (now["status"], now["num_outputs"], now["urls"], now["seeds"]) == ("in_progress", 2, [content], [5, 6])
+    assert client.get(content).content == BODY + b"video"
+    assert "clip 1 of" in refused(client.get(f"{content}?index=1"), 409, "video_not_ready", "video_id")
+    refused(client.get(f"{content}?index=2"), 400, "invalid_value", "index")
+    (listed,) = client.get("/v1/studio/clips").json()["data"]
+    assert (listed["id"], client.get(listed["thumbnail_url"]).status_code) == (f"{job['id']}_0", 200)
+    (running,) = client.get("/v1/studio/jobs").json()["running"]
+    assert running["clip_ids"] == [listed["id"]]
+    go_on.set()
+    assert len(finished(client, job["id"])["urls"]) == 2
+
+
+def test_a_job_with_clips_that_waits_again_takes_no_other_prompt(client: TestClient, services: Services) -> None:
+    job = created(client, n=2, seed=5)
+    claims = Claims(services.database, "a")
+    held = claims.claim(["nano"], [], 60)
+    assert held is not None
+    claims.publish(held, MadeClips([{"video": "x"}], {"seeds": [5]}, 1), None)
+    claims.release(held)
+    answer = client.patch(f"/v1/videos/{job['id']}", json={"prompt": "another"})
+    assert "1 of the clips" in refused(answer, 409, "video_not_queued", "video_id")
+    assert client.patch(f"/v1/videos/{job['id']}", json={"priority": 3}).json()["priority"] == 3
 
 
 def test_what_a_worker_cannot_make_fails_with_the_reason_and_without_paths(

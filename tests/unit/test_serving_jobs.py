@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import delete, text, update
+from sqlalchemy import delete, select, text, update
 from tests.unit.serving_helpers import ask, new_database, postgres_server, require_postgres
 
 from phonofilm.errors import InputError
 from phonofilm.serving.database.engines import Database, open_database
 from phonofilm.serving.database.migrate import migrate, open_migrated
-from phonofilm.serving.database.tables import API_KEY, JOB, METADATA
+from phonofilm.serving.database.tables import API_KEY, CLIP, JOB, METADATA
 from phonofilm.serving.jobs.claims import Claims, end_lost_jobs, expire_leases, give_back
-from phonofilm.serving.jobs.job import JobRequest
+from phonofilm.serving.jobs.job import JobRequest, MadeClips
 from phonofilm.serving.jobs.job_queue import (
     IdempotencyConflict,
     NotWaiting,
@@ -54,6 +54,7 @@ def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def database(shared: Database) -> Database:
     with shared.write() as connection:
         connection.execute(delete(JOB))
+        connection.execute(delete(CLIP))
         connection.execute(delete(API_KEY))
     return shared
 
@@ -140,6 +141,42 @@ def test_a_job_that_loses_its_worker_three_times_fails_with_the_reason(database:
     assert job is not None
     assert (job.status, job.error_code) == ("failed", "worker_lost")
     assert "3 times" in str(job.error_message)
+
+
+def test_clips_are_published_one_by_one_and_stay_when_another_worker_goes_on(database: Database) -> None:
+    asked = ask(database)
+    first = Claims(database, "first")
+    job = first.claim(["nano"], [], 60)
+    assert job is not None
+    one = MadeClips([{"video": "1-0"}], {"seeds": [4]}, 10)
+    assert first.publish(job, one, DAY) is True
+    assert first.publish(job, one, DAY) is True, "an answer that was lost is no second clip"
+    lose(database, job.id)
+    second = Claims(database, "second")
+    again = second.claim(["nano"], [], 60)
+    assert again is not None
+    assert (again.outputs, again.made, again.nbytes) == ([{"video": "1-0"}], {"seeds": [4]}, 10)
+    assert first.publish(job, MadeClips([{"video": "1-0"}, {"video": "1-1"}], {"seeds": [4, 5]}, 20), DAY) is None
+    outputs = [{"video": "1-0"}, {"video": "2-1"}]
+    assert second.complete(again, outputs, {"seeds": [4, 5]}, 7, DAY)
+    with database.read() as connection:
+        rows = connection.execute(
+            select(CLIP.c.id, CLIP.c.seed).where(CLIP.c.job_id == asked.id).order_by(CLIP.c.number)
+        )
+        assert rows.all() == [(f"{asked.id}_0", 4), (f"{asked.id}_1", 5)]
+    done = find(database, asked.id, OPEN_ACCESS)
+    assert done is not None
+    assert (done.outputs, done.nbytes) == (outputs, 17)
+
+
+def test_clips_of_a_job_that_is_cancelled_while_it_waits_again_expire(database: Database) -> None:
+    ask(database)
+    claims = Claims(database, "a")
+    job = claims.claim(["nano"], [], 60)
+    assert job is not None
+    claims.publish(job, MadeClips([{"video": "1-0"}], {"seeds": [4]}, 10), DAY)
+    claims.release(job)
+    assert cancel_job(database, job).expires_at is not None
 
 
 def test_a_worker_that_stops_gives_its_job_back_without_a_strike(database: Database) -> None:

@@ -18,19 +18,23 @@ _RANGE = re.compile(r"bytes=(\d{0,4000})-(\d{0,4000})", re.ASCII | re.IGNORECASE
 def send_variant(
     services: Services, job: Job, variant: str, index: int, wanted: str | None, has: str | None = None
 ) -> Response:
-    """A file of a completed job, or 304 for a client that has it. `wanted` is the Range header, `has` is If-None-Match.
+    """A file of a finished clip, or 304 for a client that has it. `wanted` is the Range header, `has` is If-None-Match.
 
-    Raises ApiError: 409 while no clip is made, 404 when it has expired, 416 for a range outside the file.
+    Raises ApiError: 409 while the clip is not made, 404 when it has expired, 416 for a range outside the file.
     """
     if variant == "preview":
         return _preview(services, job)
-    if job.status != COMPLETED and not job.outputs:
+    count = len(job.request.seeds)
+    if index >= count:
+        raise invalid(f"index {index}: there are {count} clips, and the first is 0", "index")
+    if job.status != COMPLETED and index >= len(job.outputs):
         reason = f": {job.error_message}" if job.error_message else ""
-        raise ApiError(409, f"{job.id} is {job.status}{reason}", "video_not_ready", param="video_id")
+        which = f"clip {index} of " if count > 1 else ""
+        raise ApiError(
+            409, f"{which}{job.id} is not made: it is {job.status}{reason}", "video_not_ready", param="video_id"
+        )
     if not job.outputs:
         raise ApiError(404, f"the clip of {job.id} has expired", "video_expired", param="video_id")
-    if index >= len(job.outputs):
-        raise invalid(f"index {index}: there are {len(job.outputs)} clips", "index")
     name = job.outputs[index].get(variant)
     if name is None:
         raise invalid(f"variant {variant!r} is unknown; use {', '.join(job.outputs[index])}", "variant")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from phonofilm.geometry import frames_for_seconds, parse_frame_rate
 from phonofilm.serving.jobs.job import COMPLETED, IN_PROGRESS, Job
@@ -42,7 +42,9 @@ class VideoObject(BaseModel):
     file_path: str | None = None
     file_paths: list[str] | None = None
     url: str | None = None
-    urls: list[str] = []
+    urls: Annotated[
+        list[str], Field(description="Of the clips that are finished, also while others are being made.")
+    ] = []
     inference_time_s: float | None = None
     peak_memory_mb: float | None = None
     revised_prompt: str | None = None
@@ -79,7 +81,9 @@ def video_object(job: Job, base_url: str, facts: dict[str, Any] | None) -> Video
     content = f"{base_url.rstrip('/')}/v1/videos/{job.id}/content"
     urls = [content if index == 0 else f"{content}?index={index}" for index in range(len(job.outputs))]
     # A clip that was brought in may have a seed that nobody knows.
-    seeds = [seed for seed in job.made.get("seeds") or job.request.seeds if seed is not None]
+    made = job.made.get("seeds") or []
+    asked = [] if job.has_ended and made else job.request.seeds[len(made) :]
+    seeds = [seed for seed in [*made, *asked] if seed is not None]
     error = None if job.error_code is None else VideoError(code=job.error_code, message=job.error_message or "")
     return VideoObject(
         id=job.id,

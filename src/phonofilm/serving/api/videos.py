@@ -149,7 +149,7 @@ async def _events(services: Services, access: Access, job: Job, base_url: str) -
     previewed = -1
     until = time.monotonic() + services.api.stream_seconds
     while True:
-        now = (job.status, job.step, job.stage)
+        now = (job.status, job.step, job.stage, len(job.outputs))
         if now != before:
             kind = "status" if not before or before[0] != now[0] else "progress"
             data = await run_in_threadpool(described, services, job, base_url)
@@ -176,6 +176,9 @@ def _changed(services: Services, access: Access, job: Job, fields: ChangeFields)
             403, f"this key's best priority is {access.best_priority}", "insufficient_scope", param="priority"
         )
     request = changed_request(services, job, fields)
+    if job.outputs and request != job.request:
+        message = f"{len(job.outputs)} of the clips of {job.id} are made; only its priority can be changed"
+        raise ApiError(409, message, "video_not_queued", param="video_id")
     try:
         return edit_job(services.database, job, request, priority)
     except NotWaiting:

@@ -80,7 +80,7 @@ API_KEY = Table(
     Column("revoked_at", Float),
 )
 
-# One row for each clip of a completed job (and for each that was brought in): what people add to it, and what is searched.
+# One row for each clip that is finished (and for each that was brought in): what people add to it, and what is searched.
 # It is written in the transaction that publishes the clip. `trashed_at`: it is in the trash since then.
 CLIP = Table(
     "clip",

@@ -25,9 +25,8 @@ from phonofilm.serving.engines.sglang_limits import FPS, STEPS, check_sglang_can
 from phonofilm.serving.jobs.job import Job, MadeClips
 from phonofilm.serving.security.public_http import PublicHttp
 from phonofilm.serving.settings import WorkerSettings
-from phonofilm.serving.store.interface import OUTPUTS, Store
-from phonofilm.serving.worker.clip_files import clip_facts, write_pictures
-from phonofilm.serving.worker.enhancing import with_enhanced_prompt
+from phonofilm.serving.store.interface import Store
+from phonofilm.serving.worker.clips_so_far import ClipsSoFar
 from phonofilm.serving.worker.held_job import HeldJob
 from phonofilm.serving.worker.inputs_of import input_files
 
@@ -64,9 +63,7 @@ class SglangMaker:
 
     def make(self, job: Job, held: HeldJob, store: Store) -> MadeClips:
         started, model = time.monotonic(), self.settings.default_model
-        outputs: list[dict[str, str]] = []
-        about: dict[str, Any] = {"seeds": []}
-        nbytes, peak = 0, 0.0
+        clips, peak = ClipsSoFar(job, held, store), 0.0
         with ExitStack() as stack:
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="phonofilm-")))
             emit(held, StageStarted("reading inputs"))
@@ -75,12 +72,10 @@ class SglangMaker:
             options = options_from_json({**job.request.options, **named}, "request")
             check_sglang_can(options, files, job.request.loras, model)
             if job.request.enhance_prompt:
-                options = with_enhanced_prompt(options, self.settings.writing, float(frames_of(options) / FPS), held)
-                about["prompt"] = options.prompt
+                options = clips.with_written_prompt(options, self.settings.writing, float(frames_of(options) / FPS))
             steps = options.steps or STEPS
-            held.expect(steps * len(job.request.seeds))
-            for number, seed in enumerate(job.request.seeds):
-                held.begin_clip(number, len(job.request.seeds))
+            for number, seed in clips.lacking():
+                held.begin_clip(number, steps)
                 chosen = secrets.randbelow(2**31) if seed is None else seed
                 fields = request_fields(options, chosen, model)
                 file = folder / f"{number}.mp4"
@@ -89,18 +84,10 @@ class SglangMaker:
                 clip = read_clip(file)
                 if clip.audio is None:  # SGLang logs a failed mux, and says that the clip is completed
                     raise MediaError("SGLang made a clip without its sound; its log says why")
-                names = {}
-                for variant, made in {"video": file, **write_pictures(clip, folder)}.items():
-                    names[variant] = f"{OUTPUTS}/{job.id}/{job.attempt}-{number}-{variant}{made.suffix}"
-                    nbytes += made.stat().st_size
-                    store.put(names[variant], made)
-                outputs.append(names)
-                about["seeds"].append(chosen)
-                about |= clip_facts(clip)
-                held.keep(MadeClips(outputs, about, nbytes))
+                clips.add(clip, file, chosen, steps=steps)
                 peak = max(peak, float(ended.get("peak_memory_mb") or 0.0))
-        about |= {"steps": steps, "peak_memory_mb": peak, "inference_time_s": round(time.monotonic() - started, 3)}
-        return MadeClips(outputs, about, nbytes)
+        clips.about |= {"peak_memory_mb": peak, "inference_time_s": round(time.monotonic() - started, 3)}
+        return clips.made()
 
     def close(self) -> None:
         """Nothing is held: the server is somebody else's."""

@@ -1,7 +1,7 @@
-"""What a worker does with the table: claim a job, prove that it still holds it, and end it. Each is one statement.
+"""What a worker does with the table: claim a job, go on holding it, publish its clips, end it. Each is one transaction.
 
 The fence: every statement after the claim names worker and attempt. If another worker has taken the job up since (this one
-was thought dead), no row matches, and what this one made is thrown away. So a job ends once.
+was thought dead), no row matches, and what this one has not published is thrown away. So a job ends once.
 """
 
 from __future__ import annotations
@@ -91,21 +91,26 @@ class Claims:
             row = connection.execute(statement).first()
         return None if row is None else not (row[0] or row[1])
 
+    def publish(self, job: Job, made: MadeClips, keep: float | None) -> bool | None:
+        """Let clients see what is made so far; it stays, for `keep` seconds from now, however the job ends. As `renew`."""
+        return self._write(job, {"lease_until": DatabaseNow() + self.lease, "expires_at": _expiry(keep)}, made)
+
     def complete(
         self, job: Job, outputs: Sequence[dict[str, str]], made: dict[str, Any], nbytes: int, keep: float | None
     ) -> bool:
         """Publish what was made, for `keep` seconds or for ever; False when the job is no longer ours."""
-        return self._finish(job, _end(COMPLETED, expires_at=_expiry(keep)), MadeClips(list(outputs), made, nbytes))
+        end = _end(COMPLETED, expires_at=_expiry(keep))
+        return self._write(job, end, MadeClips(list(outputs), made, nbytes)) is not None
 
     def fail(self, job: Job, code: str, message: str, keep: float | None, finished: MadeClips | None = None) -> bool:
         """End the job with a reason, and publish those of its clips that were `finished`; False when it is no longer ours."""
         end = _end(FAILED, error_code=code, error_message=message, expires_at=_expiry(keep))
-        return self._finish(job, end, finished)
+        return self._write(job, end, finished) is not None
 
     def cancel(self, job: Job, keep: float | None = None, finished: MadeClips | None = None) -> bool:
         """End a job that someone asked to cancel, and publish those of its clips that were `finished`, for `keep` seconds."""
         expiry = {} if finished is None else {"expires_at": _expiry(keep)}
-        return self._finish(job, _end(CANCELLED, **expiry), finished)
+        return self._write(job, _end(CANCELLED, **expiry), finished) is not None
 
     def release(self, job: Job) -> bool:
         """Put the job back where it was in the queue, without a strike: this worker stops."""
@@ -113,22 +118,34 @@ class Claims:
             return _let_go(connection, self._held(job))
 
     def _held(self, job: Job) -> Any:
-        return update(JOB).where(
+        return update(JOB).where(*self._ours(job))
+
+    def _ours(self, job: Job) -> list[ColumnElement[bool]]:
+        return [
             JOB.c.id == job.id,
             JOB.c.worker == self.worker,
             JOB.c.attempt == job.attempt,
             JOB.c.status == IN_PROGRESS,
-        )
+        ]
 
-    def _finish(self, job: Job, values: dict[str, Any], made: MadeClips | None) -> bool:
-        """End the job with what was made, if it is still ours: its row and those of its clips, or neither."""
-        if made is not None:
-            values |= {"outputs": made.outputs, "made": made.about, "nbytes": JOB.c.nbytes + made.nbytes}
+    def _write(self, job: Job, values: dict[str, Any], made: MadeClips | None) -> bool | None:
+        """Change the job's row, and publish what was made, if the job is still ours: its row and those of its clips, or neither.
+
+        As `renew`. Clips that were published before are left as they are, so that it does no harm to publish them once more
+        where the answer was lost.
+        """
         with self.database.write() as connection:
-            done = bool(connection.execute(self._held(job).values(**values)).rowcount)
-            if done and made is not None and made.outputs:
-                connection.execute(insert(CLIP).values(new_clips(job, made.about, len(made.outputs))))
-        return done
+            there = connection.execute(select(JOB.c.outputs).where(*self._ours(job)).with_for_update()).first()
+            if there is None:
+                return None
+            if made is not None:
+                values |= {"outputs": made.outputs, "made": made.about, "nbytes": job.nbytes + made.nbytes}
+                new = new_clips(job, made.about, len(made.outputs))[len(there.outputs) :]
+                if new:
+                    connection.execute(insert(CLIP).values(new))
+            changed = self._held(job).values(**values).returning(JOB.c.cancel_requested, JOB.c.hidden)
+            row = connection.execute(changed).one()
+            return not (row[0] or row[1])
 
 
 def give_back(database: Database, worker: str) -> None:

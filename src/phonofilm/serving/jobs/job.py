@@ -107,7 +107,11 @@ class Job:
 
 @dataclass(frozen=True)
 class MadeClips:
-    """The stored names of every clip's files, what is known of the clips, and their bytes."""
+    """The clips of a job that are made so far.
+
+    outputs: the stored names of every clip's files, those of earlier attempts first. about: what is known of the clips.
+    nbytes: of the files of this attempt.
+    """
 
     outputs: list[dict[str, str]]
     about: dict[str, Any]

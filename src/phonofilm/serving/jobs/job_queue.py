@@ -194,10 +194,10 @@ def cancel_job(database: Database, job: Job, *, hide: bool = False) -> Job:
 
 
 def edit_job(database: Database, job: Job, request: JobRequest, priority: int) -> Job:
-    """Change what a waiting job asks for. Raises NotWaiting when a worker has it, or has had it."""
+    """Change what a waiting job asks for. Raises NotWaiting when a worker has it, or has had it since `job` was read."""
     statement = (
         update(JOB)
-        .where(JOB.c.id == job.id, JOB.c.status == QUEUED)
+        .where(JOB.c.id == job.id, JOB.c.status == QUEUED, JOB.c.attempt == job.attempt)
         .values(request=request.to_json(), priority=priority)
         .returning(*JOB.c)
     )

@@ -12,6 +12,7 @@ from phonofilm.serving.database.clock import DatabaseNow
 from phonofilm.serving.database.engines import Database
 from phonofilm.serving.database.tables import CLIP, CLIP_TAG, JOB
 from phonofilm.serving.jobs.clip_rows import search_text
+from phonofilm.serving.jobs.job import ENDED
 from phonofilm.serving.library.clips import LibraryClip
 from phonofilm.serving.store.interface import OUTPUTS, Store
 
@@ -62,14 +63,15 @@ def trash_clips(database: Database, clips: Sequence[LibraryClip], *, back: bool 
 
 
 def purge_clips(database: Database, store: Store, ids: Sequence[str]) -> int:
-    """Remove clips that are in the trash, for good; the number removed. A job without clips goes as well."""
+    """Remove clips that are in the trash, for good; the number removed. A job that has ended and has no clips goes as well."""
     with database.write() as connection:
         statement = delete(CLIP).where(CLIP.c.id.in_(ids), CLIP.c.trashed_at.is_not(None))
         gone = connection.execute(statement.returning(CLIP.c.id, CLIP.c.job_id, CLIP.c.number)).all()
         connection.execute(delete(CLIP_TAG).where(CLIP_TAG.c.clip_id.in_([row.id for row in gone])))
         left = select(CLIP.c.id).where(CLIP.c.job_id == JOB.c.id).exists()
         jobs = {row.job_id for row in gone}
-        connection.execute(update(JOB).where(JOB.c.id.in_(jobs), ~left).values(hidden=True))
+        emptied = update(JOB).where(JOB.c.id.in_(jobs), JOB.c.status.in_(ENDED), ~left)
+        connection.execute(emptied.values(hidden=True))
         published = connection.execute(select(JOB.c.id, JOB.c.outputs).where(JOB.c.id.in_(jobs))).all()
     outputs = {row.id: row.outputs for row in published}
     for row in gone:

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Select, Text, and_, cast, func
 from phonofilm.serving.database.engines import Database
 from phonofilm.serving.database.tables import CLIP, CLIP_TAG, JOB
 from phonofilm.serving.jobs.clip_rows import job_and_number
-from phonofilm.serving.jobs.job import ENDED, Job, job_of
+from phonofilm.serving.jobs.job import Job, job_of
 from phonofilm.serving.security.access import Access
 
 Sort = Literal["newest", "oldest", "longest"]
@@ -151,8 +151,8 @@ def _owned(access: Access) -> list[ColumnElement[bool]]:
 
 
 def _there(access: Access) -> list[ColumnElement[bool]]:
-    """Not deleted, and not expired. A job that was cancelled or failed has the clips that were finished before."""
-    return [JOB.c.hidden.is_(False), JOB.c.status.in_(ENDED), JOB.c.nbytes > 0, *_owned(access)]
+    """Not deleted, and not expired. A job that goes on, was cancelled or failed has the clips that are finished."""
+    return [JOB.c.hidden.is_(False), JOB.c.nbytes > 0, *_owned(access)]
 
 
 def _where(access: Access, wanted: Wanted) -> list[ColumnElement[bool]]:

@@ -113,7 +113,9 @@ def workers_of(services: Services) -> list[StudioWorker]:
 
 
 def _state(job: StudioJob | None) -> tuple[Any, ...] | None:
-    return None if job is None else (job.status, job.step, job.steps, job.stage, job.place, job.request, job.priority)
+    if job is None:
+        return None
+    return job.status, job.step, job.steps, job.stage, job.place, job.request, job.priority, job.clip_ids
 
 
 def _event(kind: str, data: str) -> Event:

@@ -11,7 +11,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from phonofilm.generation.clip_plan import ClipPlan, work_of
 from phonofilm.generation.options import ClipOptions
@@ -27,8 +26,8 @@ from phonofilm.serving.security.clip_limits import check_files
 from phonofilm.serving.security.public_http import PublicHttp
 from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.store.interface import OUTPUTS, Store
-from phonofilm.serving.worker.clip_files import THUMBNAIL_WIDTH, clip_facts, write_pictures
-from phonofilm.serving.worker.enhancing import with_enhanced_prompt
+from phonofilm.serving.worker.clip_files import THUMBNAIL_WIDTH
+from phonofilm.serving.worker.clips_so_far import ClipsSoFar
 from phonofilm.serving.worker.first_frames import with_drawn_frame
 from phonofilm.serving.worker.held_job import HeldJob
 from phonofilm.serving.worker.inputs_of import input_files, options_with_files
@@ -45,15 +44,13 @@ def make_job(
     web: PublicHttp,
     run: RunPlan | None = None,
 ) -> MadeClips:
-    """Make every clip of the job. The files' names hold the attempt, so that an overtaken one harms nothing.
+    """Make the clips of the job that are not there yet.
 
     `run` makes the clip of a plan, where that is not the session alone.
     Raises InputError for what cannot be made, Cancelled when `held` says so.
     """
     started = time.monotonic()
-    outputs: list[dict[str, str]] = []
-    about: dict[str, Any] = {"seeds": []}
-    nbytes = 0
+    clips = ClipsSoFar(job, held, store)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="phonofilm-")))
         held.write(stage="reading inputs")
@@ -61,15 +58,13 @@ def make_job(
         check_files(files, settings.limits)
         options = options_of_job(job, files, settings)
         if job.request.enhance_prompt:
-            options = with_enhanced_prompt(options, settings.writing, _seconds(options, session), held)
-            about["prompt"] = options.prompt
+            options = clips.with_written_prompt(options, settings.writing, _seconds(options, session))
         if job.request.draw_first_frame:
             options = with_drawn_frame(options, settings.first_frames, folder, session, held)
         _reset_peak(session)
-        for number, seed in enumerate(job.request.seeds):
-            held.begin_clip(number, len(job.request.seeds))
+        for number, seed in clips.lacking():
             plan = session.plan_options(replace(options, seed=seed))
-            held.expect(len(job.request.seeds) * sum(len(run.sampling.experts) for run in plan.runs))
+            held.begin_clip(number, sum(len(run.sampling.experts) for run in plan.runs))
             path = folder / f"{number}.mp4"
             rehearse_output(plan, Output(path, "mp4"))
             session.resolve([plan], held)
@@ -79,20 +74,12 @@ def make_job(
             held(StageStarted("writing"))
             (clip,) = out.clips([session.metadata(plan, out)])
             save_clip(clip, path, copy_audio_from=plan.sound_file, copy_video_from=plan.picture_file)
-            names = {}
-            for variant, file in {"video": path, **write_pictures(clip, folder)}.items():
-                names[variant] = f"{OUTPUTS}/{job.id}/{job.attempt}-{number}-{variant}{file.suffix}"
-                nbytes += file.stat().st_size
-                store.put(names[variant], file)
-            outputs.append(names)
-            about["seeds"].append(plan.seed)
-            about |= clip_facts(clip) | {"work": work_of(plan)}
-            held.keep(MadeClips(outputs, about, nbytes))
+            clips.add(clip, path, plan.seed, work=work_of(plan))
     store.delete(_preview_name(job))
-    about["inference_time_s"] = round(time.monotonic() - started, 3)
-    about["seconds_per_step"] = held.seconds_per_step
-    about["peak_memory_mb"] = round(_peak_memory(session) / 2**20, 1)
-    return MadeClips(outputs, about, nbytes)
+    clips.about["inference_time_s"] = round(time.monotonic() - started, 3)
+    clips.about["seconds_per_step"] = held.seconds_per_step
+    clips.about["peak_memory_mb"] = round(_peak_memory(session) / 2**20, 1)
+    return clips.made()
 
 
 def options_of_job(job: Job, files: dict[str, Path], settings: WorkerSettings) -> ClipOptions:

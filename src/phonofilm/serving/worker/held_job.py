@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError
@@ -30,11 +29,12 @@ PREVIEW_SECONDS = 2.0
 class HeldJob:
     """Listens to a run (it is an `OnProgress`) and returns False when the run should stop; `why` says the reason.
 
-    `finished`: the clips that were made so far. `keep_preview` stores a picture and returns its name; without it none are made.
+    `finished`: the clips that were made so far; clients may have them for `keep` seconds. `keep_preview` stores a picture and
+    returns its name; without it none are made.
     """
 
-    def __init__(self, claims: Claims, job: Job, stall: float) -> None:
-        self.claims, self.job, self.stall = claims, job, stall
+    def __init__(self, claims: Claims, job: Job, stall: float, keep: float | None = None) -> None:
+        self.claims, self.job, self.stall, self.keep_seconds = claims, job, stall, keep
         self.why: str | None = None
         self.finished: MadeClips | None = None
         self._clip = ""
@@ -68,17 +68,21 @@ class HeldJob:
                 self.write(stage=self._of_clip(f"loading {component}"))
         return self.why is None
 
-    def expect(self, steps: int) -> None:
-        """So many steps are to be made in all, over every clip and every part of one."""
-        self._expected = steps
-
-    def begin_clip(self, number: int, count: int) -> None:
-        """Clip `number` (from 0) of `count` is what is made from now on."""
+    def begin_clip(self, number: int, steps: int) -> None:
+        """Clip `number` (from 0) is what is made from now on, in so many steps over every part of it, as each of the others."""
+        count = len(self.job.request.seeds)
         self._clip = f"clip {number + 1} of {count}: " if count > 1 else ""
+        self._expected = count * steps
+        self._done, self._latest = number * steps, 0
 
     def keep(self, made: MadeClips) -> None:
-        """So much is finished, and stays if the rest is cancelled or fails."""
-        self.finished = replace(made, outputs=list(made.outputs), about={**made.about, "seeds": [*made.about["seeds"]]})
+        """So much is finished: clients can have it now, and it stays if the rest is cancelled or fails.
+
+        The last clip is published as the job is completed. While the database is away the clips wait for the next one.
+        """
+        self.finished = made
+        if len(made.outputs) < len(self.job.request.seeds):
+            self._tell(lambda: self.claims.publish(self.job, made, self.keep_seconds))
 
     def _of_clip(self, stage: str) -> str:
         return f"{self._clip}{stage}"[:80]
@@ -97,10 +101,14 @@ class HeldJob:
         return {"preview": name}
 
     def write(self, **progress: Any) -> None:
+        """Write progress into the table."""
+        self._tell(lambda: self.claims.renew(self.job, **progress))
+
+    def _tell(self, statement: Callable[[], bool | None]) -> None:
         """Tell the table; learn whether to go on. A database that is away for a while does not stop the work."""
         self._written = time.monotonic()
         try:
-            answer = self.claims.renew(self.job, **progress)
+            answer = statement()
         except DBAPIError as error:
             if not is_unreachable(error):
                 raise

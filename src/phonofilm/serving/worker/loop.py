@@ -19,6 +19,7 @@ from phonofilm.generation.report import Cancelled
 from phonofilm.serving.database.engines import Database, is_unreachable, open_database
 from phonofilm.serving.jobs.claims import Claims
 from phonofilm.serving.jobs.job import Job, MadeClips
+from phonofilm.serving.jobs.job_queue import find_all
 from phonofilm.serving.jobs.roster import (
     BUSY,
     READY,
@@ -104,7 +105,7 @@ class Worker:
             return
         self._state = BUSY
         logger.info("job %s: attempt %d", job.id, job.attempt)
-        self.held = HeldJob(self.claims, job, self.settings.stall)
+        self.held = HeldJob(self.claims, job, self.settings.stall, self.settings.keep)
         with self.held.renewing():
             self._work(job, self.held)
         self.held, self._state = None, READY
@@ -141,7 +142,9 @@ class Worker:
             logger.info("job %s is completed after %.1f s", job.id, made.about["inference_time_s"])
         else:
             logger.warning("job %s was taken up by another worker; this clip is thrown away", job.id)
-            discard(self.store, made.outputs)
+            now = (self._patiently(lambda: find_all(self.database, [job.id])) or {}).get(job.id)
+            published = [] if now is None else now.outputs
+            discard(self.store, [one for one in made.outputs if one not in published])
 
     def _stopped(self, job: Job, held: HeldJob) -> None:
         logger.info("job %s stops: %s", job.id, held.why)
