@@ -366,6 +366,33 @@ def test_models_and_loras(client: TestClient) -> None:
     assert client.post("/v1/unmerge_lora_weights").json()["loaded"] == []
 
 
+@pytest.mark.parametrize(
+    ("path", "fields", "param", "expected"),
+    [
+        ("/v1/set_lora", {"lora_nickname": "voice", "target": "transformer"}, "target", 'expected "all", or nothing'),
+        ("/v1/set_lora", {"lora_nickname": "voice", "target": {"video": 1}}, "target", '"NAME:video=1,audio=0"'),
+        ("/v1/set_lora", {"lora_nickname": {"voice": 1}}, "lora_nickname", 'expected "NAME"'),
+        ("/v1/set_lora", {"lora_nickname": "voice", "strength": {"video": 1}}, "strength", "expected a number"),
+        ("/v1/set_lora", {"lora_nickname": "voice", "lora_path": {"voice": 1}}, "lora_path", "expected the same name"),
+        ("/v1/set_lora", {"loras": ["voice"]}, "loras", "use lora_nickname"),
+        ("/v1/videos", {"loras": {"voice": 0.5}}, "loras", 'expected "NAME", "NAME:0.8" or "NAME:video=1,audio=0"'),
+        ("/v1/videos", {"loras": [{"name": "voice"}]}, "loras", 'expected "NAME", "NAME:0.8" or'),
+        ("/v1/videos", {"loras": ["voice:strong"]}, "loras", 'expected "NAME", "NAME:0.8" or'),
+        ("/v1/videos", {"loras": ["voice:video=1,audio"]}, "loras", 'expected "NAME", "NAME:0.8" or'),
+    ],
+)
+def test_a_lora_of_the_wrong_form_is_answered_with_the_right_one(
+    client: TestClient, path: str, fields: dict[str, Any], param: str, expected: str
+) -> None:
+    asked = {"prompt": "a ball", **fields} if path == "/v1/videos" else fields
+    assert expected in refused(client.post(path, json=asked), 400, "invalid_value", param)
+
+
+def test_a_lora_can_be_set_with_a_strength_for_each_part(client: TestClient) -> None:
+    answer = client.post("/v1/set_lora", json={"lora_nickname": "voice:video=1,audio=0,expert=low"})
+    assert answer.json()["loaded"] == ["voice:video=1,audio=0,expert=low"]
+
+
 def test_health_waits_for_a_worker_and_metrics_count(client: TestClient, services: Services) -> None:
     assert client.get("/liveness").json() == {"status": "ok"}
     answer = client.get("/health")

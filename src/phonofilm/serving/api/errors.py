@@ -92,8 +92,8 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 def first_fault(errors: Any) -> tuple[str, str | None]:
-    """Pydantic's first complaint as a sentence, and the field that it is about."""
-    fault = errors[0]
+    """Pydantic's first complaint as a sentence, and its field. An unknown field comes first: others are missing for it."""
+    fault = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
     names = [str(part) for part in fault["loc"] if str(part) not in ("body", "query", "path", "header")]
     names = [name for name in names if re.fullmatch(r"[A-Za-z_-]+|\d+", name)]
     param = names[0] if names else None

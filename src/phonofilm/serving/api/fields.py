@@ -48,6 +48,15 @@ MEANT = {
     "resolution": "size",
     "frame_rate": "fps",
     "continue_from": "video, with POST /v1/videos/extensions",
+    "loras": "lora_nickname",
+}
+# How a LoRA is named, and what the fields of POST /v1/set_lora may hold.
+LORA_FORM = '"NAME", "NAME:0.8" or "NAME:video=1,audio=0"'
+SET_LORA_FORMS = {
+    "lora_nickname": f"{LORA_FORM}, or a list of those",
+    "lora_path": "the same name as lora_nickname, or a list of those, or nothing; paths are not taken over HTTP",
+    "target": '"all", or nothing; a strength for each part belongs to the name: {"lora_nickname": "NAME:video=1,audio=0"}',
+    "strength": "a number, or a list with one for each name",
 }
 
 Text = Annotated[str, Field(max_length=100_000)]
@@ -65,6 +74,14 @@ class _Plain(BaseModel):
         several = value if isinstance(value, list) else [value]
         if info.field_name not in YES_OR_NO and any(isinstance(one, bool) for one in several):
             raise ValueError("true and false are no values here; a number or a text is expected")
+        return value
+
+    @field_validator("loras", mode="before", check_fields=False)
+    @classmethod
+    def _loras_are_texts(cls, value: Any) -> Any:
+        several = value if isinstance(value, list) else [value]
+        if value is not None and not all(isinstance(one, str) for one in several):
+            raise ValueError(f"expected {LORA_FORM}, or a list of those")
         return value
 
 
@@ -202,7 +219,16 @@ class LoraFields(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    lora_nickname: Annotated[str | list[str], Field(description="A name of GET /v1/list_loras.")]
+    lora_nickname: Annotated[str | list[str], Field(description="Names of GET /v1/list_loras; as in `loras`.")]
     lora_path: Annotated[str | list[str] | None, Field(description="The same name, or left out; no path.")] = None
     target: Annotated[str | list[str] | None, Field(description="all, which is the default.")] = None
     strength: Annotated[float | list[float] | None, Field(description="1 by default.")] = None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_object(cls, value: Any, info: ValidationInfo) -> Any:
+        several = value if isinstance(value, list) else [value]
+        wanted: tuple[type, ...] = (int, float, str) if info.field_name == "strength" else (str,)
+        if value is not None and not all(isinstance(one, wanted) and not isinstance(one, bool) for one in several):
+            raise ValueError(f"expected {SET_LORA_FORMS[info.field_name or '']}")
+        return value

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from phonofilm.serving.api.answers import ERRORS
 from phonofilm.serving.api.creating import LORA_SETTING
 from phonofilm.serving.api.errors import ApiError, invalid
-from phonofilm.serving.api.fields import LoraFields
+from phonofilm.serving.api.fields import SET_LORA_FORMS, LoraFields
 from phonofilm.serving.api.services import MayAdminister, MayRead, Services, ServicesOf
 from phonofilm.serving.api.translate import loras_of
 from phonofilm.serving.jobs.roster import living_workers, read_setting, write_setting
@@ -74,7 +74,7 @@ def set_lora(fields: LoraFields, services: ServicesOf, access: MayAdminister) ->
         if path not in (name, services.worker.loras.get(name)):
             raise invalid("lora_path: paths are not taken over HTTP; name a LoRA of /v1/list_loras", "lora_path")
     if any(target != "all" for target in _listed(fields.target)):
-        raise invalid("target: only all is offered; a strength for each part is written in `loras`", "target")
+        raise invalid(f"target: expected {SET_LORA_FORMS['target']}", "target")
     if len(strengths) > 1 and len(strengths) != len(names):
         raise invalid(f"{len(strengths)} strengths for {len(names)} LoRAs", "strength")
     each = strengths * len(names) if len(strengths) == 1 else strengths or [None] * len(names)
