@@ -358,13 +358,17 @@ def test_a_plan_says_what_will_be_made_and_what_it_takes(studio: Studio) -> None
     assert (plan["possible"], plan["clip"]["num_frames"], plan["clip"]["steps"]) == (True, FRAMES, 1)
     assert plan["seconds_basis"] == "measured"
     assert "tiny" in plan["line"]
-    assert plan["memory"]["weights_bytes"] > 0
+    memory = plan["memory"]
+    assert (memory["where"], memory["host_bytes"]) == ("host", memory["peak_bytes"])
+    assert 0 < memory["weights_bytes"] < memory["peak_bytes"]
     longer = studio.post("/v1/studio/plan", {"prompt": "a ball", "num_inference_steps": 3})
     assert longer["seconds"] == pytest.approx(3 * plan["seconds"], rel=0.05), "three times the steps, measured once"
     more = studio.post("/v1/studio/plan", {"prompt": "a ball", "num_inference_steps": 1, "num_frames": 17})
     assert more["seconds"] == pytest.approx(17 / FRAMES * plan["seconds"], rel=0.05)
     larger = studio.post("/v1/studio/plan", {"prompt": "a ball", "num_inference_steps": 1, "size": "48x32"})
     assert (larger["seconds_basis"], larger["seconds"] > 0) == ("computed", True)
+    assert larger["memory"]["weights_bytes"] == memory["weights_bytes"]
+    assert larger["memory"]["peak_bytes"] > memory["peak_bytes"], "a larger picture takes more beside the weights"
     retake = {"prompt": "a ball", "task": "edit", "video": {"id": studio.ids[0]}, "start": 0.1, "end": 0.3}
     assert studio.post("/v1/studio/plan", retake)["possible"]
     assert studio.services.store.folders("inputs") != []

@@ -100,6 +100,29 @@ def test_what_this_browser_kept_of_another_server_is_in_nobodys_way(
         assert (job.request.options["seconds"], job.request.loras, job.request.enhance_prompt) == (1, None, False)
 
 
+def test_the_plan_says_what_is_taken_in_all(browser: Browser, served: tuple[str, Services]) -> None:
+    url, _ = served
+    clip = {
+        "width": 64, "height": 64, "num_frames": 49, "fps": 24.0, "seconds": 2.0, "steps": 4, "forwards": 4, "parts": 1
+    }  # fmt: skip
+    memory = {"weights_bytes": 38e6, "peak_bytes": 84e6, "host_bytes": 84e6, "available_bytes": 8e9, "text": None}
+    with page_of(browser) as page:
+        page.route("**/v1/studio/vocabulary*", lambda route: route.fulfill(json=NO_WORDS))
+        plan = NO_PLAN | {"clip": clip, "memory": memory | {"where": "host"}}
+        page.route("**/v1/studio/plan", lambda route: route.fulfill(json=plan))
+        page.goto(f"{url}/studio")
+        page.get_by_label("What is seen and heard").fill("A red ball bounces.")
+        page.get_by_text("Memory: peak 84 MB (weights 38 MB), 8.0 GB free.").wait_for()
+        card = {**memory, "where": "device", "host_bytes": 3e9, "text": "components wait in host memory"}
+        page.unroute("**/v1/studio/plan")
+        page.route("**/v1/studio/plan", lambda route: route.fulfill(json=NO_PLAN | {"clip": clip, "memory": card}))
+        page.get_by_label("What is seen and heard").fill("A red ball bounces high.")
+        page.get_by_text("Components wait in host memory.").wait_for()
+        page.get_by_role("button", name="More").click()
+        expected = "Graphics card: peak 84 MB (weights 38 MB in all), 8.0 GB free; 3.0 GB of memory besides."
+        page.get_by_text(expected).wait_for()
+
+
 def test_words_are_written_out_in_the_field_and_ones_own_come_back(
     browser: Browser, served: tuple[str, Services]
 ) -> None:

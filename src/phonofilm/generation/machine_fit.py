@@ -25,7 +25,7 @@ from phonofilm.models.layout import read_layout
 from phonofilm.pipeline.edit_tasks import OVERLAP_FRAMES
 from phonofilm.runtime import released
 from phonofilm.runtime.flops import forward_flops
-from phonofilm.runtime.footprint import Footprint, TextBlocks, decoding_bytes
+from phonofilm.runtime.footprint import Footprint, TextBlocks, decoding_bytes, reserved_for
 from phonofilm.runtime.memory_plan import Budget, ClipCost, MemoryPlan, Offload, choose_offload
 from phonofilm.runtime.parallel_footprint import PerDevice, per_device
 from phonofilm.units import format_duration, format_gigabytes
@@ -152,17 +152,31 @@ def _released(name: str, clip: ClipGeometry, steps: int) -> Needs:
 
 def _of_checkpoint(checkpoint: Checkpoint, clip: ClipGeometry, steps: int) -> Needs:
     denoiser = empty_denoiser(checkpoint, None)
-    sizes = {name: checkpoint.component_bytes(name, WEIGHT_BYTES) for name in checkpoint.layout.components}
-    decoders = sizes["video_vae"] + sizes["audio_vae"]
-    blocks = text_blocks(checkpoint, WEIGHT_BYTES)
-    footprint = Footprint.of(denoiser, checkpoint.experts, sizes["text_encoder"], decoders, WEIGHT_BYTES, blocks)
-    pixels = clip.height * clip.width
-    whole, tiled = (
-        sizes["video_vae"] + decoding_memory(checkpoint, pixels, clip.num_frames, WEIGHT_BYTES, tiles)
-        for tiles in (False, True)
-    )
-    cost = _cost(denoiser, clip, steps, whole, tiled)
+    vae = checkpoint.component_bytes("video_vae", WEIGHT_BYTES)
+    whole, tiled = (vae + _decoding(checkpoint, clip, tiles) for tiles in (False, True))
+    footprint, cost = _footprint(checkpoint, denoiser, WEIGHT_BYTES), _cost(denoiser, clip, steps, whole, tiled)
     return Needs(checkpoint.name, clip, footprint, cost, denoiser, is_embedded(checkpoint.layout.folder))
+
+
+def _footprint(checkpoint: Checkpoint, denoiser: JointDenoiser, itemsize: int) -> Footprint:
+    sizes = {name: checkpoint.component_bytes(name, itemsize) for name in checkpoint.layout.components}
+    decoders = sizes["video_vae"] + sizes["audio_vae"]
+    blocks = text_blocks(checkpoint, itemsize)
+    return Footprint.of(denoiser, checkpoint.experts, sizes["text_encoder"], decoders, itemsize, blocks)
+
+
+def _decoding(checkpoint: Checkpoint, clip: ClipGeometry, tiled: bool) -> int:
+    return decoding_memory(checkpoint, clip.height * clip.width, clip.num_frames, WEIGHT_BYTES, tiled)
+
+
+def peak_on_cpu(checkpoint: Checkpoint, denoiser: JointDenoiser, clip: ClipGeometry, itemsize: int) -> int:
+    """Bytes where everything is in host memory: all weights, and what a forward or decoding takes, whichever is more.
+
+    In float32 all that decoding holds is twice as large as in bfloat16, for which it was counted.
+    """
+    footprint = _footprint(checkpoint, denoiser, itemsize)
+    decoding = _decoding(checkpoint, clip, tiled=False) * itemsize // WEIGHT_BYTES
+    return footprint.total + reserved_for(max(footprint.working(clip.video_tokens, 1), decoding))
 
 
 def _cost(denoiser: JointDenoiser, clip: ClipGeometry, steps: int, whole: int, tiled: int) -> ClipCost:

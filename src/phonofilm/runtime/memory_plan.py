@@ -94,14 +94,18 @@ class MemoryPlan:
             if self.seconds_per_step is None
             else f"at least {self.seconds_per_step:.3g} s/step x {self.steps} (estimate: FLOPs at peak)"
         )
-        how = self.how + (", decoding in tiles (not bit-identical to decoding whole)" if self.tiled else "")
         return (
-            f"{format_gigabytes(budget.device)} free: {how}, {time}, peak {format_gigabytes(self.device_bytes)} device memory, "
-            f"{format_gigabytes(self.host_bytes)} host memory"
+            f"{format_gigabytes(budget.device)} free: {self.how}, {time}, "
+            f"peak {format_gigabytes(self.device_bytes)} device memory, {format_gigabytes(self.host_bytes)} host memory"
         )
 
     @property
     def how(self) -> str:
+        """Where the weights wait, and whether decoding is in tiles."""
+        return self._waiting + (", decoding in tiles (not bit-identical to decoding whole)" if self.tiled else "")
+
+    @property
+    def _waiting(self) -> str:
         match self.offload:
             case "none":
                 return "everything stays on the device"

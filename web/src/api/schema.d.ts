@@ -535,11 +535,18 @@ export interface components {
         };
         /**
          * PlanMemory
-         * @description What the weights take and what there is. text: how they wait, or why they do not fit.
+         * @description What the clip takes and what there is.
+         *
+         *     peak_bytes: weights, latents and activations at their most, there where it is made; host_bytes: of the computer's own
+         *     memory. text: how the weights wait, or why they do not fit.
          */
         PlanMemory: {
             /** Weights Bytes */
             weights_bytes: number;
+            /** Peak Bytes */
+            peak_bytes: number;
+            /** Host Bytes */
+            host_bytes: number;
             /** Available Bytes */
             available_bytes: number;
             /**

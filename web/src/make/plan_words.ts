@@ -33,8 +33,10 @@ function takes(time: number, basis: Plan["seconds_basis"]): string {
 export function memoryOf(plan: Plan): string | null {
   const { memory } = plan;
   if (memory === null) return null;
-  const where = memory.where === "device" ? "on the graphics card" : "memory";
-  return `Needs ${bytes(memory.weights_bytes)} of ${bytes(memory.available_bytes)} free ${where}.`;
+  const [peak, weights, free] = [memory.peak_bytes, memory.weights_bytes, memory.available_bytes].map(bytes);
+  if (memory.where === "host") return `Memory: peak ${peak} (weights ${weights}), ${free} free.`;
+  const besides = memory.host_bytes > 0 ? `; ${bytes(memory.host_bytes)} of memory besides` : "";
+  return `Graphics card: peak ${peak} (weights ${weights} in all), ${free} free${besides}.`;
 }
 
 export function notesOf(plan: Plan): PlanNote[] {

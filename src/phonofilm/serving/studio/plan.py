@@ -69,9 +69,15 @@ class PlanClip(BaseModel):
 
 
 class PlanMemory(BaseModel):
-    """What the weights take and what there is. text: how they wait, or why they do not fit."""
+    """What the clip takes and what there is.
+
+    peak_bytes: weights, latents and activations at their most, there where it is made; host_bytes: of the computer's own
+    memory. text: how the weights wait, or why they do not fit.
+    """
 
     weights_bytes: int
+    peak_bytes: int
+    host_bytes: int
     available_bytes: int
     where: Literal["host", "device"]
     text: str | None

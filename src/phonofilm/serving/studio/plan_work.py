@@ -37,9 +37,15 @@ class PlannedClip:
 
 @dataclass(frozen=True)
 class PlannedMemory:
-    """What the weights take and what there is, in bytes, and where; text: how they wait, or why they do not fit."""
+    """What the clip takes and what there is, in bytes.
+
+    peak_bytes: weights, latents and activations at their most, there where it is made; host_bytes: of the computer's own
+    memory. text: how the weights wait, or why they do not fit.
+    """
 
     weights_bytes: int
+    peak_bytes: int
+    host_bytes: int
     available_bytes: int
     where: Literal["host", "device"]
     text: str | None
@@ -170,17 +176,22 @@ def _memory(session: Session, source: str, plan: ClipPlan) -> PlannedMemory:
     import psutil
     import torch
 
-    from phonofilm.generation.machine_fit import plan_text, this_machine
+    from phonofilm.generation.machine_fit import peak_on_cpu, plan_or_none, plan_text, this_machine
     from phonofilm.generation.summary import memory_warning
 
-    weights = session.checkpoint.weight_bytes(session.placement.dtype.itemsize)
-    if session.placement.device.type == "cuda":
-        budget = this_machine(None, None, None, 25e9).budget
-        text = None if budget is None else plan_text(_needs(source, plan), budget)
-        return PlannedMemory(weights, torch.cuda.mem_get_info()[0], "device", text)
-    return PlannedMemory(
-        weights, psutil.virtual_memory().available, "host", memory_warning(session.checkpoint, session.placement)
-    )
+    checkpoint, itemsize = session.checkpoint, session.placement.dtype.itemsize
+    weights = checkpoint.weight_bytes(itemsize)
+    budget = this_machine(None, None, None, 25e9).budget
+    if session.placement.device.type == "cuda" and budget is not None:
+        needs, there = _needs(source, plan), torch.cuda.mem_get_info()[0]
+        found = plan_or_none(needs, budget)
+        if found is None:
+            return PlannedMemory(weights, weights, 0, there, "device", plan_text(needs, budget))
+        return PlannedMemory(weights, found.device_bytes, found.host_bytes, there, "device", found.how)
+    denoiser, _ = _speed(session)
+    peak = max(peak_on_cpu(checkpoint, denoiser, run.sampling.task.geometry, itemsize) for run in plan.runs)
+    there = psutil.virtual_memory().available
+    return PlannedMemory(weights, peak, peak, there, "host", memory_warning(checkpoint, session.placement))
 
 
 def check_planned(found: PlanFound) -> None:
