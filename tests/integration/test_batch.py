@@ -17,8 +17,8 @@ from phonofilm import read_clip
 from phonofilm.data.caption_cache import read_captions
 from phonofilm.errors import InputError
 from phonofilm.evaluation.lora_report import prompt_lines
-from phonofilm.generation.batch import read_lines
 from phonofilm.generation.options import ClipOptions
+from phonofilm.generation.prompt_file import read_lines
 from phonofilm.media import read_metadata, save_clip
 from phonofilm.serving.client import ServerClient
 from phonofilm.serving.client_jobs import Submission, wait_for_all

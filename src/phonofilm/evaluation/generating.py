@@ -10,10 +10,11 @@ from typing import Any
 
 from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.evaluation.prompt_items import PromptItem, choose_sets, read_prompt_items
-from phonofilm.generation.batch import Line, make_lines, plan_lines
+from phonofilm.generation.batch import make_lines, plan_lines
 from phonofilm.generation.checkpoint import open_checkpoint
 from phonofilm.generation.options import ClipOptions, options_from_json
 from phonofilm.generation.placement.hardware import HardwareOptions
+from phonofilm.generation.prompt_file import Line
 from phonofilm.generation.report import Message, OnProgress, emit
 from phonofilm.generation.session import Session
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from phonofilm.errors import InputError, PhonofilmError
-from phonofilm.generation.batch import Line, make_lines, plan_lines, read_lines
+from phonofilm.generation.batch import make_lines, plan_lines
 from phonofilm.generation.checkpoint import DEFAULT_MODEL, Checkpoint, open_checkpoint
 from phonofilm.generation.clip_writing import make_clips, with_kept_seed
 from phonofilm.generation.first_frames import draw_first_frame, with_frame_of
@@ -17,6 +17,7 @@ from phonofilm.generation.options import ClipOptions
 from phonofilm.generation.placement.hardware import HardwareOptions
 from phonofilm.generation.placement.ranks import on_ranks, parallel_config, refuse_before_starting
 from phonofilm.generation.preflight import choose_outputs_of
+from phonofilm.generation.prompt_file import Line, read_lines
 from phonofilm.generation.provenance import Provenance, check_recorded_model
 from phonofilm.generation.rehearsal import rehearse_output
 from phonofilm.generation.repeating import provenance_of

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from phonofilm.errors import PhonofilmError
-from phonofilm.generation.batch import Line, make_lines, plan_lines
+from phonofilm.generation.batch import make_lines, plan_lines
 from phonofilm.generation.checkpoint import open_checkpoint
 from phonofilm.generation.options import ClipOptions, options_from_json
+from phonofilm.generation.prompt_file import Line
 from phonofilm.generation.session import Session, open_session
 from phonofilm.serving.batches.folder_maker import FolderMaker
 from phonofilm.serving.jobs.job import Job, JobRequest, MadeClips

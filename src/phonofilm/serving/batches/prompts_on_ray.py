@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from phonofilm.errors import InputError
-from phonofilm.generation.batch import Line, PlannedLine, plan_lines
+from phonofilm.generation.batch import PlannedLine, plan_lines
 from phonofilm.generation.placement.hardware import HardwareOptions
 from phonofilm.generation.preflight import choose_outputs_of
+from phonofilm.generation.prompt_file import Line
 from phonofilm.generation.report import Message, OnProgress, emit
 from phonofilm.generation.run import (
     OpenDisplay,
