@@ -182,13 +182,7 @@ def test_only_a_line_break_ends_a_line(tmp_path: Path) -> None:
     assert [line.options.prompt for line in read_lines(tmp_path / "p.txt", ClipOptions())] == [text, "e"]
     assert [caption.caption for caption in read_captions(tmp_path / "p.txt")] == [text, "e"]
     assert prompt_lines(str(tmp_path / "p.txt")) == [text, "e"]
-    assert Submission(prompts=tmp_path / "p.txt").texts() == [text, "e"]
-
-
-def test_a_file_of_json_lines_is_no_file_of_prompts_for_a_server(tmp_path: Path) -> None:
-    (tmp_path / "p.jsonl").write_text('{"prompt": "A lamp."}')
-    with pytest.raises(InputError, match="submit reads a prompt a line, and no JSON"):
-        Submission(prompts=tmp_path / "p.jsonl").texts()
+    assert [line.options.prompt for line in Submission(prompts=tmp_path / "p.txt").lines(None)] == [text, "e"]
 
 
 def test_who_stops_waiting_for_a_server_hears_that_the_jobs_go_on(caplog: pytest.LogCaptureFixture) -> None:
@@ -206,5 +200,5 @@ def test_a_file_of_prompts_for_a_server_that_cannot_be_read_is_named(tmp_path: P
     file = tmp_path / "p.txt"
     if content is not None:
         file.write_bytes(content)
-    with pytest.raises(InputError, match=r"--prompts .*p\.txt cannot be read"):
-        Submission(prompts=file).texts()
+    with pytest.raises(InputError, match=r"cannot read prompts from .*p\.txt|p\.txt is no text in UTF-8"):
+        Submission(prompts=file).lines(None)

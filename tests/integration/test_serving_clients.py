@@ -156,6 +156,19 @@ def test_our_own_command_submits_waits_fetches_and_lists(url: str, tmp_path: Pat
     fetched = run("fetch", *ids, "-o", str(tmp_path / "clips")).split()
     assert [Path(one).stem for one in fetched] == ids
     assert run("list", "--status", "completed").startswith(f"{ids[1]} completed 100 % An owl.")
+    (tmp_path / "prompts.jsonl").write_text(
+        '{"prompt": "A hen.", "steps": 1}\n{"prompt": "A fox.", "output": "fox.mp4"}\n'
+    )
+    words = ("--prompts", str(tmp_path / "prompts.jsonl"), "-o", str(tmp_path / "named"))
+    once = run("submit", *words, "--steps", "2", "--idempotency-key", "farm").split()
+    assert [Path(one).name for one in once] == ["0001.mp4", "fox.mp4"]
+    assert [read_clip(Path(one)).metadata["steps"] for one in once] == [1, 2]
+    there = len(run("list").splitlines())
+    assert run("submit", *words, "--steps", "2", "--idempotency-key", "farm").split() == once
+    assert len(run("list").splitlines()) == there, "the same work is not queued twice"
+    run("submit", *words, code=2)
+    run("submit", "A lamp.", "-o", str(clip), code=2)
+    run("fetch", ids[0], "-o", str(clip), code=2)
     assert "completed" in run("status", ids[0])
     assert "completed" in run("cancel", ids[0])  # what has ended stays as it is
     run("submit", "A lamp.", "--size", "33x32", code=1)

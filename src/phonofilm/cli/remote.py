@@ -37,7 +37,8 @@ SUBMISSION = {
     "lora": typer.Option(metavar="NAME[:STRENGTH]", help="One of the server's."),
     "negative_prompt": typer.Option(),
     "priority": typer.Option(help="Lower runs first."),
-    "prompts": typer.Option(help="Many clips: a prompt a line."),
+    "prompts": typer.Option(help="Many clips: a prompt a line, or JSON lines, as of generate."),
+    "idempotency_key": typer.Option(help="What was submitted with it before is not made again."),
 }
 
 
@@ -51,11 +52,10 @@ def submit(
     key: Key = None,
 ) -> None:
     """Ask a server for clips; prints their ids, or waits and writes them with -o."""
-    ids = submit_all(_client(server, key), clip)
+    ids = submit_all(_client(server, key), clip, output)
     if output is not None:
-        return fetch(ids, output, server, key)
-    for video_id in ids:
-        typer.echo(video_id)
+        return fetch(ids, output, clip.prompts, server, key)
+    typer.echo("\n".join(ids))
 
 
 def status(ids: Ids, server: Server = None, key: Key = None) -> None:
@@ -73,12 +73,13 @@ def wait(ids: Ids, server: Server = None, key: Key = None) -> None:
 def fetch(
     ids: Ids,
     output: Annotated[Path, typer.Option("--output", "-o", help="File, or folder for several.")] = Path("."),
+    prompts: Annotated[Path | None, typer.Option(help="Their file: clips are called as its lines are.")] = None,
     server: Server = None,
     key: Key = None,
 ) -> None:
     """Wait for jobs and write their clips."""
     client = _client(server, key)
-    for path in fetch_clips(client, _wait(client, ids), output):
+    for path in fetch_clips(client, _wait(client, ids), output, prompts):
         typer.echo(path)
 
 

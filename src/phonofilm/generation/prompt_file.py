@@ -13,10 +13,11 @@ from phonofilm.untrusted import file_fault, parse_json, shown
 
 @dataclass(frozen=True)
 class Line:
-    """One clip (or num_clips of them) of the file: `where` names its line."""
+    """One clip (or num_clips of them) of the file: `where` names its line, `number` counts from 1 (0: of no file)."""
 
     where: str
     options: ClipOptions
+    number: int = 0
 
 
 def read_lines(path: Path, common: ClipOptions) -> list[Line]:
@@ -60,7 +61,7 @@ def read_lines(path: Path, common: ClipOptions) -> list[Line]:
         own = replace(own, output=folder / output)
         if own.contact_sheet is not None:
             own = replace(own, contact_sheet=folder / own.contact_sheet)
-        lines.append(Line(where, own.over(replace(common, output_type=None if own.output else kind))))
+        lines.append(Line(where, own.over(replace(common, output_type=None if own.output else kind)), number))
     if not lines:
         raise InputError(f"{path} holds no prompts")
     return lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import filecmp
 import http.client
 import json
 import logging
@@ -48,15 +49,21 @@ class ServerClient:
     key: str | None = None
     tries: int = TRIES
 
-    def submit(self, fields: Mapping[str, Any], files: Mapping[str, Path]) -> dict[str, Any]:
-        """Ask for a clip. Sent again after a lost answer, it makes no second job. Waits while the queue is full."""
+    def submit(
+        self, fields: Mapping[str, Any], files: Mapping[str, Path], route: str = "/v1/videos", key: str | None = None
+    ) -> dict[str, Any]:
+        """Ask for a clip. Sent again after a lost answer, it makes no second job. Waits while the queue is full.
+
+        `key`: a request that was sent with it before, whenever that was, makes no second job either.
+        """
         for name, path in files.items():
             if not path.is_file():
                 raise InputError(f"{name}: no file at {path}")
         boundary = uuid.uuid4().hex
         body = _form(fields, files, boundary)
-        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}", "Idempotency-Key": uuid.uuid4().hex}
-        return self._json("POST", "/v1/videos", body, headers)
+        kind = f"multipart/form-data; boundary={boundary}"
+        headers = {"Content-Type": kind, "Idempotency-Key": key or uuid.uuid4().hex}
+        return self._json("POST", route, body, headers)
 
     def video(self, video_id: str) -> dict[str, Any]:
         """A job as it is now."""
@@ -91,7 +98,7 @@ class ServerClient:
             time.sleep(min(LONGEST_WAIT, (int(after) if after.isdecimal() else 1000) / 1000))
 
     def fetch(self, video_id: str, target: Path, index: int = 0) -> Path:
-        """Write a job's clip to a file, whole or not at all."""
+        """Write a job's clip to a file, whole or not at all. Raises InputError for another file that has the name already."""
         with (
             self._ask("GET", f"/v1/videos/{_quoted(video_id)}/content?index={index}") as response,
             replacing(target) as temporary,
@@ -104,6 +111,10 @@ class ServerClient:
                     taken += len(piece)
             if expected not in (-1, taken):
                 raise ServerError(f"the clip was cut off after {taken:,} of {expected:,} bytes; fetch it again")
+            if target.exists() and not filecmp.cmp(temporary, target, shallow=False):
+                raise InputError(
+                    f"{shown(target)} is there already and is another clip; choose another name for {video_id}"
+                )
         return target
 
     def _json(

@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phonofilm.errors import InputError, PhonofilmError
-from phonofilm.generation.options import parse_keyframe
-from phonofilm.untrusted import printable
+from phonofilm.generation.options import ClipOptions
+from phonofilm.generation.outputs import choose_outputs
+from phonofilm.generation.prompt_file import Line, read_lines
+from phonofilm.generation.written_files import WrittenFiles
+from phonofilm.serving.client_requests import ClipRequest, request_of
+from phonofilm.untrusted import printable, shown
 
 if TYPE_CHECKING:
     from phonofilm.serving.client import ServerClient
 
 logger = logging.getLogger(__name__)
 
-# What an option is called in a request.
-FIELDS = {"steps": "num_inference_steps", "num_clips": "n", "lora": "loras"}
-FILES = {"image": "input_reference", "last_image": "last_frame", "video": "video", "audio": "audio", "voice": "voice"}
-OTHERS = ("model", "size", "seconds", "seed", "negative_prompt", "priority")
+_KEY = re.compile(r"[!-~]{1,200}")
 
 
 @dataclass(frozen=True)
 class Submission:
-    """What is asked of a server, by the names of `phonofilm generate`. prompts: a file with one a line."""
+    """What is asked of a server, by the names of `phonofilm generate`.
+
+    prompts: a file with a clip a line, text or JSON. idempotency_key: what was submitted with it before is not made again.
+    """
 
     prompt: str | None = None
     image: Path | None = None
@@ -45,43 +50,48 @@ class Submission:
     negative_prompt: str | None = None
     priority: int | None = None
     prompts: Path | None = None
+    idempotency_key: str | None = None
 
-    def texts(self) -> list[str]:
-        """The prompts. Raises InputError for none, or for both kinds."""
-        lines = [self.prompt] if self.prompts is None else _lines_of(self.prompts)
-        texts = [line for line in lines if line and line.strip()]
-        if not texts or (self.prompt is not None and self.prompts is not None):
+    def lines(self, folder: Path | None) -> list[Line]:
+        """The clips that are asked for; those of a file are to be written into `folder`. Raises InputError."""
+        if (self.prompt is None) == (self.prompts is None):
             raise InputError("give a prompt, or a file of them with --prompts")
-        return texts
+        names = {field.name for field in fields(ClipOptions)} & {field.name for field in fields(self)}
+        common = ClipOptions(**{name: getattr(self, name) for name in names})
+        return [Line("", common)] if self.prompts is None else _lines_of(self.prompts, folder, common)
 
-    def fields(self) -> dict[str, Any]:
-        """The request's fields beside the prompt."""
-        values = {FIELDS.get(name, name): getattr(self, name) for name in (*OTHERS, *FIELDS)}
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items() if v is not None}
+    def requests(self, lines: Sequence[Line]) -> list[ClipRequest]:
+        """What is sent for each line. Raises InputError for one that a server cannot obey, before anything is sent."""
+        if self.idempotency_key is not None and _KEY.fullmatch(self.idempotency_key) is None:
+            raise InputError("--idempotency-key is 1 to 200 letters, digits and signs of ASCII, without spaces")
+        beside = {"model": self.model, "priority": self.priority}
+        return [request_of(line, {name: v for name, v in beside.items() if v is not None}) for line in lines]
 
-    def files(self) -> dict[str, Path]:
-        """The request's files."""
-        files = {field: getattr(self, name) for name, field in FILES.items() if getattr(self, name) is not None}
-        return files | {f"keyframes[{seconds:g}]": path for seconds, path in map(parse_keyframe, self.keyframe or ())}
-
-
-def _lines_of(file: Path) -> list[str]:
-    """Raises InputError for a file that cannot be read as text, and for one of JSON lines, which are no prompts."""
-    if file.suffix.lower() == ".jsonl":
-        raise InputError(
-            f"--prompts {printable(str(file))}: submit reads a prompt a line, and no JSON; give the prompts as a text file, "
-            "and options that differ from clip to clip with a submit for each"
-        )
-    try:
-        return file.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--prompts {file} cannot be read ({error}); give a UTF-8 text with a prompt a line") from None
+    def key_of(self, line: Line) -> str | None:
+        """The line's own key, which is the same whenever the file is submitted."""
+        return self.idempotency_key and f"{self.idempotency_key}{f':{line.number}' if line.number else ''}"
 
 
-def submit_all(client: ServerClient, asked: Submission) -> list[str]:
-    """The ids of the jobs, one for each prompt."""
-    texts, fields, files = asked.texts(), asked.fields(), asked.files()
-    return [client.submit({"prompt": text, **fields}, files)["id"] for text in texts]
+def submit_all(client: ServerClient, asked: Submission, output: Path | None = None) -> list[str]:
+    """The ids of the jobs, one for each prompt, whose clips will be fetched to `output`, if that is given.
+
+    Raises InputError before anything is sent, and ServerError, which names the jobs that are in the queue by then.
+    """
+    from phonofilm.serving.client import ServerError  # HTTP, which a command line that is only read does without
+
+    lines = asked.lines(output)
+    requests = asked.requests(lines)
+    if output is not None:
+        _check_targets(lines, output, may_be_there=asked.idempotency_key is not None)
+    ids: list[str] = []
+    for line, request in zip(lines, requests, strict=True):
+        try:
+            ids.append(client.submit(request.fields, request.files, request.path, asked.key_of(line))["id"])
+        except ServerError as error:
+            where = f"{line.where}: " if line.where else ""
+            before = f"; submitted before it: {' '.join(ids)}" if ids else ""
+            raise ServerError(f"{where}{error}{before}", error.status) from None
+    return ids
 
 
 def wait_for_all(
@@ -99,19 +109,66 @@ def wait_for_all(
     return jobs
 
 
-def fetch_clips(client: ServerClient, jobs: Sequence[Mapping[str, Any]], output: Path) -> Iterator[Path]:
-    """Write the jobs' clips: one clip to `output` if that is an mp4, else each into that folder, by its id."""
-    for job in jobs:
-        for index in range(job["num_outputs"]):
-            alone = len(jobs) == 1 and job["num_outputs"] == 1 and output.suffix == ".mp4"
-            name = f"{job['id']}{f'-{index}' if index else ''}.mp4"
-            yield client.fetch(job["id"], output if alone else output / name, index)
+def fetch_clips(
+    client: ServerClient, jobs: Sequence[Mapping[str, Any]], output: Path, prompts: Path | None = None
+) -> Iterator[Path]:
+    """Write the jobs' clips: one clip to `output` if that is an mp4, else each into that folder, by its job's id.
+
+    With `prompts`, the file that the jobs are of, they are called as `phonofilm generate --prompts` calls them. A file that is
+    there and is not the same clip is not replaced. Raises InputError.
+    """
+    lines = None if prompts is None else _matching_lines(prompts, output, jobs)
+    for number, job in enumerate(jobs):
+        if lines is not None:
+            targets = _targets(lines[number].options.output, job["num_outputs"])
+        elif len(jobs) == 1 and output.suffix == ".mp4":
+            targets = _targets(output, job["num_outputs"])
+        else:
+            targets = [output / f"{job['id']}{f'-{index}' if index else ''}.mp4" for index in range(job["num_outputs"])]
+        for index, target in enumerate(targets):
+            yield client.fetch(job["id"], target, index)
 
 
 def describe_job(job: Mapping[str, Any]) -> str:
     """A job as a line: id, status, how far, why it failed, the beginning of its prompt."""
     prompt = printable(job["prompt"] or "").replace("\n", " ")
     return f"{job['id']} {job['status']} {job['progress']} %{_reason(job)} {prompt[:60]}"
+
+
+def _lines_of(prompts: Path, folder: Path | None, common: ClipOptions) -> list[Line]:
+    return read_lines(prompts, replace(common, output=folder))
+
+
+def _matching_lines(prompts: Path, folder: Path, jobs: Sequence[Mapping[str, Any]]) -> list[Line]:
+    """The lines of a file of which these are the jobs, in the same order. Raises InputError when they are not."""
+    lines = _lines_of(prompts, folder, ClipOptions())
+    if len(lines) != len(jobs):
+        raise InputError(
+            f"{shown(prompts)} has {len(lines)} prompts, and there are {len(jobs)} jobs; name those of the file"
+        )
+    for line, job in zip(lines, jobs, strict=True):
+        if line.options.prompt is not None and line.options.prompt != job["prompt"]:
+            raise InputError(f"{line.where} is not the prompt of {job['id']}; name the jobs in the order of the file")
+    return lines
+
+
+def _targets(path: Path | None, count: int) -> list[Path]:
+    assert path is not None
+    return [one.path for one in choose_outputs(path, "mp4", count, overwrite=True)]
+
+
+def _check_targets(lines: Sequence[Line], output: Path, *, may_be_there: bool) -> None:
+    """Raises InputError for a file that cannot be written, that two lines would write, or that is there: of another clip."""
+    written = WrittenFiles()
+    for line in lines:
+        path = line.options.output if line.number else output if output.suffix == ".mp4" else None
+        for target in [] if path is None else _targets(path, line.options.num_clips or 1):
+            if (other := written.claim(target, line.where)) is not None:
+                raise InputError(
+                    f"{line.where}: {shown(target)} is what {other} writes as well; give each its own name"
+                )
+            if target.exists() and not may_be_there:
+                raise InputError(f"{shown(target)} is there already; choose another name, or move it away")
 
 
 def _go_on(ids: Sequence[str]) -> str:

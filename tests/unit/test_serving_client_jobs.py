@@ -1,0 +1,169 @@
+"""What `phonofilm submit` sends for a prompt, a file of prompts or JSON lines, and what it calls the clips."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from tests.unit.serving_helpers import PNG
+
+from phonofilm.errors import InputError
+from phonofilm.generation.options import ClipOptions
+from phonofilm.generation.prompt_file import Line
+from phonofilm.serving.api.fields import EditFields, ExtensionFields
+from phonofilm.serving.client import ServerClient, ServerError
+from phonofilm.serving.client_jobs import Submission, fetch_clips, submit_all
+from phonofilm.serving.client_requests import FIELDS, FILES, HERE, request_of
+
+EVERYTHING = ClipOptions(
+    prompt="A lamp.", negative_prompt="blur", image_fit="crop", size="64x64", seconds=2.0, part_seconds=1.0, fps="24", steps=3,
+    guidance_scale=2.0, audio_guidance_scale=3.0, modality_scale="3.5,1", guidance_interval="0:0.6", solver="euler", cache="easy",
+    video_shift=5.0, audio_shift=4.0, boundary_ratio=0.9, lora=("night:0.5",), seed=4, num_clips=2, overlap_frames=5,
+)  # fmt: skip
+
+
+class RecordingClient(ServerClient):
+    """Answers every request as a server would, and keeps what was sent."""
+
+    sent: ClassVar[list[tuple[str, dict[str, Any], list[str], str | None]]] = []
+    refuses = ""
+
+    def submit(self, fields: Any, files: Any, route: str = "/v1/videos", key: str | None = None) -> dict[str, Any]:
+        if fields["prompt"] == self.refuses:
+            raise ServerError("the prompt is refused", 400)
+        self.sent.append((route, dict(fields), sorted(files), key))
+        return {"id": f"video_{len(self.sent)}"}
+
+    def fetch(self, video_id: str, target: Path, index: int = 0) -> Path:
+        return target
+
+
+@pytest.fixture
+def client() -> RecordingClient:
+    RecordingClient.sent = []
+    return RecordingClient("http://127.0.0.1:1")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "b.mp4", "c.wav"):
+        (tmp_path / name).write_bytes(PNG)
+    return tmp_path
+
+
+def write_lines(*lines: dict[str, Any]) -> Path:
+    file = Path("clips.jsonl")
+    file.write_text("\n\n".join(map(json.dumps, lines)))
+    return file
+
+
+def test_every_option_of_a_line_is_a_field_of_the_api_a_file_or_of_this_machine() -> None:
+    known = {*EditFields.model_fields, *ExtensionFields.model_fields, "keyframes"}
+    for field in fields(ClipOptions):
+        if field.name not in HERE:
+            assert {"keyframe": "keyframes", **FIELDS, **FILES}.get(field.name, field.name) in known
+
+
+def test_json_lines_are_sent_with_every_option_that_they_give(here: Path, client: RecordingClient) -> None:
+    given = {f.name: v for f in fields(ClipOptions) if (v := getattr(EVERYTHING, f.name)) is not None}
+    file = write_lines(
+        {**given, "image": "a.png", "last_image": "a.png", "keyframe": ["1=a.png"]},
+        {"prompt": "A bell.", "video": "b.mp4", "retake": "0.5:1.5", "lora": "none"},
+        {"prompt": "It goes on.", "continue_from": "b.mp4", "overlap_frames": 9},
+        {"prompt": "A voice.", "voice": "c.wav", "seconds": None},
+    )
+    submit_all(client, Submission(prompts=file, steps=7, priority=3, model="360p"))
+    first, second, third, fourth = client.sent
+    renamed = {FIELDS.get(name, name): list(v) if isinstance(v, tuple) else v for name, v in given.items()}
+    assert first[1] == {**renamed, "model": "360p", "priority": 3}
+    assert first[2] == ["input_reference", "keyframes[1]", "last_frame"]
+    assert (second[0], second[2]) == ("/v1/videos/edits", ["video"])
+    assert json.loads(second[1].pop("extra_body")) == {"loras": []}
+    common = {"num_inference_steps": 7, "model": "360p", "priority": 3}
+    assert second[1] == {"prompt": "A bell.", "retake": "0.5:1.5", **common}
+    assert (third[0], third[2]) == ("/v1/videos/extensions", ["video"])
+    assert third[1]["overlap_frames"] == 9
+    assert (fourth[0], fourth[1], fourth[2]) == ("/v1/videos", {"prompt": "A voice.", **common}, ["voice"])
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ({"prompt": "x", "output_type": "gif"}, "clips.jsonl line 3: output_type gif: a server makes mp4"),
+        ({"prompt": "x", "output": "x.webm"}, "clips.jsonl line 3: output x.webm: a server makes mp4"),
+        ({"prompt": "x", "output": "frames"}, "clips.jsonl line 3: output frames: a server makes mp4"),
+        ({"prompt": "x", "contact_sheet": "x.png"}, "clips.jsonl line 3: contact_sheet: a server makes none"),
+        ({"prompt": "x", "image": "none.png"}, "clips.jsonl line 3: input_reference: no file at none.png"),
+        ({"prompt": "x", "retake": "0:1"}, "clips.jsonl line 3: retake was given without video"),
+        ({"prompt": "x", "size": 3}, "clips.jsonl line 3: size is 3; expected text such as 640x352"),
+        ({"prompt": "x", "offload": "cpu"}, "clips.jsonl line 3: unknown key offload"),
+        ({"prompt": "x", "model": "360p"}, "clips.jsonl line 3: one model makes all lines"),
+        ({"seed": 1}, "clips.jsonl line 3: the prompt is empty"),
+    ],
+)
+def test_what_a_server_cannot_obey_is_named_before_anything_is_sent(
+    here: Path, client: RecordingClient, line: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError) as refused:
+        submit_all(client, Submission(prompts=write_lines({"prompt": "fine"}, line)))
+    assert str(refused.value).startswith(message)
+    assert "\n" not in str(refused.value)
+    assert client.sent == []
+
+
+def test_clips_of_a_file_are_called_as_generate_calls_them(here: Path, client: RecordingClient) -> None:
+    file = write_lines({"prompt": "one"}, {"prompt": "two", "output": "blue.mp4"}, {"prompt": "three", "num_clips": 2})
+    ids = submit_all(client, Submission(prompts=file), Path("out"))
+    counts = (1, 1, 2)
+    jobs = [
+        {"id": one, "num_outputs": count, "prompt": prompt}
+        for one, count, prompt in zip(ids, counts, ("one", "two", "three"), strict=True)
+    ]
+    names = [str(path) for path in fetch_clips(client, jobs, Path("out"), file)]
+    assert names == ["out/0001.mp4", "out/blue.mp4", "out/0005-0.mp4", "out/0005-1.mp4"]
+    assert [path.name for path in fetch_clips(client, jobs[2:], Path("out"))] == ["video_3.mp4", "video_3-1.mp4"]
+    assert [path.name for path in fetch_clips(client, jobs[2:], Path("x.mp4"))] == ["x-0.mp4", "x-1.mp4"]
+    with pytest.raises(InputError, match="has 3 prompts, and there are 2 jobs"):
+        list(fetch_clips(client, jobs[1:], Path("out"), file))
+    with pytest.raises(InputError, match=r"clips\.jsonl line 1 is not the prompt of video_3"):
+        list(fetch_clips(client, jobs[::-1], Path("out"), file))
+
+
+def test_a_file_that_is_there_is_not_written_over(here: Path, client: RecordingClient) -> None:
+    Path("out").mkdir()
+    Path("out/0001.mp4").touch()
+    file = write_lines({"prompt": "one"}, {"prompt": "two", "output": "0001.mp4"})
+    for asked in (Submission(prompts=file), Submission("one")):
+        with pytest.raises(InputError, match=r"0001\.mp4 is there already"):
+            submit_all(client, asked, Path("out") if asked.prompts else Path("out/0001.mp4"))
+    with pytest.raises(InputError, match=r"line 3: .*0001\.mp4 is what clips\.jsonl line 1 writes as well"):
+        submit_all(client, Submission(prompts=file, idempotency_key="k"), Path("out"))
+    assert client.sent == []
+
+
+def test_each_prompt_of_a_file_has_a_key_that_is_the_same_again(here: Path, client: RecordingClient) -> None:
+    file = write_lines({"prompt": "one"}, {"prompt": "two"})
+    for _ in range(2):
+        submit_all(client, Submission(prompts=file, idempotency_key="batch"))
+    submit_all(client, Submission("one", idempotency_key="batch"))
+    submit_all(client, Submission("one"))
+    assert [sent[3] for sent in client.sent] == ["batch:1", "batch:3", "batch:1", "batch:3", "batch", None]
+    with pytest.raises(InputError, match="--idempotency-key is 1 to 200"):
+        submit_all(client, Submission("one", idempotency_key="a b"))
+
+
+def test_a_refusal_names_its_line_and_what_is_in_the_queue_already(here: Path, client: RecordingClient) -> None:
+    RecordingClient.refuses = "two"
+    with pytest.raises(ServerError, match="line 3: the prompt is refused; submitted before it: video_1"):
+        submit_all(client, Submission(prompts=write_lines({"prompt": "one"}, {"prompt": "two"})))
+
+
+def test_the_options_of_one_clip_are_refused_in_their_own_words() -> None:
+    with pytest.raises(InputError, match=r"^seed -1 is outside"):
+        request_of(Line("", replace(EVERYTHING, image_fit=None, seed=-1)), {})
+    with pytest.raises(InputError, match="give a prompt, or a file"):
+        Submission().lines(None)
