@@ -8,12 +8,14 @@ import math
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -223,6 +225,31 @@ def test_a_worker_makes_the_clip_of_the_first_frame_that_it_had_drawn(tiny: Path
         assert [given["option"] for given in read_clip(file).metadata["inputs"]] == ["image"]
     with pytest.raises(PhonofilmError, match="without a model that draws"):
         SessionMaker(WorkerSettings(models={"tiny": str(tiny)})).make(job, held, services.store)
+
+
+@pytest.mark.parametrize("drawn", [True, False])
+def test_a_worker_has_no_prompt_written_for_a_clip_that_cannot_be_made(
+    tiny: Path, tmp_path: Path, drawn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NoPipeline:
+        @staticmethod
+        def from_pretrained(model: str, **options: object) -> None:
+            raise OSError("there is no file named model_index.json")
+
+    monkeypatch.setitem(sys.modules, "diffusers", SimpleNamespace(AutoPipelineForText2Image=NoPipeline))
+    services = services_in(tmp_path)
+    asked = {"prompt": "A lamp.", "steps": 1, "size": "64x64" if drawn else "63x64"}
+    request = JobRequest(asked, seeds=[1], enhance_prompt=True, draw_first_frame=drawn)
+    edit_job(services.database, ask(services.database, model="tiny"), request, 0)
+    claims = Claims(services.database, "a")
+    job = claims.claim(["tiny"], [], 60)
+    assert job is not None
+    with serving(FakeEndpoint(answers={"merge": "A red lamp blinks."})) as fake:
+        drawing, writing = FirstFrameOptions(str(tmp_path)), WritingEndpoint(fake.url, "writer")
+        settings = WorkerSettings(models={"tiny": str(tiny)}, writing=writing, first_frames=drawing)
+        with pytest.raises(InputError, match="no text-to-image model" if drawn else "63"):
+            SessionMaker(settings).make(job, HeldJob(claims, job, 60), services.store)
+        assert fake.requests == []
 
 
 def test_a_worker_takes_no_clip_beyond_the_operators_limits(tiny: Path, tmp_path: Path) -> None:

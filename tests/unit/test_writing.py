@@ -179,6 +179,25 @@ def test_a_hub_out_of_reach_is_not_a_model_of_the_wrong_kind(tmp_path: Path, mon
         DiffusersFrames(str(tmp_path), "cpu").draw("a pier", 64, 64, 1)
 
 
+def test_nobody_is_asked_for_a_prompt_whose_first_frame_cannot_be_drawn(
+    fake: FakeEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "diffusers", SimpleNamespace(AutoPipelineForText2Image=NoPipeline))
+    asked = (IDEA, "--endpoint", fake.url, "--model", "writer", "-o", tmp_path / "a.png")
+    no_model = run(*asked, "--first-frame-from", tmp_path)
+    assert no_model.exit_code == 2
+    assert "no text-to-image model" in no_model.stderr
+    no_size = run(*asked, "--first-frame-from", fake.url, "--first-frame-model", "painter", "--size", "9000x64")
+    assert no_size.exit_code == 2
+    assert fake.requests == []
+
+
+class NoPipeline:
+    @staticmethod
+    def from_pretrained(model: str, **options: object) -> None:
+        raise OSError("there is no file named model_index.json")
+
+
 def test_a_worker_rewrites_the_prompt_and_never_falls_back(
     fake: FakeEndpoint, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -32,7 +32,7 @@ def prompt(
     """
     from phonofilm.files import check_target
     from phonofilm.untrusted import printable
-    from phonofilm.writing.first_frame import frame_source, write_first_frame
+    from phonofilm.writing.first_frame import ready_frame_source, write_first_frame
     from phonofilm.writing.prompt_writer import PromptWriter
     from phonofilm.writing.writing_endpoint import require_writing_endpoint
 
@@ -42,8 +42,9 @@ def prompt(
         if image is not None:
             raise InputError("a first frame was given with --image and another asked for; leave one out")
         check_target(output, overwrite=False)
+        source = ready_frame_source(drawing, size)
     written = writer.write(idea, image, seconds)
     typer.echo(printable(written))
     if drawing is not None:
-        write_first_frame(frame_source(drawing), written, output, size, seed)
+        write_first_frame(source, written, output, size, seed)
         typer.echo(f"first frame: {printable(str(output))}", err=True)

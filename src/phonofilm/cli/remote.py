@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from phonofilm.cli.option_groups import spread
-from phonofilm.serving.client_jobs import Submission, describe_job, fetch_clips, submit_all, wait_for_all
+from phonofilm.serving.client_jobs import Submission, describe_job, fetch_clips, stage_of, submit_all, wait_for_all
 
 if TYPE_CHECKING:
     from phonofilm.serving.client import ServerClient
@@ -118,7 +118,6 @@ def _wait(client: ServerClient, ids: list[str]) -> list[dict[str, Any]]:
         shown = {video_id: bars.add_task(video_id, total=100) for video_id in ids}
 
         def show(video_id: str, job: Mapping[str, Any]) -> None:
-            description = f"{job['id']} {job['stage'] or job['status']}"
-            bars.update(shown[video_id], completed=job["progress"], description=description)
+            bars.update(shown[video_id], completed=job["progress"], description=f"{video_id} {stage_of(job)}")
 
         return wait_for_all(client, ids, show)

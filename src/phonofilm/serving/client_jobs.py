@@ -129,6 +129,11 @@ def fetch_clips(
             yield client.fetch(job["id"], target, index)
 
 
+def stage_of(job: Mapping[str, Any]) -> str:
+    """What is being done for a job, or its state."""
+    return str(job["stage"] or job["status"])
+
+
 def describe_job(job: Mapping[str, Any]) -> str:
     """A job as a line: id, status, how far, why it failed, the beginning of its prompt."""
     prompt = printable(job["prompt"] or "").replace("\n", " ")

@@ -6,7 +6,7 @@ The endpoint has to send the picture itself; an address of one in its answer is 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -45,6 +45,9 @@ class FrameSource(Protocol):
     @property
     def usual_size(self) -> str: ...
 
+    def get_ready(self) -> None:
+        """Load what is needed on this machine. Raises InputError where it is not there; asks nobody who wants to be paid."""
+
     def draw(self, prompt: str, height: int, width: int, seed: int | None) -> Image.Image:
         """A picture of about this shape. Raises PhonofilmError when none is made."""
 
@@ -56,28 +59,34 @@ class EndpointFrames:
     endpoint: Endpoint
     usual_size: str = "1536x1024"  # OpenAI's widest; others take any
 
+    def get_ready(self) -> None:
+        """Nothing is loaded here."""
+
     def draw(self, prompt: str, height: int, width: int, seed: int | None) -> Image.Image:
         return _decoded(self.endpoint.image(FRAMING + prompt, f"{width}x{height}"))
 
 
-@dataclass(frozen=True)
+@dataclass
 class DiffusersFrames:
     """Pictures from a text-to-image checkpoint, a folder or a hub id, on `device` ("auto": CUDA where there is one)."""
 
     model: str
     device: str = "auto"
     usual_size: str = "1280x720"
+    _pipeline: Any = field(default=None, init=False, repr=False)
 
-    def draw(self, prompt: str, height: int, width: int, seed: int | None) -> Image.Image:
+    def get_ready(self) -> None:
         import torch
         from diffusers import AutoPipelineForText2Image
 
+        if self._pipeline is not None:
+            return
         device = self.device
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         dtype = torch.float32 if device == "cpu" else torch.bfloat16
         try:
-            pipeline = AutoPipelineForText2Image.from_pretrained(self.model, torch_dtype=dtype).to(device)
+            self._pipeline = AutoPipelineForText2Image.from_pretrained(self.model, torch_dtype=dtype).to(device)
         except (OSError, ValueError) as error:
             reason = str(error).splitlines()[0][:300]
             if not Path(self.model).exists() and _is_network_fault(error):
@@ -89,9 +98,14 @@ class DiffusersFrames:
                 f"{self.model!r} is no text-to-image model of diffusers ({reason}); give a folder, a hub id, or the "
                 "address of an images endpoint"
             ) from error
-        pipeline.set_progress_bar_config(disable=True)
+        self._pipeline.set_progress_bar_config(disable=True)
+
+    def draw(self, prompt: str, height: int, width: int, seed: int | None) -> Image.Image:
+        import torch
+
+        self.get_ready()
         generator = None if seed is None else torch.Generator("cpu").manual_seed(seed)
-        result: Any = pipeline(FRAMING + prompt, height=height, width=width, generator=generator)
+        result: Any = self._pipeline(FRAMING + prompt, height=height, width=width, generator=generator)
         picture: Image.Image = load_image(result.images[0])
         return picture
 
@@ -110,6 +124,22 @@ def frame_source(options: FirstFrameOptions, device: str = "auto") -> FrameSourc
     return DiffusersFrames(options.source, device)
 
 
+def ready_frame_source(options: FirstFrameOptions, size: str | None, device: str = "auto") -> FrameSource:
+    """What draws pictures of `size`, with everything loaded. Raises InputError where that can be known not to work."""
+    source = frame_source(options, device)
+    frame_shape(source, size)
+    source.get_ready()
+    return source
+
+
+def frame_shape(source: FrameSource, size: str | None) -> tuple[int, int]:
+    """Height and width of a picture in the shape of `size` (WxH, or a named one). Raises InputError for one that is not drawn."""
+    height, width = NAMED_SIZES.get(size or "") or parse_frame_size(size or source.usual_size, ("1280x720",))
+    if not (64 <= height <= 4096 and 64 <= width <= 4096):
+        raise InputError(f"a first frame of {width}x{height} cannot be drawn; use sides of 64 to 4096 pixels")
+    return height, width
+
+
 def write_first_frame(
     source: FrameSource,
     prompt: str,
@@ -118,13 +148,11 @@ def write_first_frame(
     seed: int | None,
     notes: Mapping[str, str] | None = None,
 ) -> Path:
-    """Draw a picture in the shape of `size` (WxH, or a named one) and write it whole.
+    """Draw a picture in the shape of `size` and write it whole.
 
     `notes` are kept in the file, if it is a PNG. Raises InputError and MediaError.
     """
-    height, width = NAMED_SIZES.get(size or "") or parse_frame_size(size or source.usual_size, ("1280x720",))
-    if not (64 <= height <= 4096 and 64 <= width <= 4096):
-        raise InputError(f"a first frame of {width}x{height} cannot be drawn; use sides of 64 to 4096 pixels")
+    height, width = frame_shape(source, size)
     picture = source.draw(prompt, height, width, seed)
     with replacing(target, keep_suffix=True) as temporary:
         picture.save(temporary, **({} if notes is None else {"pnginfo": _notes(notes)}))

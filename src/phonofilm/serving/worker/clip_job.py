@@ -28,7 +28,7 @@ from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.store.interface import OUTPUTS, Store
 from phonofilm.serving.worker.clip_files import THUMBNAIL_WIDTH
 from phonofilm.serving.worker.clips_so_far import ClipsSoFar
-from phonofilm.serving.worker.first_frames import with_drawn_frame
+from phonofilm.serving.worker.first_frames import frame_artist
 from phonofilm.serving.worker.held_job import HeldJob
 from phonofilm.serving.worker.inputs_of import input_files, options_with_files
 
@@ -57,10 +57,7 @@ def make_job(
         files = input_files(job.request, settings, store, stack, web)
         check_files(files, settings.limits)
         options = options_of_job(job, files, settings)
-        if job.request.enhance_prompt:
-            options = clips.with_written_prompt(options, settings.writing, _seconds(options, session))
-        if job.request.draw_first_frame:
-            options = with_drawn_frame(options, settings.first_frames, folder, session, held)
+        options = _with_help(options, clips, settings, session, folder)
         _reset_peak(session)
         for number, seed in clips.lacking():
             plan = session.plan_options(replace(options, seed=seed))
@@ -85,6 +82,19 @@ def make_job(
 def options_of_job(job: Job, files: dict[str, Path], settings: WorkerSettings) -> ClipOptions:
     """The options of the job's clips, with the paths of its files and of the operator's LoRAs."""
     return options_with_files(job.request.options, files, job.request.loras, settings)
+
+
+def _with_help(
+    options: ClipOptions, clips: ClipsSoFar, settings: WorkerSettings, session: Session, folder: Path
+) -> ClipOptions:
+    """The options with what other models write and draw for them; what can fail for nothing is found out before one is asked."""
+    request = clips.job.request
+    artist = frame_artist(settings.first_frames, options, session) if request.draw_first_frame else None
+    if request.enhance_prompt:
+        if artist is None:  # without its first frame a clip may have no plan
+            session.plan_options(options)
+        options = clips.with_written_prompt(options, settings.writing, _seconds(options, session))
+    return options if artist is None else artist.with_frame(options, folder, clips.held)
 
 
 def _seconds(options: ClipOptions, session: Session) -> float:
