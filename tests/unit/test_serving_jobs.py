@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,11 +13,11 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import delete, select, text, update
-from tests.unit.serving_helpers import ask, new_database, postgres_server, require_postgres
+from tests.unit.serving_helpers import Postgres, ask, new_database, postgres_server, require_postgres
 
-from phonofilm.errors import InputError
+from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.serving.database.engines import Database, open_database
-from phonofilm.serving.database.migrate import migrate, open_migrated
+from phonofilm.serving.database.migrate import NOT_UP_YET, migrate, open_migrated
 from phonofilm.serving.database.tables import API_KEY, CLIP, JOB, METADATA
 from phonofilm.serving.jobs.claims import Claims, end_lost_jobs, expire_leases, give_back
 from phonofilm.serving.jobs.job import JobRequest, MadeClips
@@ -329,6 +332,50 @@ def test_a_database_that_cannot_be_used_is_named_at_once_without_its_password(tm
         with pytest.raises(InputError, match=reason) as refused:
             open_migrated(url)
         assert "secret" not in str(refused.value)
+
+
+def test_a_database_that_is_not_up_yet_is_waited_for_and_one_that_refuses_us_is_not(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = Postgres(require_postgres())
+    starting = threading.Timer(1.5, server.start)
+    starting.start()
+    try:
+        with caplog.at_level(logging.WARNING):
+            open_migrated(server.url, patience=60).close()
+        waited = [one.getMessage() for one in caplog.records]
+        assert waited
+        assert all(one.startswith("waiting for the job database") and "\n" not in one for one in waited)
+        assert "No such file or directory" in waited[0]
+        began = time.monotonic()
+        for name in (server.url.replace("/postgres?", "/other?"), server.url.replace("postgres@", "nobody@")):
+            with pytest.raises(InputError, match="does not exist; check --database-url"):
+                open_migrated(name, patience=60)
+        assert time.monotonic() - began < 30
+    finally:
+        starting.join()
+        server.stop()
+        shutil.rmtree(server.folder)
+    caplog.clear()
+    with pytest.raises(PhonofilmError, match=r"did not come up within 1 s: .*No such file") as given_up:
+        open_migrated(server.url, patience=1)
+    assert not isinstance(given_up.value, InputError), "another start may do better"
+    assert "\n" not in str(given_up.value)
+
+
+@pytest.mark.parametrize(
+    ("reason", "waits"),
+    [
+        ('connection to server at "db" failed: Connection refused', True),
+        ("failed to resolve host 'db': [Errno -2] Name or service not known", True),
+        ("failed: FATAL:  the database system is starting up", True),
+        ('failed: FATAL:  password authentication failed for user "x"', False),
+        ("failed: fe_sendauth: no password supplied", False),
+        ("failed: server does not support SSL, but SSL was required", False),
+    ],
+)
+def test_only_what_time_can_heal_is_waited_for(reason: str, waits: bool) -> None:
+    assert (NOT_UP_YET.search(reason) is not None) is waits
 
 
 def test_sqlite_is_not_used_across_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

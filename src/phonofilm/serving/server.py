@@ -25,7 +25,7 @@ from phonofilm.serving.callbacks import Callbacks
 from phonofilm.serving.cluster.ray_cluster import ClusterSettings
 from phonofilm.serving.cluster.ray_workers import RayWorkers
 from phonofilm.serving.database.engines import Database
-from phonofilm.serving.database.migrate import open_migrated
+from phonofilm.serving.database.migrate import START_PATIENCE, open_migrated
 from phonofilm.serving.housekeeping import Housekeeping
 from phonofilm.serving.logs import log_to_stderr
 from phonofilm.serving.security.api_keys import has_keys
@@ -68,12 +68,12 @@ def serve_until_stopped(settings: ServerSettings, on_listening: Callable[[str], 
     """Serve until SIGTERM or Ctrl-C; returns the exit code. `on_listening` is called once with the server's address.
 
     Raises InputError for a port that is taken, an address beyond this machine without any key, a database or a store that
-    cannot be used.
+    cannot be used; PhonofilmError for a database that does not come up.
     """
     _check_devices(settings)
     log_to_stderr(settings.worker.log_json)
     sys.setswitchinterval(SWITCH_SECONDS)
-    database = open_migrated(settings.worker.database_url)
+    database = open_migrated(settings.worker.database_url, START_PATIENCE)
     _check_address(settings.host, database)
     store = open_store(settings.worker.store)
     listening = _listen(settings.host, settings.port)

@@ -14,7 +14,7 @@ import threading
 from types import FrameType
 
 from phonofilm.errors import PhonofilmError
-from phonofilm.serving.database.migrate import open_migrated
+from phonofilm.serving.database.migrate import START_PATIENCE, open_migrated
 from phonofilm.serving.logs import log_to_stderr
 from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.worker.ids import CANNOT_START
@@ -53,7 +53,7 @@ def work_until_stopped(worker: Worker) -> int:
 def work_alone(settings: WorkerSettings) -> int:
     """`phonofilm worker`: work in this process until it is asked to stop. Returns the exit code."""
     log_to_stderr(settings.log_json)
-    open_migrated(settings.database_url).close()
+    open_migrated(settings.database_url, START_PATIENCE).close()
     return work_until_stopped(Worker(settings, new_maker(settings)))
 
 
