@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import threading
 import wave
 from collections.abc import Iterator
@@ -22,10 +23,11 @@ from phonofilm import read_clip
 from phonofilm.generation.checkpoint import open_checkpoint
 from phonofilm.generation.session import open_session
 from phonofilm.serving.api.services import Services
+from phonofilm.serving.api.uploads import MOST_UPLOADS, find_upload, keep_upload
 from phonofilm.serving.database.tables import CLIP, JOB
 from phonofilm.serving.jobs.claims import Claims
 from phonofilm.serving.jobs.job import Job, MadeClips
-from phonofilm.serving.jobs.job_queue import cancel_job, find
+from phonofilm.serving.jobs.job_queue import QueueFull, cancel_job, find
 from phonofilm.serving.jobs.sweep import sweep_files, sweep_jobs
 from phonofilm.serving.library.changes import purge_old, trash_clips
 from phonofilm.serving.library.clips import find_clips
@@ -290,6 +292,49 @@ def test_nothing_is_made_from_a_clip_in_the_trash(fresh: Studio) -> None:
     fresh.client.delete(f"/v1/videos/{made[0]['id']}")
 
 
+def test_a_file_is_sent_once_for_many_plans_and_the_clip(studio: Studio, tmp_path: Path) -> None:
+    sent = studio.client.post("/v1/studio/uploads", files={"file": ("path/of mine.png", PNG)}).json()["id"]
+    assert studio.client.post("/v1/studio/uploads", files={"file": PNG}).json()["id"] == sent
+    asked = {
+        "prompt": "a ball",
+        "input_reference": {"file_id": sent},
+        "keyframes": {"0.25": {"file_id": sent}},
+    }
+    for _ in range(2):
+        assert studio.post("/v1/studio/plan", asked)["possible"]
+    job = _job(studio, studio.post("/v1/videos", asked)["id"])
+    assert sorted(job.request.inputs) == ["image", "keyframe:0.25"]
+    assert {b"".join(studio.services.store.read(name, 0, 1000)) for name in job.request.inputs.values()} == {PNG}
+    assert job.nbytes == 2 * len(PNG)
+    studio.client.delete(f"/v1/videos/{job.id}")
+    plan = studio.post("/v1/studio/plan", {"prompt": "a", "audio": {"file_id": sent}})
+    assert [(one["param"], one["code"]) for one in plan["refused"]] == [("audio", "unsupported_media")]
+    other = find_upload(studio.services, Access("key_other", frozenset((READ, WRITE))), sent)
+    assert (other, find_upload(studio.services, OPEN_ACCESS, sent)) == (None, f"inputs/{sent}/upload")
+    os.utime(Path(studio.services.worker.store) / "inputs" / sent, (1.0, 1.0))
+    sweep_files(studio.services.database, studio.services.store)
+    (refused,) = studio.post("/v1/studio/plan", asked)["refused"]
+    assert refused["code"] == "upload_not_found"
+    gone = studio.client.post("/v1/videos", json=asked)
+    assert (gone.status_code, gone.json()["error"]["code"]) == (404, "upload_not_found")
+    assert studio.client.post("/v1/studio/uploads", files={"other": PNG}).status_code == 400
+
+
+def test_uploads_of_a_key_are_few_and_within_its_quota(tmp_path: Path) -> None:
+    services = services_in(tmp_path)
+    access, file = Access("key_one", frozenset((WRITE,)), max_bytes=100), tmp_path / "file"
+    names = []
+    for number in range(MOST_UPLOADS + 2):
+        file.write_bytes(bytes([number]))
+        names.append(keep_upload(services, access, file))
+        os.utime(tmp_path / "files" / "inputs" / names[-1], (number, number))
+    there = {name for name, _ in services.store.folders("inputs")}
+    assert there == set(names[2:])
+    file.write_bytes(bytes(101))
+    with pytest.raises(QueueFull, match="this key's disk quota is used up"):
+        keep_upload(services, access, file)
+
+
 def test_a_clip_knows_what_it_was_made_from_and_what_was_made_from_it(fresh: Studio) -> None:
     source = {"id": fresh.ids[1]}
     asked: list[tuple[str, str, dict[str, Any]]] = [
@@ -520,7 +565,6 @@ def test_rows_of_expired_clips_go_with_their_files(tmp_path: Path) -> None:
 
 
 def test_a_side_process_that_dies_or_dawdles_is_replaced() -> None:
-    import os
     import time
 
     side = SideProcess("test", longest=5.0)

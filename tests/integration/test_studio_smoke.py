@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 import threading
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import uvicorn
+from PIL import Image
 from tests.browser import chromium, page_of
 from tests.unit.serving_helpers import PNG, services_in
 
@@ -121,6 +123,36 @@ def test_the_plan_says_what_is_taken_in_all(browser: Browser, served: tuple[str,
         page.get_by_role("button", name="More").click()
         expected = "Graphics card: peak 84 MB (weights 38 MB in all), 8.0 GB free; 3.0 GB of memory besides."
         page.get_by_text(expected).wait_for()
+
+
+def test_a_given_file_is_sent_once(browser: Browser, served: tuple[str, Services]) -> None:
+    """Not with every plan, and each letter may be one; and once more when the server has it no longer."""
+    url, services = served
+    picture = Image.effect_noise((640, 640), 90)
+    content = io.BytesIO()
+    picture.save(content, "PNG")
+    sent: list[int] = []
+    gone = NO_PLAN | {"possible": False, "refused": [{"message": "gone", "param": None, "code": "upload_not_found"}]}
+    plans = iter([NO_PLAN, gone, *[NO_PLAN] * 20])
+    with page_of(browser) as page:
+        page.route("**/v1/studio/vocabulary*", lambda route: route.fulfill(json=NO_WORDS))
+        page.route("**/v1/studio/plan", lambda route: route.fulfill(json=next(plans)))
+        page.on("request", lambda request: sent.append(len(request.post_data_buffer or b"")))
+        page.goto(f"{url}/studio")
+        given = {"name": "noise.png", "mimeType": "image/png", "buffer": content.getvalue()}
+        page.get_by_role("group", name="First frame").locator("input[type=file]").set_input_files(given)
+        words = page.get_by_label("What is seen and heard")
+        for text in ("A red ball", "A red ball bounces", "A red ball bounces high."):
+            with page.expect_response("**/v1/studio/plan"):
+                words.fill(text)
+        page.get_by_role("button", name="Make clip").click()
+        page.get_by_role("article", name="Waiting: A red ball bounces high.").wait_for()
+        (job,) = waiting(services.database, OPEN_ACCESS)
+        stored = b"".join(services.store.read(job.request.inputs["image"], 0, 10**7))
+        assert stored == content.getvalue()
+        large = [size for size in sent if size >= len(stored)]
+        assert len(large) == 2, "at first, and when it was gone"
+        assert sum(sent) - sum(large) < 5000
 
 
 def test_words_are_written_out_in_the_field_and_ones_own_come_back(

@@ -1,4 +1,5 @@
 // Every request that the page makes, one function each.
+import { ask, askForPlan, type Asked } from "./asking";
 import { json, query, send } from "./http";
 import type * as T from "./types";
 
@@ -11,34 +12,14 @@ export const signOut = () => json<T.Session>("DELETE", "/studio/session");
 export const getInfo = () => json<T.StudioInfo>("GET", "/v1/studio/info");
 export const getVocabulary = (model: string) => json<T.Vocabulary>("GET", `/v1/studio/vocabulary${query({ model })}`);
 
-/** A request's fields and its files, as JSON or as a form. */
-export interface Asked {
-  task: T.Task;
-  request: T.ClipRequest;
-  files: Record<string, Blob>;
-}
 const ROUTES: Record<T.Task, string> = {
   create: "/v1/videos",
   edit: "/v1/videos/edits",
   extension: "/v1/videos/extensions",
 };
 
-function bodyOf(fields: object, files: Record<string, Blob>): unknown {
-  if (Object.keys(files).length === 0) return fields;
-  const form = new FormData();
-  for (const [name, value] of Object.entries(fields)) {
-    if (value === undefined || value === null) continue;
-    if (Array.isArray(value)) for (const one of value) form.append(`${name}[]`, String(one));
-    else form.append(name, typeof value === "object" ? JSON.stringify(value) : String(value));
-  }
-  for (const [name, file] of Object.entries(files)) form.append(name, file, "upload");
-  return form;
-}
-
-export const makeClip = (asked: Asked) =>
-  json<T.StudioJob>("POST", ROUTES[asked.task], bodyOf(asked.request, asked.files));
-export const planClip = (asked: Asked, signal: AbortSignal) =>
-  json<T.Plan>("POST", "/v1/studio/plan", bodyOf({ ...asked.request, task: asked.task }, asked.files), signal);
+export const makeClip = (asked: Asked) => ask<T.StudioJob>(ROUTES[asked.task], asked);
+export const planClip = (asked: Asked, signal: AbortSignal) => askForPlan("/v1/studio/plan", asked, signal);
 export const writePrompt = (idea: { prompt: string; model: string | undefined; seconds: number | undefined }, signal: AbortSignal) =>
   json<T.WrittenPrompt>("POST", "/v1/studio/prompt", idea, signal);
 

@@ -331,7 +331,7 @@ export interface components {
         LoraFields: {
             /**
              * Lora Nickname
-             * @description A name of GET /v1/list_loras.
+             * @description Names of GET /v1/list_loras; as in `loras`.
              */
             lora_nickname: string | string[];
             /**
@@ -978,6 +978,7 @@ export interface components {
             url: string | null;
             /**
              * Urls
+             * @description Of the clips that are finished, also while others are being made.
              * @default []
              */
             urls: string[];
@@ -1158,6 +1159,14 @@ export interface components {
             reason: string | null;
             curve: components["schemas"]["LagCurve"] | null;
         };
+        /**
+         * Upload
+         * @description id: what a request says in the file's place, as {"file_id": id}, within an hour.
+         */
+        Upload: {
+            /** Id */
+            id: string;
+        };
         /** ValidationError */
         ValidationError: {
             /** Location */
@@ -1283,6 +1292,7 @@ export interface components {
             url: string | null;
             /**
              * Urls
+             * @description Of the clips that are finished, also while others are being made.
              * @default []
              */
             urls: string[];

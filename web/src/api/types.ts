@@ -11,6 +11,7 @@ export type StudioModel = With<Schemas["StudioModel"], { sizes: ModelSizes | nul
 export type StudioInfo = With<Schemas["StudioInfo"], { models: StudioModel[] }>;
 export type Vocabulary = Schemas["VocabularyAnswer"];
 export type Plan = Schemas["Plan"];
+export type Upload = Schemas["Upload"];
 export type WrittenPrompt = Schemas["WrittenPrompt"];
 export type StudioClip = Schemas["StudioClip"];
 export type ClipList = Schemas["ClipPageAnswer"];

@@ -1,12 +1,13 @@
 // The plan of what is asked for now, asked again when that changes, when the queue does, and when the server comes back.
-import { planClip, type Asked } from "../api/calls";
+import type { Asked } from "../api/asking";
+import { planClip } from "../api/calls";
 import { explain, Fault } from "../api/faults";
 import type { Plan } from "../api/types";
 import { queue } from "../state/queue.svelte";
 import { mayWrite, server } from "../state/server.svelte";
 
 const WAIT_MS = 350;
-// Large files go along with every question: it is asked when the person has stopped for longer, and never twice.
+// The server reads the files for every plan: with large ones it is asked when the person has stopped for longer, and never twice.
 const LARGE_BYTES = 1_000_000;
 const WAIT_LARGE_MS = 2_500;
 const AGAIN_MS = 20_000;

@@ -1,5 +1,6 @@
 // A clip that waits and whose settings are in the form: what the form asks for then takes its place in the queue.
-import { makeClip, moveJob, removeJob, type Asked } from "../api/calls";
+import type { Asked } from "../api/asking";
+import { makeClip, moveJob, removeJob } from "../api/calls";
 import type { StudioJob } from "../api/types";
 import { copyOfDraft, draft, type Draft } from "./draft.svelte";
 import { say } from "./notices.svelte";

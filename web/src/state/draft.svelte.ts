@@ -1,5 +1,5 @@
 // What the Make form holds. Words and numbers are kept in this browser; files are not.
-import type { Asked } from "../api/calls";
+import type { Asked } from "../api/asking";
 import type { ClipRequest } from "../api/types";
 import { joinPrompt } from "../lib/prompt";
 import { keep, keptJson } from "../lib/storage";

@@ -25,6 +25,7 @@ from phonofilm.serving.studio import (
     runs,
     sign_in,
     timeline,
+    uploads,
     writing,
 )
 
@@ -51,7 +52,7 @@ def create_api(services: Services) -> FastAPI:
     routers = (creating.router, videos.router, models_and_loras.router, operations.router, sign_in.router, page.router)
     studio = (
         *(info.router, plan.router, clips.router, files.router, timeline.router, queue.router, events.router),
-        *(imports.router, arena.router, runs.router, writing.router),
+        *(imports.router, arena.router, runs.router, uploads.router, writing.router),
     )
     for router in (*routers, *studio):
         app.include_router(router)

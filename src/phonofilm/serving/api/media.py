@@ -19,13 +19,14 @@ from phonofilm.serving.api.errors import ApiError, invalid, not_found
 from phonofilm.serving.api.fields import ExtensionFields, VideoFields
 from phonofilm.serving.api.services import Services
 from phonofilm.serving.api.translate import clip_field
+from phonofilm.serving.api.uploads import UPLOAD_ID, find_upload
 from phonofilm.serving.jobs.clip_rows import clip_id, job_and_number
 from phonofilm.serving.jobs.job import KEYFRAME, is_keyframe
 from phonofilm.serving.jobs.job_queue import find
 from phonofilm.serving.library.clips import LibraryClip, find_clips
 from phonofilm.serving.security.access import Access
 from phonofilm.serving.security.public_http import PublicHttp
-from phonofilm.serving.security.sniffing import AUDIO, IMAGE, SNIFFED_BYTES, VIDEO, check_kind
+from phonofilm.serving.security.sniffing import AUDIO, IMAGE, SNIFFED_BYTES, VIDEO, MediaKind, check_kind
 from phonofilm.serving.store.interface import INPUTS
 from phonofilm.serving.studio.media_work import cut_clip
 from phonofilm.untrusted import shown
@@ -108,6 +109,13 @@ def _kind(name: str) -> str:
     return IMAGE if name == "keyframes" else FILE_FIELDS[name]
 
 
+def _checked_kind(head: bytes, name: str) -> MediaKind:
+    try:
+        return check_kind(head, _kind(name), name)
+    except InputError as error:
+        raise invalid(str(error), name, code="unsupported_media") from None
+
+
 @dataclass
 class _Keeping:
     """Brings one request's media into the store, option by option."""
@@ -120,10 +128,7 @@ class _Keeping:
     def keep(self, option: str, name: str, stream: BinaryIO) -> None:
         self._once(option, name)
         stream.seek(0)
-        try:
-            kind = check_kind(stream.read(SNIFFED_BYTES), _kind(name), name)
-        except InputError as error:
-            raise invalid(str(error), name, code="unsupported_media") from None
+        kind = _checked_kind(stream.read(SNIFFED_BYTES), name)
         stream.seek(0)
         with TemporaryDirectory(prefix="phonofilm-") as folder:
             file = Path(folder) / "upload"
@@ -144,8 +149,12 @@ class _Keeping:
             self.keep_url(option, name, given)
         elif re.fullmatch(r"video_\w{1,64}", given):
             self._keep_clip(option, name, given)
+        elif UPLOAD_ID.fullmatch(given):
+            self._keep_upload(option, name, given)
         else:
-            raise invalid(f"{name}: expected a file, a data URL, or the id of a video; paths are not taken", name)
+            raise invalid(
+                f"{name}: expected a file, a data URL, or the id of a video or an upload; paths are not taken", name
+            )
 
     def keep_url(self, option: str, name: str, url: str) -> None:
         if not self.services.worker.allow_urls:
@@ -201,10 +210,23 @@ class _Keeping:
         self.media.sources[option] = name_here
         self._kept(option, target)
 
+    def _keep_upload(self, option: str, name: str, upload: str) -> None:
+        self._once(option, name)
+        stored = find_upload(self.services, self.access, upload)
+        if stored is None:
+            raise ApiError(404, f"{name} is not here any more; send it again", "upload_not_found", param=name)
+        kind = _checked_kind(b"".join(self.services.store.read(stored, 0, SNIFFED_BYTES)), name)
+        target = self._target(option, kind.suffix)
+        self.services.store.copy(stored, target)
+        self._kept(option, target)
+
     def _put(self, option: str, suffix: str, file: Path) -> None:
-        target = f"{INPUTS}/{self.job_id}/{option.replace(KEYFRAME, 'keyframe-')}{suffix}"
+        target = self._target(option, suffix)
         self.services.store.put(target, file)
         self._kept(option, target)
+
+    def _target(self, option: str, suffix: str) -> str:
+        return f"{INPUTS}/{self.job_id}/{option.replace(KEYFRAME, 'keyframe-')}{suffix}"
 
     def _kept(self, option: str, target: str) -> None:
         self.media.inputs[option] = target
