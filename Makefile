@@ -6,9 +6,10 @@ STAMP := $(VENV)/.installed
 
 .PHONY: demo test coverage lint format gpu-bundle fuzz audit image-check clean
 
+# Python compiles a module when it is first imported; to compile all of the packages here would take over a minute.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable ".[dev]"
 	touch $(STAMP)
 
 demo: $(STAMP)
