@@ -20,25 +20,23 @@ from phonofilm.training.checkpointing.run_folder import checkpoint_folders
 from phonofilm.training.checkpointing.snapshot import load_snapshot
 from phonofilm.training.loop.trainer import Trainer
 
-UPDATES = 40
-
 
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
     return Ground(tmp_path_factory.mktemp("ground"))
 
 
-def trainer(ground: Ground, folder: Path) -> Trainer:
+def trainer(ground: Ground, folder: Path, updates: int) -> Trainer:
     # A checkpoint after every update: most of the time is spent in writing one.
     lora = {part: {"rank": 2} for part in ALL_PARTS}
-    run = ground.trainer(folder, max_steps=UPDATES, checkpoint_every=1, batch_size=1, lora=lora)
+    run = ground.trainer(folder, max_steps=updates, checkpoint_every=1, batch_size=1, lora=lora)
     if checkpoint_folders(folder):
         run.resume()
     return run
 
 
-def train(ground: Ground, folder: Path, begin: Callable[[], None]) -> None:
-    run = trainer(ground, folder)
+def train(ground: Ground, folder: Path, updates: int, begin: Callable[[], None]) -> None:
+    run = trainer(ground, folder, updates)
     begin()
     run.run()
 
@@ -58,20 +56,21 @@ def die_at_operation(home: Path, number: int) -> None:
     sys.addaudithook(count)
 
 
-def kill_at_operation(ground: Ground, folder: Path, number: int) -> int:
+def kill_at_operation(ground: Ground, folder: Path, updates: int, number: int) -> int:
     """Start a run that is killed at one of its file operations."""
     begin = partial(die_at_operation, folder / "checkpoints", number)
-    process = multiprocessing.get_context("fork").Process(target=train, args=(ground, folder, begin))
+    process = multiprocessing.get_context("fork").Process(target=train, args=(ground, folder, updates, begin))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
     return newest(folder)
 
 
-def kill_after(ground: Ground, folder: Path, seconds: float) -> int:
+def kill_after(ground: Ground, folder: Path, updates: int, seconds: float) -> int:
     """Start a run, kill it so long after it began to train."""
     receiver, sender = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("fork").Process(target=train, args=(ground, folder, partial(sender.send, 0)))
+    begin = partial(sender.send, 0)
+    process = multiprocessing.get_context("fork").Process(target=train, args=(ground, folder, updates, begin))
     process.start()
     sender.close()
     receiver.recv()
@@ -92,17 +91,19 @@ def newest(folder: Path) -> int:
     return int(found[-1].name[-8:]) if found else 0
 
 
-def killed_again_and_again(ground: Ground, folder: Path, kills: list[Callable[[Ground, Path], int]]) -> None:
-    straight = trainer(ground, folder / "straight")
+def killed_again_and_again(
+    ground: Ground, folder: Path, updates: int, kills: list[Callable[[Ground, Path, int], int]]
+) -> None:
+    straight = trainer(ground, folder / "straight", updates)
     straight.run()
     killed = folder / "killed"
     killed.mkdir()
     reached = 0
     for kill in kills:
-        now = kill(ground, killed)
+        now = kill(ground, killed, updates)
         assert now >= reached
         reached = now
-    run = trainer(ground, killed)
+    run = trainer(ground, killed, updates)
     assert run.step == reached
     run.run()
     assert state_hash(run) == state_hash(straight)
@@ -111,12 +112,12 @@ def killed_again_and_again(ground: Ground, folder: Path, kills: list[Callable[[G
 
 def test_kills_at_file_operations_lose_nothing(ground: Ground, tmp_path: Path) -> None:
     numbers = (2, 17, 28, 39)
-    killed_again_and_again(ground, tmp_path, [partial(kill_at_operation, number=number) for number in numbers])
+    killed_again_and_again(ground, tmp_path, 16, [partial(kill_at_operation, number=number) for number in numbers])
 
 
 @pytest.mark.slow
 def test_twenty_kills_at_random_moments_lose_nothing(ground: Ground, tmp_path: Path) -> None:
     moments = random.Random(5)
     killed_again_and_again(
-        ground, tmp_path, [partial(kill_after, seconds=moments.uniform(0.0, 0.3)) for _ in range(20)]
+        ground, tmp_path, 40, [partial(kill_after, seconds=moments.uniform(0.0, 0.3)) for _ in range(20)]
     )

@@ -38,9 +38,8 @@ def output(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> Path:
     plan = [
         {"folder": "whole", "config": WHOLE},
         {"folder": "cut", "config": CUT, "validates": True},
-        {"folder": "halves", "config": CUT, "until": 2},
-        {"folder": "halves", "config": CUT},
-        {"folder": "breaks", "config": CUT, "breaks": True},
+        {"folder": "halves", "config": CUT, "until": 2, "breaks": True},
+        {"folder": "halves", "config": CUT, "breaks": True},
         {"folder": "shared", "config": {**CUT, "context_parallel": 2, "max_steps": 2}},
         {"folder": "shared-whole", "config": {**WHOLE, "context_parallel": 2, "max_steps": 2}},
         {"folder": "part", "config": {**CUT, "full": {"bridge": {}}, "max_steps": 1}},
@@ -78,15 +77,11 @@ def test_adapters_too_gather_one_fused_layer_of_the_base(ground: Ground, tmp_pat
         assert told["layers"]["most"] <= 4 < told["layers"]["all"]
 
 
-def test_resume_in_parts_is_exact_in_weights_average_and_optimizer(output: Path) -> None:
+def test_resume_in_parts_is_exact_whatever_hooks_fail(output: Path) -> None:
     straight, halves = facts(output, "cut"), facts(output, "halves")
     assert [one["state"] for one in straight] == [one["state"] for one in halves]
     assert straight[0]["state"] != straight[1]["state"], "each has its own part"
-
-
-def test_a_hook_that_fails_inside_a_forward_leaves_training_as_it_was(output: Path) -> None:
-    assert [one["state"] for one in facts(output, "breaks")] == [one["state"] for one in facts(output, "cut")]
-    failed = [step for step, _, name, _ in read_metrics(output / "breaks") if name == "failed/breaking"]
+    failed = [step for step, _, name, _ in read_metrics(output / "halves") if name == "failed/breaking"]
     assert failed == [0, 2, 4]
 
 

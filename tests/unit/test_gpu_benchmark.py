@@ -89,7 +89,7 @@ def test_every_stage_has_a_row_and_none_an_error_without_pyav_pydantic_or_the_pa
     assert all(row.get("same_as_fused", row.get("same_as_fp8")) for row in same)
 
 
-@pytest.mark.parametrize("rows", [0, 1, 4])
+@pytest.mark.parametrize("rows", [1, *(pytest.param(rows, marks=pytest.mark.slow) for rows in (0, 4))])
 def test_killed_after_any_row_it_leaves_whole_rows_and_no_process(tmp_path: Path, rows: int) -> None:
     out = tmp_path / "out"
     running = subprocess.Popen(

@@ -29,7 +29,7 @@ def test_ranks_give_the_numbers_of_one_rank_for_every_mesh_and_token_count(world
     assert [one for one in compared if not one.same_on_all_ranks] == []
 
 
-@pytest.mark.parametrize("world", [2, 4])
+@pytest.mark.parametrize("world", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_gradients_of_ranks_that_share_a_clip_are_those_of_one_rank(world: int) -> None:
     compared = launch(world, work.compare_gradients)
     assert len(compared) >= 6 * len(work.all_meshes(world))

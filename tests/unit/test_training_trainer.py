@@ -136,7 +136,9 @@ def test_hooks_see_the_averaged_weights_at_the_start_every_n_updates_and_at_the_
     assert [row[3] for row in read_metrics(tmp_path) if row[2] == "look/seen"] == [0, 2, 4, 5]
 
 
-@pytest.mark.parametrize(("optimizer", "precision"), [("adamw", "no"), ("muon", "bf16-products")])
+@pytest.mark.parametrize(
+    ("optimizer", "precision"), [("adamw", "no"), pytest.param("muon", "bf16-products", marks=pytest.mark.slow)]
+)
 def test_the_tiny_model_overfits_four_samples_in_both_modalities(
     tmp_path: Path, optimizer: str, precision: str
 ) -> None:
