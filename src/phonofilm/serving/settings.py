@@ -44,9 +44,9 @@ class WorkerSettings:
     loras: LoRA files by the name that clients say.
     loaded_models: sessions kept at once; the one used longest ago makes room. switch_after: seconds that a job may wait for
     its model to be loaded while jobs of a loaded one go first. keep: seconds that clips are kept, None for ever. grace:
-    seconds that a running clip has when the worker is asked to stop. stall: seconds without a sign of progress after which a
-    clip is given up. writing, first_frames: who rewrites prompts and draws first frames; None where that
-    is not offered. engine: who makes the clips, if not this process.
+    seconds that a running clip has when the worker is asked to stop. start: seconds that a worker of a server may start without
+    a sign of life. stall: seconds without a sign of progress after which a clip is given up. writing, first_frames: who rewrites
+    prompts and draws first frames; None where that is not offered. engine: who makes the clips, if not this process.
     """
 
     models: dict[str, str]
@@ -60,6 +60,7 @@ class WorkerSettings:
     keep: float | None = 7 * DAY
     lease: float = 30.0
     grace: float = 30.0
+    start: float = 600.0
     stall: float = 3600.0
     allow_urls: bool = False
     log_json: bool = False

@@ -55,11 +55,11 @@ def living_workers(database: Database) -> list[dict[str, Any]]:
         return [dict(row) for row in connection.execute(statement).mappings()]
 
 
-def last_seen(database: Database, worker: str) -> float | None:
-    """When the worker last reported, in the database's seconds; None for one that has not, or has ended."""
+def last_report(database: Database, worker: str) -> tuple[float, str] | None:
+    """When the worker last reported, in the database's seconds, and its state; None for one that has not, or has ended."""
     with database.read() as connection:
-        seen = connection.execute(select(WORKER.c.seen_at).where(WORKER.c.id == worker)).scalar()
-    return None if seen is None else float(seen)
+        row = connection.execute(select(WORKER.c.seen_at, WORKER.c.state).where(WORKER.c.id == worker)).first()
+    return None if row is None else (float(row.seen_at), str(row.state))
 
 
 def model_facts(database: Database, model: str) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -41,8 +42,19 @@ T = TypeVar("T")
 
 IDLE_SECONDS = 0.2
 REPORT_SECONDS = 5.0
+# Of processor time between two reports of a worker that starts: one that reads weights or waits for a download needs more.
+LEAST_WORK = 0.001
 # A finished clip waits this long for a database that is away.
 PATIENCE_SECONDS = 600.0
+
+
+def seconds_worked() -> float:
+    """Processor time of this process and of those that it started, without this thread's."""
+    others = 0.0
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            others += sum(child.cpu_times()[:2])
+    return others + time.process_time() - time.thread_time()
 
 
 @dataclass
@@ -167,8 +179,15 @@ class Worker:
                 time.sleep(1.0)
 
     def _report_often(self) -> None:
-        while not self.stop.wait(REPORT_SECONDS):
-            self._report()
+        """Say that this worker lives; while it starts, only as long as something is done: this thread lives anyway."""
+        worked = -math.inf
+        while True:
+            now = seconds_worked()
+            if not self.is_starting or now - worked > LEAST_WORK:
+                worked = now
+                self._report()
+            if self.stop.wait(REPORT_SECONDS):
+                return
 
     def _report(self) -> None:
         memory = float(psutil.Process().memory_info().rss)

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from phonofilm.serving.database.engines import Database
 from phonofilm.serving.jobs.claims import expire_leases, give_back
-from phonofilm.serving.jobs.roster import last_seen, remove_worker
+from phonofilm.serving.jobs.roster import STARTING, last_report, remove_worker
 from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.worker.ids import CANNOT_START, new_worker_id
 
@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 
 WORKER_COMMAND = (sys.executable, "-m", "phonofilm.serving.worker.process")
 LOOK_SECONDS = 0.2
-# How often it is asked whether a worker was heard of, and after how many leases' lengths of silence it is replaced. Workers
-# report every five seconds; on a machine with far too much to do, much later.
+# How often it is asked whether a worker was heard of, and after how many leases' lengths of silence it is replaced; one that
+# starts, after the settings' `start`. Workers report every five seconds; on a machine with far too much to do, much later.
 LISTEN_SECONDS = 5.0
 SILENT_LEASES = 10
 LONGEST_PAUSE = 30.0
@@ -38,7 +38,7 @@ LAST_STEP_SECONDS = 15.0
 class _Place:
     """One worker's place: the process in it, since when, and how often it died young.
 
-    seen: when it last reported, by the database's clock. silent: how often in a row nothing newer was found.
+    reported: when it last did, by the database's clock, and its state. silent: how often in a row nothing newer was found.
     """
 
     process: subprocess.Popen[str] | None = None
@@ -47,7 +47,7 @@ class _Place:
     deaths: int = 0
     next_start: float = 0.0
     listened: float = 0.0
-    seen: float | None = None
+    reported: tuple[float, str] | None = None
     silent: int = 0
 
 
@@ -111,7 +111,7 @@ class WorkerProcesses:
         place.worker = new_worker_id()
         place.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, text=True, start_new_session=True)
         place.since = place.listened = time.monotonic()
-        place.seen, place.silent = None, 0
+        place.reported, place.silent = None, 0
         assert place.process.stdin is not None
         # The pipe stays open as long as this process lives: its end tells the worker to stop. No secret is in the command.
         with suppress(BrokenPipeError):
@@ -122,20 +122,23 @@ class WorkerProcesses:
         """Kill a worker that lives and has reported nothing for too long (it hangs, or was stopped): a new one takes its place.
 
         Times of asking are counted instead of seconds, so that neither a pause of this process nor a database that is away
-        is held against it; and a worker that has never reported is still starting.
+        is held against it.
         """
         place.listened = time.monotonic()
         try:
-            seen = last_seen(self.database, place.worker)
+            reported = last_report(self.database, place.worker)
         except DBAPIError:
             place.silent = 0
             return
-        if seen is not None and seen != place.seen:
-            place.seen, place.silent = seen, 0
-        elif place.seen is not None:
+        if reported is not None and reported != place.reported:
+            place.reported, place.silent = reported, 0
+        else:
             place.silent += 1
-        if place.silent * LISTEN_SECONDS > SILENT_LEASES * self.settings.lease and place.process is not None:
-            logger.error("worker %s lives and says nothing; it is killed and replaced", place.worker)
+        starts = place.reported is None or place.reported[1] == STARTING
+        limit = self.settings.start if starts else SILENT_LEASES * self.settings.lease
+        if place.silent * LISTEN_SECONDS > limit and place.process is not None:
+            doing = "is starting" if starts else "lives"
+            logger.error("worker %s %s and gave no sign of life for %.0f s", place.worker, doing, limit)
             place.process.kill()
 
     def _bury(self, place: _Place, code: int) -> None:

@@ -1,0 +1,106 @@
+"""Workers that start: what counts as a sign of life while a model is loaded, and when there has been none for too long."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.serving_stub import StubMaker
+from tests.unit.serving_helpers import services_in
+
+from phonofilm.serving.api.services import Services
+from phonofilm.serving.worker.loop import LEAST_WORK, Worker, seconds_worked
+from phonofilm.serving.worker.supervisor import WorkerProcesses
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Services:
+    return services_in(tmp_path)
+
+
+def test_a_worker_without_any_sign_of_life_is_replaced_after_the_time_that_starting_may_take(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("phonofilm.serving.worker.supervisor.LISTEN_SECONDS", 0.1)
+    settings = replace(services.worker, start=0.5, grace=0.0)
+    workers = WorkerProcesses(settings, services.database, 1, lambda: None, ("sh", "-c", "read line; exec sleep 1000"))
+    workers.start()
+    try:
+        first = wait_until(lambda: workers._places[0].process)
+        os.kill(first.pid, signal.SIGSTOP)
+        wait_until(lambda: workers._places[0].process not in (None, first))
+        assert first.poll() == -signal.SIGKILL
+    finally:
+        for place in workers._places:
+            if place.process is not None:
+                place.process.kill()
+        workers.stop()
+
+
+def wait_until(there: Callable[[], Any]) -> Any:
+    until = time.monotonic() + 60
+    while not (found := there()):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    return found
+
+
+def test_a_worker_that_loads_says_so_only_while_the_loading_goes_on(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worked, go_on, reports = [1.0], threading.Event(), []
+    monkeypatch.setattr("phonofilm.serving.worker.loop.REPORT_SECONDS", 0.01)
+    monkeypatch.setattr("phonofilm.serving.worker.loop.seconds_worked", lambda: worked[0])
+
+    class Loading(StubMaker):
+        def open(self) -> dict[str, dict[str, Any]]:
+            go_on.wait(60)
+            return super().open()
+
+    worker = Worker(services.worker, Loading())
+    monkeypatch.setattr(worker, "_report", lambda: reports.append(worker._state))
+    thread = threading.Thread(target=worker.run, daemon=True)
+    thread.start()
+    try:
+        wait_until(lambda: reports)
+        time.sleep(0.2)
+        assert reports == ["starting"]
+        worked[0] = 2.0
+        wait_until(lambda: len(reports) == 2)
+        go_on.set()
+        wait_until(lambda: reports.count("ready") > 2)
+    finally:
+        go_on.set()
+        worker.ask_to_stop()
+        thread.join()
+
+
+def test_work_of_other_threads_and_processes_is_seen_and_waiting_is_not() -> None:
+    code = "import sys\nwhile sys.stdin.readline(): sum(range(10**6)); print(flush=True)"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        before = seconds_worked()
+        for _ in range(20):
+            child.stdin.write("\n")
+            child.stdin.flush()
+            child.stdout.readline()
+        assert seconds_worked() - before > LEAST_WORK
+        sum(range(10**7))
+        child.stdin.close()
+    thread = threading.Thread(target=lambda: sum(range(10**7)))
+    before = seconds_worked()
+    thread.start()
+    thread.join()
+    assert seconds_worked() - before > LEAST_WORK
