@@ -190,8 +190,10 @@ def test_contestants_are_named_by_what_differs_and_meet_where_all_else_is_alike(
     write_setting(services.database, "facts:nano", facts)
     claims = Claims(services.database, "w")
 
-    def made(frames: int, options: dict[str, Any], inputs: dict[str, str] | None = None) -> None:
-        request = JobRequest({"prompt": "A lamp.", **options}, inputs or {})
+    def made(frames: int, options: dict[str, Any], given: dict[str, str] | None = None) -> None:
+        """given: by option, what files hold."""
+        inputs = {option: f"{option}.bin" for option in given or {}}
+        request = JobRequest({"prompt": "A lamp.", **options}, inputs, hashes=given or {})
         enter(services.database, NewJob(new_job_id(), request, "nano"), OPEN_ACCESS, Room())
         job = claims.claim(["nano"], [], 60)
         assert job is not None
@@ -202,11 +204,23 @@ def test_contestants_are_named_by_what_differs_and_meet_where_all_else_is_alike(
     made(49, {"num_frames": 49, "guidance_scale": 1, "negative_prompt": "", "size": "64x64"})
     made(49, {"steps": 8})
     made(121, {"seconds": 5})
-    made(49, {}, {"audio": "a.wav"})  # it shares its sound with another
-    made(49, {"steps": 12}, {"image": "a.png"})
+    made(49, {"steps": 12}, {"image": "one picture"})
+    made(49, {"steps": 13}, {"image": "another"})
+    made(49, {"steps": 14}, {"audio": "one sound"})
+    made(49, {"steps": 15}, {"audio": "one sound"})
+    made(49, {"steps": 16}, {"audio": "another"})
+    made(49, {"steps": 17}, {"video": "one film", "image": "one picture"})
+    made(49, {"steps": 18}, {"video": "one film", "image": "one picture"})
+    made(49, {"steps": 19}, {"continue_from": "one film"})
+    made(49, {"steps": 20}, {"continue_from": "one film"})
     field = field_of(services.database, OPEN_ACCESS, "settings")
-    assert field.names == {"nano": 3, "nano, steps 8": 1, "nano, 5.042 s": 1, "nano, steps 12": 1}
-    assert list(field.meetings) == [("A lamp.", "nano", "nano, steps 8")]
+    steps = {f"nano, steps {count}": 1 for count in (8, *range(12, 19))}
+    assert field.names == {"nano": 3, "nano, 5.042 s": 1, **steps}
+    assert sorted(field.meetings) == [
+        ("A lamp.", "nano", "nano, steps 8"),
+        ("A lamp.", "nano, steps 14", "nano, steps 15"),
+        ("A lamp.", "nano, steps 17", "nano, steps 18"),
+    ]
 
 
 def test_a_run_is_followed_and_asked_to_stop(client: TestClient, services: Services) -> None:

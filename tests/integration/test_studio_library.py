@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -306,6 +307,7 @@ def test_a_file_is_sent_once_for_many_plans_and_the_clip(studio: Studio, tmp_pat
     assert sorted(job.request.inputs) == ["image", "keyframe:0.25"]
     assert {b"".join(studio.services.store.read(name, 0, 1000)) for name in job.request.inputs.values()} == {PNG}
     assert job.nbytes == 2 * len(PNG)
+    assert job.request.hashes == dict.fromkeys(job.request.inputs, hashlib.sha256(PNG).hexdigest())
     studio.client.delete(f"/v1/videos/{job.id}")
     plan = studio.post("/v1/studio/plan", {"prompt": "a", "audio": {"file_id": sent}})
     assert [(one["param"], one["code"]) for one in plan["refused"]] == [("audio", "unsupported_media")]

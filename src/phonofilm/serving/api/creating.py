@@ -20,7 +20,7 @@ from phonofilm.serving.api.body import RequestBody, read_body
 from phonofilm.serving.api.content import send_variant
 from phonofilm.serving.api.errors import ApiError, invalid, validation_error
 from phonofilm.serving.api.fields import EditFields, ExtensionFields, RemixFields, VideoFields
-from phonofilm.serving.api.media import FILE_FIELDS, store_media
+from phonofilm.serving.api.media import FILE_FIELDS, content_hashes, store_media
 from phonofilm.serving.api.objects import VideoObject
 from phonofilm.serving.api.openapi import body_of, video_links
 from phonofilm.serving.api.queue_again import drop_media, enter_job, remixed
@@ -193,7 +193,8 @@ def _make_entry(
     job_id = new_job_id()
     media = store_media(services, job_id, fields, body.uploads, access)
     try:
-        request = replace(request, inputs=media.inputs, urls=media.urls, sources=media.sources)
+        hashes = content_hashes(services, media)
+        request = replace(request, inputs=media.inputs, urls=media.urls, sources=media.sources, hashes=hashes)
         check_request_for(request, known)
         new = NewJob(
             job_id,

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 from starlette.datastructures import UploadFile
 
 from phonofilm.errors import InputError, MediaError
+from phonofilm.files import file_hash
 from phonofilm.serving.api.errors import ApiError, invalid, not_found
 from phonofilm.serving.api.fields import ExtensionFields, VideoFields
 from phonofilm.serving.api.services import Services
@@ -86,6 +87,15 @@ def store_media(
             services.store.delete(stored)
         raise
     return keeping.media
+
+
+def content_hashes(services: Services, media: StoredMedia) -> dict[str, str]:
+    """SHA-256 of the stored files by option."""
+    found = {}
+    for option, name in media.inputs.items():
+        with services.store.as_file(name) as file:
+            found[option] = file_hash(file)
+    return found
 
 
 def check_not_in_trash(clips: Sequence[LibraryClip], param: str) -> None:

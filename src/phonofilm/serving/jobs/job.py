@@ -25,8 +25,8 @@ class JobRequest:
     options: those of `phonofilm generate` by their names, without files, LoRAs and seed. inputs: stored files by option;
     urls: addresses to fetch by option (a keyframe's option is KEYFRAME and its seconds). loras: names from the operator's
     list, each with ":STRENGTH" where one was given. seeds: one for each clip; None where the worker chooses. warnings: what
-    the answer says was ignored. sources: of the inputs that are clips of the library, their names by option; variation_of:
-    the clip of which this is one with another seed.
+    the answer says was ignored. sources: of the inputs that are clips of the library, their names by option; hashes: SHA-256
+    of the inputs by option; variation_of: the clip of which this is one with another seed.
     """
 
     options: dict[str, Any]
@@ -39,6 +39,7 @@ class JobRequest:
     draw_first_frame: bool = False
     sources: dict[str, str] = field(default_factory=dict)
     variation_of: str | None = None
+    hashes: dict[str, str] = field(default_factory=dict)
 
     @property
     def prompt(self) -> str:

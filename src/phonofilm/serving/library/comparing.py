@@ -29,7 +29,7 @@ OPEN_SECONDS = 86_400.0  # that a pair may be looked at before it is voted on
 LONGEST_NAME = 300
 Meeting = tuple[str, str, str]  # a prompt, and two names in order
 Sides = tuple[list[LibraryClip], list[LibraryClip]]
-_Alike = tuple[tuple[str, ...], int | None]
+_Alike = tuple[tuple[tuple[str, str], ...], int | None]
 WAYS_OF_MAKING = ("model", "loras", "settings")
 
 
@@ -79,11 +79,11 @@ def field_of(database: Database, access: Access, by: ComparedBy, folder: str | N
 def names_of(clip: LibraryClip, by: ComparedBy, facts: Mapping[str, Any] | None) -> list[str]:
     """What a clip stands for; several where it has several tags, nothing where it has no folder. facts: of its model.
 
-    A retake or a continuation is another clip in part, and a clip for a given film or sound has that track of another,
-    whatever that was made with: it stands for no model, LoRA or settings. Settings are named by what differs from the model's.
+    A retake or a continuation is another clip in part, whatever that was made with: it stands for no model, LoRA or settings.
+    Nor does a clip with a given file of which nobody knows what it held. Settings are named by what differs from the model's.
     """
     request, model = clip.job.request, clip.job.model
-    if by in WAYS_OF_MAKING and is_part_of_another(request):
+    if by in WAYS_OF_MAKING and (is_part_of_another(request) or not set(request.inputs) <= set(request.hashes)):
         return []
     if by == "model":
         return [model]
@@ -96,12 +96,8 @@ def names_of(clip: LibraryClip, by: ComparedBy, facts: Mapping[str, Any] | None)
 
 
 def is_part_of_another(request: JobRequest) -> bool:
-    """Whether the clip is in part the one it was made from: a retake, a continuation, or with a track that was given."""
-    return "retake" in request.options or not {"continue_from", "video", "audio"}.isdisjoint(_given(request))
-
-
-def _given(request: JobRequest) -> set[str]:
-    return {*request.inputs, *request.urls}
+    """Whether the clip is in part the one it was made from: a retake, or a continuation."""
+    return "retake" in request.options or "continue_from" in {*request.inputs, *request.urls}
 
 
 def _alike(clip: LibraryClip, by: ComparedBy) -> _Alike:
@@ -109,8 +105,8 @@ def _alike(clip: LibraryClip, by: ComparedBy) -> _Alike:
     request = clip.job.request
     if by not in WAYS_OF_MAKING:
         return ((), None)
-    given = sorted({*_given(request), *(["drawn"] if request.draw_first_frame else [])})
-    return tuple(given), None if by == "model" else clip.job.made.get("num_frames")
+    given = [*request.hashes.items(), *request.urls.items(), *([("drawn", "")] if request.draw_first_frame else [])]
+    return tuple(sorted(given)), None if by == "model" else clip.job.made.get("num_frames")
 
 
 def next_match(database: Database, access: Access, by: ComparedBy, field: Field) -> Match:
