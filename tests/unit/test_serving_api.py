@@ -187,11 +187,16 @@ def test_a_running_job_is_cancelled_within_a_step_and_a_deleted_one_is_gone(
     reached.wait()
     assert client.get(f"/v1/videos/{running}").json()["step"] == 1
     assert client.get(f"/v1/videos/{running}/content?variant=preview").content == BODY + b"preview"
+    shown = client.get(f"/v1/studio/jobs/{running}/preview")
+    assert (shown.content, shown.headers["content-type"]) == (BODY + b"preview", "image/webp")
     client.post(f"/v1/videos/{running}/cancel")
     go_on.set()
     job = finished(client, running)
     assert (job["status"], job["step"]) == ("cancelled", 2)
     refused(client.get(f"/v1/videos/{running}/content?variant=preview"), 404, "no_preview", "variant")
+    # The page asks for what was there a moment ago: browsers write answers of 404 into their console.
+    for gone in (running, "video_gone"):
+        assert client.get(f"/v1/studio/jobs/{gone}/preview").status_code == 204
     assert client.delete(f"/v1/videos/{running}").json() == {
         "id": running,
         "object": "video.deleted",

@@ -25,7 +25,7 @@ export class Preview {
       this.fetched = this.wanted;
       // The next step brings another; of a clip that is finished meanwhile there is none any more.
       const picture = await getFile(this.fetched).catch(() => null);
-      if (picture === null || this.ended) continue;
+      if (picture === null || picture.size === 0 || this.ended) continue;
       const before = this.shown;
       this.shown = URL.createObjectURL(picture);
       if (before !== null) URL.revokeObjectURL(before);

@@ -62,14 +62,20 @@ def send_variant(
     return StreamingResponse(pieces, 200 if part is None else 206, headers, MEDIA_TYPES[suffix])
 
 
-def _preview(services: Services, job: Job) -> Response:
-    """What the clip of a running job will become, as far as that can be seen."""
+def preview_of(services: Services, job: Job) -> bytes | None:
+    """What the clip of a running job will become, as far as that can be seen: a WebP picture, or None where there is none."""
+    if job.preview is None:
+        return None
     try:
-        if job.preview is None:
-            raise NotStored("")
-        picture = b"".join(services.store.read(job.preview, 0, services.store.size(job.preview)))
+        return b"".join(services.store.read(job.preview, 0, services.store.size(job.preview)))
     except NotStored:
-        raise ApiError(404, f"{job.id} has no preview: it is {job.status}", "no_preview", param="variant") from None
+        return None
+
+
+def _preview(services: Services, job: Job) -> Response:
+    picture = preview_of(services, job)
+    if picture is None:
+        raise ApiError(404, f"{job.id} has no preview: it is {job.status}", "no_preview", param="variant")
     return Response(picture, media_type=MEDIA_TYPES[".webp"])
 
 

@@ -127,7 +127,7 @@ def studio_clip(clip: LibraryClip) -> StudioClip:
 def studio_job(job: Job, facts: Mapping[str, Any] | None, now: float, place: int | None) -> StudioJob:
     """The job for the page. `now`: seconds since 1970; `place`: in the queue."""
     video = video_object(job, "", None if facts is None else dict(facts))
-    preview = f"/v1/videos/{job.id}/content?variant=preview&step={job.step}"
+    preview = f"/v1/studio/jobs/{job.id}/preview?step={job.step}"
     return StudioJob(
         **video.model_dump(),
         task=task_of(job.request),

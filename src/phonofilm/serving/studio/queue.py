@@ -10,6 +10,7 @@ from fastapi import APIRouter, Path, Response
 from fastapi.responses import StreamingResponse
 
 from phonofilm.serving.api.answers import ERRORS
+from phonofilm.serving.api.content import preview_of
 from phonofilm.serving.api.errors import ApiError, not_found
 from phonofilm.serving.api.queue_again import repeated
 from phonofilm.serving.api.services import MayRead, MayWrite, Services, ServicesOf
@@ -48,6 +49,22 @@ def retry(video_id: str, services: ServicesOf, access: MayWrite) -> StudioJob:
         )
     request = replace(as_made(job), seeds=job.request.seeds[len(job.outputs) :] or job.request.seeds)
     return described_job(services, repeated(services, access, job, request), None)
+
+
+@router.get(
+    "/v1/studio/jobs/{video_id}/preview",
+    operation_id="getJobPreview",
+    response_class=Response,
+    responses={
+        200: {"description": "The picture.", "content": {"image/webp": {}}},
+        204: {"description": "There is none, or none any more."},
+    },
+)
+def get_preview(video_id: str, services: ServicesOf, access: MayRead) -> Response:
+    """What a clip that is being made begins to look like. That the job has ended meanwhile is no error."""
+    job = find(services.database, video_id, access)
+    picture = None if job is None else preview_of(services, job)
+    return Response(status_code=204) if picture is None else Response(picture, media_type="image/webp")
 
 
 @router.get(
