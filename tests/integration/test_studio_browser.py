@@ -176,7 +176,8 @@ def test_a_broken_picture_is_refused_in_a_sentence(studio: Studio, browser: Brow
         cut_off = tmp_path / "scan.tif"
         cut_off.write_bytes(b"II*\0 no browser shows pictures of this kind")
         page.get_by_role("group", name="First frame").locator("input[type=file]").set_input_files(cut_off)
-        page.get_by_text(re.compile("^The first frame cannot be read as an image")).wait_for()
+        refused = page.get_by_text(re.compile("^The first frame cannot be read as an image"))
+        refused.wait_for(timeout=CLIP_MILLISECONDS)  # the planner's process may have to start
 
 
 def test_clips_are_found_tagged_deleted_and_brought_back(studio: Studio, browser: Browser) -> None:

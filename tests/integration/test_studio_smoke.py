@@ -288,6 +288,44 @@ def test_a_part_that_cannot_be_loaded_leaves_no_empty_page(browser: Browser, ser
     page.close()
 
 
+def test_the_clips_of_a_set_are_there_as_they_are_finished(browser: Browser, served: tuple[str, Services]) -> None:
+    url, _ = served
+    listings = [0]
+
+    def count(request: Request) -> None:
+        listings[0] += "/v1/studio/clips?" in request.url
+
+    with page_of(browser) as page:
+        asked = {"prompt": "A red ball bounces.", "model": "nano", "n": 3}
+        page.request.post(f"{url}/v1/videos", data=asked)
+        (job,) = page.request.get(f"{url}/v1/studio/jobs").json()["waiting"]
+        clips = [f"{job['id']}_{number}" for number in range(2)]
+        running = job | {"status": "in_progress", "step": 1, "steps": 9}
+        steps = [("job", running | {"step": step, "clip_ids": clips}) for step in range(2, 9)]
+        events = [("jobs", {"running": [running], "waiting": [], "ended": []}), *steps]
+
+        def tell(route: Route) -> None:
+            body = "".join(f"event: {kind}\ndata: {json.dumps(data)}\n\n" for kind, data in events)
+            route.fulfill(content_type="text/event-stream", body="retry: 100000\n\n" + body)
+
+        page.route("**/v1/studio/events", tell)
+        page.route("**/v1/studio/vocabulary*", lambda route: route.fulfill(json=NO_WORDS))
+        page.on("request", count)
+        page.goto(f"{url}/studio")
+        made = page.get_by_role("article", name="Being made: A red ball bounces.")
+        made.get_by_text("2 of 3 clips finished").wait_for()
+        addresses = [link.get_attribute("href") for link in made.get_by_role("link", name="Open").all()]
+        assert addresses == [f"#/clip/{clip}" for clip in clips]
+        assert listings[0] <= 2, "at first, and when clips came"
+        again = ("jobs", {"running": [], "waiting": [job | {"clip_ids": clips}], "ended": []})
+        events[:] = [again]
+        page.reload()
+        waits = page.get_by_role("article", name="Waiting: A red ball bounces.")
+        waits.get_by_role("button", name="Cancel").wait_for()
+        assert waits.get_by_role("button", name="Change").count() == 0, "a change would throw away what is finished"
+        page.unroute_all(behavior="ignoreErrors")
+
+
 def test_previews_come_one_at_a_time_and_the_newest_next(browser: Browser, served: tuple[str, Services]) -> None:
     """Over a slow connection each new step would else break off the picture of the one before, and none would ever be seen."""
     url, _ = served

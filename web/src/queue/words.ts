@@ -24,11 +24,6 @@ export function stageOf(job: StudioJob): string {
   return `${which}${now.slice(0, 1).toUpperCase()}${now.slice(1)}…`;
 }
 
-/** How many clips of the set are finished while others are made: they are kept whatever comes. */
-export function finishedOf(job: StudioJob): number {
-  return Number(CLIP_OF_SET.exec(job.stage ?? "")?.[1] ?? 1) - 1;
-}
-
 export function factsOf(job: StudioJob): string {
   const facts = [job.model, job.seconds === null ? "" : seconds(Number(job.seconds)), job.size?.replace("x", " × ") ?? ""];
   if (job.num_outputs > 1) facts.push(`${job.num_outputs} clips`);

@@ -115,7 +115,9 @@ function take(jobs: StudioJobs): void {
 }
 
 function takeOne(job: StudioJob): void {
-  const wasOpen = [...queue.running, ...queue.waiting].some((one) => one.id === job.id);
+  const before = [...queue.running, ...queue.waiting, ...queue.ended].find((one) => one.id === job.id);
+  const wasOpen = before !== undefined && !queue.ended.includes(before);
+  const known = before?.clip_ids.length ?? 0;
   const list = job.status === "in_progress" ? queue.running : job.status === "queued" ? queue.waiting : queue.ended;
   const index = list.findIndex((one) => one.id === job.id);
   if (index >= 0) list[index] = job;
@@ -125,8 +127,8 @@ function takeOne(job: StudioJob): void {
     else list.push(job);
   }
   if (job.status === "completed" && (wasOpen || !job.imported)) finished(job);
-  // An import, or what was finished of a set that was cancelled or failed.
-  else if (job.clip_ids.length > 0) library.revision += 1;
+  // An import, or a clip of a set that is finished while others are made.
+  else if (job.clip_ids.length > known) library.revision += 1;
 }
 
 /** Says so wherever the new clip does not appear by itself; once for each job. */
