@@ -473,7 +473,7 @@ def test_the_embedded_models_words_are_said_before_anything_runs(studio: Studio)
     plan = studio.post("/v1/studio/plan", {"prompt": "A zebra bounces.", "model": "nano", "num_inference_steps": 1})
     assert plan["unknown_words"] == ["zebra"]
     assert any("zebra" in warning for warning in plan["warnings"])
-    assert "A red ball bounces on a wooden floor." in plan["suggestions"]
+    assert "A red ball bounces on a wooden floor in front of a pale blue sky." in plan["suggestions"]
     words = studio.get("/v1/studio/vocabulary?model=nano")
     assert {"ball", "red"} <= set(words["words"])
     assert studio.get("/v1/studio/vocabulary?model=tiny")["words"] == []

@@ -13,11 +13,13 @@ import pytest
 from PIL import Image
 from tests.conftest import GOLDENS
 
+from phonofilm import load
 from phonofilm.generation.checkpoint import open_checkpoint
 from phonofilm.generation.expected_time import Rates, announcement, clip_seconds
 from phonofilm.generation.known_prompts import PROMPTS, is_busy, unfamiliar, unknown_words, warn_if_unfamiliar
 from phonofilm.geometry import ClipGeometry
 from phonofilm.models.hub import PACKAGED_WEIGHTS
+from phonofilm.nano.reading.frame_reader import read_frames
 from phonofilm.nano.world import make_clip
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -110,3 +112,15 @@ def test_time_is_flops_over_rates() -> None:
 def test_only_what_takes_long_is_announced(seconds: float, said: str | None) -> None:
     line = announcement(seconds, geometry(624, 352, 193))
     assert line == (None if said is None else f"193 frames at 624x352 on this CPU: {said}")
+
+
+def test_bug_prompts_to_start_from_came_out_in_other_colours() -> None:
+    """A "small blue xylophone" was green for six seeds of six, and the "black hat" a pink bow."""
+    with load("nano") as session:
+        for prompt, scene in zip(PROMPTS, ("ball", "face", "xylophone", "lamp"), strict=True):
+            frames = session.generate(prompt, seed=1).frames
+            seen = read_frames(frames, Fraction(24))
+            assert seen.scene == scene, prompt
+            assert seen.colour in prompt, prompt
+            if scene == "face":
+                assert frames[:, :6, 24:40].mean() < 80, "the hat is black"

@@ -96,7 +96,7 @@ def generate(
     """Make a clip: picture and sound together, from a prompt and a first frame.
 
     \b
-    phonofilm generate "A red ball bounces on a wooden floor."
+    phonofilm generate "A red ball bounces on a wooden floor in front of a pale blue sky."
     phonofilm generate "A man in a blue blazer speaks." --image first.png --model 360p -o man.mp4
     phonofilm generate "The ball bounces on stone." --video silent.mp4 -o sounding.mp4
     """

@@ -21,10 +21,12 @@ from phonofilm.models.hub import PACKAGED_WEIGHTS
 logger = logging.getLogger(__name__)
 
 SCENES = "a bouncing ball, a talking face, a blinking lamp, a xylophone"
+# Each names a place, as all captions of its training do: without one the student gets colours and hats wrong.
 PROMPTS = (
-    "A red ball bounces on a wooden floor.",
-    'A yellow face with a black hat says "oo" in a low voice.',
-    "A mallet plays a tune on a small blue xylophone.",
+    "A red ball bounces on a wooden floor in front of a pale blue sky.",
+    'A yellow face with a black top hat says "oo" in a low voice, in front of a cream wall.',
+    "A mallet plays a tune on a blue xylophone, in front of a cream wall.",
+    "A blue lamp on a table blinks with high beeps, in front of a cream wall.",
 )
 # Words that carry no picture and no sound: a caption without them means the same.
 FUNCTION_WORDS = frozenset(
