@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 from fastapi import FastAPI
 
 from phonofilm import __version__
 from phonofilm.serving.api import creating, models_and_loras, operations, videos
 from phonofilm.serving.api.errors import add_error_handlers
+from phonofilm.serving.api.examples import EXAMPLES
 from phonofilm.serving.api.guard import Guard
+from phonofilm.serving.api.openapi import add_examples
 from phonofilm.serving.api.services import Services
 from phonofilm.serving.api.status_polls import StatusPolls
 from phonofilm.serving.studio import (
@@ -28,11 +31,22 @@ from phonofilm.serving.studio import (
     uploads,
     writing,
 )
+from phonofilm.serving.studio.examples import STUDIO_EXAMPLES
 
 ABOUT = """Clips with picture and sound, in the dialect of OpenAI's videos API and SGLang's.
 
 A request becomes a job, which is never lost: `POST /v1/videos`, then `GET /v1/videos/{id}` or its `/events`, then `/content`.
 """
+
+
+class _Described(FastAPI):
+    """Routes whose description has an example of each."""
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            add_examples(super().openapi(), {**EXAMPLES, **STUDIO_EXAMPLES})
+        assert self.openapi_schema is not None
+        return self.openapi_schema
 
 
 def create_app(services: Services) -> Guard:
@@ -43,7 +57,7 @@ def create_app(services: Services) -> Guard:
 
 def create_api(services: Services) -> FastAPI:
     """Its routes alone, without what stands before them."""
-    app = FastAPI(
+    app = _Described(
         title="Phonofilm", version=__version__, description=ABOUT, docs_url=None, redoc_url=None, redirect_slashes=False
     )
     app.state.services = services

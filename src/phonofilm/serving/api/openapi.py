@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from phonofilm.serving.api.examples import Example
 from phonofilm.serving.api.fields import VideoFields
 from phonofilm.serving.api.objects import VideoObject
 
@@ -37,6 +38,16 @@ def body_of(
             },
         }
     }
+
+
+def add_examples(described: dict[str, Any], examples: Mapping[str, Example]) -> None:
+    """Put the routes' examples into a description of the API, beside the schemas of their bodies and answers."""
+    for operation in (one for methods in described["paths"].values() for one in methods.values()):
+        example = examples.get(operation["operationId"], Example())
+        if example.request is not None:
+            operation["requestBody"]["content"]["application/json"]["example"] = example.request
+        if example.answer is not None:
+            operation["responses"]["200"]["content"]["application/json"]["example"] = example.answer
 
 
 def _without_null(field: dict[str, Any]) -> dict[str, Any]:

@@ -46,7 +46,18 @@ def get_health(services: ServicesOf, response: Response) -> Health:
     return Health(status=status, workers=ready)
 
 
-@router.get("/metrics", operation_id="metrics", response_class=Response, responses=ERRORS)
+@router.get(
+    "/metrics",
+    operation_id="metrics",
+    response_class=Response,
+    responses={
+        **ERRORS,
+        200: {
+            "description": "Prometheus' text format: a line for each figure.",
+            "content": {"text/plain": {"example": 'phonofilm_jobs{status="completed"} 12.0\n'}},
+        },
+    },
+)
 async def metrics(request: Request, services: ServicesOf, access: MayAdminister) -> Response:
     """Prometheus' text format."""
     registry = CollectorRegistry(auto_describe=False)
