@@ -572,6 +572,8 @@ def test_a_side_process_that_dies_or_dawdles_is_replaced() -> None:
     side = SideProcess("test", longest=5.0)
     try:
         assert side.run(abs, -3) == 3
+        finders = side.run(eval, "[type(finder).__module__ for finder in __import__('sys').meta_path]")
+        assert "phonofilm.process.lean_imports" in finders, "diffusers is kept from importing what is not needed"
         with pytest.raises(SideProcessError, match="died"):
             side.run(os._exit, 1)
         assert side.run(abs, -4) == 4

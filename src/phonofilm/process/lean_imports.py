@@ -2,7 +2,7 @@
 
 diffusers imports bitsandbytes and peft, and with them PyTorch's compiler and distributed training, whether they are used
 or not: a fifth of what a command takes to start. Quantising to nf4 and training import what they need themselves, as ever.
-Only the command line does this: a process of its own, in which nobody else uses diffusers.
+Only the command line and the server's own processes do this, in which nobody else uses diffusers.
 """
 
 from __future__ import annotations

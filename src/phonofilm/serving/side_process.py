@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from phonofilm.errors import PhonofilmError
+from phonofilm.process.lean_imports import make_imports_lean
 
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -101,6 +102,7 @@ class SideProcess:
 def _work(connection: Connection) -> None:
     """Answer until the other end is closed, by the server or by its death."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    make_imports_lean()
     while True:
         try:
             function, args, kwargs = connection.recv()

@@ -14,6 +14,7 @@ import threading
 from types import FrameType
 
 from phonofilm.errors import PhonofilmError
+from phonofilm.process.lean_imports import make_imports_lean
 from phonofilm.serving.database.migrate import START_PATIENCE, open_migrated
 from phonofilm.serving.logs import log_to_stderr
 from phonofilm.serving.settings import WorkerSettings
@@ -58,6 +59,7 @@ def work_alone(settings: WorkerSettings) -> int:
 
 
 def main() -> None:
+    make_imports_lean()
     os.nice(NICENESS)
     line = sys.stdin.readline()
     content = json.loads(line)
