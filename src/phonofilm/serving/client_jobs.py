@@ -173,7 +173,9 @@ def _check_targets(lines: Sequence[Line], output: Path, *, may_be_there: bool) -
                     f"{line.where}: {shown(target)} is what {other} writes as well; give each its own name"
                 )
             if target.exists() and not may_be_there:
-                raise InputError(f"{shown(target)} is there already; choose another name, or move it away")
+                raise InputError(
+                    f"{shown(target)} is there already; choose another name, or give the --idempotency-key it was made with"
+                )
 
 
 def _go_on(ids: Sequence[str]) -> str:
