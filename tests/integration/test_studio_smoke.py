@@ -32,6 +32,42 @@ NO_PLAN: dict[str, Any] = {
 }  # fmt: skip
 
 
+# What the server says, and how the page says it to who knows neither the command line nor the API.
+SENTENCES = {
+    "image is a frame of what is made, and the given clip keeps its own; leave image out":
+        "The film keeps its own frames: take the first and the last frame out.",
+    "the clip to continue has 5 frames, and the model goes on from the last 17 (overlap_frames); give a longer one":
+        "The model goes on from 17 frames of the clip, and up to this moment there are 5: go on from a later one.",
+    "a last frame was given for a clip of one frame; use num_frames 5 or more":
+        "There is a last frame, and the clip has one frame only: make it longer.",
+    "two keyframes are closer than 0.167 s, for which the model has one place; leave one out":
+        "Two pictures for moments in between are closer than 0.167 s, too close for the model: leave one out.",
+    "keyframe at 3 s is outside the clip, which is 2.04 s long":
+        "The picture at 3 s is outside the clip, which is 2.04 s long.",
+    "retake 5:6 is not a stretch of a clip of 2.042 s; use seconds, start before end":
+        "The part from 5 to 6 s does not lie in the clip, which is 2.042 s long.",
+    "retake 1:1.01 is shorter than a frame of the clip, 0.0417 s; give a longer one":
+        "The part from 1 to 1.01 s is shorter than a frame of the clip, 0.0417 s; give a longer one.",
+    "the clip to retake has no sound; give it one first with video= alone":
+        "The clip to retake has no sound; give it one first, with “New sound”.",
+    "input_reference cannot be read as an image: cannot identify image file 'input_reference'; give a whole PNG, JPEG or "
+    "WebP file": "The first frame cannot be read as an image; give a whole PNG, JPEG or WebP file.",
+    "negative_prompt changes nothing without guidance: guidance_scale is 1":
+        "“What should not be seen or heard” changes nothing while “Keep to the words” is 1.",
+    "guidance_scale is 5, and this model was distilled for 1: the clip will be worse; leave guidance_scale out":
+        "“Keep to the words” is 5, and this model was trained for 1: the clip will be worse; leave the field open.",
+    "offload layer needs 11.4 GB of device memory and 70.1 GB of host memory for this clip; there are 8 GB and 23 GB of "
+    "host memory. What would fit: 70.1 GB of free host memory, with offload layer; or offload_to_disk, with a folder on a "
+    "fast disk":
+        "It needs 11.4 GB of memory on the graphics card and 70.1 GB of the computer's memory for this clip; there are "
+        "8 GB and 23 GB of the computer's memory. What would fit: 70.1 GB of free memory of the computer.",
+    "the prompt has 600 tokens and the model reads 512; shorten it":
+        "The prompt has 600 words and parts of words, and the model reads 512; shorten it.",
+    "video_0a has no such clip: it is in_progress": "This clip is not there: it is being made.",
+    "the queue is full: 1000 jobs wait": "The queue is full: 1000 clips wait.",
+}  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with chromium() as found:
@@ -119,10 +155,24 @@ def test_the_plan_says_what_is_taken_in_all(browser: Browser, served: tuple[str,
         page.unroute("**/v1/studio/plan")
         page.route("**/v1/studio/plan", lambda route: route.fulfill(json=NO_PLAN | {"clip": clip, "memory": card}))
         page.get_by_label("What is seen and heard").fill("A red ball bounces high.")
-        page.get_by_text("Components wait in host memory.").wait_for()
+        page.get_by_text("Components wait in the computer's memory.").wait_for()
         page.get_by_role("button", name="More").click()
         expected = "Graphics card: peak 84 MB (weights 38 MB in all), 8.0 GB free; 3.0 GB of memory besides."
         page.get_by_text(expected).wait_for()
+
+
+def test_the_servers_sentences_are_in_the_words_of_the_page(browser: Browser, served: tuple[str, Services]) -> None:
+    url, _ = served
+    refused = [{"message": message, "param": None, "code": "invalid_value"} for message in SENTENCES]
+    plan = NO_PLAN | {"possible": False, "refused": refused}
+    with page_of(browser) as page:
+        page.route("**/v1/studio/vocabulary*", lambda route: route.fulfill(json=NO_WORDS))
+        page.route("**/v1/studio/plan", lambda route: route.fulfill(json=plan))
+        page.goto(f"{url}/studio")
+        page.get_by_label("What is seen and heard").fill("A red ball bounces.")
+        page.get_by_role("button", name="More", exact=True).click()
+        page.get_by_text("1000 clips wait").wait_for()
+        assert page.locator(".plan p.bad .text").all_inner_texts() == list(SENTENCES.values())
 
 
 def test_a_given_file_is_sent_once(browser: Browser, served: tuple[str, Services]) -> None:

@@ -74,8 +74,8 @@ def test_each_thing_that_is_far_off_is_named(vocabulary: set[str]) -> None:
     found = unfamiliar(["A man."], [], geometry(624, 352, 193), vocabulary)
     assert found == [
         "it has no word for man",
-        "624x352 is far from its 64x64",
-        "193 frames are far from its 49",
+        "624x352 is far from 64x64, the size that it was made for",
+        "8.04 s are far more than 2 s, the length that it was made for",
     ]
 
 

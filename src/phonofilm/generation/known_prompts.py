@@ -121,11 +121,11 @@ def unfamiliar(
         more = f" and {len(words) - NAMED_WORDS} more" if len(words) > NAMED_WORDS else ""
         found.append(f"it has no word for {', '.join(words[:NAMED_WORDS])}{more}")
     if any(is_busy(picture) for picture in pictures):
-        found.append("the picture has more detail than any it has seen")
+        found.append("the given picture has more detail than it can show")
     if not all(SIDES[0] <= side <= SIDES[1] for side in (geometry.height, geometry.width)):
-        found.append(f"{geometry.width}x{geometry.height} is far from its 64x64")
+        found.append(f"{geometry.width}x{geometry.height} is far from 64x64, the size that it was made for")
     if geometry.num_frames > MOST_FRAMES:
-        found.append(f"{geometry.num_frames} frames are far from its 49")
+        found.append(f"{float(geometry.seconds):.3g} s are far more than 2 s, the length that it was made for")
     return found
 
 

@@ -104,7 +104,10 @@ def continuation(clip: Clip, geometry: ClipGeometry, overlap: int) -> EditTask:
             f"{geometry.num_frames}; use for example {OVERLAP_FRAMES}"
         )
     if clip.num_frames < overlap:
-        raise InputError(f"the clip to continue has {clip.num_frames} frames, fewer than overlap_frames {overlap}")
+        raise InputError(
+            f"the clip to continue has {clip.num_frames} frames, and the model goes on from the last {overlap} "
+            "(overlap_frames); give a longer one"
+        )
     _same_size(clip, geometry)
     _same_rate(clip, geometry)
     past = clip.num_frames - overlap

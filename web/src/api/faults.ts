@@ -42,6 +42,7 @@ const WAYS_ON: Record<string, string> = {
   storage_unavailable: "Check that the disk is not full, and try again.",
   not_done: "This computer has much to do. Try again in a moment.",
   body_too_slow: "Check the connection, and try again.",
+  origin_not_allowed: "Open the page by the address that “phonofilm studio” printed.",
   bad_host: "Open the page by the address that “phonofilm studio” printed.",
 };
 

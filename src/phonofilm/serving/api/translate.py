@@ -230,7 +230,9 @@ def _check_size(options: ClipOptions, known: RequestChecks) -> None:
     if max(width, height) > limits.max_side:
         raise InputError(f"size: {width}x{height}; at most {limits.max_side} pixels a side")
     if frames is not None and width * height * frames > limits.max_pixel_frames:
-        raise InputError(f"size: {frames} frames of {width}x{height} are more than this server makes at once")
+        raise InputError(
+            f"size: {frames} frames of {width}x{height} are more than this server makes at once; use fewer or smaller ones"
+        )
     if facts:
         ClipGeometry(
             height,

@@ -228,7 +228,9 @@ def make_variations(clip_id: str, fields: VariationFields, services: ServicesOf,
     clip = clip_or_404(services, access, clip_id)
     check_not_in_trash([clip], "clip_id")
     if missing := clip.job.made.get("missing"):
-        raise ApiError(409, f"this clip cannot be made again here: {missing[0]}", "input_missing")
+        raise ApiError(
+            409, f"this clip cannot be made again here, because this is missing: {missing[0]}", "input_missing"
+        )
     seeds = fields.seeds or [secrets.randbelow(2**31) for _ in range(fields.count)]
     job = replace(clip.job, request=as_made(clip.job))
     request = job.request if fields.changes is None else changed_request(services, job, fields.changes)
