@@ -541,10 +541,17 @@ def test_clips_that_were_finished_stay_when_the_rest_is_cancelled(studio: Studio
     ended = next(one for one in studio.get("/v1/studio/jobs")["ended"] if one["id"] == job["id"])
     assert (ended["clip_ids"], ended["seeds"]) == ([f"{job['id']}_0"], [4])
     assert studio.client.get(f"/v1/videos/{job['id']}/content").status_code == 200
+    assert studio.client.post(f"/v1/studio/jobs/{job['id']}/dismiss").status_code == 200
+    assert job["id"] not in [one["id"] for one in studio.get("/v1/studio/jobs")["ended"]]
+    assert studio.listed("q=three") == [f"{job['id']}_0"], "only the row is gone"
+    assert studio.client.get(f"/v1/videos/{job['id']}/content").status_code == 200
     again = studio.post(f"/v1/studio/jobs/{job['id']}/retry")
     assert again["request"]["seed"] == [5, 6], "what is there already is not made once more"
-    for one in (again["id"], job["id"]):
-        studio.client.delete(f"/v1/videos/{one}")
+    assert studio.client.post(f"/v1/studio/jobs/{again['id']}/dismiss").status_code == 409, "it waits"
+    cancel_job(studio.services.database, _job(studio, again["id"]))
+    studio.post(f"/v1/studio/jobs/{again['id']}/dismiss")
+    assert studio.client.get(f"/v1/videos/{again['id']}").status_code == 404, "there was nothing to keep"
+    studio.client.delete(f"/v1/videos/{job['id']}")
 
 
 def test_the_stream_of_events_begins_with_how_things_are(studio: Studio) -> None:

@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import uvicorn
 from PIL import Image
+from sqlalchemy import update
 from tests.browser import chromium, page_of
-from tests.unit.serving_helpers import PNG, services_in
+from tests.unit.serving_helpers import PNG, ask, services_in
 
 from phonofilm.serving.api.app import create_app
 from phonofilm.serving.api.services import Services
+from phonofilm.serving.database.tables import JOB
+from phonofilm.serving.jobs.claims import Claims
 from phonofilm.serving.jobs.job_queue import waiting
 from phonofilm.serving.security.access import OPEN_ACCESS
 
@@ -406,3 +409,30 @@ def test_previews_come_one_at_a_time_and_the_newest_next(browser: Browser, serve
             held[0].fulfill(content_type="image/png", body=PNG)
         page.get_by_alt_text("What the clip begins to look like").wait_for()
         page.unroute_all(behavior="ignoreErrors")
+
+
+def finished_clip(services: Services, prompt: str, *, status: str = "completed") -> str:
+    """A clip of a few bytes, of a job that ended as `status`; its name."""
+    job = ask(services.database, prompt, model="nano")
+    held = Claims(services.database, "w").claim(["nano"], [], 60)
+    assert held is not None
+    made = {"seeds": [3], "seconds": 2.0, "size": "64x64", "fps": 24.0, "num_frames": 49, "steps": 1}
+    outputs: list[dict[str, str]] = [{"video": f"outputs/{job.id}/1-0-video.mp4"}]
+    assert Claims(services.database, "w").complete(held, outputs, made, 10, None)
+    with services.database.write() as connection:
+        connection.execute(update(JOB).where(JOB.c.id == job.id).values(status=status))
+    return f"{job.id}_0"
+
+
+def test_a_cancelled_row_is_removed_and_its_clips_stay(browser: Browser, served: tuple[str, Services]) -> None:
+    url, services = served
+    clip = finished_clip(services, "A red ball bounces.", status="cancelled")
+    with page_of(browser) as page:
+        page.goto(f"{url}/studio#/queue")
+        page.get_by_role("article", name="Cancelled: A red ball").get_by_role("link", name="Open").wait_for()
+        page.get_by_role("button", name="Remove from the list: A red ball bounces.").click()
+        page.get_by_role("heading", name="Nothing waits").wait_for()
+        listed = page.request.get(f"{url}/v1/studio/clips").json()["data"]
+        assert [one["id"] for one in listed] == [clip]
+        page.reload()
+        page.get_by_role("heading", name="Nothing waits").wait_for()

@@ -24,8 +24,8 @@ export const writePrompt = (idea: { prompt: string; model: string | undefined; s
   json<T.WrittenPrompt>("POST", "/v1/studio/prompt", idea, signal);
 
 export const listJobs = () => json<T.StudioJobs>("GET", "/v1/studio/jobs");
-export const cancelJob = (id: string) => json<unknown>("POST", `/v1/videos/${each(id)}/cancel`);
-export const removeJob = (id: string) => json<unknown>("DELETE", `/v1/videos/${each(id)}`);
+export const cancelJob = (id: string) => json<{ status: string }>("POST", `/v1/videos/${each(id)}/cancel`);
+export const dismissJob = (id: string) => json<T.StudioJob>("POST", `/v1/studio/jobs/${each(id)}/dismiss`);
 export const retryJob = (id: string) => json<T.StudioJob>("POST", `/v1/studio/jobs/${each(id)}/retry`);
 export const moveJob = (id: string, index: number) => json<unknown>("POST", `/v1/videos/${each(id)}/move`, { index });
 export const changeJob = (id: string, changes: Partial<T.ClipRequest>) =>

@@ -1,6 +1,6 @@
 // A clip that waits and whose settings are in the form: what the form asks for then takes its place in the queue.
 import type { Asked } from "../api/asking";
-import { makeClip, moveJob, removeJob } from "../api/calls";
+import { cancelJob, dismissJob, makeClip, moveJob } from "../api/calls";
 import type { StudioJob } from "../api/types";
 import { copyOfDraft, draft, type Draft } from "./draft.svelte";
 import { say } from "./notices.svelte";
@@ -42,7 +42,8 @@ export async function keepChanges(asked: Asked): Promise<void> {
   const place = queue.waiting.findIndex((one) => one.id === job.id);
   const made = await makeClip(asked);
   if (place >= 0) await moveJob(made.id, place);
-  await removeJob(job.id);
+  // One that has begun meanwhile stops soon; it is listed as cancelled, with the clips that it has finished.
+  if ((await cancelJob(job.id)).status === "cancelled") await dismissJob(job.id);
   stopChanging();
   say("Changed.");
 }

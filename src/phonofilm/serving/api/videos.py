@@ -130,7 +130,7 @@ async def cancel(video_id: str, request: Request, services: ServicesOf, access: 
 
 @router.delete("/v1/videos/{video_id}", operation_id="deleteVideo", response_model=VideoDeleted)
 async def delete(video_id: str, services: ServicesOf, access: MayWrite) -> VideoDeleted:
-    """Remove a job and its files; one that runs is stopped."""
+    """Remove a job and its files for good, clips that are finished too; one that runs is stopped."""
     job = await find_or_404(services, video_id, access)
     await run_in_threadpool(lambda: cancel_job(services.database, job, hide=True))
     return VideoDeleted(id=video_id)

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 METADATA = MetaData()
@@ -30,6 +31,7 @@ JOB = Table(
     Column("owner", String(64), nullable=False),
     Column("status", String(16), nullable=False),
     Column("hidden", Boolean, nullable=False, default=False),
+    Column("dismissed", Boolean, nullable=False, default=False, server_default=false()),
     Column("model", String(200), nullable=False),
     Column("priority", Integer, nullable=False),
     Column("position", Float, nullable=False),

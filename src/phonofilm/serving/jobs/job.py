@@ -57,6 +57,7 @@ class JobRequest:
 class Job:
     """A row of the table of jobs.
 
+    hidden: gone for clients, with its clips. dismissed: no longer in the list of jobs that have ended; its clips are kept.
     outputs: for each clip, the stored names of its files by variant. made: what is known of the clips (size, seconds,
     seeds, inference_time_s, peak_memory_mb). Times are seconds since 1970 on the database's clock.
     """
@@ -65,6 +66,7 @@ class Job:
     owner: str
     status: str
     hidden: bool
+    dismissed: bool
     model: str
     priority: int
     position: float

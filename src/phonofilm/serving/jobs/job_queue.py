@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, case, delete, fu
 
 from phonofilm.serving.database.clock import DatabaseNow
 from phonofilm.serving.database.engines import Database
-from phonofilm.serving.database.tables import JOB
+from phonofilm.serving.database.tables import CLIP, JOB
 from phonofilm.serving.jobs.job import CANCELLED, ENDED, IN_PROGRESS, QUEUED, Job, JobRequest, job_of
 from phonofilm.serving.security.access import Access
 
@@ -151,9 +151,9 @@ def waiting(database: Database, access: Access, limit: int = 1000) -> list[Job]:
 
 
 def unsettled(database: Database, access: Access, recent: float, most_ended: int) -> list[Job]:
-    """The jobs that wait or run, and the last ones that ended within `recent` seconds, the newest first."""
+    """The jobs that wait or run, and the last ones that ended within `recent` seconds and were not dismissed, newest first."""
     open_ones = JOB.c.status.in_((QUEUED, IN_PROGRESS))
-    ended = and_(~open_ones, JOB.c.completed_at > DatabaseNow() - recent)
+    ended = and_(~open_ones, JOB.c.completed_at > DatabaseNow() - recent, JOB.c.dismissed.is_(False))
     with database.read() as connection:
         going = connection.execute(_visible(access).where(open_ones).order_by(JOB.c.created_at).limit(1000))
         jobs = [job_of(row) for row in going.mappings()]
@@ -191,6 +191,14 @@ def cancel_job(database: Database, job: Job, *, hide: bool = False) -> Job:
     with database.write() as connection:
         row = connection.execute(update(JOB).where(JOB.c.id == job.id).values(**values).returning(*JOB.c))
         return job_of(row.mappings().one())
+
+
+def dismiss_job(database: Database, job: Job) -> None:
+    """Take a job that has ended out of the list of those. One without a clip has nothing to keep, and is removed."""
+    has_clips = select(CLIP.c.id).where(CLIP.c.job_id == JOB.c.id).exists()
+    with database.write() as connection:
+        ended = update(JOB).where(JOB.c.id == job.id, JOB.c.status.in_(ENDED))
+        connection.execute(ended.values(dismissed=True, hidden=or_(JOB.c.hidden, ~has_clips)))
 
 
 def edit_job(database: Database, job: Job, request: JobRequest, priority: int) -> Job:

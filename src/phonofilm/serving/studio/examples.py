@@ -139,6 +139,7 @@ STUDIO_EXAMPLES = {
     "getTimeline": Example(answer=TIMELINE),
     "listStudioJobs": Example(answer={"running": [RUNNING_JOB], "waiting": [WAITING_JOB], "ended": [ENDED_JOB]}),
     "retryJob": Example(answer=WAITING_JOB),
+    "dismissJob": Example(answer=ENDED_JOB),
     "listImportable": Example(answer={"folders": [{"name": "films", "files": [IMPORTABLE]}]}),
     "importClips": Example(answer=IMPORTED),
     "importFromFolder": Example({"ids": [IMPORTABLE["id"]]}, IMPORTED),

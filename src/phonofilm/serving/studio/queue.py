@@ -15,7 +15,7 @@ from phonofilm.serving.api.errors import ApiError, not_found
 from phonofilm.serving.api.queue_again import repeated
 from phonofilm.serving.api.services import MayRead, MayWrite, Services, ServicesOf
 from phonofilm.serving.jobs.job import CANCELLED, FAILED, IN_PROGRESS, QUEUED, Job
-from phonofilm.serving.jobs.job_queue import find, unsettled, waiting
+from phonofilm.serving.jobs.job_queue import dismiss_job, find, unsettled, waiting
 from phonofilm.serving.security.access import Access
 from phonofilm.serving.studio.objects import StudioJob, StudioJobs, studio_job
 from phonofilm.serving.studio.requests import as_made, form_field
@@ -49,6 +49,18 @@ def retry(video_id: str, services: ServicesOf, access: MayWrite) -> StudioJob:
         )
     request = replace(as_made(job), seeds=job.request.seeds[len(job.outputs) :] or job.request.seeds)
     return described_job(services, repeated(services, access, job, request), None)
+
+
+@router.post("/v1/studio/jobs/{video_id}/dismiss", operation_id="dismissJob")
+def dismiss(video_id: str, services: ServicesOf, access: MayWrite) -> StudioJob:
+    """Take a job that has ended off the queue's list. Its clips stay in the library; the answer is the job as it was."""
+    job = find(services.database, video_id, access)
+    if job is None:
+        raise not_found(video_id)
+    if not job.has_ended:
+        raise ApiError(409, f"{job.id} is {job.status}; cancel it first", "not_ended")
+    dismiss_job(services.database, job)
+    return described_job(services, job, None)
 
 
 @router.get(
