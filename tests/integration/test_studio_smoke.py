@@ -436,3 +436,23 @@ def test_a_cancelled_row_is_removed_and_its_clips_stay(browser: Browser, served:
         assert [one["id"] for one in listed] == [clip]
         page.reload()
         page.get_by_role("heading", name="Nothing waits").wait_for()
+
+
+def test_emptying_the_trash_names_all_that_goes(browser: Browser, served: tuple[str, Services]) -> None:
+    """A search hides some of it; what is deleted is all of it."""
+    url, services = served
+    clips = [finished_clip(services, f"A {thing} is played.") for thing in ("mallet", "bell")]
+    asked: list[str] = []
+    with page_of(browser) as page:
+        page.request.post(f"{url}/v1/studio/clips/trash", data={"ids": clips})
+        page.route("**/v1/videos/*/content?*", lambda route: route.fulfill(content_type="image/png", body=PNG))
+        page.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.accept()))
+        page.goto(f"{url}/studio#/library")
+        page.get_by_role("button", name="Trash").click()
+        page.get_by_role("searchbox", name="Search clips").fill("mallet")
+        page.get_by_role("status").get_by_text("1 clip", exact=True).wait_for()
+        page.get_by_role("button", name="Empty the trash").click()
+        page.get_by_text("2 clips deleted for ever.").wait_for()
+        assert asked == [
+            "Delete 2 clips for ever, all that the trash holds and not only the 1 shown? This cannot be undone."
+        ]
