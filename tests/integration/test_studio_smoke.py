@@ -456,3 +456,29 @@ def test_emptying_the_trash_names_all_that_goes(browser: Browser, served: tuple[
         assert asked == [
             "Delete 2 clips for ever, all that the trash holds and not only the 1 shown? This cannot be undone."
         ]
+
+
+def test_a_film_that_is_refused_takes_no_other_with_it(browser: Browser, served: tuple[str, Services]) -> None:
+    url, _ = served
+    film = b"\0\0\0\x18ftypisom"
+    sent: list[bytes] = []
+
+    def take(route: Route) -> None:
+        sent.append(route.request.post_data_buffer or b"")
+        route.fulfill(json={"data": [{}], "known": [], "refused": []})
+
+    with page_of(browser) as page:
+        info = page.request.get(f"{url}/v1/studio/info").json()
+        info["limits"]["max_upload_bytes"] = 1000
+        page.route("**/v1/studio/info", lambda route: route.fulfill(json=info))
+        page.route("**/v1/studio/imports", take)
+        page.goto(f"{url}/studio#/library")
+        files = {"one.mp4": film, "huge.mp4": film + bytes(2000), "text.mp4": b"words", "two.mp4": film}
+        given = [{"name": name, "mimeType": "video/mp4", "buffer": content} for name, content in files.items()]
+        page.get_by_label("Films to import").set_input_files(given)
+        report = page.get_by_role("dialog", name="2 of 4 files could not be imported")
+        report.get_by_text("huge.mp4 has 2 kB; at most 1 kB can be sent.").wait_for()
+        report.get_by_text("text.mp4 is not a film that can be read. Use an MP4, MOV,").wait_for()
+        page.get_by_text("2 clips imported.").wait_for()
+        assert [b"one.mp4" in body for body in sent] == [True, False]
+        assert all(len(body) < 1000 for body in sent)
