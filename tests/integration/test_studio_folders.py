@@ -21,6 +21,7 @@ from phonofilm.serving.jobs.job import JobRequest, new_job_id
 from phonofilm.serving.jobs.job_queue import NewJob, Room, enter
 from phonofilm.serving.jobs.roster import write_setting
 from phonofilm.serving.library.comparing import field_of, votes_of
+from phonofilm.serving.library.differing import differing_settings
 from phonofilm.serving.security.access import OPEN_ACCESS, READ, WRITE, Access
 from phonofilm.serving.side_process import InThisProcess
 from phonofilm.training.checkpointing.run_lock import LOCK
@@ -213,6 +214,7 @@ def test_contestants_are_named_by_what_differs_and_meet_where_all_else_is_alike(
     made(49, {"steps": 18}, {"video": "one film", "image": "one picture"})
     made(49, {"steps": 19}, {"continue_from": "one film"})
     made(49, {"steps": 20}, {"continue_from": "one film"})
+    assert differing_settings({"modality_scale": 3.0}, facts) == ["picture and sound together 3"], "as the page says"
     field = field_of(services.database, OPEN_ACCESS, "settings")
     steps = {f"nano, steps {count}": 1 for count in (8, *range(12, 19))}
     assert field.names == {"nano": 3, "nano, 5.042 s": 1, **steps}

@@ -9,6 +9,9 @@ from typing import Any
 from phonofilm.errors import InputError
 from phonofilm.geometry import frames_for_seconds, parse_frame_rate
 
+# Settings that the page calls otherwise than a request does.
+_CALLED = {"modality_scale": "picture and sound together"}
+
 
 def differing_settings(options: Mapping[str, Any], facts: Mapping[str, Any] | None) -> list[str]:
     """In words, sorted: "guidance scale 3", "5.04 s". facts: of the model, once a worker has opened it."""
@@ -19,7 +22,7 @@ def differing_settings(options: Mapping[str, Any], facts: Mapping[str, Any] | No
         used.pop("audio_guidance_scale", None)  # it follows the other
     seconds = _seconds(used, facts)
     found = [
-        f"{name.replace('_', ' ')} {in_words(value)}"
+        f"{_CALLED.get(name, name.replace('_', ' '))} {in_words(value)}"
         for name, value in used.items()
         if not (name in defaults and _same(value, defaults[name]))
     ]
