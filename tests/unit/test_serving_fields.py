@@ -23,6 +23,7 @@ from phonofilm.serving.worker.inputs_of import input_files
 from phonofilm.writing.first_frame_options import FirstFrameOptions
 
 DATA_URL = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
+MP4 = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2"
 WAVE = b"RIFF\x24\x00\x00\x00WAVEfmt "
 
 
@@ -91,6 +92,50 @@ def test_keyframes_that_are_none_are_refused_and_leave_no_file(
     assert param == "keyframes"
     assert said in message
     assert services.store.folders("inputs") == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"keyframes": ["0"]}, "keyframes: a picture at 0 s is the first frame; send it as input_reference"),
+        ({"keyframes": ["0.01"]}, "keyframes: a picture at 0 s is the first frame; send it as input_reference"),
+        (
+            {"keyframes": ["99"]},
+            "keyframes: keyframe at 99 s is outside the clip, which is 2.042 s long; its last frame is at 2.000 s",
+        ),
+        (
+            {"keyframes": ["2.04"]},
+            "keyframes: keyframe at 2.04 s is outside the clip, which is 2.042 s long; its last frame is at 2.000 s",
+        ),
+        ({"keyframes": ["1.5"], "num_frames": 25}, "which is 1.042 s long"),
+        ({"keyframes": ["9"], "seconds": 8}, "which is 8.042 s long"),
+        ({"keyframes": ["1", "1.01"]}, "two keyframes are closer than 0.17 s"),
+        ({"keyframes": ["2"], "last_frame": DATA_URL}, "a keyframe and last_frame are closer than 0.17 s"),
+    ],
+)
+def test_keyframes_that_the_clip_has_no_place_for_are_refused(
+    client: TestClient, services: Services, fields: dict[str, Any], said: str
+) -> None:
+    times = fields["keyframes"]
+    param, message = refusal(client, **{**fields, "keyframes": dict.fromkeys(times, DATA_URL)})
+    assert (param, said in message) == ("keyframes", True), message
+    assert services.store.folders("inputs") == []
+    job = job_made_by(services, client.post("/v1/videos", json={"prompt": "a", "keyframes": {"2": DATA_URL}}))
+    assert list(job.request.inputs) == ["keyframe:2"]
+
+
+def test_the_first_frame_is_no_keyframe_before_the_model_is_known_either(tmp_path: Path) -> None:
+    param, message = refusal(client_of(services_in(tmp_path)), keyframes={"0.0": DATA_URL})
+    assert (param, message.endswith("send it as input_reference")) == ("keyframes", True)
+
+
+def test_a_given_video_keeps_its_length_and_rate(client: TestClient) -> None:
+    for name, value in (("seconds", 1), ("num_frames", 25), ("fps", 24)):
+        data, files = {"prompt": "a", name: value}, {"video": MP4}
+        answer = client.post("/v1/videos", data=data, files=files)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["param"]) == (400, name), error
+        assert error["message"] == f"{name} follows the given video; leave it out"
 
 
 def test_a_remix_takes_keyframes_along(client: TestClient, services: Services) -> None:

@@ -14,9 +14,9 @@ import numpy as np
 from PIL import Image
 
 from phonofilm.errors import InputError
-from phonofilm.geometry import ClipGeometry
 from phonofilm.media.images import Fit, fit_image
 from phonofilm.pipeline.edit_tasks import EditTask, KnownTrack
+from phonofilm.pipeline.keyframe_places import keyframe_places, latent_of
 
 
 @dataclass(frozen=True)
@@ -35,17 +35,8 @@ def with_keyframes(task: EditTask, keyframes: Sequence[Keyframe], fit: Fit, has_
     if not keyframes:
         return task
     geometry = task.geometry
-    places = [keyframe_latent(one, task) for one in keyframes]
-    if len(set(places)) < len(places):
-        seconds = float(geometry.temporal_factor / geometry.frame_rate)
-        raise InputError(
-            f"two keyframes are closer than {seconds:.2f} s, for which the model has one place; leave one out"
-        )
-    if has_last and geometry.latent_frames - 1 in places:
-        seconds = float(geometry.temporal_factor / geometry.frame_rate)
-        raise InputError(
-            f"a keyframe and last_image are closer than {seconds:.2f} s, for which the model has one place; leave one out"
-        )
+    seconds = [one.seconds for one in keyframes]
+    places = keyframe_places(seconds, geometry, task.lead, follows=task.given_frames > 0, has_last=has_last)
     stills = {
         place: np.asarray(fit_image(one.picture, geometry.height, geometry.width, fit))
         for place, one in zip(places, keyframes, strict=True)
@@ -56,25 +47,8 @@ def with_keyframes(task: EditTask, keyframes: Sequence[Keyframe], fit: Fit, has_
         raise InputError("a keyframe goes into a picture that is made; leave video out")
     if any(where[place] for place in places):
         raise InputError("a keyframe lies in a stretch of the picture that is given; choose another time")
-    rest = [stills[min(stills, key=lambda at: abs(at - latent))] for latent in _latents(geometry)[len(given) :]]
+    latents = [latent_of(frame, geometry) for frame in range(len(given), geometry.num_frames)]
+    rest = [stills[min(stills, key=lambda at: abs(at - latent))] for latent in latents]
     data = np.concatenate([given, np.stack(rest)])
     where = where | np.isin(np.arange(geometry.latent_frames), places)
     return replace(task, video=KnownTrack(data, where))
-
-
-def keyframe_latent(one: Keyframe, task: EditTask) -> int:
-    """The latent frame that shows a keyframe. Raises InputError for a time outside the clip."""
-    geometry = task.geometry
-    length = float((geometry.num_frames - task.lead) / geometry.frame_rate)
-    frame = task.lead + round(one.seconds * geometry.frame_rate) if 0 <= one.seconds < length else geometry.num_frames
-    if frame >= geometry.num_frames:
-        what = "the clip, which is" if task.given_frames == 0 else "the new part, in which its time counts and which is"
-        raise InputError(f"keyframe at {one.seconds:g} s is outside {what} {length:.3f} s long")
-    if frame == task.lead == 0:
-        raise InputError("a keyframe at 0 s is the first frame; give it as image")
-    return int(_latents(geometry)[frame])
-
-
-def _latents(geometry: ClipGeometry) -> np.ndarray:
-    """The latent frame of every frame of a clip."""
-    return (np.arange(geometry.num_frames) + geometry.temporal_factor - 1) // geometry.temporal_factor

@@ -18,6 +18,7 @@ from phonofilm.geometry import ClipGeometry, frames_for_seconds, parse_frame_rat
 from phonofilm.media.clip import Clip, fit_length
 from phonofilm.pipeline import edit_tasks
 from phonofilm.pipeline.call_arguments import Tracks, first_frames
+from phonofilm.pipeline.keyframe_places import outside
 from phonofilm.pipeline.keyframes import Keyframe, with_keyframes
 
 
@@ -83,9 +84,7 @@ def _dealt(keyframes: Sequence[Keyframe], parts: Sequence[FilmPart], rate: Fract
         dealt.append(tuple(replace(one, seconds=one.seconds - float(begin / rate)) for one in mine))
         left = [one for one in left if one not in mine]
     if left:
-        raise InputError(
-            f"keyframe at {left[0].seconds:g} s is outside the film, which is {float(end / rate):.3f} s long"
-        )
+        raise outside(left[0].seconds, "the film, which is", end, float(rate))
     return dealt
 
 

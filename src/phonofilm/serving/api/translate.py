@@ -18,10 +18,11 @@ from phonofilm.generation.options import (
 )
 from phonofilm.generation.preflight import check_words
 from phonofilm.geometry import ClipGeometry, frames_for_seconds, parse_frame_rate, parse_frame_size
+from phonofilm.pipeline.keyframe_places import keyframe_places
 from phonofilm.serving.api.errors import ApiError, invalid
 from phonofilm.serving.api.fields import LORA_FORM, EditFields, ExtensionFields, VideoFields
 from phonofilm.serving.engines.sglang_limits import check_sglang_can
-from phonofilm.serving.jobs.job import JobRequest, is_keyframe
+from phonofilm.serving.jobs.job import KEYFRAME, JobRequest, is_keyframe
 from phonofilm.serving.settings import RequestLimits, WorkerSettings
 from phonofilm.untrusted import shown
 
@@ -153,7 +154,10 @@ def check_request_for(request: JobRequest, known: RequestChecks) -> None:
             check_options(ClipOptions(prompt="-", seed=seed))
         check_words(options)
         _check_parts(options, known)
-        _check_size(options, known)
+        geometry = _check_size(options, known)
+        _check_given_clip(options, media)
+        times = [float(name.removeprefix(KEYFRAME)) for name in (*request.inputs, *request.urls) if is_keyframe(name)]
+        _check_keyframes(times, media, _rate(options, known), geometry, _may_be_film(options, known))
         if known.sglang is not None:
             check_sglang_can(options, media, request.loras, known.sglang)
     except InputError as error:
@@ -187,7 +191,7 @@ def _check_parts(options: ClipOptions, known: RequestChecks) -> None:
     if (overlap - 1) % factor:
         raise InputError(f"overlap_frames {overlap} must be 1 + a multiple of {factor}; use for example 17")
     if options.part_seconds is not None:
-        rate = parse_frame_rate(options.fps or facts.get("fps", "24"))
+        rate = _rate(options, known)
         frames = frames_for_seconds(options.part_seconds, rate, factor)
         if frames <= overlap:
             raise InputError(
@@ -204,9 +208,47 @@ def _check_seconds(options: ClipOptions, limits: RequestLimits) -> None:
             raise InputError(f"seconds: {seconds:g} s; at most {limits.max_seconds:g} s in one request")
 
 
-def _check_size(options: ClipOptions, known: RequestChecks) -> None:
+def _rate(options: ClipOptions, known: RequestChecks) -> Fraction:
+    """As asked, else the model's, else that of MOVA."""
+    return parse_frame_rate(options.fps or (known.facts or {}).get("fps", "24"))
+
+
+def _may_be_film(options: ClipOptions, known: RequestChecks) -> bool:
+    """Whether a clip may be made in parts."""
+    facts = known.facts
+    own = 0.0 if facts is None else float(facts["num_frames"] / parse_frame_rate(facts["fps"]))
+    longer = options.seconds is not None and options.seconds > own
+    return longer or options.part_seconds is not None or bool(parse_timed_prompts(options.prompt or ""))
+
+
+def _check_given_clip(options: ClipOptions, media: Collection[str]) -> None:
+    """A clip that gets sound, or a stretch anew, keeps its length and frame rate."""
+    given = [name for name in ("seconds", "num_frames", "fps") if getattr(options, name) is not None]
+    if given and "video" in media:
+        raise InputError(f"{given[0]} follows the given video; leave it out")
+
+
+def _check_keyframes(
+    times: Sequence[float], media: Collection[str], rate: Fraction, geometry: ClipGeometry | None, film: bool
+) -> None:
+    """Keyframes that have no place; where the length follows what is given with them, the worker finds out."""
+    follows = not {"continue_from", "voice"}.isdisjoint(media)
+    if not follows and any(round(time * rate) == 0 for time in times):
+        raise InputError("keyframes: a picture at 0 s is the first frame; send it as input_reference")
+    if geometry is None or follows or not {"video", "audio"}.isdisjoint(media):
+        return
+    try:
+        # Parts of a film have places of their own.
+        for together in [[time] for time in times] if film else [times]:
+            keyframe_places(together, geometry, has_last="last_image" in media and not film)
+    except InputError as error:
+        raise InputError(f"keyframes: {error}".replace("last_image", "last_frame")) from None
+
+
+def _check_size(options: ClipOptions, known: RequestChecks) -> ClipGeometry | None:
+    """Raises InputError; the clip's sizes, where the model's are known and an image does not decide them."""
     facts, limits = known.facts or {}, known.limits
-    rate = parse_frame_rate(options.fps or facts.get("fps", "24"))
+    rate = _rate(options, known)
     height: int | None
     width: int | None
     if options.size in NAMED_SIZES:
@@ -226,23 +268,18 @@ def _check_size(options: ClipOptions, known: RequestChecks) -> None:
         length = f"{frames} frames are {float(frames / rate):g} s"
         raise InputError(f"num_frames: {length}; at most {limits.max_seconds:g} s in one request")
     if width is None or height is None:
-        return
+        return None
     if max(width, height) > limits.max_side:
         raise InputError(f"size: {width}x{height}; at most {limits.max_side} pixels a side")
     if frames is not None and width * height * frames > limits.max_pixel_frames:
         raise InputError(
             f"size: {frames} frames of {width}x{height} are more than this server makes at once; use fewer or smaller ones"
         )
-    if facts:
-        ClipGeometry(
-            height,
-            width,
-            frames or facts["num_frames"],
-            rate,
-            facts["spatial_factor"],
-            factor,
-            patch=facts["patch"],
-        )
+    if not facts:
+        return None
+    return ClipGeometry(
+        height, width, frames or facts["num_frames"], rate, facts["spatial_factor"], factor, patch=facts["patch"]
+    )
 
 
 def param_in(message: str) -> str | None:
