@@ -482,3 +482,20 @@ def test_a_film_that_is_refused_takes_no_other_with_it(browser: Browser, served:
         page.get_by_text("2 clips imported.").wait_for()
         assert [b"one.mp4" in body for body in sent] == [True, False]
         assert all(len(body) < 1000 for body in sent)
+
+
+def test_compared_clips_are_there_when_one_comes_back(browser: Browser, served: tuple[str, Services]) -> None:
+    url, services = served
+    clips = [finished_clip(services, f"A {thing} is played.") for thing in ("mallet", "bell")]
+    with page_of(browser) as page:
+        page.route("**/v1/videos/*/content*", lambda route: route.fulfill(content_type="image/png", body=PNG))
+        page.goto(f"{url}/studio#/compare/{','.join(clips)}")
+        page.get_by_role("button", name="Take A bell").wait_for()
+        page.keyboard.press("1")
+        page.get_by_label("What is seen and heard").wait_for()
+        page.get_by_role("link", name="Compare").click()
+        page.get_by_role("button", name="Take A bell").click()
+        page.get_by_role("button", name="Take A bell").wait_for(state="detached")
+        page.get_by_role("button", name="Take A mallet").click()
+        page.get_by_role("heading", name="Nothing to compare yet").wait_for()
+        assert page.url.endswith("#/compare")

@@ -38,3 +38,9 @@ export function goTo(place: Place, ...ids: string[]): void {
   // The browser says so later, and whoever asks where one is next should not be told where one was.
   Object.assign(route, read());
 }
+
+/** In the place of the address that is shown, so that “back” does not lead to it again. */
+export function comeBack(place: Place, ...ids: string[]): void {
+  history.replaceState(history.state, "", hrefOf(place, ...ids));
+  Object.assign(route, read());
+}
