@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.released import CLIP_360P, forward_inputs, released_denoiser
-from phonofilm.lora.adapter import SHORT_NAMES
+from phonofilm.lora.components import SHORT_NAMES
 from phonofilm.lora.target_layers import ALL_TARGETS, ATTENTION_TARGETS, linear_layers
 from phonofilm.models.joint import JointDenoiser
 from phonofilm.runtime.footprint import Footprint, TextBlocks

@@ -10,8 +10,8 @@ import torch
 from tests.nano_fixture import tiny_nano_pipeline
 from tests.unit.lora_helpers import tiny_components, tiny_lora
 
-from phonofilm.lora.adapter import LORA_COMPONENTS
 from phonofilm.lora.apply import MergedLoras, Use
+from phonofilm.lora.components import LORA_COMPONENTS
 from phonofilm.lora.exporting import export_peft, peft_config
 from phonofilm.pipeline.mova import MovaPipeline
 

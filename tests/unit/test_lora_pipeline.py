@@ -13,7 +13,8 @@ from tests.nano_fixture import tiny_nano_pipeline
 from tests.unit.lora_helpers import tiny_lora
 
 from phonofilm.errors import CheckpointError, InputError
-from phonofilm.lora.adapter import LORA_COMPONENTS, LoraFile
+from phonofilm.lora.adapter import LoraFile
+from phonofilm.lora.components import LORA_COMPONENTS
 from phonofilm.lora.writing import save_lora
 from phonofilm.models.joint import JointDenoiser, JointOutput
 from phonofilm.models.shared_forward import Conditioning, StepInputs

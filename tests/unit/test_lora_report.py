@@ -20,7 +20,8 @@ from phonofilm.errors import InputError
 from phonofilm.evaluation.lora_compare import Comparison, ComparisonRequest, agreement, compare, distance, parts_at_work
 from phonofilm.evaluation.lora_page import lora_verdicts, write_page
 from phonofilm.evaluation.lora_report import prompt_lines
-from phonofilm.lora.adapter import LORA_COMPONENTS, LoraFile
+from phonofilm.lora.adapter import LoraFile
+from phonofilm.lora.components import LORA_COMPONENTS
 from phonofilm.media.clip import Clip
 from phonofilm.pipeline.mova import MovaPipeline
 

@@ -129,6 +129,24 @@ def test_the_first_frame_is_no_keyframe_before_the_model_is_known_either(tmp_pat
     assert (param, message.endswith("send it as input_reference")) == ("keyframes", True)
 
 
+@pytest.mark.parametrize(
+    ("loras", "said"),
+    [
+        (["fast:foo=1"], "LoRA fast: strength is given for 'foo'; expected one of"),
+        (["fast:1e999"], "LoRA fast: strength inf is not a finite number"),
+        (["fast:video=1,video=2"], "LoRA fast: 'fast:video=1,video=2' gives video twice"),
+        (["fast:expert=both"], "LoRA fast: 'both' is no part of the model"),
+        (["fast", "fast:0.5"], "the LoRA fast was given twice"),
+    ],
+)
+def test_strengths_that_no_lora_can_have_are_refused_by_the_name_that_was_sent(
+    tmp_path: Path, loras: list[str], said: str
+) -> None:
+    client = client_of(services_in(tmp_path, loras={"fast": "/srv/fast-1.safetensors"}))
+    param, message = refusal(client, loras=loras)
+    assert (param, said in message, ".safetensors" in message) == ("loras", True, False), message
+
+
 def test_a_given_video_keeps_its_length_and_rate(client: TestClient) -> None:
     for name, value in (("seconds", 1), ("num_frames", 25), ("fps", 24)):
         data, files = {"prompt": "a", name: value}, {"video": MP4}

@@ -14,12 +14,7 @@ from enum import StrEnum
 import torch
 from torch import Tensor
 
-from phonofilm.errors import CheckpointError, InputError
-
-LORA_COMPONENTS = ("video_dit", "video_dit_2", "audio_dit", "dual_tower_bridge")
-# What users call them. The high-noise expert works first, at large sigma; the low-noise one finishes.
-SHORT_NAMES = {"high": "video_dit", "low": "video_dit_2", "audio": "audio_dit", "bridge": "dual_tower_bridge"}
-
+from phonofilm.errors import CheckpointError
 
 # Beyond it half precision overflows whatever the matrices hold; files that state more are damaged.
 LARGEST_ALPHA = 1e6
@@ -95,14 +90,6 @@ class LoraFile:
         theirs = {(c, p): a for c, p, a in other.items()}
         same = mine.keys() == theirs.keys() and all(a.equals(theirs[key]) for key, a in mine.items())
         return same and dict(self.metadata) == dict(other.metadata)
-
-
-def component_named(name: str) -> str:
-    """The component that `name` (high, low, audio, bridge, or the component itself) means. Raises InputError."""
-    component = SHORT_NAMES.get(name, name)
-    if component not in LORA_COMPONENTS:
-        raise InputError(f"{name!r} is no part of the model; expected one of {', '.join(SHORT_NAMES)}")
-    return component
 
 
 def most_common(values: Mapping[str, float]) -> float:

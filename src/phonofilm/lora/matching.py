@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from phonofilm.errors import CheckpointError, InputError
-from phonofilm.lora.adapter import LORA_COMPONENTS, Adapter, Layout, component_named
+from phonofilm.lora.adapter import Adapter, Layout
+from phonofilm.lora.components import LORA_COMPONENTS, component_named
 from phonofilm.lora.ours import COMPONENT_KEY
 from phonofilm.lora.sources import PEFT_WEIGHTS, LoraSource
 from phonofilm.lora.target_layers import Shape

@@ -11,15 +11,8 @@ from pathlib import Path
 from torch import nn
 
 from phonofilm.errors import CheckpointError, InputError
-from phonofilm.lora.adapter import (
-    LORA_COMPONENTS,
-    Adapter,
-    Layout,
-    LoraFile,
-    check_numbers,
-    check_shapes,
-    component_named,
-)
+from phonofilm.lora.adapter import Adapter, Layout, LoraFile, check_numbers, check_shapes
+from phonofilm.lora.components import LORA_COMPONENTS, component_named
 from phonofilm.lora.matching import Layers, ReadOptions, check_layers_fit, place_layers, unused
 from phonofilm.lora.ours import FORMAT_NAME, check_version, metadata_of, stated_alphas, unfolded
 from phonofilm.lora.sources import PEFT_WEIGHTS, LoraSource, open_sources

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phonofilm.errors import InputError
-from phonofilm.lora.adapter import LORA_COMPONENTS, component_named
+from phonofilm.lora.components import LORA_COMPONENTS, component_named
 
 Strength = float | Mapping[str, float]
 
@@ -69,8 +69,13 @@ def parse_lora_option(text: str) -> LoraChoice:
     file, colon, tail = text.rpartition(":")
     if not colon or Path(text).exists():
         return LoraChoice(Path(text))
+    return parse_strength(Path(file), tail, text)
+
+
+def parse_strength(path: Path, tail: str, text: str) -> LoraChoice:
+    """What `tail`, which follows the colon of `text`, says of a LoRA. Raises InputError."""
     if "=" not in tail:
-        return LoraChoice(Path(file), _number(tail, text))
+        return LoraChoice(path, _number(tail, text))
     strength: dict[str, float] = {}
     expert = None
     for item in tail.split(","):
@@ -85,7 +90,7 @@ def parse_lora_option(text: str) -> LoraChoice:
         else:
             strength[name] = _number(value, text)
     check_strength(strength)
-    return LoraChoice(Path(file), strength or 1.0, expert)
+    return LoraChoice(path, strength or 1.0, expert)
 
 
 def tell_strength(strength: Strength, expert: str | None = None) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from torch import nn
 
 from phonofilm.errors import InputError
-from phonofilm.lora.adapter import LORA_COMPONENTS
+from phonofilm.lora.components import LORA_COMPONENTS
 from phonofilm.models.hub import resolve_model
 from phonofilm.models.layout import NETWORKS, CheckpointLayout, read_layout
 from phonofilm.models.quantized import CONFIG_KEY, QuantizedLinear

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from phonofilm.lora.adapter import LORA_COMPONENTS, Layout
+from phonofilm.lora.adapter import Layout
+from phonofilm.lora.components import LORA_COMPONENTS
 
 # Longest first: ".lora_A.default.weight" also ends in ".weight".
 ROLES = {

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 
 from phonofilm.errors import InputError
-from phonofilm.lora.adapter import LORA_COMPONENTS, LoraFile
+from phonofilm.lora.adapter import LoraFile
+from phonofilm.lora.components import LORA_COMPONENTS
 from phonofilm.pipeline.few_steps import FEW_STEPS_KEY, FewSteps, few_steps_from
 
 # Wan 2.2's few-step LoRAs in circulation: lightx2v's, also under the name Lightning. They were made for timesteps 1000,

@@ -9,8 +9,9 @@ from typing import Any, Protocol, runtime_checkable
 from torch import nn
 
 from phonofilm.errors import InputError
-from phonofilm.lora.adapter import LORA_COMPONENTS, LoraFile
+from phonofilm.lora.adapter import LoraFile
 from phonofilm.lora.apply import MergedLoras, Use
+from phonofilm.lora.components import LORA_COMPONENTS
 from phonofilm.lora.reading import read_lora
 from phonofilm.lora.strength import Strength
 from phonofilm.pipeline.few_step_loras import few_steps_of_loras

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 from phonofilm.errors import InputError
@@ -18,6 +19,7 @@ from phonofilm.generation.options import (
 )
 from phonofilm.generation.preflight import check_words
 from phonofilm.geometry import ClipGeometry, frames_for_seconds, parse_frame_rate, parse_frame_size
+from phonofilm.lora.strength import parse_strength
 from phonofilm.pipeline.keyframe_places import keyframe_places
 from phonofilm.serving.api.errors import ApiError, invalid
 from phonofilm.serving.api.fields import LORA_FORM, EditFields, ExtensionFields, VideoFields
@@ -108,6 +110,7 @@ def loras_of(given: Sequence[str] | str | None, known: Mapping[str, str]) -> lis
     if given is None:
         return None
     texts = [given] if isinstance(given, str) else list(given)
+    names: list[str] = []
     for text in texts:
         match = _LORA.fullmatch(text)
         if match is None or match[1] not in known:
@@ -115,6 +118,16 @@ def loras_of(given: Sequence[str] | str | None, known: Mapping[str, str]) -> lis
             raise invalid(f"LoRA {shown(text)!r} is not offered; this server has {offered}", "loras")
         if match[2] is not None and _STRENGTH.fullmatch(match[2]) is None:
             raise invalid(f"LoRA {shown(text)!r} has no strength that can be read; expected {LORA_FORM}", "loras")
+        if match[2] is not None:
+            try:
+                parse_strength(Path(match[1]), match[2], text)
+            except InputError as error:
+                raise invalid(f"LoRA {match[1]}: {error}", "loras") from None
+        names.append(match[1])
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise invalid(
+            f"the LoRA {twice[0]} was given twice; give it once, with the strength that it should have", "loras"
+        )
     return texts
 
 

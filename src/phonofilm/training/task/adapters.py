@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from phonofilm.errors import InputError, MissingExtraError
-from phonofilm.lora.adapter import SHORT_NAMES, Adapter, Layout, LoraFile
+from phonofilm.lora.adapter import Adapter, Layout, LoraFile
+from phonofilm.lora.components import SHORT_NAMES
 from phonofilm.lora.target_layers import ATTENTION_TARGETS, adapted_layers
 from phonofilm.models.quantized import QuantizedLinear
 from phonofilm.training.config.finetune_config import AdapterConfig, LoraConfig, Part

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from phonofilm.errors import CheckpointError, InputError
-from phonofilm.lora.adapter import SHORT_NAMES
+from phonofilm.lora.components import SHORT_NAMES
 from phonofilm.lora.writing import save_lora
 from phonofilm.models.layout import CheckpointLayout
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler
