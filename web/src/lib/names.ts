@@ -16,12 +16,14 @@ export function titleOf(clip: StudioClip): string {
   return clip.title || clip.prompt || "Untitled clip";
 }
 
-/** Its beginning and its end, in which clips that were made from one another differ. */
+/** Its beginning and its end, in whole words, in which clips that were made from one another differ. */
 export function shortTitleOf(clip: StudioClip, most = 52): string {
   const title = titleOf(clip);
   if (title.length <= most) return title;
   const half = Math.floor((most - 3) / 2);
-  return `${title.slice(0, half).trimEnd()} … ${title.slice(-half).trimStart()}`;
+  const begin = title.slice(0, half + 1).replace(/\s+\S*$/, "").slice(0, half);
+  const end = title.slice(-half - 1).replace(/^\S*\s+/, "").slice(-half);
+  return `${begin} … ${end}`;
 }
 
 /** One or two words for how the clip was made, or null for one that was made from words alone. */
