@@ -20,9 +20,9 @@ from phonofilm.generation.options import (
 from phonofilm.generation.preflight import check_words
 from phonofilm.geometry import ClipGeometry, frames_for_seconds, parse_frame_rate, parse_frame_size
 from phonofilm.lora.strength import parse_strength
-from phonofilm.pipeline.keyframe_places import keyframe_places
 from phonofilm.serving.api.errors import ApiError, invalid
 from phonofilm.serving.api.fields import LORA_FORM, EditFields, ExtensionFields, VideoFields
+from phonofilm.serving.api.media_times import check_given_clip, check_keyframes
 from phonofilm.serving.engines.sglang_limits import check_sglang_can
 from phonofilm.serving.jobs.job import KEYFRAME, JobRequest, is_keyframe
 from phonofilm.serving.settings import RequestLimits, WorkerSettings
@@ -168,9 +168,9 @@ def check_request_for(request: JobRequest, known: RequestChecks) -> None:
         check_words(options)
         _check_parts(options, known)
         geometry = _check_size(options, known)
-        _check_given_clip(options, media)
+        check_given_clip(options, media)
         times = [float(name.removeprefix(KEYFRAME)) for name in (*request.inputs, *request.urls) if is_keyframe(name)]
-        _check_keyframes(times, media, _rate(options, known), geometry, _may_be_film(options, known))
+        check_keyframes(times, media, _rate(options, known), geometry, _may_be_film(options, known))
         if known.sglang is not None:
             check_sglang_can(options, media, request.loras, known.sglang)
     except InputError as error:
@@ -232,30 +232,6 @@ def _may_be_film(options: ClipOptions, known: RequestChecks) -> bool:
     own = 0.0 if facts is None else float(facts["num_frames"] / parse_frame_rate(facts["fps"]))
     longer = options.seconds is not None and options.seconds > own
     return longer or options.part_seconds is not None or bool(parse_timed_prompts(options.prompt or ""))
-
-
-def _check_given_clip(options: ClipOptions, media: Collection[str]) -> None:
-    """A clip that gets sound, or a stretch anew, keeps its length and frame rate."""
-    given = [name for name in ("seconds", "num_frames", "fps") if getattr(options, name) is not None]
-    if given and "video" in media:
-        raise InputError(f"{given[0]} follows the given video; leave it out")
-
-
-def _check_keyframes(
-    times: Sequence[float], media: Collection[str], rate: Fraction, geometry: ClipGeometry | None, film: bool
-) -> None:
-    """Keyframes that have no place; where the length follows what is given with them, the worker finds out."""
-    follows = not {"continue_from", "voice"}.isdisjoint(media)
-    if not follows and any(round(time * rate) == 0 for time in times):
-        raise InputError("keyframes: a picture at 0 s is the first frame; send it as input_reference")
-    if geometry is None or follows or not {"video", "audio"}.isdisjoint(media):
-        return
-    try:
-        # Parts of a film have places of their own.
-        for together in [[time] for time in times] if film else [times]:
-            keyframe_places(together, geometry, has_last="last_image" in media and not film)
-    except InputError as error:
-        raise InputError(f"keyframes: {error}".replace("last_image", "last_frame")) from None
 
 
 def _check_size(options: ClipOptions, known: RequestChecks) -> ClipGeometry | None:
