@@ -10,6 +10,8 @@ import shutil
 import signal
 import socket
 import threading
+import urllib.error
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -226,6 +228,28 @@ def test_a_client_says_that_it_tries_again_and_why(
         "trying again in 1 s (3 of 3)",
     ]
     assert all(one.startswith(f"{url} does not answer ([Errno 111] Connection refused)") for one in said)
+
+
+def test_bug_a_job_was_given_up_while_its_server_was_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("phonofilm.serving.client.time.sleep", pauses.append)
+    answers = ["in_progress", *[None] * 8, "completed"]
+
+    def ask(request: urllib.request.Request, timeout: float) -> http.client.HTTPResponse:
+        status = answers.pop(0)
+        if status is None:
+            raise urllib.error.URLError(ConnectionRefusedError(111, "Connection refused"))
+        body = json.dumps({"status": status}).encode()
+        near, far = socket.socketpair()
+        with far:
+            far.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        response = http.client.HTTPResponse(near)
+        response.begin()
+        return response
+
+    monkeypatch.setattr("phonofilm.serving.client.urllib.request.urlopen", ask)
+    assert ServerClient("http://127.0.0.1:1").wait("video_a", lambda job: None) == {"status": "completed"}
+    assert sum(pauses) > 120
 
 
 def test_a_clips_seconds_per_step_are_those_of_its_steps(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:

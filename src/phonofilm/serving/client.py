@@ -26,6 +26,7 @@ from phonofilm.untrusted import parse_json, shown
 logger = logging.getLogger(__name__)
 
 TRIES = 6
+PATIENT_TRIES = 9  # two minutes: a server that answered before is being started again
 TIMEOUT = 60.0
 LONGEST_WAIT = 60.0
 
@@ -42,7 +43,7 @@ class ServerError(PhonofilmError):
 class ServerClient:
     """A server at `url` (http://host:port). `key`: what it was given by `phonofilm serve keys create`.
 
-    `tries`: how often a request is sent while the server is away or full.
+    `tries`: how often a request is sent while the server is away or full; more often where a job is waited for.
     """
 
     url: str
@@ -88,10 +89,12 @@ class ServerClient:
 
     def wait(self, video_id: str, on_change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         """The job once it has ended; `on_change` is called with every state that was seen."""
+        tries = self.tries
         while True:
-            with self._ask("GET", f"/v1/videos/{_quoted(video_id)}") as response:
+            with self._ask("GET", f"/v1/videos/{_quoted(video_id)}", tries=tries) as response:
                 after = response.headers.get("openai-poll-after-ms", "1000")
                 job = _object(response.read())
+            tries = max(tries, PATIENT_TRIES)
             on_change(job)
             if job["status"] in ("completed", "failed", "cancelled"):
                 return job
@@ -100,7 +103,7 @@ class ServerClient:
     def fetch(self, video_id: str, target: Path, index: int = 0) -> Path:
         """Write a job's clip to a file, whole or not at all. Raises InputError for another file that has the name already."""
         with (
-            self._ask("GET", f"/v1/videos/{_quoted(video_id)}/content?index={index}") as response,
+            self._ask("GET", f"/v1/videos/{_quoted(video_id)}/content?index={index}", tries=PATIENT_TRIES) as response,
             replacing(target) as temporary,
         ):
             expected = int(response.headers.get("Content-Length", -1))
@@ -124,12 +127,18 @@ class ServerClient:
             return _object(response.read())
 
     def _ask(
-        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        tries: int | None = None,
     ) -> http.client.HTTPResponse:
-        """The answer. Tried again while the server is away or full; raises ServerError for anything but success."""
+        """The answer, asked for `tries` times while the server is away or full. Raises ServerError for anything but success."""
         every = {**(headers or {}), **({} if self.key is None else {"Authorization": f"Bearer {self.key}"})}
         reason, status = "", None
-        for attempt in range(self.tries):
+        tries = self.tries if tries is None else tries
+        for attempt in range(tries):
             request = urllib.request.Request(self.url.rstrip("/") + path, body, every, method=method)
             pause = min(LONGEST_WAIT, 0.5 * 2**attempt)
             try:
@@ -145,8 +154,8 @@ class ServerClient:
             except (OSError, http.client.HTTPException) as error:
                 status = None
                 reason = f"{self.url} does not answer ({getattr(error, 'reason', error)})"
-            if attempt + 1 < self.tries:
-                logger.warning("%s; trying again in %.3g s (%d of %d)", shown(reason), pause, attempt + 2, self.tries)
+            if attempt + 1 < tries:
+                logger.warning("%s; trying again in %.3g s (%d of %d)", shown(reason), pause, attempt + 2, tries)
                 time.sleep(pause)
         raise ServerError(reason, status)
 

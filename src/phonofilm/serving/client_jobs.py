@@ -183,4 +183,4 @@ def _go_on(ids: Sequence[str]) -> str:
 
 
 def _reason(job: Mapping[str, Any]) -> str:
-    return f": {printable(job['error']['message'])}" if job["error"] else ""
+    return f": {printable(job['error']['message'])} ·" if job["error"] else ""
