@@ -75,12 +75,14 @@ def browser() -> Iterator[Browser]:
         yield found
 
 
-def make(page: Page, prompt: str, steps: int = 4) -> None:
+def make(page: Page, prompt: str, steps: int = 4, seconds: float | None = None) -> None:
     """Ask for a clip with the form."""
     page.get_by_role("textbox", name="What is seen and heard").fill(prompt)
     if not page.get_by_label("Steps").is_visible():
         page.get_by_text("More settings").click()
     page.get_by_label("Steps").fill(str(steps))
+    if seconds is not None:
+        page.get_by_label("Seconds").fill(str(seconds))
     page.get_by_role("button", name="Make clip").click()
 
 
@@ -128,7 +130,7 @@ def test_what_waits_is_changed_moved_cancelled_and_seen_in_two_tabs(studio: Stud
         page.goto(studio.url)
         other.goto(f"{studio.url}#/queue")
         for colour in ("red", "green", "blue"):
-            make(page, f"A {colour} ball bounces on a wooden floor.", 200)  # long enough to be cancelled
+            make(page, f"A {colour} ball bounces on a wooden floor.", 200, 6.0)  # long enough to be cancelled
         other.get_by_role("article", name="Being made: A red ball").wait_for()
         blue = other.get_by_role("article", name="Waiting: A blue ball")
         blue.get_by_role("button", name="Earlier").click()
