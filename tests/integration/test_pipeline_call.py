@@ -241,7 +241,7 @@ def test_removing_the_high_noise_expert_changes_nothing_once(pipe: MovaPipeline)
         ({"video": clip(), "num_frames": None, "retake": (0.3, 0.2)}, "retake"),
         ({"video": clip(), "num_frames": None, "retake": (0.1, 0.2), "height": 64}, "48x32"),
         ({"continue_from": clip(), "overlap_frames": 4}, "overlap_frames"),
-        ({"continue_from": clip(frames=3), "overlap_frames": 5}, "fewer"),
+        ({"continue_from": clip(frames=3), "overlap_frames": 5}, "has 3 frames"),
         ({"continue_from": Clip(clip().frames, Fraction(24)), "overlap_frames": 5}, "no sound"),
         ({"continue_from": clip(), "overlap_frames": 5, "frame_rate": 30}, "frames/s"),
         ({"audio": Clip(clip().frames, Fraction(24))}, "no sound"),

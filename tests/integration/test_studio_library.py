@@ -442,9 +442,9 @@ def test_a_plan_of_what_cannot_be_taken_is_no_error(studio: Studio) -> None:
 def test_a_film_that_is_too_large_is_refused_before_it_waits(studio: Studio) -> None:
     worker = studio.services.worker
     studio.services.worker = replace(worker, limits=replace(worker.limits, max_side=32, max_pixel_frames=32 * 32 * 4))
-    plan = studio.post("/v1/studio/plan", {"prompt": "a", "num_frames": 1, "video": {"id": studio.ids[0]}})
+    plan = studio.post("/v1/studio/plan", {"prompt": "a", "video": {"id": studio.ids[0]}})
     studio.services.worker = worker
-    assert "send a shorter one" in plan["refused"][0]["message"]
+    assert "more than this server makes at once" in plan["refused"][0]["message"]
 
 
 @pytest.mark.parametrize(
