@@ -15,6 +15,7 @@ from phonofilm.untrusted import shown
 
 # What an option is called in a request, where it has another name there.
 FIELDS = {"steps": "num_inference_steps", "num_clips": "n", "lora": "loras"}
+# The field of a request that holds the file of each option.
 FILES = {
     "image": "input_reference",
     "last_image": "last_frame",

@@ -9,6 +9,7 @@ from phonofilm.serving.api.examples import Example
 from phonofilm.serving.api.fields import VideoFields
 from phonofilm.serving.api.objects import VideoObject
 
+BINARY = {"type": "string", "format": "binary"}
 EXAMPLE = {
     "prompt": "A red ball bounces on a wooden floor.",
     "seconds": 2,
@@ -24,10 +25,9 @@ def body_of(
     """The request body as OpenAPI: the same fields as JSON, and as a form in which media are files."""
     schema = fields.model_json_schema()
     form = {**schema, "properties": {name: _without_null(one) for name, one in schema["properties"].items()}}
-    binary = {"type": "string", "format": "binary"}
     for name in files:
-        form["properties"][name] = binary
-    form["properties"]["keyframes"] = {"type": "object", "additionalProperties": binary}
+        form["properties"][name] = BINARY
+    form["properties"]["keyframes"] = {"type": "object", "additionalProperties": BINARY}
     shown = {**EXAMPLE, **(example or {})}
     return {
         "requestBody": {
@@ -38,6 +38,12 @@ def body_of(
             },
         }
     }
+
+
+def form_of_files(files: Mapping[str, Any]) -> dict[str, Any]:
+    """A form of nothing but files, by field name, as OpenAPI; each has to be there."""
+    schema = {"type": "object", "properties": dict(files), "required": list(files)}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 
 def add_examples(described: dict[str, Any], examples: Mapping[str, Example]) -> None:

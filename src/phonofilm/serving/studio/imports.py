@@ -21,6 +21,7 @@ from phonofilm.errors import PhonofilmError
 from phonofilm.serving.api.answers import ERRORS
 from phonofilm.serving.api.body import MAX_FIELD_BYTES, MAX_FILES, read_form
 from phonofilm.serving.api.errors import ApiError, invalid
+from phonofilm.serving.api.openapi import BINARY, form_of_files
 from phonofilm.serving.api.services import MayAdminister, MayWrite, Services, ServicesOf
 from phonofilm.serving.jobs.job import JobRequest, new_job_id
 from phonofilm.serving.jobs.job_queue import QueueFull
@@ -36,20 +37,7 @@ from phonofilm.untrusted import shown
 router = APIRouter(tags=["studio"], responses=ERRORS)
 SUFFIXES = (".mp4", ".webm", ".mov", ".mkv", ".gif")
 MOST_LISTED = 2000
-_FORM = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}},
-                    "required": ["file"],
-                }
-            }
-        },
-    }
-}
+_FORM = form_of_files({"file": {"type": "array", "items": BINARY}})
 
 
 class RefusedFile(BaseModel):

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from pydantic import BaseModel
 
 from phonofilm.serving.api.translate import NAMES
+from phonofilm.serving.client_requests import FILES
 from phonofilm.serving.jobs.job import KEYFRAME, Job, JobRequest, is_keyframe
 from phonofilm.serving.security.sniffing import IMAGE
 from phonofilm.serving.worker.inputs_of import KINDS
@@ -18,15 +19,6 @@ TASK_URLS: dict[StudioTask, str] = {
     "create": "/v1/videos",
     "edit": "/v1/videos/edits",
     "extension": "/v1/videos/extensions",
-}
-# The field of a request that fills each option.
-FIELDS = {
-    "image": "input_reference",
-    "last_image": "last_frame",
-    "video": "video",
-    "continue_from": "video",
-    "audio": "audio",
-    "voice": "voice",
 }
 
 
@@ -81,7 +73,7 @@ def fields_of(request: JobRequest, model: str, seed: int | None = None) -> dict[
 
 def form_field(option: str) -> str | None:
     """The field of a form that fills an option with a file: a keyframe's is keyframes[SECONDS]."""
-    return f"keyframes[{option.removeprefix(KEYFRAME)}]" if is_keyframe(option) else FIELDS.get(option)
+    return f"keyframes[{option.removeprefix(KEYFRAME)}]" if is_keyframe(option) else FILES.get(option)
 
 
 def inputs_of(job: Job) -> list[GivenInput]:

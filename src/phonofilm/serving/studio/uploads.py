@@ -14,25 +14,12 @@ from starlette.datastructures import UploadFile
 from phonofilm.serving.api.answers import ERRORS
 from phonofilm.serving.api.body import read_body
 from phonofilm.serving.api.errors import invalid
+from phonofilm.serving.api.openapi import BINARY, form_of_files
 from phonofilm.serving.api.services import MayWrite, Services, ServicesOf
 from phonofilm.serving.api.uploads import keep_upload
 from phonofilm.serving.security.access import Access
 
 router = APIRouter(tags=["studio"], responses=ERRORS)
-_FORM = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "properties": {"file": {"type": "string", "format": "binary"}},
-                    "required": ["file"],
-                }
-            }
-        },
-    }
-}
 
 
 class Upload(BaseModel):
@@ -41,7 +28,7 @@ class Upload(BaseModel):
     id: str
 
 
-@router.post("/v1/studio/uploads", operation_id="uploadFile", openapi_extra=_FORM)
+@router.post("/v1/studio/uploads", operation_id="uploadFile", openapi_extra=form_of_files({"file": BINARY}))
 async def upload_file(request: Request, services: ServicesOf, access: MayWrite) -> Upload:
     """Send a file ahead. What it is, and whether it can be taken, is looked at where a request names it."""
     file = (await read_body(request)).uploads.get("file")
