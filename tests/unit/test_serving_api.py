@@ -382,8 +382,8 @@ def test_models_and_loras(client: TestClient) -> None:
         ("/v1/set_lora", {"loras": ["voice"]}, "loras", "use lora_nickname"),
         ("/v1/videos", {"loras": {"voice": 0.5}}, "loras", 'expected "NAME", "NAME:0.8" or "NAME:video=1,audio=0"'),
         ("/v1/videos", {"loras": [{"name": "voice"}]}, "loras", 'expected "NAME", "NAME:0.8" or'),
-        ("/v1/videos", {"loras": ["voice:strong"]}, "loras", 'expected "NAME", "NAME:0.8" or'),
-        ("/v1/videos", {"loras": ["voice:video=1,audio"]}, "loras", 'expected "NAME", "NAME:0.8" or'),
+        ("/v1/videos", {"loras": ["voice:strong"]}, "loras", "expected a number, such as 0.8, or one for each part"),
+        ("/v1/videos", {"loras": ["voice:video=1,audio"]}, "loras", "expected NAME=NUMBER, such as audio=0.5"),
     ],
 )
 def test_a_lora_of_the_wrong_form_is_answered_with_the_right_one(

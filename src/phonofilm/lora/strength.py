@@ -107,7 +107,8 @@ def _number(value: str, text: str) -> float:
         number = float(value)
     except ValueError as error:
         raise InputError(
-            f"{value!r} in {text!r} is no strength; expected FILE, FILE:0.8 or FILE:video=1,audio=0.5,bridge=0"
+            f"{value!r} in {text!r} is no strength; expected a number, such as 0.8, or one for each part, such as "
+            "video=1,audio=0.5,bridge=0"
         ) from error
     check_strength(number)
     return number

@@ -21,7 +21,7 @@ from phonofilm.generation.preflight import check_words
 from phonofilm.geometry import ClipGeometry, frames_for_seconds, parse_frame_rate, parse_frame_size
 from phonofilm.lora.strength import parse_strength
 from phonofilm.serving.api.errors import ApiError, invalid
-from phonofilm.serving.api.fields import LORA_FORM, EditFields, ExtensionFields, VideoFields
+from phonofilm.serving.api.fields import EditFields, ExtensionFields, VideoFields
 from phonofilm.serving.api.media_times import check_given_clip, check_keyframes
 from phonofilm.serving.engines.sglang_limits import check_sglang_can
 from phonofilm.serving.jobs.job import KEYFRAME, JobRequest, is_keyframe
@@ -48,8 +48,6 @@ SAME = (
 NAMED_SIZES = {"360p": (352, 640), "720p": (720, 1280)}
 FIRST_FRAMES = ("input_reference", "reference_url", "video", "video_url", "voice")
 _LORA = re.compile(r"([\w.\-]{1,100})(?::([\w.=,+\-]{1,100}))?")
-_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?"
-_STRENGTH = re.compile(rf"{_NUMBER}|(?:\w+={_NUMBER}|expert=\w+)(?:,(?:\w+={_NUMBER}|expert=\w+))*", re.ASCII | re.I)
 
 
 @dataclass(frozen=True)
@@ -116,8 +114,6 @@ def loras_of(given: Sequence[str] | str | None, known: Mapping[str, str]) -> lis
         if match is None or match[1] not in known:
             offered = ", ".join(known) or "none"
             raise invalid(f"LoRA {shown(text)!r} is not offered; this server has {offered}", "loras")
-        if match[2] is not None and _STRENGTH.fullmatch(match[2]) is None:
-            raise invalid(f"LoRA {shown(text)!r} has no strength that can be read; expected {LORA_FORM}", "loras")
         if match[2] is not None:
             try:
                 parse_strength(Path(match[1]), match[2], text)
