@@ -6,7 +6,9 @@ STAMP := $(VENV)/.installed
 
 .PHONY: demo test coverage lint format gpu-bundle fuzz audit image-check clean
 
-# Python compiles a module when it is first imported; to compile all of the packages here would take over a minute.
+# Python compiles a module when it is first imported and keeps the result, which some images forbid; the tests' hundreds of
+# processes would each compile PyTorch and all else anew. To compile all of the packages at once would take over a minute.
+export PYTHONDONTWRITEBYTECODE :=
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable ".[dev]"
