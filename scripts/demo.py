@@ -9,6 +9,7 @@ import torch
 
 import phonofilm
 from phonofilm.media import contact_sheet
+from phonofilm.process.lean_imports import make_imports_lean
 
 PROMPT = 'A red face with a pink bow says "ah" in a high voice.'
 FIRST_FRAME = Path(__file__).parents[1] / "examples" / "face.png"
@@ -18,6 +19,7 @@ SEED = 7
 
 def main() -> None:
     began = time.monotonic()
+    make_imports_lean()
     torch.set_num_threads(1)  # the model is too small to gain from more, and slow where another core is busy
     print(f"prompt:        {PROMPT}")
     clip = phonofilm.load("nano").generate(PROMPT, image=FIRST_FRAME, seed=SEED)
