@@ -91,13 +91,18 @@ def load_shards(checkpoint: Path, tensors: RunTensors) -> None:
     known = saved_names(checkpoint)
     saved = [name.removeprefix(WEIGHTS) for name in known if name.startswith(WEIGHTS)]
     refuse_other_parameters(checkpoint, saved, tensors.parameters)
+    kept: dict[str, list[str]] = {}
+    for name in known:
+        if name.startswith(OPTIMIZER):
+            parameter_name, _, key = name.removeprefix(OPTIMIZER).rpartition(".")
+            kept.setdefault(parameter_name, []).append(key)
     for optimizer in tensors.optimizers:
         mine = {p for group in optimizer.param_groups for p in group["params"]}
         for name, parameter in tensors.parameters.items():
             if parameter in mine:
-                prefix = f"{OPTIMIZER}{name}."
-                keys = [key.removeprefix(prefix) for key in known if key.startswith(prefix)]
+                keys = kept.get(name, [])
                 if keys:
+                    prefix = f"{OPTIMIZER}{name}."
                     optimizer.state[parameter] = {key: _room(known[prefix + key], parameter) for key in keys}
     average = tensors.average if any(name.startswith(AVERAGE) for name in known) else None
     wanted = named_tensors(RunTensors(tensors.parameters, average, tensors.optimizers))
@@ -150,11 +155,14 @@ def _room(saved: TensorStorageMetadata, parameter: nn.Parameter) -> Tensor:
 def _batches(tensors: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
     """The tensors in their order, READ_BACK bytes of the whole at most at once: the same cuts in every process."""
     batch: dict[str, Tensor] = {}
+    held = 0
     for name, tensor in tensors.items():
-        if batch and sum(t.numel() * t.element_size() for t in [*batch.values(), tensor]) > READ_BACK:
+        size = tensor.numel() * tensor.element_size()
+        if batch and held + size > READ_BACK:
             yield batch
-            batch = {}
+            batch, held = {}, 0
         batch[name] = tensor
+        held += size
     if batch:
         yield batch
 
