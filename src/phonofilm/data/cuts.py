@@ -19,6 +19,9 @@ CUT_STANDS_OUT = 4.0
 
 def thumbnails(path: Path) -> tuple[list[Fraction], NDArray[np.float32]]:
     """Seconds after the first frame, and grey thumbnails [f, 24, 24], of every frame."""
+    from av.video.reformatter import VideoReformatter
+
+    reformatter = VideoReformatter()
     times, frames = [], []
     with opened(path) as container:
         stream = picture_stream(container)
@@ -28,7 +31,7 @@ def thumbnails(path: Path) -> tuple[list[Fraction], NDArray[np.float32]]:
             if frame.pts is None or frame.time_base is None:
                 continue
             times.append(frame.pts * frame.time_base)
-            frames.append(frame.reformat(SIDE, SIDE, "gray", interpolation="AREA").to_ndarray())
+            frames.append(reformatter.reformat(frame, SIDE, SIDE, "gray", interpolation="AREA").to_ndarray())
     return [time - times[0] for time in times], np.asarray(frames, np.float32).reshape(-1, SIDE, SIDE)
 
 

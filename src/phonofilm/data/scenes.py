@@ -47,6 +47,9 @@ def scene_starts(path: Path, facts: Facts, first: Fraction, last: Fraction, thre
     except ImportError as error:
         raise MissingExtraError("scenedetect-headless", "data") from error
 
+    from av.video.reformatter import VideoReformatter
+
+    to_thumbnail, to_small = VideoReformatter(), VideoReformatter()  # one each: another size would set it up anew
     rest = max(1, round(REST * facts.rate))
     detector = AdaptiveDetector(adaptive_threshold=threshold, min_scene_len=rest)
     times: list[Fraction] = []
@@ -68,8 +71,9 @@ def scene_starts(path: Path, facts: Facts, first: Fraction, last: Fraction, thre
             if time < first:
                 continue
             times.append(time)
-            thumbnails.append(frame.reformat(SIDE, SIDE, "gray", interpolation="AREA").to_ndarray())
-            small = frame.reformat(max(8, round(frame.width * scale)), max(8, round(frame.height * scale)), "bgr24")
+            thumbnails.append(to_thumbnail.reformat(frame, SIDE, SIDE, "gray", interpolation="AREA").to_ndarray())
+            width, height = (max(8, round(side * scale)) for side in (frame.width, frame.height))
+            small = to_small.reformat(frame, width, height, "bgr24")
             found += detector.process_frame(FrameTimecode(len(times) - 1, float(facts.rate)), small.to_ndarray())
         if times:
             found += detector.post_process(FrameTimecode(len(times) - 1, float(facts.rate)))

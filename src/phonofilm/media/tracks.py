@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from av.container import OutputContainer
     from av.packet import Packet
     from av.video.frame import VideoFrame
+    from av.video.reformatter import VideoReformatter
     from av.video.stream import VideoStream
 
 SOUND_BITRATE = 192_000
@@ -63,8 +64,11 @@ def encode_sound(
 
 
 def _picture_packets(stream: VideoStream, frames: np.ndarray, frame_rate: Fraction) -> Iterator[Packet[Any]]:
+    from av.video.reformatter import VideoReformatter
+
+    reformatter = VideoReformatter()
     for index, pixels in enumerate(frames):
-        for packet in stream.encode(_to_yuv(pixels, index, frame_rate)):
+        for packet in stream.encode(_to_yuv(pixels, index, frame_rate, reformatter)):
             yield _lasting(packet, 1 / frame_rate)
     for packet in stream.encode(None):
         yield _lasting(packet, 1 / frame_rate)
@@ -76,11 +80,12 @@ def _sound_packets(stream: AudioStream, wave: np.ndarray, rate: int, sample_form
     yield from stream.encode(None)
 
 
-def _to_yuv(pixels: np.ndarray, index: int, frame_rate: Fraction) -> VideoFrame:
+def _to_yuv(pixels: np.ndarray, index: int, frame_rate: Fraction, reformatter: VideoReformatter) -> VideoFrame:
     import av
     from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24").reformat(
+    frame = reformatter.reformat(
+        av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24"),
         format="yuv420p",
         dst_colorspace=Colorspace.ITU709,
         dst_color_range=ColorRange.MPEG,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from phonofilm.media.pixels import to_plain_rgb
 from phonofilm.media.waveform import audio_frames, channels_first
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def through_codec(frames: NDArray[np.uint8], rate: int, codec: tuple[str, Mappin
     """[n, h, w, 3] (RGB) encoded, 4:2:0, and decoded again."""
     import av
     from av.video.codeccontext import VideoCodecContext
+    from av.video.reformatter import VideoReformatter
 
     name, options = codec
     # PyAV types what `create` returns as a context without pictures or sounds.
@@ -40,15 +42,16 @@ def through_codec(frames: NDArray[np.uint8], rate: int, codec: tuple[str, Mappin
     if name == "mpeg4":
         encoder.open()
         decoder.extradata = encoder.extradata
+    to_encoder, to_rgb = VideoReformatter(), VideoReformatter()
     done: list[NDArray[np.uint8]] = []
     for index in range(len(frames) + 1):
         frame = None
         if index < len(frames):
-            frame = av.VideoFrame.from_ndarray(frames[index], "rgb24").reformat(format=encoder.pix_fmt)
+            frame = to_encoder.reformat(av.VideoFrame.from_ndarray(frames[index], "rgb24"), format=encoder.pix_fmt)
             frame.pts, frame.time_base = index, Fraction(1, rate)
         packets = [*encoder.encode(frame)] if frame is not None else [*encoder.encode(None), None]
         for packet in packets:
-            done += [shown.to_ndarray(format="rgb24") for shown in decoder.decode(packet)]
+            done += [to_plain_rgb(shown, to_rgb) for shown in decoder.decode(packet)]
     return np.stack(done)
 
 
