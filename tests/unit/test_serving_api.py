@@ -243,7 +243,7 @@ def test_pictures_come_as_files_or_data_urls(client: TestClient, services: Servi
     import base64
 
     url = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
-    for given in (url, {"image_url": url}, {"image_url": {"url": url}}):
+    for given in (url, url.replace("data:", "DATA:"), {"image_url": url}, {"image_url": {"url": url}}):
         job = created(client, input_reference=given)
         assert services.store.size(f"inputs/{job['id']}/image.png") == len(PNG)
     form = client.post("/v1/videos", data=BALL, files={"input_reference": ("../clips/../a.svg", PNG, "image/svg+xml")})

@@ -282,8 +282,8 @@ def test_a_clips_seconds_per_step_are_those_of_its_steps(services: Services, mon
 def test_clients_hear_of_the_field_and_not_of_the_file_that_it_lies_in(store: str) -> None:
     """A store is often named by a relative folder, and its files' paths are whole."""
     path = f"{store if store.startswith('/home') else '/srv/jobs/files'}/inputs/video_1a/image.png"
-    assert without_paths(f"{path} cannot be read", store) == "input_reference cannot be read"
-    assert without_paths("see https://a.org/b/c and /etc/d/e.txt", store) == "see https://a.org/b/c and e.txt"
+    assert without_paths(f"{path} cannot be read", store, {}) == "input_reference cannot be read"
+    assert without_paths("see https://a.org/b/c and /etc/d/e.txt", store, {}) == "see https://a.org/b/c and e.txt"
 
 
 def test_an_error_that_is_its_own_cause_ends_the_job_and_not_the_worker() -> None:

@@ -184,6 +184,21 @@ def test_names_of_the_command_line_are_answered_with_ours(client: TestClient) ->
     assert refusal(client, lora="a") == ("lora", "unknown field lora; use loras")
 
 
+def test_a_misspelt_field_is_answered_with_the_nearest_one(client: TestClient) -> None:
+    assert refusal(client, guidence_scale=2) == ("guidence_scale", "unknown field guidence_scale; use guidance_scale")
+    assert refusal(client, flavour=2) == ("flavour", "unknown field flavour")
+
+
+def test_a_body_that_is_no_json_is_called_that(client: TestClient) -> None:
+    job = client.post("/v1/videos", json={"prompt": "a lamp"}).json()["id"]
+    for method, path in (("PATCH", f"/v1/videos/{job}"), ("POST", f"/v1/videos/{job}/move"), ("POST", "/v1/set_lora")):
+        headers = {"content-type": "application/json"}
+        answer = client.request(method, path, content='{"index": 1', headers=headers)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["param"], error["code"]) == (400, None, "invalid_value")
+        assert error["message"].startswith("the body is no JSON: Expecting ',' delimiter at character ")
+
+
 def test_far_too_long_is_said_in_the_words_of_the_request(client: TestClient) -> None:
     for seconds, said in ((1e9, "1e+09"), (1e300, "1e+300"), (61, "61")):
         assert refusal(client, seconds=seconds) == ("seconds", f"seconds: {said} s; at most 60 s in one request")

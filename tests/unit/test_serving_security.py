@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gzip
 import hashlib
@@ -43,6 +44,7 @@ from phonofilm.serving.database.tables import API_KEY, JOB
 from phonofilm.serving.jobs.job import JobRequest
 from phonofilm.serving.logs import QUOTING, JsonLines, TextLines, log_to_stderr
 from phonofilm.serving.security.api_keys import create_key, list_keys, revoke_key
+from phonofilm.serving.security.browser_sessions import access_of_session, start_session
 from phonofilm.serving.security.clip_limits import check_clip, check_files
 from phonofilm.serving.security.public_http import FetchError, PublicHttp, RefusedAddress, is_public
 from phonofilm.serving.security.sniffing import check_kind, sniff
@@ -89,10 +91,63 @@ def test_a_key_is_kept_as_a_hash_alone(services: Services) -> None:
         row = connection.execute(API_KEY.select()).mappings().one()
     assert token not in str(dict(row))
     assert "token_hash" not in list_keys(services.database)[0]
-    with pytest.raises(InputError, match="already"):
+    with pytest.raises(InputError, match="there is a valid key named 'studio'; revoke it first"):
         create_key(services.database, "studio")
     with pytest.raises(InputError, match="scope"):
         create_key(services.database, "other", ["root"])
+
+
+def test_a_key_is_rotated_and_its_jobs_stay(client: TestClient, services: Services) -> None:
+    old = create_key(services.database, "studio")
+    job = client.post("/v1/videos", json=BALL, headers=with_key(old)).json()["id"]
+    signed_in = start_session(services.database, old)
+    assert signed_in is not None
+    revoke_key(services.database, "studio")
+    new = create_key(services.database, "studio", ["read"])
+    assert client.get(f"/v1/videos/{job}", headers=with_key(new)).status_code == 200
+    assert client.post("/v1/videos", json=BALL, headers=with_key(new)).status_code == 403, "the new key's scopes"
+    assert client.get(f"/v1/videos/{job}", headers=with_key(old)).status_code == 401
+    assert access_of_session(services.database, signed_in) is None, "a browser of the old key"
+    (row,) = list_keys(services.database)
+    assert (row["scopes"], row["revoked_at"], row["hint"]) == (["read"], None, new[:7])
+
+
+def test_a_request_line_may_name_the_whole_url(services: Services) -> None:
+    asked = client_of(services)
+
+    def status(target: str) -> int:
+        # The client would send the path alone.
+        scope: dict[str, Any] = {"type": "http", "method": "GET", "path": target, "raw_path": target.encode()}
+        scope |= {"query_string": b"", "headers": [(b"host", b"testserver")], "http_version": "1.1", "scheme": "http"}
+        statuses: list[int] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                statuses.append(message["status"])
+
+        async def ask() -> None:
+            await asked.app(scope, receive, send)
+
+        asyncio.run(ask())
+        return statuses[0]
+
+    assert status("http://testserver/liveness") == 200
+    assert status("http://elsewhere.example/liveness") == 404
+    assert status("http://testserver") == status("/")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_polls_that_find_all_well_are_not_logged(
+    client: TestClient, caplog: pytest.LogCaptureFixture, method: str
+) -> None:
+    with caplog.at_level(logging.INFO, logger="phonofilm"):
+        assert client.request(method, "/liveness").status_code == 200
+        assert caplog.text == ""
+        assert client.request(method, "/health").status_code == 503, "there is no worker"
+        assert "route=/health status=503" in caplog.text
 
 
 def test_scopes_say_what_a_key_may_do(client: TestClient, services: Services) -> None:

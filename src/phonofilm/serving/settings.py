@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -11,9 +12,12 @@ from typing import Any
 from phonofilm.errors import InputError
 from phonofilm.generation.placement.hardware import HardwareOptions
 from phonofilm.generation.preflight import check_model_name
+from phonofilm.lora.glance import lora_fault
 from phonofilm.serving.engines.engine_settings import EngineSettings
 from phonofilm.writing.first_frame_options import FirstFrameOptions
 from phonofilm.writing.writing_endpoint import WritingEndpoint
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_DATABASE = "sqlite:///phonofilm-jobs/jobs.db"
 DEFAULT_STORE = "phonofilm-jobs/files"
@@ -114,23 +118,35 @@ def parse_models(given: Sequence[str]) -> dict[str, str]:
 
 
 def parse_loras(given: Sequence[str]) -> dict[str, str]:
-    """ "file.safetensors", "name=file" or a folder of files each -> LoRA files by name. Raises InputError."""
+    """ "file.safetensors", "name=file" or a folder of files each -> LoRA files by name. Raises InputError.
+
+    Of a folder, files that are no LoRA are left out, and named in the log.
+    """
     loras: dict[str, str] = {}
     for text in given:
         name, equals, file = text.partition("=")
         path = Path(file if equals else text)
         if not equals and path.is_dir():
-            found = {one.stem: one for one in sorted(path.glob("*.safetensors"))}
+            found = {one.stem: one for one in sorted(path.glob("*.safetensors")) if _is_lora(one)}
         else:
             found = {name if equals else path.stem: path}
         for stem, one in found.items():
             if not one.is_file():
                 raise InputError(f"no LoRA at {one}; give a file, NAME=FILE, or a folder of .safetensors files")
+            if (fault := lora_fault(one)) is not None:
+                raise InputError(f"{one} cannot be offered as a LoRA: {fault}")
             _check_name("LoRA", stem, r"[\w.\-]{1,100}")
             if stem in loras:
                 raise InputError(f"two LoRAs are named {stem!r}; write one as NAME={one}")
             loras[stem] = str(one.absolute())
     return loras
+
+
+def _is_lora(file: Path) -> bool:
+    fault = lora_fault(file)
+    if fault is not None:
+        logger.warning("%s is not offered as a LoRA: %s", file, fault)
+    return fault is None
 
 
 def _check_name(what: str, name: str, pattern: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import re
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from sqlalchemy.exc import DataError, DBAPIError
 from starlette.exceptions import HTTPException
 
 from phonofilm.errors import PhonofilmError
-from phonofilm.serving.api.fields import MEANT
+from phonofilm.serving.api.fields import MEANT, VideoFields
 from phonofilm.serving.jobs.job_queue import QueueFull
 from phonofilm.serving.side_process import SideProcessError
 from phonofilm.serving.store.interface import StoreError
@@ -98,8 +99,11 @@ def first_fault(errors: Any) -> tuple[str, str | None]:
     names = [name for name in names if re.fullmatch(r"[A-Za-z_-]+|\d+", name)]
     param = names[0] if names else None
     if fault["type"] == "extra_forbidden":
-        meant = f"; use {MEANT[param]}" if param in MEANT else ""
-        return f"unknown field {shown(param or '')}{meant}", param
+        near = difflib.get_close_matches(param or "", VideoFields.model_fields, 1, 0.75)
+        meant = MEANT.get(param or "") or next(iter(near), None)
+        return f"unknown field {shown(param or '')}{'' if meant is None else f'; use {meant}'}", param
+    if fault["type"] == "json_invalid":
+        return f"the body is no JSON: {fault['ctx']['error']} at character {fault['loc'][-1]}", None
     text = str(fault["msg"]).removeprefix("Value error, ")
     return (f"{param}: {text}" if param else text), param
 

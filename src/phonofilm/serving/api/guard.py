@@ -52,6 +52,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
+        scope = _in_origin_form(scope, headers.get("host", ""))
         given = headers.get("x-request-id", "")
         request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         started, status = time.perf_counter(), 500
@@ -111,7 +112,7 @@ class Guard:
         """The route's pattern and never the address itself: ids, queries and bodies are the clients' own."""
         route = getattr(scope.get("route"), "path", "unknown")
         self.answers[(route, status)] += 1
-        quiet = route in QUIET and scope["method"] == "GET" and status < 400
+        quiet = route in QUIET and scope["method"] in ("GET", "HEAD") and status < 400
         level = logging.DEBUG if quiet else logging.INFO
         if not logger.isEnabledFor(level):
             return
@@ -126,6 +127,12 @@ class Guard:
         }
         line = " ".join(f"{name}={value}" for name, value in fields.items())
         logger.log(level, line, extra=fields)
+
+
+def _in_origin_form(scope: Scope, host: str) -> Scope:
+    """A request line may name the whole URL (RFC 9112, 3.2.2); only its path is ours to look at, if the host is the same."""
+    parts = urlsplit(scope["path"]) if scope["path"].startswith(("http://", "https://")) else None
+    return scope if parts is None or parts.netloc != host else {**scope, "path": parts.path or "/"}
 
 
 @dataclass

@@ -36,7 +36,7 @@ FILE_FIELDS = {"input_reference": IMAGE, "last_frame": IMAGE, "video": VIDEO, "a
 MOST_KEYFRAMES = 16
 _KEYFRAME_FILE = re.compile(r"keyframes\[([^\[\]]{1,20})\]")
 URL_FIELDS = {"reference_url": "input_reference", "video_url": "video"}
-_DATA_URL = re.compile(r"data:[\w.+-]{0,100}/?[\w.+-]{0,100}(?:;[\w=.+-]{0,100})*;base64,", re.ASCII)
+_DATA_URL = re.compile(r"(?i:data):[\w.+-]{0,100}/?[\w.+-]{0,100}(?:;[\w=.+-]{0,100})*;base64,", re.ASCII)
 
 
 @dataclass
@@ -153,7 +153,7 @@ class _Keeping:
             if len(texts) != 1 or not isinstance(texts[0], str):
                 raise invalid(f'{name}: expected {{"id": ...}} or {{"image_url": ...}}', name)
             given = texts[0]
-        if given.startswith("data:"):
+        if given[:5].lower() == "data:":
             self._keep_data(option, name, given)
         elif given.startswith(("http://", "https://")):
             self.keep_url(option, name, given)

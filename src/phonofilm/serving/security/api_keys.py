@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import RowMapping, insert, select, update
+from sqlalchemy import RowMapping, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from phonofilm.errors import InputError
 from phonofilm.serving.database.clock import DatabaseNow
 from phonofilm.serving.database.engines import Database
-from phonofilm.serving.database.tables import API_KEY
+from phonofilm.serving.database.tables import API_KEY, BROWSER_SESSION
 from phonofilm.serving.security.access import OPEN_ACCESS, READ, SCOPES, WRITE, Access
 
 PREFIX = "pf-"
@@ -33,7 +33,11 @@ class KeyLimits:
 def create_key(
     database: Database, name: str, scopes: Sequence[str] = (READ, WRITE), limits: KeyLimits | None = None
 ) -> str:
-    """A new key, which can be shown now and never again. Raises InputError for a name that is taken, or a wrong scope."""
+    """A new key, which can be shown now and never again.
+
+    The name of a revoked key can be given again: the new key is the same owner's, and sees the jobs of the old one.
+    Raises InputError for the name of a valid key, or a wrong scope.
+    """
     if unknown := [scope for scope in scopes if scope not in SCOPES]:
         raise InputError(f"scope {unknown[0]!r} is unknown; use {', '.join(SCOPES)}")
     if not name or len(name) > 100:
@@ -41,8 +45,6 @@ def create_key(
     limits = limits or KeyLimits()
     token = PREFIX + secrets.token_urlsafe(32)
     values = {
-        "id": f"key_{secrets.token_hex(8)}",
-        "name": name,
         "token_hash": hash_of(token),
         "hint": token[: len(PREFIX) + 4],
         "scopes": sorted(set(scopes)),
@@ -51,12 +53,19 @@ def create_key(
         "max_bytes": limits.max_bytes,
         "best_priority": limits.best_priority,
         "created_at": DatabaseNow(),
+        "revoked_at": None,
     }
+    revoked = select(API_KEY.c.id).where(API_KEY.c.name == name, API_KEY.c.revoked_at.is_not(None))
     try:
         with database.write() as connection:
-            connection.execute(insert(API_KEY).values(values))
+            if (owner := connection.execute(revoked).scalar()) is not None:
+                # A browser that was signed in with the old key is not with the new one.
+                connection.execute(delete(BROWSER_SESSION).where(BROWSER_SESSION.c.key_id == owner))
+                connection.execute(update(API_KEY).where(API_KEY.c.id == owner).values(values))
+            else:
+                connection.execute(insert(API_KEY).values(id=f"key_{secrets.token_hex(8)}", name=name, **values))
     except IntegrityError:
-        raise InputError(f"there is a key named {name!r} already; choose another name") from None
+        raise InputError(f"there is a valid key named {name!r}; revoke it first, or choose another name") from None
     return token
 
 

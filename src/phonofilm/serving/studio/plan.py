@@ -142,7 +142,7 @@ def _planned(services: Services, access: Access, fields: VideoFields, body: Requ
     except ApiError as error:
         return _refused(error)
     except (InputError, MediaError, CheckpointError) as error:
-        message = without_paths(str(error).removeprefix("request: "), services.worker.store)
+        message = without_paths(str(error).removeprefix("request: "), services.worker.store, services.worker.loras)
         return _refused(ApiError(400, message, "invalid_value", param=param_in(message)))
     finally:
         drop_media(services, media)

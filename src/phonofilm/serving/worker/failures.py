@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+from collections.abc import Mapping
 
 from phonofilm.errors import InputError, MediaError, PhonofilmError, causes_of
 from phonofilm.serving.store.interface import StoreError
@@ -29,7 +30,9 @@ def is_disk_error(error: BaseException) -> bool:
     return any(isinstance(cause, OSError) and cause.errno in DISK_ERRORS for cause in causes_of(error))
 
 
-def without_paths(message: str, store: str) -> str:
-    """The message for clients: an upload is called by its field, and no folder of this machine is named."""
+def without_paths(message: str, store: str, loras: Mapping[str, str]) -> str:
+    """The message for clients: an upload is called by its field, a LoRA by its name, and no folder of this machine is named."""
+    for name, file in loras.items():
+        message = message.replace(file, f"the LoRA {name}")
     named = _UPLOAD.sub(lambda found: UPLOADS.get(found[1], found[1]), message.replace(store, ""))
     return _FOLDERS.sub("", named)

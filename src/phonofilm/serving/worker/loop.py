@@ -135,7 +135,7 @@ class Worker:
                 logger.error("job %s: %s", job.id, error)
             else:
                 logger.info("job %s failed: %s", job.id, type(error).__name__)
-            said = without_paths(message, self.settings.store)
+            said = without_paths(message, self.settings.store, self.settings.loras)
             self._patiently(lambda: self.claims.fail(job, code, said, keep, held.finished))
         except Exception as error:
             logger.exception("job %s failed", job.id)

@@ -1,0 +1,67 @@
+"""Which LoRA files a server offers, and what its errors call them."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from phonofilm.errors import InputError
+from phonofilm.generation.loras import STUDENT_FILE
+from phonofilm.lora.glance import lora_fault
+from phonofilm.models.hub import PACKAGED_WEIGHTS
+from phonofilm.serving.settings import parse_loras
+from phonofilm.serving.worker.failures import without_paths
+
+ADAPTER = {"a.lora_A.weight": torch.zeros(1, 2), "a.lora_B.weight": torch.zeros(2, 1)}
+
+
+def broken_files(folder: Path) -> dict[str, str]:
+    """File names and what is said of them."""
+    save_file(ADAPTER, folder / "good.safetensors")
+    whole = (folder / "good.safetensors").read_bytes()
+    (folder / "text.safetensors").write_text("hello, this is no LoRA")
+    (folder / "empty.safetensors").write_bytes(b"")
+    (folder / "cut.safetensors").write_bytes(whole[:-4])
+    (folder / "damaged.safetensors").write_bytes(whole[:8] + b"[" + whole[9:])
+    save_file({"a.weight": torch.zeros(2)}, folder / "weights.safetensors")
+    return {
+        "text": "it is no safetensors file, or cut off",
+        "empty": "it is no safetensors file, or cut off",
+        "cut": "it is cut off",
+        "damaged": "its safetensors header is damaged",
+        "weights": "none of its tensors is a LoRA's (lora_A and lora_B, or lora_down and lora_up)",
+    }
+
+
+def test_of_a_folder_only_loras_are_offered(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    faults = broken_files(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        assert list(parse_loras([str(tmp_path)])) == ["good"]
+    said = sorted(f"{tmp_path / name}.safetensors is not offered as a LoRA: {why}" for name, why in faults.items())
+    assert [record.getMessage() for record in caplog.records] == said
+
+
+def test_a_named_file_that_is_no_lora_is_refused_at_the_start(tmp_path: Path) -> None:
+    for name, fault in broken_files(tmp_path).items():
+        with pytest.raises(InputError) as error:
+            parse_loras([f"voice={tmp_path / name}.safetensors"])
+        assert str(error.value) == f"{tmp_path / name}.safetensors cannot be offered as a LoRA: {fault}"
+
+
+def test_every_layout_of_names_is_known_and_pickles_are_not_opened(tmp_path: Path) -> None:
+    assert lora_fault(PACKAGED_WEIGHTS / STUDENT_FILE) is None
+    for suffix in (".lora_A.default.weight", ".lora_down.weight", ".lora_up", ".lora_B"):
+        save_file({f"blocks.0.q{suffix}": torch.zeros(1)}, tmp_path / "one.safetensors")
+        assert lora_fault(tmp_path / "one.safetensors") is None
+    (tmp_path / "lora_weights.pt").write_bytes(b"anything")
+    assert lora_fault(tmp_path / "lora_weights.pt") is None
+
+
+def test_errors_name_a_lora_as_clients_do() -> None:
+    loras = {"voice": "/srv/loras/v3-final.safetensors"}
+    said = without_paths("/srv/loras/v3-final.safetensors has no layer a; see /srv/x.txt", "/srv/store", loras)
+    assert said == "the LoRA voice has no layer a; see x.txt"
