@@ -156,6 +156,25 @@ def test_what_is_no_http_is_refused_as_everything_else_is(services: Services, se
     assert json.loads(body)["error"].keys() == {"message", "type", "param", "code"}
 
 
+def test_a_request_may_name_the_whole_address(services: Services) -> None:
+    with listening(services, 10.0) as port:
+
+        def status(target: str, host: str = "localhost") -> int:
+            sent = f"GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+            return int(answer_to(port, sent.encode())[9:12])
+
+        assert status(f"http://localhost:{port}/v1/videos?limit=1") == 200
+        assert status(f"HTTP://LOCALHOST:{port}/v1/videos?limit=0") == 400
+        assert status(f"http://localhost:{port}/v1/%76ideos") == 200
+        # The address counts, not the header Host (RFC 9112, 3.2.2), also for who may ask.
+        assert status(f"http://localhost:{port}/v1/videos", "elsewhere.example") == 200
+        assert status("http://elsewhere.example/v1/videos", f"localhost:{port}") == 403
+        assert status("http://[/v1/videos") == 403
+        assert status("http://localhost/v1/videos%23none") == 404
+        for nowhere in ("http:///v1/videos", "http://user@localhost/v1/videos", "ftp://localhost/v1/videos"):
+            assert status(nowhere) == 404
+
+
 def test_a_request_whose_end_is_told_twice_is_the_last_of_its_connection(services: Services) -> None:
     sent = b"POST /v1/videos HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
     with listening(services, 10.0) as port:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import gzip
 import hashlib
@@ -110,33 +109,6 @@ def test_a_key_is_rotated_and_its_jobs_stay(client: TestClient, services: Servic
     assert access_of_session(services.database, signed_in) is None, "a browser of the old key"
     (row,) = list_keys(services.database)
     assert (row["scopes"], row["revoked_at"], row["hint"]) == (["read"], None, new[:7])
-
-
-def test_a_request_line_may_name_the_whole_url(services: Services) -> None:
-    asked = client_of(services)
-
-    def status(target: str) -> int:
-        # The client would send the path alone.
-        scope: dict[str, Any] = {"type": "http", "method": "GET", "path": target, "raw_path": target.encode()}
-        scope |= {"query_string": b"", "headers": [(b"host", b"testserver")], "http_version": "1.1", "scheme": "http"}
-        statuses: list[int] = []
-
-        async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": b"", "more_body": False}
-
-        async def send(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                statuses.append(message["status"])
-
-        async def ask() -> None:
-            await asked.app(scope, receive, send)
-
-        asyncio.run(ask())
-        return statuses[0]
-
-    assert status("http://testserver/liveness") == 200
-    assert status("http://elsewhere.example/liveness") == 404
-    assert status("http://testserver") == status("/")
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])

@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from phonofilm.serving.api.absolute_form import in_origin_form
 from phonofilm.serving.api.errors import ApiError, error_response
 from phonofilm.serving.api.services import Services
 from phonofilm.untrusted import shown
@@ -51,8 +52,8 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        scope = in_origin_form(scope)
         headers = Headers(scope=scope)
-        scope = _in_origin_form(scope, headers.get("host", ""))
         given = headers.get("x-request-id", "")
         request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         started, status = time.perf_counter(), 500
@@ -127,12 +128,6 @@ class Guard:
         }
         line = " ".join(f"{name}={value}" for name, value in fields.items())
         logger.log(level, line, extra=fields)
-
-
-def _in_origin_form(scope: Scope, host: str) -> Scope:
-    """A request line may name the whole URL (RFC 9112, 3.2.2); only its path is ours to look at, if the host is the same."""
-    parts = urlsplit(scope["path"]) if scope["path"].startswith(("http://", "https://")) else None
-    return scope if parts is None or parts.netloc != host else {**scope, "path": parts.path or "/"}
 
 
 @dataclass
