@@ -380,6 +380,7 @@ def test_models_and_loras(client: TestClient) -> None:
         ("/v1/set_lora", {"lora_nickname": "voice", "strength": {"video": 1}}, "strength", "expected a number"),
         ("/v1/set_lora", {"lora_nickname": "voice", "lora_path": {"voice": 1}}, "lora_path", "expected the same name"),
         ("/v1/set_lora", {"loras": ["voice"]}, "loras", "use lora_nickname"),
+        ("/v1/set_lora", {"lora": "voice"}, "lora", "use lora_nickname"),
         ("/v1/videos", {"loras": {"voice": 0.5}}, "loras", 'expected "NAME", "NAME:0.8" or "NAME:video=1,audio=0"'),
         ("/v1/videos", {"loras": [{"name": "voice"}]}, "loras", 'expected "NAME", "NAME:0.8" or'),
         ("/v1/videos", {"loras": ["voice:strong"]}, "loras", "expected a number, such as 0.8, or one for each part"),

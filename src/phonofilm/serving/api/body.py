@@ -13,7 +13,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from phonofilm.serving.api.errors import ApiError, invalid
+from phonofilm.serving.api.errors import invalid, no_json, no_object, wrong_kind
 from phonofilm.serving.api.fields import IGNORED, REFUSED
 from phonofilm.untrusted import parse_json, shown
 
@@ -54,9 +54,7 @@ async def read_body(request: Request) -> RequestBody:
             raise invalid(f"the form cannot be read: {shown(reason)}") from None
         return _cleaned(*_of_form(form))
     if kind not in ("application/json", ""):
-        raise ApiError(
-            415, f"content type {shown(kind)} is not read; use JSON or a multipart form", "unsupported_media"
-        )
+        raise wrong_kind(kind)
     return _cleaned(await read_object(request), {})
 
 
@@ -96,9 +94,9 @@ async def read_object(request: Request) -> dict[str, Any]:
     try:
         content = parse_json(await request.body())
     except (ValueError, UnicodeDecodeError) as error:
-        raise invalid(f"the body is no JSON: {shown(error)}", code="invalid_json") from None
+        raise no_json(error) from None
     if not isinstance(content, dict):
-        raise invalid("the body must be a JSON object", code="invalid_json")
+        raise no_object()
     return content
 
 

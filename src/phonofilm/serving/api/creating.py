@@ -161,7 +161,7 @@ async def _enter(entry: JobEntry, kind: type[VideoFields]) -> tuple[Job, bool]:
     try:
         fields = kind.model_validate(body.fields)
     except ValidationError as error:
-        raise validation_error(error) from None
+        raise validation_error(error, kind) from None
     make = partial(_make_entry, entry.services, entry.access, fields, body, entry.idempotency_key)
     return await asyncio.get_running_loop().run_in_executor(entry.services.entering, make)
 

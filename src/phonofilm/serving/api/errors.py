@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -16,7 +16,7 @@ from sqlalchemy.exc import DataError, DBAPIError
 from starlette.exceptions import HTTPException
 
 from phonofilm.errors import PhonofilmError
-from phonofilm.serving.api.fields import MEANT, VideoFields
+from phonofilm.serving.api.fields import MEANT
 from phonofilm.serving.jobs.job_queue import QueueFull
 from phonofilm.serving.side_process import SideProcessError
 from phonofilm.serving.store.interface import StoreError
@@ -92,25 +92,49 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
-def first_fault(errors: Any) -> tuple[str, str | None]:
-    """Pydantic's first complaint as a sentence, and its field. An unknown field comes first: others are missing for it."""
+def no_json(reason: object) -> ApiError:
+    """A body that is no JSON at all."""
+    return invalid(f"the body is no JSON: {shown(reason)}", code="invalid_json")
+
+
+def no_object() -> ApiError:
+    """A body that is another kind of JSON, or none."""
+    return invalid("the body must be a JSON object", code="invalid_json")
+
+
+def wrong_kind(kind: str) -> ApiError:
+    """A body of a content type that nothing here reads."""
+    message = f"content type {shown(kind)} is not read; use JSON or a multipart form"
+    return ApiError(415, message, "unsupported_media")
+
+
+def first_fault(errors: Any, known: Collection[str] = ()) -> tuple[str, str | None]:
+    """Pydantic's first complaint as a sentence, and its field; `known` are the fields that there are.
+
+    An unknown field comes first: others are missing for it.
+    """
     fault = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
     names = [str(part) for part in fault["loc"] if str(part) not in ("body", "query", "path", "header")]
     names = [name for name in names if re.fullmatch(r"[A-Za-z_-]+|\d+", name)]
     param = names[0] if names else None
     if fault["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(param or "", VideoFields.model_fields, 1, 0.75)
-        meant = MEANT.get(param or "") or next(iter(near), None)
-        return f"unknown field {shown(param or '')}{'' if meant is None else f'; use {meant}'}", param
-    if fault["type"] == "json_invalid":
-        return f"the body is no JSON: {fault['ctx']['error']} at character {fault['loc'][-1]}", None
+        meant = _meant(param or "", known)
+        return f"unknown field {shown(param or '')}{f'; use {meant}' if meant else ''}", param
     text = str(fault["msg"]).removeprefix("Value error, ")
     return (f"{param}: {text}" if param else text), param
 
 
-def validation_error(error: ValidationError) -> ApiError:
-    """The answer for fields that do not fit."""
-    message, param = first_fault(error.errors())
+def _meant(name: str, known: Collection[str]) -> str | None:
+    """The field that is meant by another name, or the one with the nearest name."""
+    said = MEANT.get(name)
+    while said is not None and said.partition(",")[0] not in known:
+        said = MEANT.get(said)
+    return said or next(iter(get_close_matches(name, known, 1, cutoff=0.75)), None)
+
+
+def validation_error(error: ValidationError, fields: type[BaseModel]) -> ApiError:
+    """The answer for what does not fit these fields."""
+    message, param = first_fault(error.errors(), fields.model_fields)
     return invalid(message, param)
 
 
@@ -127,12 +151,28 @@ async def _queue_full(request: Request, error: Exception) -> JSONResponse:
 
 async def _validation(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    message, param = first_fault(error.errors())
+    if (unread := _unread_body(request, error)) is not None:
+        return await _api_error(request, unread)
+    body = getattr(request.scope["route"], "body_field", None)
+    known = () if body is None else body.field_info.annotation.model_fields
+    message, param = first_fault(error.errors(), known)
     return error_response(400, message, "invalid_value", param)
+
+
+def _unread_body(request: Request, error: RequestValidationError) -> ApiError | None:
+    """What is wrong with a body as a whole; None where its fields are, or something else."""
+    fault = error.errors()[0]
+    if fault["type"] == "json_invalid":
+        return no_json(error.__cause__)
+    if fault["loc"] != ("body",):
+        return None
+    return wrong_kind(request.headers.get("content-type", "")) if isinstance(error.body, bytes) else no_object()
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
+    if error.status_code == 400 and isinstance(error.__cause__, ValueError | RecursionError):  # FastAPI reads a body
+        return await _api_error(request, no_json(error.__cause__))
     codes = {404: "unknown_url", 405: "method_not_allowed"}
     return error_response(error.status_code, str(error.detail), codes.get(error.status_code), headers=error.headers)
 

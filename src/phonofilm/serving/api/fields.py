@@ -168,7 +168,7 @@ class ExtensionFields(VideoFields):
 class RemixFields(BaseModel):
     """POST /v1/videos/{id}/remix."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="forbid")
 
     prompt: Prompt
 

@@ -114,7 +114,7 @@ async def plan_clip(request: Request, services: ServicesOf, access: MayWrite) ->
     try:
         fields = kind.model_validate(body.fields)
     except ValidationError as error:
-        return _refused(validation_error(error))
+        return _refused(validation_error(error, kind))
     return await run_in_threadpool(_planned, services, access, fields, body)
 
 
