@@ -182,6 +182,7 @@ def test_several_workers_of_one_machine_do_not_get_the_same_gpus(tmp_path: Path)
         {"Host": "evil.example"},
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
         {"Host": "localhost.evil.example"},
     ],
 )

@@ -9,7 +9,6 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
@@ -128,7 +127,7 @@ def _on_own_page(request: Request, found: Admitted | None) -> Access | None:
     if found is None or not found.by_session:
         return None if found is None else found.access
     origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site", "same-origin")
-    own = origin is not None and urlsplit(origin).netloc == request.headers.get("host")
+    own = origin is not None and origin.partition("://")[2] == request.headers.get("host")
     if site not in ("same-origin", "none") or (request.method not in ("GET", "HEAD") and not own):
         raise ApiError(403, "requests of other pages are not taken", "origin_not_allowed")
     return found.access
