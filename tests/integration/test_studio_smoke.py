@@ -499,3 +499,34 @@ def test_compared_clips_are_there_when_one_comes_back(browser: Browser, served: 
         page.get_by_role("button", name="Take A mallet").click()
         page.get_by_role("heading", name="Nothing to compare yet").wait_for()
         assert page.url.endswith("#/compare")
+
+
+def test_search_and_shelf_of_the_library_are_in_the_address(browser: Browser, served: tuple[str, Services]) -> None:
+    url, services = served
+    clips = [finished_clip(services, f"A {thing} is played.") for thing in ("mallet", "bell")]
+    with page_of(browser) as page:
+        page.route("**/v1/videos/*/content*", lambda route: route.fulfill(content_type="image/png", body=PNG))
+        page.request.post(f"{url}/v1/studio/clips/change", data={"ids": clips, "folder": "Scene & one"})
+        page.goto(f"{url}/studio#/make")
+        page.get_by_role("link", name="Library").click()
+        page.get_by_role("button", name="Scene & one").click()
+        page.get_by_role("searchbox", name="Search clips").press_sequentially("mallet")
+        one = page.get_by_role("status").get_by_text("1 clip", exact=True)
+        one.wait_for()
+        page.reload()
+        one.wait_for()
+        page.get_by_role("heading", name="Scene & one").wait_for()
+        assert page.get_by_role("searchbox", name="Search clips").input_value() == "mallet"
+        page.get_by_role("link", name="Make").click()
+        page.get_by_role("link", name="Library").click()
+        one.wait_for()
+        page.go_back()
+        page.go_back()
+        one.wait_for()
+        page.go_back()
+        page.get_by_role("status").get_by_text("2 clips", exact=True).wait_for()
+        page.get_by_role("heading", name="Scene & one").wait_for()
+        page.go_back()
+        page.get_by_role("heading", name="Library").wait_for()
+        page.go_forward()
+        page.get_by_role("heading", name="Scene & one").wait_for()

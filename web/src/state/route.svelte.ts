@@ -6,12 +6,15 @@ const PLACES: Place[] = ["make", "queue", "library", "clip", "compare", "arena",
 export interface Route {
   place: Place;
   ids: string[];
+  /** What follows a question mark: what is searched for, and on which shelf. */
+  query: string;
 }
 
 function read(): Route {
-  const [place = "", rest = ""] = location.hash.replace(/^#\/?/, "").split("/");
+  const [path = "", query = ""] = location.hash.replace(/^#\/?/, "").split(/\?(.*)/s);
+  const [place = "", rest = ""] = path.split("/");
   const ids = decoded(rest).split(",").filter((id) => id !== "");
-  return { place: PLACES.find((one) => one === place) ?? "make", ids };
+  return { place: PLACES.find((one) => one === place) ?? "make", ids, query };
 }
 
 /** An address that was cut short or typed wrongly leads to a clip that is not there, not to an empty page. */
@@ -42,5 +45,13 @@ export function goTo(place: Place, ...ids: string[]): void {
 /** In the place of the address that is shown, so that “back” does not lead to it again. */
 export function comeBack(place: Place, ...ids: string[]): void {
   history.replaceState(history.state, "", hrefOf(place, ...ids));
+  Object.assign(route, read());
+}
+
+/** The query of the part that is shown: as one more address, which “back” leaves, or in the place of the one that is shown. */
+export function setQuery(query: string, how: "push" | "replace"): void {
+  const href = `${hrefOf(route.place, ...route.ids)}${query === "" ? "" : `?${query}`}`;
+  if (how === "push") history.pushState(null, "", href);
+  else history.replaceState(history.state, "", href);
   Object.assign(route, read());
 }
