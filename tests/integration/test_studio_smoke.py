@@ -530,3 +530,35 @@ def test_search_and_shelf_of_the_library_are_in_the_address(browser: Browser, se
         page.get_by_role("heading", name="Library").wait_for()
         page.go_forward()
         page.get_by_role("heading", name="Scene & one").wait_for()
+
+
+def test_a_reload_keeps_the_given_files_and_each_tab_its_own_form(
+    browser: Browser, served: tuple[str, Services]
+) -> None:
+    url, services = served
+    with page_of(browser) as page:
+        other = page.context.new_page()
+        for one in (page, other):
+            one.route("**/v1/studio/vocabulary*", lambda route: route.fulfill(json=NO_WORDS))
+            one.route("**/v1/studio/plan", lambda route: route.fulfill(json=NO_PLAN))
+        page.goto(f"{url}/studio")
+        given = {"name": "red.png", "mimeType": "image/png", "buffer": PNG}
+        page.get_by_role("group", name="First frame").locator("input[type=file]").set_input_files(given)
+        page.get_by_alt_text("First frame: red.png").wait_for()
+        words = page.get_by_label("What is seen and heard")
+        words.fill("A red ball bounces.")
+        other.goto(f"{url}/studio")
+        other.get_by_alt_text("First frame: red.png").wait_for()
+        assert other.get_by_label("What is seen and heard").input_value() == "A red ball bounces."
+        other.get_by_label("What is seen and heard").fill("A bell rings.")
+        other.get_by_role("button", name="Remove first frame").click()
+        page.reload()
+        page.get_by_alt_text("First frame: red.png").wait_for()
+        assert words.input_value() == "A red ball bounces."
+        page.get_by_role("button", name="Make clip").click()
+        page.get_by_role("article", name="Waiting: A red ball bounces.").wait_for()
+        (job,) = waiting(services.database, OPEN_ACCESS)
+        assert b"".join(services.store.read(job.request.inputs["image"], 0, 10**6)) == PNG
+        other.reload()
+        assert other.get_by_label("What is seen and heard").input_value() == "A bell rings."
+        assert other.get_by_alt_text("First frame: red.png").count() == 0

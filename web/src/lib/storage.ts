@@ -1,17 +1,20 @@
 // What this browser keeps. It may keep nothing, where site data is blocked or the room is used up: the page works all the same.
 
-export function kept(key: string): string | null {
+/** For all tabs and days, or for this tab alone. */
+type Where = "localStorage" | "sessionStorage";
+
+export function kept(key: string, where: Where = "localStorage"): string | null {
   try {
-    return localStorage.getItem(key);
+    return window[where].getItem(key);
   } catch {
     return null;
   }
 }
 
 /** Whether it was kept. */
-export function keep(key: string, value: string): boolean {
+export function keep(key: string, value: string, where: Where = "localStorage"): boolean {
   try {
-    localStorage.setItem(key, value);
+    window[where].setItem(key, value);
     return true;
   } catch {
     return false;
@@ -27,9 +30,9 @@ export function forget(key: string): void {
 }
 
 /** What was kept as JSON, or null. Its shape is not known: an older page may have written it, or a person. */
-export function keptJson(key: string): unknown {
+export function keptJson(key: string, where: Where = "localStorage"): unknown {
   try {
-    return JSON.parse(kept(key) ?? "null");
+    return JSON.parse(kept(key, where) ?? "null");
   } catch {
     return null;
   }

@@ -1,7 +1,8 @@
-// What the Make form holds. Words and numbers are kept in this browser; files are not.
+// What the Make form holds: kept for this tab, and the last one of any tab for the next new one.
 import type { Asked } from "../api/asking";
 import type { ClipRequest } from "../api/types";
 import { joinPrompt } from "../lib/prompt";
+import { keepFiles, keptFiles } from "../lib/kept_files";
 import { keep, keptJson } from "../lib/storage";
 import { modelNamed, server } from "./server.svelte";
 
@@ -85,7 +86,12 @@ const FILES = { first: null, last: null, film: null, music: null, voice: null, k
 
 const MOST_EARLIER = 10;
 
-export const draft = $state<Draft>(stored());
+const { words, filesOf } = stored();
+export const draft = $state<Draft>(words);
+/** Under which name this tab's files are kept; and whether those of before are back, ahead of which nothing is kept. */
+const tab = filesOf.mine;
+const files = $state({ back: false });
+void takeFilesBack();
 
 export function clearDraft(): void {
   Object.assign(draft, { ...EMPTY, model: draft.model, separate: draft.separate, earlier: [], loras: [], keyFrames: [] });
@@ -111,7 +117,30 @@ export function ownWordsAgain(): void {
 }
 
 export function keepDraft(): void {
-  keep(KEY, JSON.stringify({ ...draft, ...FILES }));
+  const text = JSON.stringify({ ...draft, ...FILES, tab });
+  keep(KEY, text, "sessionStorage");
+  keep(KEY, text);
+}
+
+export function keepGiven(): void {
+  const { first, last, film, music, voice, keyFrames } = copyOfDraft();
+  if (files.back) void keepFiles(tab, { first, last, film, music, voice, keyFrames });
+}
+
+/** The files of before the reload; what was given meanwhile stays. */
+async function takeFilesBack(): Promise<void> {
+  const found = (await keptFiles(filesOf.before)) as Partial<Draft> | null;
+  if (found !== null) {
+    for (const field of ["first", "last", "film", "music", "voice"] as const) draft[field] ??= shown(found[field] ?? null);
+    const frames = found.keyFrames ?? [];
+    if (draft.keyFrames.length === 0) draft.keyFrames = frames.map(({ at, picture }) => ({ at, picture: shown(picture) }));
+  }
+  files.back = true;
+}
+
+/** An address of a file ends with the page that made it. */
+function shown(given: Given | null): Given | null {
+  return given?.blob ? { ...given, url: URL.createObjectURL(given.blob) } : given;
 }
 
 export function promptOf(now: Draft): string {
@@ -183,7 +212,10 @@ export function loraOf(text: string): ChosenLora {
   return { name, picture: each(part("video")), sound: each(part("audio")) };
 }
 
-function stored(): Draft {
-  const found = keptJson(KEY);
-  return { ...EMPTY, ...(typeof found === "object" ? (found as Partial<Draft> | null) : null), ...FILES };
+function stored(): { words: Draft; filesOf: { mine: string; before: string } } {
+  const own = keptJson(KEY, "sessionStorage");
+  const found = own ?? keptJson(KEY);
+  const { tab: before = "", ...words } = (typeof found === "object" ? found : null) as Partial<Draft> & { tab?: string } ?? {};
+  const mine = own !== null && before !== "" ? before : `${Date.now()}-${Math.random()}`;
+  return { words: { ...EMPTY, ...words, ...FILES, keyFrames: [] }, filesOf: { mine, before } };
 }
