@@ -39,8 +39,11 @@ from phonofilm.serving.api.errors import add_error_handlers
 from phonofilm.serving.api.guard import Guard
 from phonofilm.serving.api.services import Services
 from phonofilm.serving.client import ServerClient, ServerError
-from phonofilm.serving.jobs.claims import Claims
+from phonofilm.serving.jobs.claims import Claims, expire_leases
+from phonofilm.serving.jobs.job import JobRequest, MadeClips, new_job_id
+from phonofilm.serving.jobs.job_queue import NewJob, Room, enter, find
 from phonofilm.serving.jobs.roster import WorkerReport, report_worker
+from phonofilm.serving.security.access import OPEN_ACCESS
 from phonofilm.serving.server import uvicorn_config
 from phonofilm.serving.slow_clients import HurriedProtocol
 from phonofilm.serving.worker.failures import failure_of, without_paths
@@ -269,6 +272,33 @@ def test_bug_a_job_was_given_up_while_its_server_was_started_again(monkeypatch: 
     monkeypatch.setattr("phonofilm.serving.client.urllib.request.urlopen", ask)
     assert ServerClient("http://127.0.0.1:1").wait("video_a", lambda job: None) == {"status": "completed"}
     assert sum(pauses) > 120
+
+
+def test_a_job_that_is_taken_up_again_counts_the_clips_that_are_there(services: Services) -> None:
+    request = JobRequest({"prompt": "a ball"}, seeds=[1, 2, 3, 4])
+    waiting = enter(services.database, NewJob(new_job_id(), request, "nano"), OPEN_ACCESS, Room())[0]
+    lost = Claims(services.database, "a").claim(["nano"], [], 60)
+    assert lost is not None
+    Claims(services.database, "a").publish(lost, MadeClips([{"video": "x"}], {"seeds": [1]}, 1), None)
+    expire_leases(services.database, "a")
+    claims = Claims(services.database, "b")
+    job = claims.claim(["nano"], [], 60)
+    assert job is not None
+    assert job.progress == 24, "nothing is sampled yet"
+    held = HeldJob(claims, job, 60)
+    held.begin_clip(1, 8)
+
+    def now() -> tuple[int, int, int]:
+        found = find(services.database, waiting.id, OPEN_ACCESS)
+        assert found is not None
+        return found.step, found.steps, found.progress
+
+    held(SamplingStarted(("high",) * 8))
+    assert now() == (8, 32, 24)
+    held(StepDone(4, 8, "high"))
+    assert now() == (12, 32, 37)
+    claims.release(job)
+    assert now() == (0, 0, 24), "it waits again"
 
 
 def test_a_clips_seconds_per_step_are_those_of_its_steps(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:

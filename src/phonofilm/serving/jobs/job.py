@@ -102,10 +102,12 @@ class Job:
 
     @property
     def progress(self) -> int:
-        """0 to 100; 99 until the file is there."""
+        """0 to 100; 99 until the file is there. The clips that are published count, also where no step was made since."""
         if self.status == COMPLETED:
             return 100
-        return min(99, 99 * self.step // self.steps) if self.steps else 0
+        published = 99 * len(self.outputs) // len(self.request.seeds)
+        sampled = 99 * self.step // self.steps if self.steps else 0
+        return min(99, max(published, sampled))
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,8 @@ class HeldJob:
         match event:
             case SamplingStarted(experts):
                 self._done, self._latest = self._done + self._latest, 0
-                self.write(stage=self._of_clip("sampling"), steps=max(self._expected, self._done + len(experts)))
+                steps = max(self._expected, self._done + len(experts))
+                self.write(stage=self._of_clip("sampling"), step=self._done, steps=steps)
                 self._step_began = time.monotonic()
             case StepDone(done, total, _, preview):
                 self._latest = done
