@@ -105,6 +105,32 @@ class SlowStubMaker(StubMaker):
         super().__init__(0.25)
 
 
+class HangsInOpen(StubMaker):
+    """The first of a test hangs while it opens its model."""
+
+    def open(self) -> dict[str, dict[str, Any]]:
+        _hang_once()
+        return super().open()
+
+
+def maker_that_hangs_once_in_open(settings: WorkerSettings) -> StubMaker:
+    """Made by name in a worker of Ray."""
+    return HangsInOpen()
+
+
+def maker_that_hangs_once_in_import(settings: WorkerSettings) -> StubMaker:
+    """Made by name in a worker of Ray, where the first never comes to answer."""
+    _hang_once()
+    return StubMaker()
+
+
+def _hang_once() -> None:
+    mark = Path(os.environ["PHONOFILM_TEST_HANGS"])
+    if not mark.exists():
+        mark.touch()
+        time.sleep(3600)
+
+
 def worker_thread(settings: WorkerSettings, maker: StubMaker) -> tuple[Worker, threading.Thread]:
     """A worker in a thread of this process, started."""
     worker = Worker(settings, maker)

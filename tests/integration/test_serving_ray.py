@@ -96,6 +96,25 @@ def test_replicas_share_the_queue_and_a_killed_one_is_replaced(tmp_path: Path, d
     assert living_workers(database) == []
 
 
+@pytest.mark.parametrize("hangs_in", ["import", "open"])
+def test_a_worker_that_hangs_while_it_starts_is_replaced(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch, hangs_in: str
+) -> None:
+    monkeypatch.setattr("phonofilm.serving.worker.silence.LISTEN_SECONDS", 1.0)
+    monkeypatch.setenv("PHONOFILM_TEST_HANGS", f"{tmp_path}/hangs-{hangs_in}")
+    workers = workers_on(tmp_path, database, "local", "1", start=30.0)
+    workers.maker = f"tests.serving_stub:maker_that_hangs_once_in_{hangs_in}"
+    job = ask(database, "a clip")
+    workers.start()
+    try:
+        first = until(lambda: workers.replicas and workers.replicas[0])
+        until(lambda: done(database, [job]))
+        assert first not in workers.replicas
+        assert now(database, job).attempt == 1
+    finally:
+        workers.stop()
+
+
 def test_a_lost_machine_costs_an_attempt_and_no_job(tmp_path: Path, database: Database) -> None:
     from ray.cluster_utils import Cluster
 

@@ -48,7 +48,8 @@ from phonofilm.serving.server import uvicorn_config
 from phonofilm.serving.slow_clients import HurriedProtocol
 from phonofilm.serving.worker.failures import failure_of, without_paths
 from phonofilm.serving.worker.held_job import HeldJob
-from phonofilm.serving.worker.supervisor import LISTEN_SECONDS, SILENT_LEASES, WorkerProcesses, _Place
+from phonofilm.serving.worker.silence import LISTEN_SECONDS, SILENT_LEASES
+from phonofilm.serving.worker.supervisor import WorkerProcesses, _Place
 
 BALL = {"prompt": "a ball"}
 
@@ -351,7 +352,7 @@ def test_a_worker_that_lives_and_says_nothing_is_killed_to_be_replaced(services:
     def listen(times: int, most: int = patience) -> bool:
         for _ in range(times):
             workers._listen(place)
-        return place.silent <= most
+        return place.silence.times <= most
 
     def rename(before: str, after: str) -> None:
         with database.write() as connection:

@@ -30,7 +30,7 @@ def services(tmp_path: Path) -> Services:
 def test_a_worker_without_any_sign_of_life_is_replaced_after_the_time_that_starting_may_take(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("phonofilm.serving.worker.supervisor.LISTEN_SECONDS", 0.1)
+    monkeypatch.setattr("phonofilm.serving.worker.silence.LISTEN_SECONDS", 0.1)
     settings = replace(services.worker, start=0.5, grace=0.0)
     workers = WorkerProcesses(settings, services.database, 1, lambda: None, ("sh", "-c", "read line; exec sleep 1000"))
     workers.start()
@@ -59,7 +59,7 @@ def test_a_worker_that_loads_says_so_only_while_the_loading_goes_on(
 ) -> None:
     worked, go_on, reports = [1.0], threading.Event(), []
     monkeypatch.setattr("phonofilm.serving.worker.loop.REPORT_SECONDS", 0.01)
-    monkeypatch.setattr("phonofilm.serving.worker.loop.seconds_worked", lambda: worked[0])
+    monkeypatch.setattr("phonofilm.serving.worker.loop.seconds_worked", lambda apart: worked[0])
 
     class Loading(StubMaker):
         def open(self) -> dict[str, dict[str, Any]]:
@@ -104,3 +104,23 @@ def test_work_of_other_threads_and_processes_is_seen_and_waiting_is_not() -> Non
     thread.start()
     thread.join()
     assert seconds_worked() - before > LEAST_WORK
+
+
+def test_threads_that_are_set_apart_are_no_sign_of_life() -> None:
+    go_on = threading.Event()
+
+    def busy() -> None:
+        while not go_on.is_set():
+            sum(range(10**5))
+
+    thread = threading.Thread(target=busy)
+    thread.start()
+    assert thread.native_id is not None
+    try:
+        apart = frozenset({thread.native_id})
+        before, counted = seconds_worked(apart), seconds_worked()
+        wait_until(lambda: seconds_worked() - counted > 0.5)
+        assert abs(seconds_worked(apart) - before) <= LEAST_WORK
+    finally:
+        go_on.set()
+        thread.join()

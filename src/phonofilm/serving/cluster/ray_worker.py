@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
+
 from phonofilm.errors import PhonofilmError
 from phonofilm.serving.logs import log_to_stderr
 from phonofilm.serving.settings import WorkerSettings
@@ -46,8 +48,10 @@ class RayWorker:
     def __init__(self, settings: Mapping[str, Any], maker: str = NEW_MAKER) -> None:
         parsed = WorkerSettings.from_json(settings)
         log_to_stderr(parsed.log_json)
+        # Ray's own threads, and this one, which answers `state`, work all the time.
+        rays = frozenset(one.id for one in psutil.Process().threads())
         module, _, name = maker.partition(":")
-        self._worker = Worker(parsed, getattr(importlib.import_module(module), name)(parsed))
+        self._worker = Worker(parsed, getattr(importlib.import_module(module), name)(parsed), apart=rays)
         self._fault: str | None = None
         self._thread = threading.Thread(target=self._work, name="worker", daemon=True)
         self._thread.start()

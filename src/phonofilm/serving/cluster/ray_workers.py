@@ -32,6 +32,7 @@ from phonofilm.serving.jobs.job import IN_PROGRESS, QUEUED
 from phonofilm.serving.jobs.roster import remove_worker
 from phonofilm.serving.jobs.sweep import counts_by_status
 from phonofilm.serving.settings import WorkerSettings
+from phonofilm.serving.worker.silence import Silence
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,10 @@ WAITING_SECONDS = 60.0
 
 @dataclass
 class _Replica:
-    """An actor, its place in the cluster, and what it last said. `asked`: a question that it has not answered yet."""
+    """An actor, its place in the cluster, and what it last said. `asked`: a question that it has not answered yet.
+
+    silence: of its worker, by what that reports to the table; of none by name before it has said which it is.
+    """
 
     actor: Any
     group: Any
@@ -50,6 +54,7 @@ class _Replica:
     asked: Any = None
     retiring: bool = False
     silent_since: float | None = None
+    silence: Silence = field(default_factory=lambda: Silence(""))
 
 
 @dataclass
@@ -142,9 +147,13 @@ class RayWorkers:
         return _Replica(actor, group, asked=actor.state.remote(), silent_since=time.monotonic())
 
     def _look_at(self, replica: _Replica) -> None:
-        """Take the answer to the last question, if there is one, and ask again."""
+        """Take the answer to the last question, if there is one, and ask again. One that hangs makes room for another."""
         from ray.exceptions import ActorDiedError, RayActorError
 
+        if (fault := self._long_silence(replica)) is not None:
+            logger.error("worker %s %s; another takes its place", replica.worker or "(not named yet)", fault)
+            self._let_go(replica)
+            return
         if not self._ray.wait([replica.asked], timeout=0)[0]:
             self._say_silent(replica)
             return
@@ -152,9 +161,7 @@ class RayWorkers:
             state = self._ray.get(replica.asked, timeout=ANSWER_SECONDS)
         except ActorDiedError as error:
             logger.warning("worker %s is gone for good: %s", replica.worker, str(error).splitlines()[0])
-            self._forget_worker(replica)
-            self._remove(replica)
-            self.replicas.remove(replica)
+            self._let_go(replica)
             return
         except RayActorError:  # it is being started again
             if replica.worker is not None:
@@ -164,15 +171,14 @@ class RayWorkers:
             replica.silent_since = None
             if state.worker != replica.worker:
                 self._forget_worker(replica)
-                replica.worker = state.worker
+                replica.worker, replica.silence = state.worker, Silence(state.worker)
                 logger.info("worker %s has a place", state.worker)
             if state.fault is not None:
                 self.fault = state.fault
                 self.on_hopeless()
                 self._stop.set()
             elif state.ended and replica.retiring:
-                self._remove(replica)
-                self.replicas.remove(replica)
+                self._let_go(replica)
                 return
         replica.asked = replica.actor.state.remote()
 
@@ -186,6 +192,22 @@ class RayWorkers:
                 "a worker is still starting, or waits for a place with 1 CPU and %d GPUs in the Ray cluster", self._gpus
             )
 
+    def _long_silence(self, replica: _Replica) -> str | None:
+        """What has been wrong for too long with a worker that has its place. One that ends reports no more, and may take long."""
+        from ray.util.placement_group import placement_group_table
+
+        if replica.retiring or not replica.silence.is_due:
+            return None
+        if replica.worker is None and placement_group_table(replica.group)["state"] != "CREATED":
+            replica.silence = Silence("")
+            return None
+        return replica.silence.listen(self.database, self.settings)
+
+    def _let_go(self, replica: _Replica) -> None:
+        self._forget_worker(replica)
+        self._remove(replica)
+        self.replicas.remove(replica)
+
     def _forget_worker(self, replica: _Replica) -> None:
         """The process is dead: let others take its job up at once."""
         if replica.worker is None:
@@ -193,7 +215,7 @@ class RayWorkers:
         with suppress(DBAPIError):
             expire_leases(self.database, replica.worker)
             remove_worker(self.database, replica.worker)
-        replica.worker = None
+        replica.worker, replica.silence = None, Silence("")
 
     def _has_ended(self, replica: _Replica) -> bool:
         from ray.exceptions import GetTimeoutError, RayActorError

@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -48,23 +48,30 @@ LEAST_WORK = 0.001
 PATIENCE_SECONDS = 600.0
 
 
-def seconds_worked() -> float:
-    """Processor time of this process and of those that it started, without this thread's."""
-    others = 0.0
-    for child in psutil.Process().children(recursive=True):
+def seconds_worked(apart: Collection[int] = ()) -> float:
+    """Processor time of this process and of those that it started, without this thread's and that of the threads `apart`."""
+    here, children = psutil.Process(), 0.0
+    for child in here.children(recursive=True):
         with suppress(psutil.Error):
-            others += sum(child.cpu_times()[:2])
-    return others + time.process_time() - time.thread_time()
+            children += sum(child.cpu_times()[:2])
+    if not apart:
+        return children + time.process_time() - time.thread_time()
+    left_out = {*apart, threading.get_native_id()}
+    return children + sum(one.user_time + one.system_time for one in here.threads() if one.id not in left_out)
 
 
 @dataclass
 class Worker:
-    """One process's work, until `stop` is set; then a running clip has `settings.grace` seconds, and goes back to the queue."""
+    """One process's work, until `stop` is set; then a running clip has `settings.grace` seconds, and goes back to the queue.
+
+    apart: threads of this process, by native id, whose work is not the worker's.
+    """
 
     settings: WorkerSettings
     maker: JobMaker
     id: str = field(default_factory=new_worker_id)
     stop: threading.Event = field(default_factory=threading.Event)
+    apart: Collection[int] = ()
     _state: str = field(default=STARTING, init=False)
 
     @property
@@ -182,8 +189,9 @@ class Worker:
         """Say that this worker lives; while it starts, only as long as something is done: this thread lives anyway."""
         worked = -math.inf
         while True:
-            now = seconds_worked()
-            if not self.is_starting or now - worked > LEAST_WORK:
+            now = seconds_worked(self.apart)
+            # The time of a thread that has ended is no longer counted: that it ended is a sign of life too.
+            if not self.is_starting or abs(now - worked) > LEAST_WORK:
                 worked = now
                 self._report()
             if self.stop.wait(REPORT_SECONDS):

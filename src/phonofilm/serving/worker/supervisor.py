@@ -16,18 +16,15 @@ from sqlalchemy.exc import DBAPIError
 
 from phonofilm.serving.database.engines import Database
 from phonofilm.serving.jobs.claims import expire_leases, give_back
-from phonofilm.serving.jobs.roster import STARTING, last_report, remove_worker
+from phonofilm.serving.jobs.roster import remove_worker
 from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.worker.ids import CANNOT_START, new_worker_id
+from phonofilm.serving.worker.silence import Silence
 
 logger = logging.getLogger(__name__)
 
 WORKER_COMMAND = (sys.executable, "-m", "phonofilm.serving.worker.process")
 LOOK_SECONDS = 0.2
-# How often it is asked whether a worker was heard of, and after how many leases' lengths of silence it is replaced; one that
-# starts, after the settings' `start`. Workers report every five seconds; on a machine with far too much to do, much later.
-LISTEN_SECONDS = 5.0
-SILENT_LEASES = 10
 LONGEST_PAUSE = 30.0
 HEALTHY_SECONDS = 60.0
 # Beyond its grace, a worker that stops has so long: a step cannot be broken off.
@@ -36,19 +33,14 @@ LAST_STEP_SECONDS = 15.0
 
 @dataclass
 class _Place:
-    """One worker's place: the process in it, since when, and how often it died young.
-
-    reported: when it last did, by the database's clock, and its state. silent: how often in a row nothing newer was found.
-    """
+    """One worker's place: the process in it, since when, how often it died young, and how long it has been silent."""
 
     process: subprocess.Popen[str] | None = None
     worker: str = ""
     since: float = 0.0
     deaths: int = 0
     next_start: float = 0.0
-    listened: float = 0.0
-    reported: tuple[float, str] | None = None
-    silent: int = 0
+    silence: Silence = field(default_factory=lambda: Silence(""))
 
 
 @dataclass
@@ -104,14 +96,13 @@ class WorkerProcesses:
                         self._start(place)
                 elif (code := place.process.poll()) is not None:
                     self._bury(place, code)
-                elif time.monotonic() - place.listened >= LISTEN_SECONDS:
+                elif place.silence.is_due:
                     self._listen(place)
 
     def _start(self, place: _Place) -> None:
         place.worker = new_worker_id()
         place.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, text=True, start_new_session=True)
-        place.since = place.listened = time.monotonic()
-        place.reported, place.silent = None, 0
+        place.since, place.silence = time.monotonic(), Silence(place.worker)
         assert place.process.stdin is not None
         # The pipe stays open as long as this process lives: its end tells the worker to stop. No secret is in the command.
         with suppress(BrokenPipeError):
@@ -119,26 +110,10 @@ class WorkerProcesses:
             place.process.stdin.flush()
 
     def _listen(self, place: _Place) -> None:
-        """Kill a worker that lives and has reported nothing for too long (it hangs, or was stopped): a new one takes its place.
-
-        Times of asking are counted instead of seconds, so that neither a pause of this process nor a database that is away
-        is held against it.
-        """
-        place.listened = time.monotonic()
-        try:
-            reported = last_report(self.database, place.worker)
-        except DBAPIError:
-            place.silent = 0
-            return
-        if reported is not None and reported != place.reported:
-            place.reported, place.silent = reported, 0
-        else:
-            place.silent += 1
-        starts = place.reported is None or place.reported[1] == STARTING
-        limit = self.settings.start if starts else SILENT_LEASES * self.settings.lease
-        if place.silent * LISTEN_SECONDS > limit and place.process is not None:
-            doing = "is starting" if starts else "lives"
-            logger.error("worker %s %s and gave no sign of life for %.0f s", place.worker, doing, limit)
+        """Kill a worker that has been silent for too long: a new one takes its place."""
+        fault = place.silence.listen(self.database, self.settings)
+        if fault is not None and place.process is not None:
+            logger.error("worker %s %s", place.worker, fault)
             place.process.kill()
 
     def _bury(self, place: _Place, code: int) -> None:
