@@ -18,6 +18,7 @@ from sqlalchemy import update
 from tests.browser import chromium, page_of
 from tests.unit.serving_helpers import PNG, ask, services_in
 
+from phonofilm.pipeline.edit_tasks import OVERLAP_FRAMES
 from phonofilm.serving.api.app import create_app
 from phonofilm.serving.api.services import Services
 from phonofilm.serving.database.tables import JOB
@@ -562,3 +563,54 @@ def test_a_reload_keeps_the_given_files_and_each_tab_its_own_form(
         other.reload()
         assert other.get_by_label("What is seen and heard").input_value() == "A bell rings."
         assert other.get_by_alt_text("First frame: red.png").count() == 0
+
+
+def test_a_continuation_adds_the_seconds_that_are_asked_for(browser: Browser, served: tuple[str, Services]) -> None:
+    """The request counts the frames that both clips share; and what is too short to be made is said in the page's words."""
+    url, services = served
+    clip = finished_clip(services, "A bell is played.")
+    sent: list[float] = []
+
+    def take(route: Route) -> None:
+        sent.append(route.request.post_data_json["seconds"])
+        route.fulfill(json={"id": "video_0"})
+
+    with page_of(browser) as page:
+        page.route("**/v1/studio/plan", lambda route: route.fulfill(json=NO_PLAN))
+        page.route("**/v1/videos/extensions", take)
+        page.route("**/v1/videos/*/content*", lambda route: route.fulfill(content_type="image/png", body=PNG))
+        page.route(f"**/v1/studio/clips/{clip}/frame*", lambda route: route.fulfill(content_type="image/png", body=PNG))
+        page.route(
+            "**/timeline",
+            lambda route: route.fulfill(json={"peaks": None, "spectrogram": None, "seen": [], "heard": []}),
+        )
+        page.goto(f"{url}/studio#/clip/{clip}")
+        page.get_by_text("Continue", exact=True).click()
+        field = page.get_by_label("Seconds to add")
+        field.fill("0.01")
+        page.get_by_text("Give a number from 0.17 to 59.").wait_for()
+        assert page.get_by_role("button", name="Continue the clip").is_disabled()
+        field.fill("3")
+        page.get_by_role("button", name="Continue the clip").click()
+        page.get_by_text("Added to the queue.").wait_for()
+        assert sent == [pytest.approx(3 + OVERLAP_FRAMES / 24, abs=1e-3)]
+
+
+def test_a_number_that_cannot_be_is_refused_in_its_field(browser: Browser, served: tuple[str, Services]) -> None:
+    url, services = served
+    with page_of(browser) as page:
+        page.route("**/v1/studio/vocabulary*", lambda route: route.fulfill(json=NO_WORDS))
+        page.route("**/v1/studio/plan", lambda route: route.fulfill(json=NO_PLAN))
+        page.goto(f"{url}/studio")
+        page.get_by_label("What is seen and heard").fill("A red ball bounces.")
+        field = page.get_by_label("Clips", exact=True)
+        for wrong in ("0", "-3", "1.5"):
+            field.fill(wrong)
+            page.get_by_text("Give a whole number from 1 to 8.").wait_for()
+            page.get_by_role("button", name="Make").last.click()
+            page.locator("input[aria-invalid=true]:focus").wait_for()
+        field.fill("2")
+        page.get_by_role("button", name="Make 2 clips").click()
+        page.get_by_role("article", name="Waiting: A red ball bounces.").wait_for()
+        (job,) = waiting(services.database, OPEN_ACCESS)
+        assert len(job.request.seeds) == 2

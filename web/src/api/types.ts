@@ -54,6 +54,8 @@ export interface ModelSizes {
   steps: number;
 }
 export type Task = "create" | "edit" | "extension";
+/** How many frames of the clip a continuation begins with, which its `seconds` count. A test compares it with the server's. */
+export const OVERLAP_FRAMES = 17;
 /** The fields of POST /v1/videos and its two sisters that the page fills. */
 export interface ClipRequest {
   prompt: string;

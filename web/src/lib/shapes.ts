@@ -25,3 +25,9 @@ export function shapesFor(sizes: ModelSizes | null, embedded: boolean): Shape[] 
   });
   return [own, ...shapes];
 }
+
+/** Frames per second, which a model's numbers may give as a fraction. */
+export function rateOf(rate: string | number = 24): number {
+  const [top = "24", bottom = "1"] = String(rate).split("/");
+  return Number(top) / Number(bottom);
+}

@@ -165,7 +165,7 @@ export function askedOf(now: Draft): Asked {
   if (now.guidance !== null) request.guidance_scale = now.guidance;
   if (now.together !== null) request.modality_scale = now.together;
   if (now.seed !== null) request.seed = now.seed;
-  if (now.count > 1) request.n = now.count;
+  if (Number.isInteger(now.count) && now.count > 1) request.n = now.count;
   if (now.negative.trim() !== "") request.negative_prompt = now.negative.trim();
   if (now.loras.length > 0) request.loras = now.loras.map(loraText);
   if (now.first?.blob) files["input_reference"] = now.first.blob;
