@@ -18,6 +18,7 @@ from sqlalchemy import update
 from tests.browser import chromium, page_of
 from tests.unit.serving_helpers import PNG, ask, services_in
 
+from phonofilm.media.readable import MAX_IMAGE_PIXELS
 from phonofilm.pipeline.edit_tasks import OVERLAP_FRAMES
 from phonofilm.serving.api.app import create_app
 from phonofilm.serving.api.services import Services
@@ -614,3 +615,70 @@ def test_a_number_that_cannot_be_is_refused_in_its_field(browser: Browser, serve
         page.get_by_role("article", name="Waiting: A red ball bounces.").wait_for()
         (job,) = waiting(services.database, OPEN_ACCESS)
         assert len(job.request.seeds) == 2
+
+
+def test_a_queue_counts_clips_and_its_time_left_falls(browser: Browser, served: tuple[str, Services]) -> None:
+    url, _ = served
+    with page_of(browser) as page:
+        for text, count in (("A red ball bounces.", 3), ("A bell rings.", 1)):
+            page.request.post(f"{url}/v1/videos", data={"prompt": text, "model": "nano", "n": count})
+        one, other = page.request.get(f"{url}/v1/studio/jobs").json()["waiting"]
+        running = one | {"status": "in_progress", "step": 1, "steps": 9, "eta_seconds": 30}
+        waits = {"running": [], "waiting": [one, other], "ended": []}
+        events: list[tuple[str, Any]] = [("jobs", waits)]
+
+        def tell(route: Route) -> None:
+            body = "".join(f"event: {kind}\ndata: {json.dumps(data)}\n\n" for kind, data in events)
+            route.fulfill(content_type="text/event-stream", body="retry: 10\n\n" + body)
+
+        page.route("**/v1/studio/events", tell)
+        page.goto(f"{url}/studio#/queue")
+        page.get_by_role("heading", name="4 clips waiting").wait_for()
+        page.get_by_text("Starting…").wait_for()
+        assert (
+            page.get_by_role("button", name="Later: A bell rings.").get_attribute("title")
+            == "It is the last one already"
+        )
+        imported = other | {"status": "failed", "prompt": "", "imported": True}
+        events[:] = [
+            ("jobs", {"running": [running], "waiting": [], "ended": [imported]}),
+            ("job", running | {"eta_seconds": 34}),
+        ]
+        page.get_by_text("Making 3 clips").wait_for()
+        page.get_by_text("30 s left").wait_for()
+        page.get_by_text("A film that was imported").wait_for()
+        events[:] = [("job", running | {"eta_seconds": 60})]
+        page.get_by_text("60 s left").wait_for()
+        page.unroute_all(behavior="ignoreErrors")
+
+
+def test_a_picture_that_is_far_too_large_is_refused_unopened(browser: Browser, served: tuple[str, Services]) -> None:
+    url, _ = served
+    most = f"at most {MAX_IMAGE_PIXELS // 10**6} million are read"
+    with page_of(browser, width=390, height=760) as page:
+        page.route("**/v1/studio/vocabulary*", lambda route: route.fulfill(json=NO_WORDS))
+        page.goto(f"{url}/studio")
+        field = page.get_by_role("group", name="First frame").locator("input[type=file]")
+        for kind, size in (("PNG", (12000, 12000)), ("JPEG", (9000, 8000))):
+            content = io.BytesIO()
+            Image.new("L", size).save(content, kind)
+            name = f"huge.{kind.lower()}"
+            field.set_input_files({"name": name, "mimeType": f"image/{kind.lower()}", "buffer": content.getvalue()})
+            page.get_by_text(f"{name} has {size[0]} × {size[1]} pixels, and {most}. Use a smaller one.").wait_for()
+        notice = page.locator(".notice").last.bounding_box()
+        button = page.get_by_role("button", name="Make clip").bounding_box()
+        assert notice is not None
+        assert button is not None
+        assert button["y"] + button["height"] <= notice["y"] < 760 - 58, "the message covers no button"
+
+
+def test_a_blind_comparison_of_variations_begins_with_settings(browser: Browser, served: tuple[str, Services]) -> None:
+    url, services = served
+    clips = [finished_clip(services, "A bell is played.") for _ in range(2)]
+    with page_of(browser) as page:
+        page.route("**/v1/videos/*/content*", lambda route: route.fulfill(content_type="image/png", body=PNG))
+        page.goto(f"{url}/studio#/compare/{','.join(clips)}")
+        page.get_by_role("button", name="Take A bell").first.wait_for()
+        page.get_by_role("link", name="Blind comparison").click()
+        page.get_by_role("heading", name="Blind comparison").wait_for()
+        assert page.get_by_label("Compare", exact=True).input_value() == "settings"

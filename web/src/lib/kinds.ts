@@ -33,6 +33,10 @@ const BEGINNINGS: [RegExp, Kind][] = [
   [/^.{4}ftyp(?!avif|avis|heic|heix|mif1)/s, "video"],
   [/^G.{187}G/s, "video"],
 ];
+// The most that the server reads, as its readable.py says, which a test compares: a larger one would keep the page busy for long.
+const MAX_IMAGE_PIXELS = 64_000_000;
+// Where a JPEG says how large it is, after what a camera wrote.
+const JPEG_HEAD_BYTES = 262_144;
 // Pictures that no browser opens, and the server does.
 const UNSEEN_HERE = ["II*\0", "MM\0*"];
 
@@ -46,6 +50,10 @@ export async function refusalOf(file: Blob, name: string, wanted: Kind): Promise
       ? `${name} is not ${CALLED[wanted]} that can be read. Use ${KINDS[wanted]}.`
       : `${name} is ${CALLED[found]}, not ${CALLED[wanted]}. Use ${KINDS[wanted]}.`;
   }
+  const size = wanted === "image" ? await sizeOf(file, head) : null;
+  if (size !== null && size[0] * size[1] > MAX_IMAGE_PIXELS) {
+    return `${name} has ${size[0]} × ${size[1]} pixels, and at most ${MAX_IMAGE_PIXELS / 1e6} million are read. Use a smaller one.`;
+  }
   if (wanted === "image" && !(await canBeSeen(file, head))) return `${name} is broken or cut off. Use another file.`;
   return null;
 }
@@ -53,6 +61,22 @@ export async function refusalOf(file: Blob, name: string, wanted: Kind): Promise
 async function headOf(file: Blob): Promise<string> {
   const bytes = new Uint8Array(await file.slice(0, SNIFFED_BYTES).arrayBuffer());
   return String.fromCharCode(...bytes);
+}
+
+/** Width and height by the first bytes, of the two kinds that are that large, without opening the picture. */
+async function sizeOf(file: Blob, head: string): Promise<[number, number] | null> {
+  if (head.startsWith("\x89PNG")) {
+    const view = new DataView(await file.slice(0, 24).arrayBuffer());
+    return view.byteLength < 24 ? null : [view.getUint32(16), view.getUint32(20)];
+  }
+  if (!head.startsWith("\xff\xd8")) return null;
+  const view = new DataView(await file.slice(0, JPEG_HEAD_BYTES).arrayBuffer());
+  for (let at = 2; at + 9 < view.byteLength && view.getUint8(at) === 0xff; at += 2 + view.getUint16(at + 2)) {
+    const marker = view.getUint8(at + 1);
+    const isFrame = marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker);
+    if (isFrame) return [view.getUint16(at + 7), view.getUint16(at + 5)];
+  }
+  return null;
 }
 
 function kindOf(head: string): Kind | null {

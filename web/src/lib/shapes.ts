@@ -13,8 +13,8 @@ const RATIOS: [string, number][] = [
 ];
 
 export function shapesFor(sizes: ModelSizes | null, embedded: boolean): Shape[] {
-  if (sizes === null) return [{ label: "The model's own", size: null }];
-  const own = { label: `The model's own (${sizes.width} × ${sizes.height})`, size: null };
+  if (sizes === null) return [{ label: "Usual", size: null }];
+  const own = { label: `Usual (${sizes.width} × ${sizes.height})`, size: null };
   if (embedded) return [own];
   const step = sizes.spatial_factor * sizes.patch;
   const area = sizes.width * sizes.height;

@@ -12,6 +12,11 @@ export function kindOf(job: StudioJob): string {
   return KINDS[job.task];
 }
 
+/** What a row of the queue is called: an imported film may come without words. */
+export function nameOf(job: StudioJob): string {
+  return job.prompt || (job.imported ? "A film that was imported" : "A clip without words");
+}
+
 // Of a set, the stage says which clip is being made.
 const CLIP_OF_SET = /^clip (\d+) of (\d+): /;
 

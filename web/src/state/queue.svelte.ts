@@ -3,7 +3,8 @@ import { listJobs } from "../api/calls";
 import type { StudioJob, StudioJobs, StudioWorker } from "../api/types";
 import { say } from "./notices.svelte";
 import { goTo, route } from "./route.svelte";
-import { refreshInfo, server } from "./server.svelte";
+import { refreshInfo, server, startsAgain } from "./server.svelte";
+import { steady } from "./time_left";
 
 export const queue = $state<StudioJobs & { loaded: boolean; previews: Record<string, string> }>({
   running: [],
@@ -14,6 +15,11 @@ export const queue = $state<StudioJobs & { loaded: boolean; previews: Record<str
 });
 /** Rises whenever the library may have changed. */
 export const library = $state({ revision: 0 });
+
+/** How many clips these jobs still make. */
+export function clipsOf(jobs: StudioJob[]): number {
+  return jobs.reduce((sum, job) => sum + Math.max(1, job.num_outputs - job.clip_ids.length), 0);
+}
 
 const told = new Set<string>();
 let stream: EventSource | null = null;
@@ -98,6 +104,7 @@ async function reconnected(): Promise<void> {
   const first = !connected;
   connected = true;
   failed = 0;
+  if (!server.reachable) startsAgain();
   server.reachable = true;
   if (first) return;
   await refreshInfo();
@@ -108,13 +115,14 @@ function take(jobs: StudioJobs): void {
     const open = new Set([...queue.running, ...queue.waiting].map((job) => job.id));
     for (const job of jobs.ended) if (job.status === "completed" && open.has(job.id)) finished(job);
   }
-  queue.running = jobs.running;
+  queue.running = jobs.running.map((job) => steady(job));
   queue.waiting = jobs.waiting;
   queue.ended = jobs.ended;
   queue.loaded = true;
 }
 
-function takeOne(job: StudioJob): void {
+function takeOne(sent: StudioJob): void {
+  const job = steady(sent);
   const before = [...queue.running, ...queue.waiting, ...queue.ended].find((one) => one.id === job.id);
   const wasOpen = before !== undefined && !queue.ended.includes(before);
   const known = before?.clip_ids.length ?? 0;

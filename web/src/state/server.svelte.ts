@@ -2,6 +2,7 @@
 import { getInfo, getSession } from "../api/calls";
 import { Fault } from "../api/faults";
 import { onSignedOut } from "../api/http";
+import { plural } from "../lib/format";
 import type { Session, StudioInfo, StudioModel } from "../api/types";
 
 // Loading a model takes a minute or two; what lasts longer than this is something else.
@@ -15,12 +16,19 @@ interface Server {
   keyIsGone: boolean;
   /** Whether the server has another page now than the one that is open. */
   outdated: boolean;
-  /** Whether this page has been open for so long that a model would be loaded by now. */
-  openedLongAgo: boolean;
+  /** Whether the server has been there for so long, as this page saw it, that a model would be loaded by now. */
+  startedLongAgo: boolean;
 }
 
-export const server = $state<Server>({ session: null, info: null, reachable: true, keyIsGone: false, outdated: false, openedLongAgo: false });
-setTimeout(() => (server.openedLongAgo = true), LOADING_MS);
+export const server = $state<Server>({ session: null, info: null, reachable: true, keyIsGone: false, outdated: false, startedLongAgo: false });
+let starting = setTimeout(() => (server.startedLongAgo = true), LOADING_MS);
+
+/** To be called when the server is back: its workers begin anew. */
+export function startsAgain(): void {
+  server.startedLongAgo = false;
+  clearTimeout(starting);
+  starting = setTimeout(() => (server.startedLongAgo = true), LOADING_MS);
+}
 
 onSignedOut(() => {
   if (server.session === null) return;
@@ -40,6 +48,7 @@ export async function refreshInfo(): Promise<void> {
     const found = await getInfo();
     if (server.info !== null && server.info.page !== found.page) server.outdated = true;
     server.info = found;
+    if (!server.reachable) startsAgain();
     server.reachable = true;
   } catch (error) {
     if (!(error instanceof Fault) || error.status !== 401) server.reachable = false;
@@ -55,14 +64,12 @@ export function modelNamed(name: string | null): StudioModel | null {
   return models.find((model) => model.id === name) ?? models[0] ?? null;
 }
 
-/** What the workers are doing, as a sentence. */
-export function workersSay(): { text: string; good: boolean } {
+/** What the workers are doing, as a sentence. `making`: clips of the jobs that are running. */
+export function workersSay(making: number): { text: string; good: boolean } {
   const workers = server.info?.workers ?? [];
   if (!server.reachable) return { text: "The server does not answer. Trying again…", good: false };
-  if (workers.length === 0) {
-    return { text: server.openedLongAgo ? "No worker runs: clips wait" : "The model is loading…", good: false };
-  }
+  if (making > 0) return { text: `Making ${plural(making, "clip")}`, good: true };
+  if (workers.length === 0) return { text: server.startedLongAgo ? "No worker runs: clips wait" : "Starting…", good: false };
   if (workers.every((worker) => worker.state === "starting")) return { text: "The model is loading…", good: false };
-  if (workers.some((worker) => worker.state === "busy")) return { text: "Making a clip", good: true };
   return { text: "Ready", good: true };
 }
