@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.serving_stub import StubMaker
+from tests.serving_stub import StubMaker, worker_thread
 from tests.unit.serving_helpers import services_in
 
 from phonofilm.serving.api.services import Services
+from phonofilm.serving.database.engines import Database
+from phonofilm.serving.jobs.roster import WorkerReport
 from phonofilm.serving.worker.loop import LEAST_WORK, Worker, seconds_worked
 from phonofilm.serving.worker.supervisor import WorkerProcesses
 
@@ -80,6 +82,33 @@ def test_a_worker_that_loads_says_so_only_while_the_loading_goes_on(
         wait_until(lambda: reports.count("ready") > 2)
     finally:
         go_on.set()
+        worker.ask_to_stop()
+        thread.join()
+
+
+def test_a_late_report_of_starting_does_not_follow_the_one_of_being_ready(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    began = threading.Event()
+
+    class Loading(StubMaker):
+        def open(self) -> dict[str, dict[str, Any]]:
+            began.wait(60)
+            return super().open()
+
+    def write(database: Database, report: WorkerReport) -> None:
+        if report.state == "starting":
+            began.set()
+            time.sleep(0.3)
+        written.append(report.state)
+
+    monkeypatch.setattr("phonofilm.serving.worker.loop.report_worker", write)
+    worker, thread = worker_thread(services.worker, Loading())
+    try:
+        wait_until(lambda: len(written) == 2)
+        assert written == ["starting", "ready"]
+    finally:
         worker.ask_to_stop()
         thread.join()
 

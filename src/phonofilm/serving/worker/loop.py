@@ -73,6 +73,7 @@ class Worker:
     stop: threading.Event = field(default_factory=threading.Event)
     apart: Collection[int] = ()
     _state: str = field(default=STARTING, init=False)
+    _reporting: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     @property
     def is_starting(self) -> bool:
@@ -200,5 +201,8 @@ class Worker:
     def _report(self) -> None:
         memory = float(psutil.Process().memory_info().rss)
         models = [*self.maker.loaded, *(name for name in self.settings.models if name not in self.maker.loaded)]
-        with suppress(DBAPIError):
+        with (
+            self._reporting,
+            suppress(DBAPIError),
+        ):  # the state is read where no other thread writes an earlier one after it
             report_worker(self.database, WorkerReport(self.id, self._state, models, memory))
