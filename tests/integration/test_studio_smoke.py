@@ -682,3 +682,23 @@ def test_a_blind_comparison_of_variations_begins_with_settings(browser: Browser,
         page.get_by_role("link", name="Blind comparison").click()
         page.get_by_role("heading", name="Blind comparison").wait_for()
         assert page.get_by_label("Compare", exact=True).input_value() == "settings"
+
+
+def test_no_word_of_the_library_is_cut_on_a_phone(browser: Browser, served: tuple[str, Services]) -> None:
+    url, services = served
+    clip = finished_clip(services, "A bell is played.")
+    with page_of(browser, width=390, height=800) as page:
+        page.route("**/v1/videos/*/content*", lambda route: route.fulfill(content_type="image/png", body=PNG))
+        page.route("**/v1/studio/clips?*", lambda route: route.fulfill(json=aged(route.fetch().json(), clip)))
+        page.goto(f"{url}/studio#/library")
+        page.get_by_text("17 min ago").wait_for()
+        cut = "one => one.scrollWidth > one.clientWidth"
+        assert not page.locator(".facts").first.evaluate(cut)
+
+
+def aged(listing: dict[str, Any], clip: str) -> dict[str, Any]:
+    """The listing with the clip made 17 minutes ago."""
+    data = [
+        one | {"created_at": one["created_at"] - 1030, "seconds": 2.04} for one in listing["data"] if one["id"] == clip
+    ]
+    return listing | {"data": data}
