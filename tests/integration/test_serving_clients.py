@@ -202,7 +202,7 @@ def test_previews_are_kept_while_a_clip_is_made_and_not_after(
     monkeypatch.setattr(held, "write", record)
     made = SessionMaker(WorkerSettings(models={"tiny": str(tiny)})).make(job, held, services.store)
     assert sum("preview" in progress for progress in written) == 1
-    assert [progress["step"] for progress in written if "step" in progress] == [1, 2, 3, 4]
+    assert [progress["step"] for progress in written if "step" in progress] == [0, 1, 2, 3, 4]
     assert set(services.store.files("outputs", job.id)) == set(made.outputs[0].values())
 
 
