@@ -201,8 +201,6 @@ class Worker:
     def _report(self) -> None:
         memory = float(psutil.Process().memory_info().rss)
         models = [*self.maker.loaded, *(name for name in self.settings.models if name not in self.maker.loaded)]
-        with (
-            self._reporting,
-            suppress(DBAPIError),
-        ):  # the state is read where no other thread writes an earlier one after it
+        # The state is read where no other thread writes an earlier one after it.
+        with self._reporting, suppress(DBAPIError):
             report_worker(self.database, WorkerReport(self.id, self._state, models, memory))
