@@ -66,8 +66,8 @@ def test_two_devices_make_the_clip_of_one(
 @pytest.mark.parametrize(
     "options",
     [
-        ("--quantize", "int8"),
-        ("--cache", "easy:0.5", "--solver", "unipc", "--steps", "5"),
+        pytest.param(("--quantize", "int8"), marks=pytest.mark.slow),
+        pytest.param(("--cache", "easy:0.5", "--solver", "unipc", "--steps", "5"), marks=pytest.mark.slow),
         ("--lora", "voice.safetensors"),
     ],
     ids=lambda options: options[0],
@@ -154,6 +154,7 @@ def test_a_device_that_fails_in_the_middle_leaves_no_file(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_command_ends_when_a_rank_is_killed_in_the_middle(tmp_path: Path) -> None:
     clip = ("--size", "32x32", "--num-frames", "5", "--steps", "1000", "--seed", "1", "-o", "clip.mp4")
     script = [sys.executable, "-c", "from phonofilm.cli.start import main; main()", "generate", "a man speaks"]

@@ -94,6 +94,7 @@ def test_pairs_that_share_clips_learn_what_two_with_whole_ones_do(ground: Ground
     assert_close(learnt(tmp_path / "pairs"), learnt(output / "straight"))
 
 
+@pytest.mark.slow
 def test_the_command_starts_processes_that_know_each_other_without_being_told_the_device(
     ground: Ground, tmp_path: Path
 ) -> None:

@@ -20,6 +20,9 @@ from phonofilm.training.checkpointing.snapshot import load_snapshot
 from phonofilm.training.config.config_files import parse_config
 from phonofilm.training.loop.metrics_log import read_metrics
 
+# Two minutes of two cores. That weights in parts learn and validate, test_finetune_processes.py shows on every run.
+pytestmark = pytest.mark.slow
+
 PARTS: dict[str, Any] = {"high": {}, "low": {}, "audio": {"lr": 0.001}, "bridge": {}}
 WHOLE = {key: value for key, value in SETTINGS.items() if key != "lora"} | {"full": PARTS, "batch_size": 1}
 RATE = {"lr": 0.0003, "eps": 1e-3, "warmup": 2, "schedule": "cosine"}
@@ -69,7 +72,6 @@ def test_each_process_holds_its_part_and_gathers_one_fused_layer(output: Path) -
         assert told["layers"]["most"] <= 4 < told["layers"]["all"]
 
 
-@pytest.mark.slow
 def test_adapters_too_gather_one_fused_layer_of_the_base(ground: Ground, tmp_path: Path) -> None:
     config = {**SETTINGS, "batch_size": 1, "mode": "fsdp", "gradient_checkpointing": True, "max_steps": 2}
     run_processes(2, [{"folder": "lora", "config": config}], ground, tmp_path)
@@ -122,7 +124,6 @@ def test_a_finished_run_hands_over_a_checkpoint_folder(ground: Ground, output: P
             assert torch.equal(tensor, weights[f"{prefix}.{name}"].to(dtype)), name
 
 
-@pytest.mark.slow
 def test_parts_go_on_in_another_number_of_processes_and_whole(ground: Ground, output: Path, tmp_path: Path) -> None:
     for name in ("four", "one"):
         source = latest_checkpoint(output / "halves")

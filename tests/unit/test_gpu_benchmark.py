@@ -108,6 +108,7 @@ def test_killed_after_any_row_it_leaves_whole_rows_and_no_process(tmp_path: Path
         assert len(read_rows(path)) == path.read_bytes().count(b"\n")
 
 
+@pytest.mark.slow
 def test_stages_that_fail_die_or_hang_are_rows_and_the_next_ones_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

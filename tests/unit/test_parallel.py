@@ -21,7 +21,7 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
-@pytest.mark.parametrize("world", [2, 4])
+@pytest.mark.parametrize("world", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_ranks_give_the_numbers_of_one_rank_for_every_mesh_and_token_count(world: int) -> None:
     compared = launch(world, work.compare_everything)
     assert len(compared) > 10
