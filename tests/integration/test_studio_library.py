@@ -138,6 +138,7 @@ def test_clips_are_found_by_words_tags_folders_and_favourites(fresh: Studio) -> 
     assert fresh.listed("favourite=true") == [two]
     assert fresh.listed("tag=day&tag=x") == [one]
     assert fresh.listed("q=RED%20100%25") == fresh.listed("q=best%20take") == [one]
+    assert fresh.listed("q=%23best%20take") == [one], "as the shelf writes a tag"
     assert fresh.listed("q=100_") == []
     shelves = fresh.get("/v1/studio/shelves")
     assert shelves["tags"] == [{"name": name, "count": 1} for name in ("best take", "day", "x")]

@@ -511,6 +511,9 @@ def test_search_and_shelf_of_the_library_are_in_the_address(browser: Browser, se
         page.request.post(f"{url}/v1/studio/clips/change", data={"ids": clips, "folder": "Scene & one"})
         page.goto(f"{url}/studio#/make")
         page.get_by_role("link", name="Library").click()
+        facts = page.locator("article .below p").nth(1)
+        facts.get_by_text("nano").wait_for()
+        assert facts.evaluate("line => line.clientHeight < 30"), "one line of a card, under two of words"
         page.get_by_role("button", name="Scene & one").click()
         page.get_by_role("searchbox", name="Search clips").press_sequentially("mallet")
         one = page.get_by_role("status").get_by_text("1 clip", exact=True)

@@ -3,23 +3,31 @@ import { getFile, getSettings } from "../api/calls";
 import { asSentence } from "../api/faults";
 import type { ClipRequest, GivenInput, StudioClip, StudioJob } from "../api/types";
 import { startChanging } from "../state/changing.svelte";
-import { draft, fillFrom, type Given } from "../state/draft.svelte";
+import { copyOfDraft, draft, fillFrom, promptOf, type Draft, type Given } from "../state/draft.svelte";
 import { attempt, say } from "../state/notices.svelte";
 import { goTo } from "../state/route.svelte";
 
 export async function useClip(clip: StudioClip): Promise<void> {
   await attempt(async () => {
     const settings = await getSettings(clip.id);
+    const before = copyOfDraft();
     await fill(settings.request, settings.inputs);
-    say(["The form has the settings of this clip.", ...settings.missing.map(missingSentence)].join(" "));
+    sayFilled(["The form has the settings of this clip.", ...settings.missing.map(missingSentence)].join(" "), before);
   });
 }
 
 export async function useJob(job: StudioJob): Promise<void> {
   await attempt(async () => {
+    const before = copyOfDraft();
     await fill(job.request, job.inputs);
-    if (job.task !== "create") say("It was a part of another clip; here it is asked for as a new one.");
+    const what = job.task === "create" ? "The form has its settings." : "It was a part of another clip; here it is asked for as a new one.";
+    sayFilled(what, before);
   });
+}
+
+/** With the way back to what was written before, where something was. */
+function sayFilled(what: string, before: Draft): void {
+  say(what, promptOf(before) === "" ? undefined : { label: "Undo", run: () => Object.assign(draft, before) });
 }
 
 /** The settings of a job that waits, in the form, which then changes that job. */

@@ -158,7 +158,9 @@ def _there(access: Access) -> list[ColumnElement[bool]]:
 def _where(access: Access, wanted: Wanted) -> list[ColumnElement[bool]]:
     where = _there(access)
     where.append(CLIP.c.trashed_at.is_not(None) if wanted.trashed else CLIP.c.trashed_at.is_(None))
-    where += [CLIP.c.search.contains(word.lower(), autoescape=True) for word in wanted.words]
+    # A tag is shown as #tag, and may be searched for like that.
+    words = [word.lstrip("#") or word for word in wanted.words]
+    where += [CLIP.c.search.contains(word.lower(), autoescape=True) for word in words]
     for tag in wanted.tags:
         where.append(select(CLIP_TAG.c.tag).where(CLIP_TAG.c.clip_id == CLIP.c.id, CLIP_TAG.c.tag == tag).exists())
     if wanted.folder is not None:
