@@ -6,10 +6,12 @@ import asyncio
 import errno
 import http.client
 import json
+import logging
 import shutil
 import signal
 import socket
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -48,6 +50,8 @@ from phonofilm.serving.server import uvicorn_config
 from phonofilm.serving.slow_clients import HurriedProtocol
 from phonofilm.serving.worker.failures import failure_of, without_paths
 from phonofilm.serving.worker.held_job import HeldJob
+from phonofilm.serving.worker.loop import Worker
+from phonofilm.serving.worker.process import work_until_stopped
 from phonofilm.serving.worker.silence import LISTEN_SECONDS, SILENT_LEASES
 from phonofilm.serving.worker.supervisor import WorkerProcesses, _Place
 
@@ -118,6 +122,20 @@ def test_a_store_that_is_gone_fails_jobs_and_no_worker(client: TestClient, servi
     assert ended(client)[0] == "completed"
 
 
+def test_a_store_that_is_away_while_a_worker_starts_ends_the_worker_and_not_its_server(
+    services: Services, tmp_path: Path
+) -> None:
+    (tmp_path / "away").write_text("no folder")
+    settings = replace(services.worker, store=str(tmp_path / "away" / "files"))
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    try:
+        code = work_until_stopped(Worker(settings, StubMaker()))
+    finally:
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGINT, before[1])
+    assert code == 1, "a death, after which another is started; CANNOT_START would stop the server"
+
+
 def test_a_disk_at_the_bottom_of_an_error_is_no_fault_of_the_request() -> None:
     error = MediaError("cannot write clip.mp4")
     error.__cause__ = OSError(errno.ENOSPC, "No space left on device")
@@ -185,6 +203,23 @@ def test_a_request_whose_end_is_told_twice_is_the_last_of_its_connection(service
         answer = answer_to(port, sent + b"GET /liveness HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert answer.count(b"HTTP/1.1 ") == 1
+
+
+@pytest.mark.parametrize(
+    "kind", [b"application/json", b"multipart/form-data; boundary=x"], ids=lambda kind: kind.decode()[:9]
+)
+def test_clients_that_hang_up_in_the_middle_of_a_body_are_no_fault_of_the_server(
+    services: Services, kind: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = b"POST /v1/videos HTTP/1.1\r\nHost: localhost\r\nContent-Type: " + kind + b"\r\nContent-Length: 500\r\n\r\n"
+    with listening(services, 10.0) as port, caplog.at_level(logging.INFO):
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+            connection.sendall(head + b"--x\r\n")
+        until = time.monotonic() + 60
+        while "route=/v1/videos" not in caplog.text and time.monotonic() < until:
+            time.sleep(0.02)
+    assert "route=/v1/videos status=400" in caplog.text
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 def test_clients_that_dawdle_are_let_go(services: Services) -> None:

@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
 from sqlalchemy.exc import DataError, DBAPIError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from phonofilm.errors import PhonofilmError
 from phonofilm.serving.api.fields import MEANT
@@ -89,6 +90,7 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(SideProcessError, _not_done)
     app.add_exception_handler(PhonofilmError, _refused)
     app.add_exception_handler(OSError, _system)
+    app.add_exception_handler(ClientDisconnect, _hung_up)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -201,6 +203,11 @@ async def _system(request: Request, error: Exception) -> JSONResponse:
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:
     return error_response(400, str(error), "invalid_value")
+
+
+async def _hung_up(request: Request, error: Exception) -> JSONResponse:
+    """Nobody reads the answer; it is counted as the client's doing."""
+    return error_response(400, "the connection was closed in the middle of the body", "client_disconnected")
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -18,6 +18,7 @@ import psutil
 from phonofilm.errors import PhonofilmError
 from phonofilm.serving.logs import log_to_stderr
 from phonofilm.serving.settings import WorkerSettings
+from phonofilm.serving.store.interface import StoreError
 from phonofilm.serving.worker.loop import Worker
 
 logger = logging.getLogger(__name__)
@@ -76,6 +77,9 @@ class RayWorker:
     def _work(self) -> None:
         try:
             self._worker.run()
+        except StoreError as error:
+            logger.error("%s; Ray starts this worker again", error)
+            os._exit(1)
         except PhonofilmError as error:
             logger.error("%s", error)
             self._fault = str(error)

@@ -8,20 +8,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from phonofilm.errors import InputError
 from phonofilm.files import replacing
 from phonofilm.serving.store.interface import CHUNK_BYTES, NotStored, StoreError, checked_name
 
 
 class FolderStore:
-    """A store in `root`, which is made if it is not there, readable by its owner alone."""
+    """A store in `root`, which is made if it is not there, readable by its owner alone. Raises StoreError where it cannot be."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         try:
             self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
-            raise InputError(f"cannot use {root} as a store: {error.strerror}; name another folder") from error
+            raise StoreError(f"cannot use {root} as a store: {error.strerror}; name another folder") from error
 
     def put(self, name: str, file: Path) -> None:
         with replacing(self._path(name), error=StoreError) as temporary:

@@ -59,7 +59,10 @@ def checked_name(name: str) -> str:
 
 
 def open_store(place: str) -> Store:
-    """The store at a folder, or at s3://bucket/prefix (extra s3). Raises InputError when it cannot be used."""
+    """The store at a folder, or at s3://bucket/prefix (extra s3).
+
+    Raises InputError for an address of neither, StoreError where there can be none.
+    """
     from phonofilm.serving.store.bucket import BucketStore
     from phonofilm.serving.store.folder_store import FolderStore
 

@@ -18,6 +18,7 @@ from phonofilm.process.lean_imports import make_imports_lean
 from phonofilm.serving.database.migrate import START_PATIENCE, open_migrated
 from phonofilm.serving.logs import log_to_stderr
 from phonofilm.serving.settings import WorkerSettings
+from phonofilm.serving.store.interface import StoreError
 from phonofilm.serving.worker.ids import CANNOT_START
 from phonofilm.serving.worker.loop import Worker
 from phonofilm.serving.worker.makers import new_maker
@@ -45,6 +46,10 @@ def work_until_stopped(worker: Worker) -> int:
     signal.signal(signal.SIGINT, stop)
     try:
         worker.run()
+    except StoreError as error:
+        # It may be back when this worker is started again: its server could open it.
+        logger.error("%s", error)
+        return 1
     except PhonofilmError as error:
         logger.error("%s", error)
         return CANNOT_START
