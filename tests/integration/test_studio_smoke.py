@@ -28,7 +28,7 @@ from phonofilm.serving.jobs.job_queue import waiting
 from phonofilm.serving.security.access import OPEN_ACCESS
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Request, Route
+    from playwright.sync_api import Browser, Page, Request, Route
 
 NO_WORDS: dict[str, Any] = {"embedded": True, "words": [], "scenes": [], "prompts": []}
 NO_PLAN: dict[str, Any] = {
@@ -95,12 +95,29 @@ def served(tmp_path: Path) -> Iterator[tuple[str, Services]]:
         serving.join()
 
 
+def answer_without_planner(page: Page) -> None:
+    """What asks the planner's process, which loads a model's libraries, is answered here: it has tests of its own."""
+    page.route("**/v1/studio/vocabulary*", lambda route: route.fulfill(json=NO_WORDS))
+    page.route("**/v1/studio/plan", lambda route: route.fulfill(json=NO_PLAN))
+
+
+def show_a_picture(page: Page) -> None:
+    """In the place of every clip and its thumbnail, for clips whose files are not there."""
+    page.route("**/v1/videos/*/content*", lambda route: route.fulfill(content_type="image/png", body=PNG))
+
+
+def answer_without_film(page: Page) -> None:
+    """The same for a clip's page, which asks for frames and a timeline besides."""
+    show_a_picture(page)
+    page.route("**/v1/studio/clips/*/frame*", lambda route: route.fulfill(content_type="image/png", body=PNG))
+    timeline: dict[str, Any] = {"peaks": None, "spectrogram": None, "seen": [], "heard": []}
+    page.route("**/timeline", lambda route: route.fulfill(json=timeline))
+
+
 def test_a_clip_is_asked_for_waits_and_is_cancelled(browser: Browser, served: tuple[str, Services]) -> None:
     url, services = served
     with page_of(browser) as page:
-        # What asks the planner's process, which loads a model's libraries, is answered here: it has tests of its own.
-        page.route("**/v1/studio/vocabulary*", lambda route: route.fulfill(json=NO_WORDS))
-        page.route("**/v1/studio/plan", lambda route: route.fulfill(json=NO_PLAN))
+        answer_without_planner(page)
         page.goto(f"{url}/studio")
         page.get_by_label("What is seen and heard").fill("A red ball bounces on a wooden floor.")
         page.get_by_role("button", name="Make clip").click()
@@ -127,8 +144,7 @@ def test_what_this_browser_kept_of_another_server_is_in_nobodys_way(
     draft = {"text": "A red ball bounces.", "help": True, "loras": [{"name": "gone", "picture": 1, "sound": 1}]}
     kept = {"phonofilm-draft": draft, "phonofilm-presets": [{"name": "Normal", "numbers": {"seconds": 1}, "own": True}]}
     with page_of(browser) as page:
-        page.route("**/v1/studio/vocabulary*", lambda route: route.fulfill(json=NO_WORDS))
-        page.route("**/v1/studio/plan", lambda route: route.fulfill(json=NO_PLAN))
+        answer_without_planner(page)
         items = "".join(
             f"localStorage.setItem({json.dumps(name)}, {json.dumps(json.dumps(one))});" for name, one in kept.items()
         )
@@ -150,7 +166,7 @@ def test_the_plan_says_what_is_taken_in_all(browser: Browser, served: tuple[str,
     }  # fmt: skip
     memory = {"weights_bytes": 38e6, "peak_bytes": 84e6, "host_bytes": 84e6, "available_bytes": 8e9, "text": None}
     with page_of(browser) as page:
-        page.route("**/v1/studio/vocabulary*", lambda route: route.fulfill(json=NO_WORDS))
+        answer_without_planner(page)
         plan = NO_PLAN | {"clip": clip, "memory": memory | {"where": "host"}}
         page.route("**/v1/studio/plan", lambda route: route.fulfill(json=plan))
         page.goto(f"{url}/studio")
@@ -171,7 +187,7 @@ def test_the_servers_sentences_are_in_the_words_of_the_page(browser: Browser, se
     refused = [{"message": message, "param": None, "code": "invalid_value"} for message in SENTENCES]
     plan = NO_PLAN | {"possible": False, "refused": refused}
     with page_of(browser) as page:
-        page.route("**/v1/studio/vocabulary*", lambda route: route.fulfill(json=NO_WORDS))
+        answer_without_planner(page)
         page.route("**/v1/studio/plan", lambda route: route.fulfill(json=plan))
         page.goto(f"{url}/studio")
         page.get_by_label("What is seen and heard").fill("A red ball bounces.")
@@ -190,7 +206,7 @@ def test_a_given_file_is_sent_once(browser: Browser, served: tuple[str, Services
     gone = NO_PLAN | {"possible": False, "refused": [{"message": "gone", "param": None, "code": "upload_not_found"}]}
     plans = iter([NO_PLAN, gone, *[NO_PLAN] * 20])
     with page_of(browser) as page:
-        page.route("**/v1/studio/vocabulary*", lambda route: route.fulfill(json=NO_WORDS))
+        answer_without_planner(page)
         page.route("**/v1/studio/plan", lambda route: route.fulfill(json=next(plans)))
         page.on("request", lambda request: sent.append(len(request.post_data_buffer or b"")))
         page.goto(f"{url}/studio")
@@ -219,8 +235,7 @@ def test_words_are_written_out_in_the_field_and_ones_own_come_back(
         info = page.request.get(f"{url}/v1/studio/info").json()
         info["features"]["enhance_prompt"] = True
         page.route("**/v1/studio/info", lambda route: route.fulfill(json=info))
-        page.route("**/v1/studio/vocabulary*", lambda route: route.fulfill(json=NO_WORDS))
-        page.route("**/v1/studio/plan", lambda route: route.fulfill(json=NO_PLAN))
+        answer_without_planner(page)
         page.route(
             "**/v1/studio/prompt",
             lambda route: route.fulfill(json={"prompt": f"{route.request.post_data_json['prompt']} shouts."}),
@@ -243,7 +258,7 @@ def test_a_waiting_retakes_lora_is_changed(browser: Browser, served: tuple[str, 
     url, services = served
     services.worker = replace(services.worker, loras={"film": "film", "voice": "voice"})
     with page_of(browser) as page:
-        page.route("**/v1/studio/vocabulary*", lambda route: route.fulfill(json=NO_WORDS))
+        answer_without_planner(page)
         film = {"name": "film.mp4", "mimeType": "video/mp4", "buffer": b"\0\0\0\x18ftypisom"}
         asked = {"prompt": "A red ball bounces.", "start": "0.5", "end": "1", "loras": "film:0.8", "video": film}
         assert page.request.post(f"{url}/v1/videos/edits", multipart=asked).ok
@@ -321,7 +336,7 @@ def test_a_page_older_than_its_server_says_so(browser: Browser, served: tuple[st
             route.fulfill(json=info | {"page": info["page"] if answers[0] == 1 else "another"})
 
         page.route("**/v1/studio/info", answer)
-        page.route("**/v1/studio/vocabulary*", lambda route: route.fulfill(json=NO_WORDS))
+        answer_without_planner(page)
         page.route(
             "**/v1/studio/events",
             lambda route: route.fulfill(content_type="text/event-stream", body="retry: 10\n\n"),
@@ -364,7 +379,7 @@ def test_the_clips_of_a_set_are_there_as_they_are_finished(browser: Browser, ser
             route.fulfill(content_type="text/event-stream", body="retry: 100000\n\n" + body)
 
         page.route("**/v1/studio/events", tell)
-        page.route("**/v1/studio/vocabulary*", lambda route: route.fulfill(json=NO_WORDS))
+        answer_without_planner(page)
         page.on("request", count)
         page.goto(f"{url}/studio")
         made = page.get_by_role("article", name="Being made: A red ball bounces.")
@@ -447,7 +462,7 @@ def test_emptying_the_trash_names_all_that_goes(browser: Browser, served: tuple[
     asked: list[str] = []
     with page_of(browser) as page:
         page.request.post(f"{url}/v1/studio/clips/trash", data={"ids": clips})
-        page.route("**/v1/videos/*/content?*", lambda route: route.fulfill(content_type="image/png", body=PNG))
+        show_a_picture(page)
         page.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.accept()))
         page.goto(f"{url}/studio#/library")
         page.get_by_role("button", name="Trash").click()
@@ -490,7 +505,7 @@ def test_compared_clips_are_there_when_one_comes_back(browser: Browser, served: 
     url, services = served
     clips = [finished_clip(services, f"A {thing} is played.") for thing in ("mallet", "bell")]
     with page_of(browser) as page:
-        page.route("**/v1/videos/*/content*", lambda route: route.fulfill(content_type="image/png", body=PNG))
+        show_a_picture(page)
         page.goto(f"{url}/studio#/compare/{','.join(clips)}")
         page.get_by_role("button", name="Take A bell").wait_for()
         page.keyboard.press("1")
@@ -507,7 +522,7 @@ def test_search_and_shelf_of_the_library_are_in_the_address(browser: Browser, se
     url, services = served
     clips = [finished_clip(services, f"A {thing} is played.") for thing in ("mallet", "bell")]
     with page_of(browser) as page:
-        page.route("**/v1/videos/*/content*", lambda route: route.fulfill(content_type="image/png", body=PNG))
+        show_a_picture(page)
         page.request.post(f"{url}/v1/studio/clips/change", data={"ids": clips, "folder": "Scene & one"})
         page.goto(f"{url}/studio#/make")
         page.get_by_role("link", name="Library").click()
@@ -544,7 +559,7 @@ def test_a_reload_keeps_the_given_files_and_each_tab_its_own_form(
     with page_of(browser) as page:
         other = page.context.new_page()
         for one in (page, other):
-            one.route("**/v1/studio/vocabulary*", lambda route: route.fulfill(json=NO_WORDS))
+            answer_without_planner(one)
             one.route("**/v1/studio/plan", lambda route: route.fulfill(json=NO_PLAN))
         page.goto(f"{url}/studio")
         given = {"name": "red.png", "mimeType": "image/png", "buffer": PNG}
@@ -580,14 +595,9 @@ def test_a_continuation_adds_the_seconds_that_are_asked_for(browser: Browser, se
         route.fulfill(json={"id": "video_0"})
 
     with page_of(browser) as page:
-        page.route("**/v1/studio/plan", lambda route: route.fulfill(json=NO_PLAN))
+        answer_without_planner(page)
         page.route("**/v1/videos/extensions", take)
-        page.route("**/v1/videos/*/content*", lambda route: route.fulfill(content_type="image/png", body=PNG))
-        page.route(f"**/v1/studio/clips/{clip}/frame*", lambda route: route.fulfill(content_type="image/png", body=PNG))
-        page.route(
-            "**/timeline",
-            lambda route: route.fulfill(json={"peaks": None, "spectrogram": None, "seen": [], "heard": []}),
-        )
+        answer_without_film(page)
         page.goto(f"{url}/studio#/clip/{clip}")
         page.get_by_text("Continue", exact=True).click()
         field = page.get_by_label("Seconds to add")
@@ -603,8 +613,7 @@ def test_a_continuation_adds_the_seconds_that_are_asked_for(browser: Browser, se
 def test_a_number_that_cannot_be_is_refused_in_its_field(browser: Browser, served: tuple[str, Services]) -> None:
     url, services = served
     with page_of(browser) as page:
-        page.route("**/v1/studio/vocabulary*", lambda route: route.fulfill(json=NO_WORDS))
-        page.route("**/v1/studio/plan", lambda route: route.fulfill(json=NO_PLAN))
+        answer_without_planner(page)
         page.goto(f"{url}/studio")
         page.get_by_label("What is seen and heard").fill("A red ball bounces.")
         field = page.get_by_label("Clips", exact=True)
@@ -659,7 +668,7 @@ def test_a_picture_that_is_far_too_large_is_refused_unopened(browser: Browser, s
     url, _ = served
     most = f"at most {MAX_IMAGE_PIXELS // 10**6} million are read"
     with page_of(browser, width=390, height=760) as page:
-        page.route("**/v1/studio/vocabulary*", lambda route: route.fulfill(json=NO_WORDS))
+        answer_without_planner(page)
         page.goto(f"{url}/studio")
         field = page.get_by_role("group", name="First frame").locator("input[type=file]")
         for kind, size in (("PNG", (12000, 12000)), ("JPEG", (9000, 8000))):
@@ -679,7 +688,7 @@ def test_a_blind_comparison_of_variations_begins_with_settings(browser: Browser,
     url, services = served
     clips = [finished_clip(services, "A bell is played.") for _ in range(2)]
     with page_of(browser) as page:
-        page.route("**/v1/videos/*/content*", lambda route: route.fulfill(content_type="image/png", body=PNG))
+        show_a_picture(page)
         page.goto(f"{url}/studio#/compare/{','.join(clips)}")
         page.get_by_role("button", name="Take A bell").first.wait_for()
         page.get_by_role("link", name="Blind comparison").click()
@@ -691,12 +700,12 @@ def test_no_word_of_the_library_is_cut_on_a_phone(browser: Browser, served: tupl
     url, services = served
     clip = finished_clip(services, "A bell is played.")
     with page_of(browser, width=390, height=800) as page:
-        page.route("**/v1/videos/*/content*", lambda route: route.fulfill(content_type="image/png", body=PNG))
+        show_a_picture(page)
         page.route("**/v1/studio/clips?*", lambda route: route.fulfill(json=aged(route.fetch().json(), clip)))
         page.goto(f"{url}/studio#/library")
         page.get_by_text("17 min ago").wait_for()
         cut = "one => one.scrollWidth > one.clientWidth"
-        assert not page.locator(".facts").first.evaluate(cut)
+        assert not page.locator(".about").first.evaluate(cut)
 
 
 def aged(listing: dict[str, Any], clip: str) -> dict[str, Any]:
@@ -705,3 +714,28 @@ def aged(listing: dict[str, Any], clip: str) -> dict[str, Any]:
         one | {"created_at": one["created_at"] - 1030, "seconds": 2.04} for one in listing["data"] if one["id"] == clip
     ]
     return listing | {"data": data}
+
+
+def test_words_that_others_replace_come_back(browser: Browser, served: tuple[str, Services]) -> None:
+    url, services = served
+    clip = finished_clip(services, "A bell is played.")
+    with page_of(browser) as page:
+        answer_without_planner(page)
+        page.route("**/v1/studio/vocabulary*", lambda route: route.fulfill(json=NO_WORDS | {"prompts": ["A lamp."]}))
+        answer_without_film(page)
+        made = {"task": "create", "url": "/v1/videos", "request": {"prompt": "A bell is played."}}
+        settings = made | {"inputs": [], "missing": [], "recorded": {}}
+        page.route(f"**/v1/studio/clips/{clip}/settings", lambda route: route.fulfill(json=settings))
+        page.goto(f"{url}/studio")
+        words = page.get_by_label("What is seen and heard")
+        words.fill("My own words.")
+        page.get_by_role("button", name="A lamp.").click()
+        assert words.input_value() == "A lamp."
+        page.get_by_role("button", name="Undo").click()
+        assert words.input_value() == "My own words."
+        page.goto(f"{url}/studio#/clip/{clip}")
+        page.get_by_role("button", name="Use these settings").click()
+        page.get_by_text("The form has the settings of this clip.").wait_for()
+        assert words.input_value() == "A bell is played."
+        page.get_by_role("button", name="Undo").click()
+        assert words.input_value() == "My own words."
