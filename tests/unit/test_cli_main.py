@@ -24,22 +24,12 @@ except SystemExit as end:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["generate", "--help"], ["inspect", "--help"], ["--version"]])
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
-    code = RUN + f"print([m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)"
+    code = RUN + f"print([m for m in {HEAVY!r} if m in sys.modules], len(sys.modules), file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
-    assert done.stderr.strip() == "[]"
-
-
-def test_help_comes_without_much_work() -> None:
-    import resource
-
-    def spent() -> float:
-        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return usage.ru_utime + usage.ru_stime
-
-    before = spent()
-    done = subprocess.run([sys.executable, "-c", RUN, "--help"], capture_output=True, text=True, check=True)
-    assert "generate" in done.stdout
-    assert spent() - before < 2.0  # seconds of a processor; half a second on a usual one
+    heavy, _, count = done.stderr.strip().rpartition(" ")
+    assert heavy == "[]"
+    # Half a second of a usual processor, which modules count alike on every one.
+    assert int(count) < 550
 
 
 def test_the_version_is_printed() -> None:
