@@ -9,6 +9,7 @@ STAMP := $(VENV)/.installed
 # Python compiles a module when it is first imported and keeps the result, which some images forbid; the tests' hundreds of
 # processes would each compile PyTorch and all else anew. To compile all of the packages at once would take over a minute.
 export PYTHONDONTWRITEBYTECODE :=
+
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable ".[dev]"
