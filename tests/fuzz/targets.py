@@ -148,9 +148,9 @@ def read_a_manifest(path: Path) -> Any:
 
 
 def read_a_header(path: Path) -> Any:
-    from phonofilm.models.shards import read_header
+    from phonofilm.models.tensor_header import read_declared
 
-    return read_header(path)
+    return read_declared(path)
 
 
 def read_a_lora(path: Path) -> Any:

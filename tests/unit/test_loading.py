@@ -28,7 +28,8 @@ from phonofilm.models.building import DIFFUSERS_CLASSES
 from phonofilm.models.layout import NETWORKS, CheckpointLayout, read_component, read_layout
 from phonofilm.models.loading import load_component, load_components, load_tokenizer
 from phonofilm.models.scalars import PipelineScalars
-from phonofilm.models.shards import TensorReader, read_entries, read_header
+from phonofilm.models.shards import TENSOR_DTYPES, TensorReader, read_entries
+from phonofilm.models.tensor_header import ITEM_BYTES
 
 
 def test_every_network_holds_the_weights_of_its_file_bit_for_bit(golden: Golden) -> None:
@@ -188,7 +189,7 @@ def test_tensors_that_are_empty_or_misaligned_are_read_too(tmp_path: Path) -> No
     text = json.dumps(header).encode()
     file = tmp_path / WEIGHTS
     file.write_bytes(struct.pack("<Q", len(text)) + text + b"\7" + struct.pack("<2f", 1.5, -2.0))
-    entries, reader = read_header(file), TensorReader()
+    entries, reader = read_entries(tmp_path, Path(WEIGHTS).stem), TensorReader()
     assert reader.mapped(entries["a"]).tolist() == [7]
     assert reader.mapped(entries["b"]).tolist() == [1.5, -2.0]
     assert reader.mapped(entries["c"]).shape == (0, 3)
@@ -207,3 +208,7 @@ def test_reading_in_chunks_equals_reading_whole(monkeypatch: pytest.MonkeyPatch)
 def test_the_tokenizer_is_the_one_of_the_file(golden: Golden) -> None:
     tokenizer = load_tokenizer(read_layout(golden.checkpoint))
     assert tokenizer(golden.meta["prompt"]).input_ids == golden["text/ids"].tolist()
+
+
+def test_the_types_of_a_header_are_those_that_are_read() -> None:
+    assert {name: dtype.itemsize for name, dtype in TENSOR_DTYPES.items()} == ITEM_BYTES

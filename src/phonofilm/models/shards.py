@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import mmap
-import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from phonofilm.errors import CheckpointError
 from phonofilm.models.checkpoint_files import INDEX_SUFFIX, listed, read_json, weight_files
-from phonofilm.untrusted import file_fault, parse_json, shown
+from phonofilm.models.tensor_header import read_declared
 
 CHUNK_BYTES = 8 * 2**20
-# The largest released shard has a header of 0.2 MB.
-MAX_HEADER_BYTES = 16 * 2**20
-MAX_DIMENSIONS = 8
 
 TENSOR_DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64,
@@ -52,16 +46,16 @@ class TensorEntry:
 def read_entries(folder: Path, stem: str) -> dict[str, TensorEntry]:
     """Every tensor of a component by its key, from the headers alone; no weights are read.
 
-    Raises CheckpointError as `weight_files` and `read_header` do, and when shards and index disagree.
+    Raises CheckpointError as `weight_files` and `read_declared` do, and when shards and index disagree.
     """
     entries: dict[str, TensorEntry] = {}
     for file in weight_files(folder, stem):
-        for key, entry in read_header(file).items():
-            if key in entries:
+        for one in read_declared(file):
+            if one.key in entries:
                 raise CheckpointError(
-                    f"{key} is in both {entries[key].file.name} and {file.name} of {folder}; keep one"
+                    f"{one.key} is in both {entries[one.key].file.name} and {file.name} of {folder}; keep one"
                 )
-            entries[key] = entry
+            entries[one.key] = TensorEntry(file, one.key, TENSOR_DTYPES[one.dtype], one.shape, one.start, one.nbytes)
     index = folder / f"{stem}.safetensors{INDEX_SUFFIX}"
     if index.is_file():
         weight_map: dict[str, str] = read_json(index)["weight_map"]
@@ -69,49 +63,6 @@ def read_entries(folder: Path, stem: str) -> dict[str, TensorEntry]:
         if wrong:
             raise CheckpointError(f"{index} places {listed(wrong)} in shards that do not hold them; download again")
     return entries
-
-
-def read_header(file: Path) -> dict[str, TensorEntry]:
-    """The tensors a safetensors file declares. Raises CheckpointError when it is truncated or inconsistent."""
-    if (fault := file_fault(file)) is not None:
-        raise CheckpointError(f"{file} cannot be read: {fault}")
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        prefix = stream.read(8)
-        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
-        if not 2 <= length <= MAX_HEADER_BYTES:
-            raise CheckpointError(f"{file} is no safetensors file: it starts with no header length; download it again")
-        if size < 8 + length:
-            raise CheckpointError(f"{file} is truncated inside its header ({size} bytes); download it again")
-        text = stream.read(length)
-    try:
-        header = parse_json(text)
-        declared = {key: value for key, value in header.items() if key != "__metadata__"}
-        entries = {key: _entry(file, key, value, 8 + length) for key, value in declared.items()}
-    except (UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{file} has a corrupt safetensors header ({error}); download it again") from error
-    end = 8 + length
-    for entry in sorted(entries.values(), key=lambda e: (e.start, e.nbytes)):
-        if entry.start != end:
-            raise CheckpointError(
-                f"{file} has a corrupt safetensors header ({entry.key} is misplaced); download it again"
-            )
-        end += entry.nbytes
-    if size != end:
-        state = "truncated" if size < end else "too long"
-        raise CheckpointError(
-            f"{file} is {state}: it has {size:,} bytes, its header declares {end:,}; download it again"
-        )
-    return entries
-
-
-def _entry(file: Path, key: str, value: dict[str, Any], data_start: int) -> TensorEntry:
-    dtype, shape = TENSOR_DTYPES[value["dtype"]], tuple(value["shape"])
-    first, last = value["data_offsets"]
-    whole = all(type(number) is int and number >= 0 for number in (*shape, first, last))
-    if not whole or len(shape) > MAX_DIMENSIONS or last - first != (nbytes := math.prod(shape) * dtype.itemsize):
-        raise ValueError(f"{shown(key)} is declared as {shown(value)}")
-    return TensorEntry(file, key, dtype, shape, data_start + first, nbytes)
 
 
 class TensorReader:

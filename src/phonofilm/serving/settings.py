@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from phonofilm.errors import InputError
+from phonofilm.errors import CheckpointError, InputError
 from phonofilm.generation.placement.hardware import HardwareOptions
 from phonofilm.generation.preflight import check_model_name
-from phonofilm.lora.glance import lora_fault
+from phonofilm.lora.glance import check_looks_like_lora
 from phonofilm.serving.engines.engine_settings import EngineSettings
 from phonofilm.writing.first_frame_options import FirstFrameOptions
 from phonofilm.writing.writing_endpoint import WritingEndpoint
@@ -118,9 +118,10 @@ def parse_models(given: Sequence[str]) -> dict[str, str]:
 
 
 def parse_loras(given: Sequence[str]) -> dict[str, str]:
-    """ "file.safetensors", "name=file" or a folder of files each -> LoRA files by name. Raises InputError.
+    """ "file.safetensors", "name=file" or a folder of files each -> LoRA files by name.
 
-    Of a folder, files that are no LoRA are left out, and named in the log.
+    Of a folder, files that are no LoRA are left out, and named in the log. Raises InputError for what is not there,
+    CheckpointError for a file that is no LoRA.
     """
     loras: dict[str, str] = {}
     for text in given:
@@ -133,8 +134,7 @@ def parse_loras(given: Sequence[str]) -> dict[str, str]:
         for stem, one in found.items():
             if not one.is_file():
                 raise InputError(f"no LoRA at {one}; give a file, NAME=FILE, or a folder of .safetensors files")
-            if (fault := lora_fault(one)) is not None:
-                raise InputError(f"{one} cannot be offered as a LoRA: {fault}")
+            check_looks_like_lora(one)
             _check_name("LoRA", stem, r"[\w.\-]{1,100}")
             if stem in loras:
                 raise InputError(f"two LoRAs are named {stem!r}; write one as NAME={one}")
@@ -143,10 +143,12 @@ def parse_loras(given: Sequence[str]) -> dict[str, str]:
 
 
 def _is_lora(file: Path) -> bool:
-    fault = lora_fault(file)
-    if fault is not None:
-        logger.warning("%s is not offered as a LoRA: %s", file, fault)
-    return fault is None
+    try:
+        check_looks_like_lora(file)
+    except CheckpointError as error:
+        logger.warning("not offered as a LoRA: %s", error)
+        return False
+    return True
 
 
 def _check_name(what: str, name: str, pattern: str) -> None:
