@@ -3,8 +3,8 @@ import { getFile, getSettings } from "../api/calls";
 import { asSentence } from "../api/faults";
 import type { ClipRequest, GivenInput, StudioClip, StudioJob } from "../api/types";
 import { startChanging } from "../state/changing.svelte";
-import { copyOfDraft, draft, fillFrom, promptOf, type Draft, type Given } from "../state/draft.svelte";
-import { attempt, say } from "../state/notices.svelte";
+import { copyOfDraft, draft, fillFrom, sayChanged, type Given } from "../state/draft.svelte";
+import { attempt } from "../state/notices.svelte";
 import { goTo } from "../state/route.svelte";
 
 export async function useClip(clip: StudioClip): Promise<void> {
@@ -12,7 +12,7 @@ export async function useClip(clip: StudioClip): Promise<void> {
     const settings = await getSettings(clip.id);
     const before = copyOfDraft();
     await fill(settings.request, settings.inputs);
-    sayFilled(["The form has the settings of this clip.", ...settings.missing.map(missingSentence)].join(" "), before);
+    sayChanged(["The form has the settings of this clip.", ...settings.missing.map(missingSentence)].join(" "), before);
   });
 }
 
@@ -21,13 +21,8 @@ export async function useJob(job: StudioJob): Promise<void> {
     const before = copyOfDraft();
     await fill(job.request, job.inputs);
     const what = job.task === "create" ? "The form has its settings." : "It was a part of another clip; here it is asked for as a new one.";
-    sayFilled(what, before);
+    sayChanged(what, before);
   });
-}
-
-/** With the way back to what was written before, where something was. */
-function sayFilled(what: string, before: Draft): void {
-  say(what, promptOf(before) === "" ? undefined : { label: "Undo", run: () => Object.assign(draft, before) });
 }
 
 /** The settings of a job that waits, in the form, which then changes that job. */

@@ -4,6 +4,7 @@ import type { ClipRequest } from "../api/types";
 import { joinPrompt } from "../lib/prompt";
 import { keepFiles, keptFiles } from "../lib/kept_files";
 import { keep, keptJson } from "../lib/storage";
+import { say } from "./notices.svelte";
 import { modelNamed, server } from "./server.svelte";
 
 /** A picture, film or sound that was given: a file, with where it came from; or a clip of the library. */
@@ -102,6 +103,11 @@ export function copyOfDraft(): Draft {
   return $state.snapshot(draft) as Draft;
 }
 
+/** That the form was filled or emptied, with the way back to what was in it. */
+export function sayChanged(what: string, before: Draft): void {
+  say(what, { label: "Undo", run: () => Object.assign(draft, before) });
+}
+
 /** One text in the place of the words that are there, which `ownWordsAgain` brings back. */
 export function replaceWords(text: string): void {
   const { separate, picture, speech, sound } = draft;
@@ -122,9 +128,10 @@ export function keepDraft(): void {
   keep(KEY, text);
 }
 
+/** Follows the files alone: a film is not written anew with every letter. */
 export function keepGiven(): void {
-  const { first, last, film, music, voice, keyFrames } = copyOfDraft();
-  if (files.back) void keepFiles(tab, { first, last, film, music, voice, keyFrames });
+  const { first, last, film, music, voice, keyFrames } = draft;
+  if (files.back) void keepFiles(tab, $state.snapshot({ first, last, film, music, voice, keyFrames }));
 }
 
 /** The files of before the reload; what was given meanwhile stays. */
