@@ -29,10 +29,10 @@ from phonofilm.serving.jobs.job_queue import (
     cancel_job,
     edit_job,
     find,
-    move_job,
     page,
     waiting,
 )
+from phonofilm.serving.jobs.moving import PriorityTooGood, move_job
 from phonofilm.serving.jobs.roster import WorkerReport, living_workers, read_setting, report_worker, write_setting
 from phonofilm.serving.jobs.sweep import counts_by_status, oldest_waiting_seconds, used_bytes
 from phonofilm.serving.security.access import OPEN_ACCESS
@@ -247,6 +247,34 @@ def test_moving_a_job_makes_nobody_elses_wait_longer(database: Database) -> None
     names = [ask(database, "mine 0", access=mine), ask(database, "other"), ask(database, "mine 1", access=mine)]
     move_job(database, names[2], mine, 0)
     assert [job.request.prompt for job in waiting(database, OPEN_ACCESS)] == ["mine 1", "other", "mine 0"]
+
+
+def test_a_job_is_moved_to_its_place_in_the_whole_queue(database: Database) -> None:
+    urgent, _, late = (ask(database, name, priority=p) for name, p in (("urgent", -5), ("usual", 0), ("late", 9)))
+    moved = move_job(database, late, OPEN_ACCESS, 0)
+    assert [(job.request.prompt, job.priority) for job in moved] == [("late", -5), ("urgent", -5), ("usual", 0)]
+    assert [job.id for job in waiting(database, OPEN_ACCESS)] == [job.id for job in moved]
+    moved = move_job(database, urgent, OPEN_ACCESS, 99)
+    assert [(job.request.prompt, job.priority) for job in moved] == [("late", -5), ("usual", 0), ("urgent", 0)]
+    assert claim(database) == late.id
+
+
+def test_a_move_keeps_the_priority_that_fits_the_place(database: Database) -> None:
+    jobs = [ask(database, str(priority), priority=priority) for priority in (0, 2, 4)]
+    middle = ask(database, "middle", priority=3)
+    assert [job.priority for job in move_job(database, middle, OPEN_ACCESS, 2)] == [0, 2, 3, 4]
+    assert [job.priority for job in move_job(database, jobs[0], OPEN_ACCESS, 0)] == [0, 2, 3, 4]
+
+
+def test_a_key_moves_no_job_before_those_of_a_priority_that_it_may_not_ask_for(database: Database) -> None:
+    mine = access_of(database, create_key(database, "mine"))
+    assert mine is not None
+    raised, usual = (ask(database, name, access=mine, priority=priority) for name, priority in (("a", -5), ("b", 0)))
+    with pytest.raises(PriorityTooGood) as found:
+        move_job(database, usual, mine, 0)
+    assert found.value.needed == -5
+    assert [job.id for job in waiting(database, OPEN_ACCESS)] == [raised.id, usual.id]
+    assert [job.id for job in move_job(database, raised, mine, 0)] == [raised.id, usual.id], "it has that priority"
 
 
 def test_an_idempotency_key_makes_one_job(database: Database) -> None:

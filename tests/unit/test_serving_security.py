@@ -42,7 +42,7 @@ from phonofilm.serving.database.migrate import migrate
 from phonofilm.serving.database.tables import API_KEY, JOB
 from phonofilm.serving.jobs.job import JobRequest
 from phonofilm.serving.logs import QUOTING, JsonLines, TextLines, log_to_stderr
-from phonofilm.serving.security.api_keys import create_key, list_keys, revoke_key
+from phonofilm.serving.security.api_keys import KeyLimits, create_key, list_keys, revoke_key
 from phonofilm.serving.security.browser_sessions import access_of_session, start_session
 from phonofilm.serving.security.clip_limits import check_clip, check_files
 from phonofilm.serving.security.public_http import FetchError, PublicHttp, RefusedAddress, is_public
@@ -132,6 +132,25 @@ def test_scopes_say_what_a_key_may_do(client: TestClient, services: Services) ->
     assert client.get("/metrics", headers=reader).status_code == 403
     early = client.post("/v1/videos", json={**BALL, "priority": -1}, headers=writer)
     assert (early.status_code, early.json()["error"]["param"]) == (403, "priority")
+
+
+def test_a_move_to_a_priority_that_the_key_may_not_ask_for_is_refused(client: TestClient, services: Services) -> None:
+    mine, admin = (
+        with_key(create_key(services.database, name, [name], KeyLimits(best_priority=best)))
+        for name, best in (("write", 0), ("admin", -5))
+    )
+    first, second = (client.post("/v1/videos", json=BALL, headers=mine).json()["id"] for _ in range(2))
+    assert client.patch(f"/v1/videos/{first}", json={"priority": -5}, headers=admin).status_code == 200
+    move = f"/v1/videos/{second}/move"
+    error = client.post(move, json={"index": 0}, headers=mine).json()["error"]
+    assert error == {
+        "message": "place 0 has priority -5; this key's best priority is 0",
+        "type": "permission_error",
+        "param": "index",
+        "code": "insufficient_scope",
+    }
+    moved = client.post(move, json={"index": 0}, headers=admin).json()["data"]
+    assert [(job["id"], job["priority"]) for job in moved] == [(second, -5), (first, -5)]
 
 
 def test_another_keys_job_does_not_exist(client: TestClient, services: Services) -> None:

@@ -434,7 +434,7 @@ export interface components {
         MoveFields: {
             /**
              * Index
-             * @description 0 is next.
+             * @description The place in GET /v1/queue; 0 is next.
              * @example 0
              */
             index: number;

@@ -211,7 +211,9 @@ class MoveFields(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    index: Annotated[int, Field(strict=True, ge=0, le=100_000, description="0 is next.", examples=[0])]
+    index: Annotated[
+        int, Field(strict=True, ge=0, le=100_000, description="The place in GET /v1/queue; 0 is next.", examples=[0])
+    ]
 
 
 class LoraFields(BaseModel):

@@ -21,7 +21,8 @@ from phonofilm.serving.api.objects import VideoDeleted, VideoList, VideoObject
 from phonofilm.serving.api.openapi import video_links
 from phonofilm.serving.api.services import MayRead, MayWrite, Services, ServicesOf
 from phonofilm.serving.jobs.job import ENDED, Job
-from phonofilm.serving.jobs.job_queue import NotWaiting, cancel_job, edit_job, move_job, page, waiting
+from phonofilm.serving.jobs.job_queue import NotWaiting, cancel_job, edit_job, page, waiting
+from phonofilm.serving.jobs.moving import PriorityTooGood, move_job
 from phonofilm.serving.security.access import Access
 
 router = APIRouter(tags=["videos"], responses=ERRORS)
@@ -112,12 +113,16 @@ async def change(
 async def move(
     video_id: str, fields: MoveFields, request: Request, services: ServicesOf, access: MayWrite
 ) -> VideoList:
-    """Give a waiting job another place among the waiting jobs of this key and its priority."""
+    """Give a waiting job another place in this key's queue, and the priority of that place. The answer is the queue."""
     job = await find_or_404(services, video_id, access)
     try:
         jobs = await run_in_threadpool(move_job, services.database, job, access, fields.index)
     except NotWaiting:
         raise _not_waiting(job) from None
+    except PriorityTooGood as error:
+        best = f"this key's best priority is {access.best_priority}"
+        message = f"place {fields.index} has priority {error.needed}; {best}"
+        raise ApiError(403, message, "insufficient_scope", param="index") from None
     return await run_in_threadpool(_listed, services, jobs, str(request.base_url), False)
 
 

@@ -1,10 +1,13 @@
-"""What clients do with the table: enter a job, look at jobs, cancel, edit, reorder and hide them. Workers' part is claims.py."""
+"""What clients do with the table: enter a job, look at jobs, cancel, edit and hide them.
+
+Moving them is in moving.py, workers' part in claims.py.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, delete, func, insert, or_, select, text, update
@@ -21,6 +24,8 @@ ENTRY_LOCK = 0x70686F6E70
 UNKNOWN_SECONDS = 30.0
 # Names in one statement; SQLite takes no more than 32,766.
 MOST_AT_ONCE = 1000
+# In which waiting jobs run, but for what a worker has loaded (claims.py).
+QUEUE_ORDER = (JOB.c.priority, JOB.c.position, JOB.c.id)
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,7 @@ def find(database: Database, job_id: str, access: Access) -> Job | None:
     if JOB_ID.fullmatch(job_id) is None:  # databases differ in what text they take
         return None
     with database.read() as connection:
-        row = connection.execute(_visible(access).where(JOB.c.id == job_id)).mappings().first()
+        row = connection.execute(visible_jobs(access).where(JOB.c.id == job_id)).mappings().first()
     return None if row is None else job_of(row)
 
 
@@ -125,12 +130,12 @@ def page(
     if after is not None and JOB_ID.fullmatch(after) is None:
         return None
     order = (JOB.c.created_at, JOB.c.id)
-    statement = _visible(access)
+    statement = visible_jobs(access)
     if status is not None:
         statement = statement.where(JOB.c.status == status)
     with database.read() as connection:
         if after is not None:
-            last = connection.execute(_visible(access).where(JOB.c.id == after)).mappings().first()
+            last = connection.execute(visible_jobs(access).where(JOB.c.id == after)).mappings().first()
             if last is None:
                 return None
             at, name = last["created_at"], last["id"]
@@ -144,9 +149,9 @@ def page(
 
 def waiting(database: Database, access: Access, limit: int = 1000) -> list[Job]:
     """The jobs that wait, in the order in which they will run."""
-    order = (JOB.c.priority, JOB.c.position, JOB.c.id)
     with database.read() as connection:
-        rows = connection.execute(_visible(access).where(JOB.c.status == QUEUED).order_by(*order).limit(limit))
+        queued = visible_jobs(access).where(JOB.c.status == QUEUED)
+        rows = connection.execute(queued.order_by(*QUEUE_ORDER).limit(limit))
         return [job_of(row) for row in rows.mappings()]
 
 
@@ -155,9 +160,9 @@ def unsettled(database: Database, access: Access, recent: float, most_ended: int
     open_ones = JOB.c.status.in_((QUEUED, IN_PROGRESS))
     ended = and_(~open_ones, JOB.c.completed_at > DatabaseNow() - recent, JOB.c.dismissed.is_(False))
     with database.read() as connection:
-        going = connection.execute(_visible(access).where(open_ones).order_by(JOB.c.created_at).limit(1000))
+        going = connection.execute(visible_jobs(access).where(open_ones).order_by(JOB.c.created_at).limit(1000))
         jobs = [job_of(row) for row in going.mappings()]
-        last = _visible(access).where(ended).order_by(JOB.c.completed_at.desc()).limit(most_ended)
+        last = visible_jobs(access).where(ended).order_by(JOB.c.completed_at.desc()).limit(most_ended)
         return jobs + [job_of(row) for row in connection.execute(last).mappings()]
 
 
@@ -216,30 +221,6 @@ def edit_job(database: Database, job: Job, request: JobRequest, priority: int) -
     return job_of(row)
 
 
-def move_job(database: Database, job: Job, access: Access, index: int) -> list[Job]:
-    """Give a waiting job place `index` (0 is next) among the waiting jobs of its priority that this key sees.
-
-    The jobs exchange the places that they have, so that another key's jobs wait no longer than before.
-    Raises NotWaiting.
-    """
-    with database.write() as connection:
-        statement = _visible(access).where(JOB.c.status == QUEUED, JOB.c.priority == job.priority)
-        if not database.is_sqlite:
-            statement = statement.with_for_update()
-        rows = connection.execute(statement.order_by(JOB.c.position, JOB.c.id)).mappings().all()
-        jobs = [job_of(row) for row in rows]
-        mine = next((one for one in jobs if one.id == job.id), None)
-        if mine is None:
-            raise NotWaiting
-        order = [one for one in jobs if one.id != job.id]
-        order.insert(index, mine)
-        places = [one.position for one in jobs]
-        for one, place in zip(order, places, strict=True):
-            if one.position != place:
-                connection.execute(update(JOB).where(JOB.c.id == one.id).values(position=place))
-    return [replace(one, position=place) for one, place in zip(order, places, strict=True)]
-
-
 def seconds_per_job(connection: Connection) -> float:
     """The mean time of the last clips."""
     took = JOB.c.completed_at - JOB.c.started_at
@@ -291,6 +272,7 @@ def check_bytes(connection: Connection, nbytes: int, access: Access, room: Room)
             raise QueueFull(code, f"{whose_disk}; delete clips that are no longer needed", 60.0)
 
 
-def _visible(access: Access) -> Select[Any]:
+def visible_jobs(access: Access) -> Select[Any]:
+    """The rows of the jobs that a key may see."""
     statement = select(*JOB.c).where(JOB.c.hidden.is_(False))
     return statement if access.sees_all else statement.where(JOB.c.owner == access.owner)
