@@ -42,7 +42,7 @@ from phonofilm.serving.database.migrate import migrate
 from phonofilm.serving.database.tables import API_KEY, JOB
 from phonofilm.serving.jobs.job import JobRequest
 from phonofilm.serving.logs import QUOTING, JsonLines, TextLines, log_to_stderr
-from phonofilm.serving.security.api_keys import KeyLimits, create_key, list_keys, revoke_key
+from phonofilm.serving.security.api_keys import KeyLimits, create_key, describe_key, list_keys, revoke_key
 from phonofilm.serving.security.browser_sessions import access_of_session, start_session
 from phonofilm.serving.security.clip_limits import check_clip, check_files
 from phonofilm.serving.security.public_http import FetchError, PublicHttp, RefusedAddress, is_public
@@ -53,6 +53,7 @@ from phonofilm.serving.store.folder_store import FolderStore
 from phonofilm.serving.store.interface import StoreError
 from phonofilm.serving.work_options import WorkOptions, worker_settings
 from phonofilm.serving.worker.inputs_of import input_files
+from phonofilm.untrusted import printable
 
 BALL = {"prompt": "a ball"}
 
@@ -94,6 +95,29 @@ def test_a_key_is_kept_as_a_hash_alone(services: Services) -> None:
         create_key(services.database, "studio")
     with pytest.raises(InputError, match="scope"):
         create_key(services.database, "other", ["root"])
+
+
+@pytest.mark.parametrize("name", ["a\nadmin pf-x... admin valid", "\x1b[2Jx", "a\tb", "\u202etoor", "\x9b31m", "  "])
+def test_a_keys_name_stays_on_its_line(services: Services, name: str) -> None:
+    with pytest.raises(InputError) as error:
+        create_key(services.database, name)
+    assert printable(str(error.value)) == str(error.value)
+    assert "\n" not in str(error.value)
+    assert list_keys(services.database) == []
+
+
+def test_a_name_that_an_old_database_holds_is_shown_as_it_can_be_revoked(services: Services) -> None:
+    create_key(services.database, "old")
+    with services.database.write() as connection:
+        connection.execute(API_KEY.update().values(name="old\n\x1b[2J"))
+    (row,) = list_keys(services.database)
+    line = describe_key(row)
+    assert line.startswith(r"old\n\x1b[2J pf-")
+    assert line.isprintable()
+    revoke_key(services.database, r"old\n\x1b[2J")
+    assert list_keys(services.database)[0]["revoked_at"] is not None
+    with pytest.raises(InputError, match="no valid key"):
+        revoke_key(services.database, "old\n\x1b[2J")
 
 
 def test_a_key_is_rotated_and_its_jobs_stay(client: TestClient, services: Services) -> None:

@@ -16,6 +16,7 @@ from phonofilm.serving.database.clock import DatabaseNow
 from phonofilm.serving.database.engines import Database
 from phonofilm.serving.database.tables import API_KEY, BROWSER_SESSION
 from phonofilm.serving.security.access import OPEN_ACCESS, READ, SCOPES, WRITE, Access
+from phonofilm.untrusted import shown
 
 PREFIX = "pf-"
 
@@ -36,12 +37,16 @@ def create_key(
     """A new key, which can be shown now and never again.
 
     The name of a revoked key can be given again: the new key is the same owner's, and sees the jobs of the old one.
-    Raises InputError for the name of a valid key, or a wrong scope.
+    Raises InputError for the name of a valid key, one that would be more than its part of a line, or a wrong scope.
     """
     if unknown := [scope for scope in scopes if scope not in SCOPES]:
         raise InputError(f"scope {unknown[0]!r} is unknown; use {', '.join(SCOPES)}")
-    if not name or len(name) > 100:
-        raise InputError("the key's name must have 1 to 100 characters")
+    if not name.strip() or len(name) > 100:
+        raise InputError("the key's name must have 1 to 100 characters, and not spaces alone")
+    if shown(name) != name:
+        raise InputError(
+            f"the key's name holds control characters ({shown(name)}); use letters, digits, spaces and signs"
+        )
     limits = limits or KeyLimits()
     token = PREFIX + secrets.token_urlsafe(32)
     values = {
@@ -80,15 +85,21 @@ def describe_key(row: Mapping[str, Any]) -> str:
     """A row of `list_keys` as a line: name, how the key begins, scopes, whether it is valid, limits."""
     state = "revoked" if row["revoked_at"] else "valid"
     limits = [f"{name}={row[name]}" for name in ("max_queued", "max_running", "max_bytes") if row[name]]
-    return " ".join([row["name"], f"{row['hint']}...", ",".join(row["scopes"]), state, *limits])
+    return " ".join([shown(row["name"]), f"{row['hint']}...", ",".join(row["scopes"]), state, *limits])
 
 
 def revoke_key(database: Database, name: str) -> None:
-    """The key is no longer let in. Its jobs stay. Raises InputError when there is none of that name."""
-    statement = update(API_KEY).where(API_KEY.c.name == name, API_KEY.c.revoked_at.is_(None))
+    """The key is no longer let in. Its jobs stay. Raises InputError when there is none of that name.
+
+    Names that hold control characters, which old versions took, can be given as `describe_key` shows them.
+    """
+    valid = API_KEY.c.revoked_at.is_(None)
     with database.write() as connection:
-        if not connection.execute(statement.values(revoked_at=DatabaseNow())).rowcount:
+        names = connection.execute(select(API_KEY.c.name).where(valid)).scalars().all()
+        meant = [name] if name in names else [one for one in names if shown(one) == name]
+        if not meant:
             raise InputError(f"there is no valid key named {name!r}; phonofilm serve keys list shows them")
+        connection.execute(update(API_KEY).where(valid, API_KEY.c.name.in_(meant)).values(revoked_at=DatabaseNow()))
 
 
 def has_keys(database: Database) -> bool:
