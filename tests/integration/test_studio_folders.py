@@ -160,6 +160,8 @@ def test_two_clips_of_one_prompt_are_compared_blind(client: TestClient, services
     clip = client.get(pair["left_url"])
     assert clip.status_code == 200
     assert not any(name in json.dumps([pair, dict(clip.headers)]) for name in (*ids, '"one"', '"two"'))
+    for of, status in ((clip.headers["etag"], 206), ('"0-0-video.mp4"', 200)):
+        assert client.get(pair["left_url"], headers={"Range": "bytes=0-3", "If-Range": of}).status_code == status
     strange = client.post(f"/v1/studio/arena/pairs/{pair['key']}/vote", json={"answers": {"beauty": "left"}})
     assert strange.status_code == 400
     answers = {"sync": "left", "overall": "tie"}

@@ -121,6 +121,21 @@ def test_a_clip_is_made_and_fetched_whole_or_in_part(client: TestClient, working
     refused(client.get(f"/v1/videos/{job['id']}/content?index=2"), 400, "invalid_value", "index")
 
 
+def test_a_part_of_another_file_is_not_added_to_the_one_that_a_client_has(
+    client: TestClient, working: StubMaker
+) -> None:
+    content = f"/v1/videos/{finished(client, created(client)['id'])['id']}/content"
+    tag = client.get(content).headers["etag"]
+
+    def asked(part: str, of: str) -> Response:
+        return client.get(content, headers={"Range": part, "If-Range": of})
+
+    assert (asked("bytes=2-5", tag).status_code, asked("bytes=2-5", tag).content) == (206, BODY[2:6])
+    for other in (f"W/{tag}", '"other"', "Sun, 29 Nov 2026 00:00:00 GMT", ""):
+        for part in ("bytes=2-5", "bytes=900-"):
+            assert (asked(part, other).status_code, asked(part, other).content) == (200, BODY + b"video"), other
+
+
 def test_each_of_several_clips_can_be_fetched_as_soon_as_it_is_finished(
     client: TestClient, services: Services, working: StubMaker
 ) -> None:

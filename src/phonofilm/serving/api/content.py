@@ -16,9 +16,17 @@ _RANGE = re.compile(r"bytes=(\d{0,4000})-(\d{0,4000})", re.ASCII | re.IGNORECASE
 
 
 def send_variant(
-    services: Services, job: Job, variant: str, index: int, wanted: str | None, has: str | None = None
+    services: Services,
+    job: Job,
+    variant: str,
+    index: int,
+    wanted: str | None,
+    has: str | None = None,
+    of: str | None = None,
 ) -> Response:
-    """A file of a finished clip, or 304 for a client that has it. `wanted` is the Range header, `has` is If-None-Match.
+    """A file of a finished clip, or 304 for a client that has it.
+
+    `wanted` is the Range header, `has` is If-None-Match, `of` is If-Range.
 
     Raises ApiError: 409 while the clip is not made, 404 when it has expired, 416 for a range outside the file.
     """
@@ -43,9 +51,9 @@ def send_variant(
     except NotStored:
         raise ApiError(404, f"the file of {job.id} is gone", "video_expired", param="video_id") from None
     suffix = f".{name.rpartition('.')[2]}"
-    part = _part(wanted, size)
-    start, end = part or (0, size)
     tag = f'"{name.rpartition("/")[2]}"'
+    part = _part(range_of(wanted, of, tag), size)
+    start, end = part or (0, size)
     headers = {
         "Accept-Ranges": "bytes",
         "Content-Length": str(end - start),
@@ -60,6 +68,15 @@ def send_variant(
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     pieces = services.store.read(name, start, end - start)
     return StreamingResponse(pieces, 200 if part is None else 206, headers, MEDIA_TYPES[suffix])
+
+
+def range_of(wanted: str | None, of: str | None, tag: str) -> str | None:
+    """The Range header, where it is meant for the file with this ETag; None for another, which is sent whole (RFC 9110, 13.1.5).
+
+    `of` is the If-Range header, the ETag of the file of which the client has a part. A weak tag, and a date, which no answer
+    here carries, are never that of this file.
+    """
+    return wanted if of is None or of.strip() == tag else None
 
 
 def preview_of(services: Services, job: Job) -> bytes | None:

@@ -81,10 +81,11 @@ async def get_content(
     index: Annotated[int, Query(ge=0, le=1000, description="Which of several clips.")] = 0,
     range: Annotated[str | None, Header()] = None,
     if_none_match: Annotated[str | None, Header()] = None,
+    if_range: Annotated[str | None, Header()] = None,
 ) -> Response:
     """The clip, its thumbnail or spritesheet; or, while it is made, a preview."""
     job = await find_or_404(services, video_id, access)
-    return await run_in_threadpool(send_variant, services, job, variant, index, range, if_none_match)
+    return await run_in_threadpool(send_variant, services, job, variant, index, range, if_none_match, if_range)
 
 
 @router.get(

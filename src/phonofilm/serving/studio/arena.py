@@ -14,7 +14,7 @@ from phonofilm.errors import InputError
 from phonofilm.evaluation.arena.ratings import rate, win_shares
 from phonofilm.evaluation.arena.votes import Answer, Question, Vote
 from phonofilm.serving.api.answers import ERRORS
-from phonofilm.serving.api.content import send_variant
+from phonofilm.serving.api.content import range_of, send_variant
 from phonofilm.serving.api.errors import ApiError
 from phonofilm.serving.api.services import MayRead, MayWrite, Services, ServicesOf
 from phonofilm.serving.library.clips import LibraryClip
@@ -149,13 +149,15 @@ def get_pair_clip(
     services: ServicesOf,
     access: MayRead,
     range: Annotated[str | None, Header()] = None,
+    if_range: Annotated[str | None, Header()] = None,
 ) -> Response:
     """A side of a pair; neither the address nor the answer says which clip it is."""
     match = _match_or_404(services, access, key)
     clip = clip_or_404(services, access, match.left if side == "left" else match.right)
-    answer = send_variant(services, clip.job, "video", clip.number, range)
+    tag = f'"{key}-{side}"'
+    answer = send_variant(services, clip.job, "video", clip.number, range_of(range, if_range, tag))
     answer.headers["Content-Disposition"] = f'attachment; filename="{side}.mp4"'
-    answer.headers["ETag"] = f'"{key}-{side}"'
+    answer.headers["ETag"] = tag
     return answer
 
 
