@@ -13,6 +13,7 @@ from tests.serving_stub import FACTS
 from tests.unit.serving_helpers import PNG, client_of, services_in
 
 from phonofilm.serving.api.services import Services
+from phonofilm.serving.jobs.claims import Claims
 from phonofilm.serving.jobs.job import Job
 from phonofilm.serving.jobs.job_queue import find
 from phonofilm.serving.jobs.roster import write_setting
@@ -306,3 +307,47 @@ def test_true_and_foreign_digits_are_no_numbers(client: TestClient) -> None:
         assert refusal(client, **{name: True})[0] == name
     assert refusal(client, seed=[True])[0] == "seed"
     assert refusal(client, fps="\u0661")[0] == "fps"
+
+
+def test_a_stretch_that_the_clip_does_not_have_is_refused_in_the_fields_that_were_sent(
+    client: TestClient, services: Services, tmp_path: Path
+) -> None:
+    source = job_made_by(services, client.post("/v1/videos", json={"prompt": "a ball"}))
+    claims = Claims(services.database, "a")
+    held = claims.claim(["nano"], [], 60)
+    assert held is not None
+    (tmp_path / "film.mp4").write_bytes(MP4)
+    services.store.put(f"outputs/{source.id}/1-0-video.mp4", tmp_path / "film.mp4")
+    outputs = [{"video": f"outputs/{source.id}/1-0-video.mp4"}]
+    assert claims.complete(held, outputs, {"size": "64x64", "seconds": 49 / 24, "fps": 24.0, "seeds": [1]}, 1, None)
+    base = {"prompt": "a lamp", "video": {"id": source.id}}
+    for stretch, param, said in (
+        ({"start": 2, "end": 1}, "end", "end: 1 s is not after 2 s, where the stretch starts"),
+        ({"start": 1, "end": 2.1}, "end", "end: 2.1 s is outside the clip, which is 2.042 s long"),
+        ({"start": 5, "end": 6}, "start", "start: 5 s is outside the clip, which is 2.042 s long"),
+        (
+            {"retake": "1:3"},
+            "retake",
+            "retake 1:3 is not a stretch of a clip of 2.042 s; use seconds, start before end",
+        ),
+        ({"retake": [1.5, 1]}, "retake", "retake: 1 s is not after 1.5 s, where the stretch starts"),
+        ({"retake": "0:0.5; 1:3=Rain"}, "retake", "retake 1:3 is not a stretch of a clip of 2.042 s"),
+        ({"start": 1}, "end", "say which stretch is made anew"),
+        ({"end": 1}, "start", "say which stretch is made anew"),
+        ({"start": 0, "end": 1, "retake": "0:1"}, "retake", "give start and end, or retake"),
+    ):
+        answer = client.post("/v1/videos/edits", json={**base, **stretch})
+        assert answer.status_code == 400, stretch
+        error = answer.json()["error"]
+        assert (error["param"], error["code"]) == (param, "invalid_value"), stretch
+        assert error["message"].startswith(said)
+        planned = client.post("/v1/studio/plan", json={**base, **stretch, "task": "edit"}).json()["refused"]
+        assert planned == [{"message": error["message"], "param": param, "code": "invalid_value"}]
+    assert client.get("/v1/queue").json()["data"] == []
+    assert not any(services.store.files("inputs", name) for name, _ in services.store.folders("inputs"))
+    waiting = client.post("/v1/videos/edits", json={**base, "start": 1, "end": 49 / 24})
+    assert waiting.status_code == 200, waiting.text
+    changed = client.patch(f"/v1/videos/{waiting.json()['id']}", json={"retake": "1:3"})
+    assert changed.json()["error"]["param"] == "retake"
+    client.delete(f"/v1/videos/{source.id}")  # its copy is there still
+    assert client.patch(f"/v1/videos/{waiting.json()['id']}", json={"prompt": "a bell"}).status_code == 200

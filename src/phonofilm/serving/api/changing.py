@@ -24,5 +24,5 @@ def changed_request(services: Services, job: Job, fields: ChangeFields) -> JobRe
         request = replace(request, loras=loras_of(fields.loras, services.worker.loras))
     if fields.seed is not None:
         request = replace(request, seeds=[fields.seed + index for index in range(len(job.request.seeds))])
-    check_request_for(request, services.checks(job.model))
+    check_request_for(request, services.checks(job.model, request))
     return request

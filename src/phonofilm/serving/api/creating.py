@@ -25,6 +25,7 @@ from phonofilm.serving.api.objects import VideoObject
 from phonofilm.serving.api.openapi import body_of, video_links
 from phonofilm.serving.api.queue_again import drop_media, enter_job, remixed
 from phonofilm.serving.api.services import MayWrite, Services, ServicesOf
+from phonofilm.serving.api.stretches import stretch_fields
 from phonofilm.serving.api.translate import (
     check_drawing,
     check_enhancing,
@@ -189,13 +190,12 @@ def _make_entry(
         enhance_prompt=bool(fields.enhance_prompt),
         draw_first_frame=bool(fields.draw_first_frame),
     )
-    known = services.checks(model)
     job_id = new_job_id()
     media = store_media(services, job_id, fields, body.uploads, access)
     try:
         hashes = content_hashes(services, media)
         request = replace(request, inputs=media.inputs, urls=media.urls, sources=media.sources, hashes=hashes)
-        check_request_for(request, known)
+        check_request_for(request, replace(services.checks(model, request), stretch=stretch_fields(fields)))
         new = NewJob(
             job_id,
             request,

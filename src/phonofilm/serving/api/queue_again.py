@@ -40,7 +40,7 @@ def repeated(services: Services, access: Access, job: Job, request: JobRequest) 
             services.store.copy(name, media.inputs[option])
             media.nbytes += services.store.size(media.inputs[option])
         request = replace(request, inputs=media.inputs)
-        check_request_for(request, services.checks(job.model))
+        check_request_for(request, services.checks(job.model, request))
         new = NewJob(job_id, request, job.model, nbytes=media.nbytes, remixed_from=job.id)
         return enter_job(services, new, access)[0]
     except BaseException:

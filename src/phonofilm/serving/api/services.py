@@ -18,8 +18,10 @@ from phonofilm.serving.api.errors import ApiError
 from phonofilm.serving.api.job_reader import JobReader
 from phonofilm.serving.api.translate import RequestChecks
 from phonofilm.serving.database.engines import Database
+from phonofilm.serving.jobs.job import JobRequest
 from phonofilm.serving.jobs.job_queue import Room
 from phonofilm.serving.jobs.roster import model_facts
+from phonofilm.serving.library.clips import length_of
 from phonofilm.serving.security.access import ADMIN, READ, WRITE, Access
 from phonofilm.serving.security.browser_sessions import COOKIE
 from phonofilm.serving.security.keyring import REMEMBERED_SECONDS, Admitted, Keyring
@@ -78,10 +80,11 @@ class Services:
     reader: JobReader = field(init=False)
     _facts: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def checks(self, model: str) -> RequestChecks:
+    def checks(self, model: str, request: JobRequest) -> RequestChecks:
         """What a request for this model is checked against."""
         sglang = None if self.worker.engine is None else model
-        return RequestChecks(self.worker.limits, self.worker.loras, self.facts(model), sglang)
+        seconds = length_of(self.database, request.sources.get("video"))
+        return RequestChecks(self.worker.limits, self.worker.loras, self.facts(model), sglang, seconds)
 
     def __post_init__(self) -> None:
         self.keyring, self.reader = Keyring(self.database, self.api.key_seconds), JobReader(self.database)

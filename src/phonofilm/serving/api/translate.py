@@ -23,6 +23,7 @@ from phonofilm.lora.strength import parse_strength
 from phonofilm.serving.api.errors import ApiError, invalid
 from phonofilm.serving.api.fields import EditFields, ExtensionFields, VideoFields
 from phonofilm.serving.api.media_times import check_given_clip, check_keyframes
+from phonofilm.serving.api.stretches import check_stretches, retake_of
 from phonofilm.serving.engines.sglang_limits import check_sglang_can
 from phonofilm.serving.jobs.job import KEYFRAME, JobRequest, is_keyframe
 from phonofilm.serving.settings import RequestLimits, WorkerSettings
@@ -54,13 +55,16 @@ _LORA = re.compile(r"([\w.\-]{1,100})(?::([\w.=,+\-]{1,100}))?")
 class RequestChecks:
     """What a request is checked against: what the server allows, its LoRAs, and the model's sizes once they are known.
 
-    sglang: the model's name where SGLang makes the clips; None where a session does.
+    sglang: the model's name where SGLang makes the clips; None where a session does. clip_seconds: of the clip of the library
+    that it is made from. stretch: the fields in which the beginning and the end of a stretch were sent.
     """
 
     limits: RequestLimits
     loras: Mapping[str, str]
     facts: Mapping[str, Any] | None = None
     sglang: str | None = None
+    clip_seconds: float | None = None
+    stretch: tuple[str, str] = ("retake", "retake")
 
 
 def options_of(fields: VideoFields) -> dict[str, Any]:
@@ -77,10 +81,8 @@ def options_of(fields: VideoFields) -> dict[str, Any]:
     if fields.flow_shift is not None:
         options.setdefault("video_shift", fields.flow_shift)
         options.setdefault("audio_shift", fields.flow_shift)
-    if isinstance(fields, EditFields) and "retake" not in options:
-        if fields.start is None or fields.end is None:
-            raise invalid("say which stretch is made anew: start and end, in seconds", "start")
-        options["retake"] = [fields.start, fields.end]
+    if isinstance(fields, EditFields):
+        options["retake"] = retake_of(fields)
     return options
 
 
@@ -192,9 +194,8 @@ def _size(fields: VideoFields) -> str | None:
 
 def _check_parts(options: ClipOptions, known: RequestChecks) -> None:
     """Stretches that are made anew, and the parts of a longer film, as far as that needs no model."""
-    for one in () if options.retake is None else parse_retakes(options.retake):
-        if not 0 <= one.start < one.end:
-            raise InputError(f"retake: {one.start:g} to {one.end:g} s is no stretch of time")
+    retakes = () if options.retake is None else parse_retakes(options.retake)
+    check_stretches(retakes, known.stretch, known.clip_seconds)
     facts, overlap = known.facts or {}, options.overlap_frames or 1
     factor = facts.get("temporal_factor", 4)
     if (overlap - 1) % factor:

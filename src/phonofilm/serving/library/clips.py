@@ -89,6 +89,14 @@ def find_clips(database: Database, access: Access, ids: Sequence[str]) -> list[L
     return [found[one] for one in known if one in found]
 
 
+def length_of(database: Database, name: str | None) -> float | None:
+    """Seconds of the clip of this name; None where there is none, or no length of it is known. Whose it is was asked before."""
+    if name is None:
+        return None
+    with database.read() as connection:
+        return connection.execute(select(CLIP.c.seconds).where(CLIP.c.id == name)).scalar() or None
+
+
 @dataclass(frozen=True)
 class Shelves:
     """How many clips there are, and under which names."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
@@ -21,6 +21,7 @@ from phonofilm.serving.api.media import FILE_FIELDS, StoredMedia, store_media
 from phonofilm.serving.api.openapi import body_of
 from phonofilm.serving.api.queue_again import drop_media
 from phonofilm.serving.api.services import MayWrite, Services, ServicesOf
+from phonofilm.serving.api.stretches import stretch_fields
 from phonofilm.serving.api.translate import (
     check_request_for,
     loras_of,
@@ -128,9 +129,14 @@ def _planned(services: Services, access: Access, fields: VideoFields, body: Requ
         media = store_media(services, new_job_id(), fields, body.uploads, access)
         loras = loras_of(fields.loras, services.worker.loras)
         request = JobRequest(
-            options_of(fields), media.inputs, media.urls, loras, seeds_of(fields, services.worker.limits.max_clips)
+            options_of(fields),
+            media.inputs,
+            media.urls,
+            loras,
+            seeds_of(fields, services.worker.limits.max_clips),
+            sources=media.sources,
         )
-        check_request_for(request, services.checks(model))
+        check_request_for(request, replace(services.checks(model, request), stretch=stretch_fields(fields)))
         found = services.planner.run(
             plan_clip_here, services.worker, model, request.options, request.inputs, request.loras
         )
