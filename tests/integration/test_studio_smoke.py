@@ -4,38 +4,30 @@ from __future__ import annotations
 
 import io
 import json
-import socket
-import threading
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import uvicorn
 from PIL import Image
-from sqlalchemy import update
-from tests.browser import chromium, page_of
-from tests.unit.serving_helpers import PNG, ask, services_in
+from tests.browser import page_of
+from tests.studio_page import (
+    NO_PLAN,
+    NO_WORDS,
+    answer_without_film,
+    answer_without_planner,
+    finished_clip,
+    show_a_picture,
+)
+from tests.unit.serving_helpers import PNG
 
 from phonofilm.media.readable import MAX_IMAGE_PIXELS
 from phonofilm.pipeline.edit_tasks import OVERLAP_FRAMES
-from phonofilm.serving.api.app import create_app
 from phonofilm.serving.api.services import Services
-from phonofilm.serving.database.tables import JOB
-from phonofilm.serving.jobs.claims import Claims
 from phonofilm.serving.jobs.job_queue import waiting
 from phonofilm.serving.security.access import OPEN_ACCESS
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page, Request, Route
-
-NO_WORDS: dict[str, Any] = {"embedded": True, "words": [], "scenes": [], "prompts": []}
-NO_PLAN: dict[str, Any] = {
-    "possible": True, "refused": [], "line": None, "clip": None, "seconds": None, "seconds_basis": None,
-    "queue_seconds": None, "memory": None, "warnings": [], "unknown_words": [], "suggestions": [],
-}  # fmt: skip
-
+    from playwright.sync_api import Browser, Request, Route
 
 # What the server says, and how the page says it to who knows neither the command line nor the API.
 SENTENCES = {
@@ -82,47 +74,6 @@ COUNT_WHAT_IS_KEPT = """
         return open.apply(this, given);
     };
 """
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[tuple[str, Services]]:
-    """A server on a free port of this machine."""
-    services = services_in(tmp_path)
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen()  # who comes before the server is up, waits
-        server = uvicorn.Server(uvicorn.Config(create_app(services), log_config=None, lifespan="off"))
-        serving = threading.Thread(target=server.run, args=([listening],), daemon=True)
-        serving.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}", services
-        services.closing.set()
-        server.should_exit = True
-        serving.join()
-
-
-def answer_without_planner(page: Page) -> None:
-    """What asks the planner's process, which loads a model's libraries, is answered here: it has tests of its own."""
-    page.route("**/v1/studio/vocabulary*", lambda route: route.fulfill(json=NO_WORDS))
-    page.route("**/v1/studio/plan", lambda route: route.fulfill(json=NO_PLAN))
-
-
-def show_a_picture(page: Page) -> None:
-    """In the place of every clip and its thumbnail, for clips whose files are not there."""
-    page.route("**/v1/videos/*/content*", lambda route: route.fulfill(content_type="image/png", body=PNG))
-
-
-def answer_without_film(page: Page) -> None:
-    """The same for a clip's page, which asks for frames and a timeline besides."""
-    show_a_picture(page)
-    page.route("**/v1/studio/clips/*/frame*", lambda route: route.fulfill(content_type="image/png", body=PNG))
-    timeline: dict[str, Any] = {"peaks": None, "spectrogram": None, "seen": [], "heard": []}
-    page.route("**/timeline", lambda route: route.fulfill(json=timeline))
 
 
 def test_a_clip_is_asked_for_waits_and_is_cancelled(browser: Browser, served: tuple[str, Services]) -> None:
@@ -440,19 +391,6 @@ def test_previews_come_one_at_a_time_and_the_newest_next(browser: Browser, serve
             held[0].fulfill(content_type="image/png", body=PNG)
         page.get_by_alt_text("What the clip begins to look like").wait_for()
         page.unroute_all(behavior="ignoreErrors")
-
-
-def finished_clip(services: Services, prompt: str, *, status: str = "completed") -> str:
-    """A clip of a few bytes, of a job that ended as `status`; its name."""
-    job = ask(services.database, prompt, model="nano")
-    held = Claims(services.database, "w").claim(["nano"], [], 60)
-    assert held is not None
-    made = {"seeds": [3], "seconds": 2.0, "size": "64x64", "fps": 24.0, "num_frames": 49, "steps": 1}
-    outputs: list[dict[str, str]] = [{"video": f"outputs/{job.id}/1-0-video.mp4"}]
-    assert Claims(services.database, "w").complete(held, outputs, made, 10, None)
-    with services.database.write() as connection:
-        connection.execute(update(JOB).where(JOB.c.id == job.id).values(status=status))
-    return f"{job.id}_0"
 
 
 def test_a_cancelled_row_is_removed_and_its_clips_stay(browser: Browser, served: tuple[str, Services]) -> None:
