@@ -20,6 +20,11 @@ NO_PLAN: dict[str, Any] = {
     "queue_seconds": None, "memory": None, "warnings": [], "unknown_words": [], "suggestions": [],
 }  # fmt: skip
 
+SETTINGS: dict[str, Any] = {
+    "task": "create", "url": "/v1/videos", "request": {"prompt": "A bell is played."}, "inputs": [], "missing": [],
+    "recorded": {},
+}  # fmt: skip
+
 
 def answer_without_planner(page: Page) -> None:
     """What asks the planner's process, which loads a model's libraries, is answered here: it has tests of its own."""
@@ -33,11 +38,12 @@ def show_a_picture(page: Page) -> None:
 
 
 def answer_without_film(page: Page) -> None:
-    """The same for a clip's page, which asks for frames and a timeline besides."""
+    """The same for a clip's page, which asks for frames, a timeline and settings besides."""
     show_a_picture(page)
     page.route("**/v1/studio/clips/*/frame*", lambda route: route.fulfill(content_type="image/png", body=PNG))
     timeline: dict[str, Any] = {"peaks": None, "spectrogram": None, "seen": [], "heard": []}
     page.route("**/timeline", lambda route: route.fulfill(json=timeline))
+    page.route("**/v1/studio/clips/*/settings", lambda route: route.fulfill(json=SETTINGS))
 
 
 def finished_clip(services: Services, prompt: str, *, status: str = "completed") -> str:

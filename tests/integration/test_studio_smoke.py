@@ -677,9 +677,6 @@ def test_words_that_others_replace_come_back(browser: Browser, served: tuple[str
         answer_without_planner(page)
         page.route("**/v1/studio/vocabulary*", lambda route: route.fulfill(json=NO_WORDS | {"prompts": ["A lamp."]}))
         answer_without_film(page)
-        made = {"task": "create", "url": "/v1/videos", "request": {"prompt": "A bell is played."}}
-        settings = made | {"inputs": [], "missing": [], "recorded": {}}
-        page.route(f"**/v1/studio/clips/{clip}/settings", lambda route: route.fulfill(json=settings))
         page.goto(f"{url}/studio")
         words = page.get_by_label("What is seen and heard")
         words.fill("My own words.")

@@ -1,0 +1,106 @@
+"""Where the studio's page says something: beside what can be pressed, in a sentence, and to those who listen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.browser import page_of
+from tests.studio_page import answer_without_film, answer_without_planner, finished_clip
+from tests.unit.serving_helpers import PNG
+
+from phonofilm.serving.api.services import Services
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Locator, Page
+
+# Each button, link and field that is in sight, with what lies on it in its place if that is a message.
+COVERED = """
+    () => [...document.querySelectorAll("main button, main a, main label, main input, main select")].flatMap((one) => {
+        const { left, right, top, bottom } = one.getBoundingClientRect();
+        const on = [0.05, 0.5, 0.95].flatMap((x) => [0.05, 0.5, 0.95].map((y) => document.elementFromPoint(
+            left + (right - left) * x, top + (bottom - top) * y)));
+        return on.some((other) => other?.closest(".notices")) ? [one.outerHTML] : [];
+    })
+"""
+
+
+def is_in_sight(what: Locator) -> bool:
+    """Whether all of it is there to be pressed."""
+    return bool(
+        what.evaluate(
+            "one => { const { left, right, bottom } = one.getBoundingClientRect();"
+            " return one.contains(document.elementFromPoint((left + right) / 2, bottom - 2)); }"
+        )
+    )
+
+
+def drop_a_file(page: Page, name: str) -> None:
+    """Beside every field, which is answered with a message."""
+    page.evaluate(
+        """(name) => {
+            const given = new DataTransfer();
+            given.items.add(new File(["x"], name));
+            document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: given, bubbles: true, cancelable: true }));
+        }""",
+        name,
+    )
+
+
+@pytest.mark.parametrize("height", [620, 800])
+def test_messages_cover_nothing_on_a_large_screen(browser: Browser, served: tuple[str, Services], height: int) -> None:
+    """Neither the last buttons of a clip's page, nor those of the queue, nor a vote."""
+    url, services = served
+    clip = finished_clip(services, "A bell is played.")
+    pair = {
+        "key": "k",
+        "prompt": "A bell is played.",
+        "left_url": "/left",
+        "right_url": "/right",
+        "voted": 0,
+        "pairs": 1,
+    }
+    state = {"by": "settings", "contestants": [], "pairs": 1, "voted": 0}
+    with page_of(browser, height=height) as page:
+        page.route("**/v1/studio/arena?by=settings", lambda route: route.fulfill(json=state))
+        page.route("**/v1/studio/arena/pairs", lambda route: route.fulfill(json=pair))
+        for side in ("left", "right"):
+            page.route(f"**/{side}", lambda route: route.fulfill(content_type="image/png", body=PNG))
+        for count in range(9):
+            page.request.post(f"{url}/v1/videos", data={"prompt": f"Ball {count}.", "model": "nano"})
+        answer_without_planner(page)
+        answer_without_film(page)
+        parts: list[tuple[str, Any]] = [
+            (f"#/clip/{clip}", page.get_by_role("button", name="Delete", exact=True)),
+            ("#/queue", page.get_by_role("button", name="Cancel: Ball 8.")),
+            ("#/arena?by=settings", page.get_by_role("button", name="Vote")),
+        ]
+        for part, last in parts:
+            page.goto(f"{url}/studio{part}")
+            last.wait_for()
+            page.locator("main").evaluate("main => main.scrollTo(0, 99999)")
+            drop_a_file(page, "notes.txt")
+            page.get_by_role("status").get_by_text("Drop a picture, film or sound on its field").wait_for()
+            page.wait_for_timeout(100)
+            assert page.evaluate(COVERED) == []
+            assert is_in_sight(last), f"{part}: what was at the end in sight stays there"
+            while page.locator(".notice").count() > 0:
+                page.get_by_role("button", name="Dismiss message").first.click()
+        page.unroute_all(behavior="ignoreErrors")
+
+
+def test_what_has_the_focus_stays_in_sight_when_a_message_comes(browser: Browser, served: tuple[str, Services]) -> None:
+    url, _ = served
+    with page_of(browser, height=600) as page:
+        for count in range(12):
+            page.request.post(f"{url}/v1/videos", data={"prompt": f"Ball {count}.", "model": "nano"})
+        page.goto(f"{url}/studio#/queue")
+        page.get_by_role("button", name="Cancel: Ball 11.").wait_for()
+        buttons = page.locator("main button[aria-label^='Cancel']").all()
+        inner = page.evaluate("innerHeight")
+        lowest = [one for one in buttons if (box := one.bounding_box()) and box["y"] + box["height"] < inner][-1]
+        lowest.focus()
+        drop_a_file(page, "notes.txt")
+        page.get_by_role("status").get_by_text("Drop a picture, film or sound on its field").wait_for()
+        page.wait_for_timeout(100)
+        assert is_in_sight(lowest)
