@@ -104,3 +104,37 @@ def test_what_has_the_focus_stays_in_sight_when_a_message_comes(browser: Browser
         page.get_by_role("status").get_by_text("Drop a picture, film or sound on its field").wait_for()
         page.wait_for_timeout(100)
         assert is_in_sight(lowest)
+
+
+def test_a_moment_outside_the_clip_is_said_and_takes_no_selection_away(
+    browser: Browser, served: tuple[str, Services]
+) -> None:
+    url, services = served
+    clip = finished_clip(services, "A bell is played.")
+    with page_of(browser) as page:
+        answer_without_planner(page)
+        answer_without_film(page)
+        page.goto(f"{url}/studio#/clip/{clip}")
+        start, end = page.get_by_label("From second"), page.get_by_label("To second")
+        start.fill("0.5")
+        start.blur()
+        end.fill("1")
+        end.blur()
+        for field, wrong in ((start, "9"), (start, "-1"), (end, "7.5"), (end, "0")):
+            before = (start.input_value(), end.input_value())
+            assert before == ("0.5", "1")
+            field.fill(wrong)
+            field.press("Enter")
+            said = page.get_by_text(
+                f"{wrong} s is not within the clip, which is 2.04 s long. The part stays as it was."
+            )
+            said.wait_for()
+            assert (start.input_value(), end.input_value()) == before
+            assert page.get_by_role("button", name="Make this part again").is_enabled()
+        start.fill("0.25")
+        start.press("Enter")
+        said.wait_for(state="detached")
+        page.get_by_role("button", name="Select nothing").click()
+        end.fill("2.05")
+        end.blur()
+        assert end.input_value() == "2.042", "less than a frame beyond the end is the end"

@@ -12,10 +12,10 @@ export class Selection {
     return { start: this.start, end: this.end };
   }
 
-  /** Between two moments, in either order; at least one frame. */
+  /** Between two moments, in either order; at least one frame, the last one where both are at the clip's end. */
   between(one: number, other: number): void {
     const { fps, frames } = this.playback;
-    const first = Math.max(0, Math.floor(Math.min(one, other) * fps + 1e-3));
+    const first = Math.max(0, Math.min(frames - 1, Math.floor(Math.min(one, other) * fps + 1e-3)));
     const last = Math.min(frames, Math.max(first + 1, Math.ceil(Math.max(one, other) * fps - 1e-3)));
     this.start = first / fps;
     this.end = last / fps;
