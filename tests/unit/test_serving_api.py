@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from collections.abc import Iterator
@@ -73,6 +74,45 @@ def test_a_job_is_described_in_both_dialects(client: TestClient) -> None:
     assert (job["object"], job["status"], job["progress"], job["seed"]) == ("video", "queued", 0, 7)
     assert (job["size"], job["seconds"]) == ("64x64", "2.04167")  # what is made, not what was asked
     assert client.get(f"/v1/videos/{job['id']}").json() == job
+
+
+@pytest.mark.parametrize(
+    ("asked", "size"),
+    [("64X64", "64x64"), (" 080x064 ", "80x64"), ("360p", "640x352"), ("720P", "1280x720"), ("auto", None)],
+)
+def test_a_size_is_said_as_it_is_made(client: TestClient, asked: str, size: str | None) -> None:
+    image = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
+    job = created(client, size=asked, num_frames=9, input_reference=image)
+    assert job["size"] == size, "the shape of the picture is not known before it is opened"
+    assert client.patch(f"/v1/videos/{job['id']}", json={"size": "80X64"}).json()["size"] == "80x64"
+
+
+def test_a_job_that_ended_keeps_the_size_and_length_that_were_asked_for(client: TestClient, services: Services) -> None:
+    asked = [created(client), created(client, size="80x64", num_frames=9)]
+    sizes = [("64x64", "2.04167"), ("80x64", "0.375")]
+    fresh = client_of(Services(services.database, services.store, services.worker))  # has not looked the model up yet
+    for job, expected in zip(asked, sizes, strict=True):
+        client.post(f"/v1/videos/{job['id']}/cancel")
+        for one in (client, fresh):
+            for now in (
+                one.get(f"/v1/videos/{job['id']}").json(),
+                one.get("/v1/videos").json()["data"][1 - asked.index(job)],
+            ):
+                assert (now["status"], now["size"], now["seconds"]) == ("cancelled", *expected)
+
+
+def test_a_job_that_ended_before_its_last_clip_says_the_size_of_those_that_were_made(
+    client: TestClient, services: Services
+) -> None:
+    job = created(client, n=2)
+    claims = Claims(services.database, "a")
+    held = claims.claim(["nano"], [], 60)
+    assert held is not None
+    made = MadeClips([{"video": "x"}], {"seeds": [5], "size": "32x32", "seconds": 1.5}, 1)
+    claims.publish(held, made, None)
+    claims.fail(held, "internal_error", "a bug", None, made)
+    now = client.get(f"/v1/videos/{job['id']}").json()
+    assert (now["status"], now["size"], now["seconds"]) == ("failed", "32x32", "1.5")
 
 
 def test_a_form_with_numbers_as_text_is_the_same_request(client: TestClient) -> None:
@@ -255,8 +295,6 @@ def test_edits_and_extensions_take_an_id_or_a_file(client: TestClient, working: 
 
 
 def test_pictures_come_as_files_or_data_urls(client: TestClient, services: Services) -> None:
-    import base64
-
     url = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
     for given in (url, url.replace("data:", "DATA:"), {"image_url": url}, {"image_url": {"url": url}}):
         job = created(client, input_reference=given)

@@ -22,6 +22,7 @@ from phonofilm.serving.database.clock import DatabaseNow
 from phonofilm.serving.database.engines import Database
 from phonofilm.serving.database.tables import JOB
 from phonofilm.serving.jobs.job import Job, job_of
+from phonofilm.serving.jobs.roster import model_facts
 from phonofilm.serving.security.public_http import PublicHttp
 
 logger = logging.getLogger(__name__)
@@ -70,7 +71,9 @@ class Callbacks:
 
     def _send(self, job: Job) -> None:
         assert job.callback_url is not None
-        data = video_object(job, "", None).model_dump(mode="json", exclude={"prompt", "url", "urls"})
+        data = video_object(job, "", model_facts(self.database, job.model)).model_dump(
+            mode="json", exclude={"prompt", "url", "urls"}
+        )
         event = {"id": f"evt_{job.id}", "object": "event", "type": f"video.{job.status}", "data": data}
         body = json.dumps(event | {"created_at": int(time.time())}).encode()
         try:

@@ -11,7 +11,7 @@ from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from phonofilm.serving.api.errors import ApiError, ErrorBody, not_found
-from phonofilm.serving.api.objects import VideoObject, poll_after, video_object
+from phonofilm.serving.api.objects import VideoObject, is_made, poll_after, video_object
 from phonofilm.serving.api.services import Services
 from phonofilm.serving.jobs.job import Job
 from phonofilm.serving.jobs.job_queue import cancel_job
@@ -40,14 +40,18 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 
 def described(services: Services, job: Job, base_url: str) -> VideoObject:
     """The job as clients see it."""
-    facts = None if job.has_ended else services.facts(job.model)
-    return video_object(job, base_url, facts)
+    return video_object(job, base_url, None if is_made(job) else services.facts(job.model))
+
+
+def is_at_hand(services: Services, job: Job) -> bool:
+    """Whether `described` needs no look into the database."""
+    return is_made(job) or services.knows(job.model)
 
 
 async def answer(request: Request, services: Services, job: Job, headers: Mapping[str, str] | None = None) -> Response:
     """The job as JSON, with the polling hint."""
     base_url = str(request.base_url)
-    if job.has_ended or services.knows(job.model):
+    if is_at_hand(services, job):
         found = described(services, job, base_url)
     else:
         found = await run_in_threadpool(described, services, job, base_url)

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from phonofilm.geometry import frames_for_seconds, parse_frame_rate
-from phonofilm.serving.jobs.job import COMPLETED, IN_PROGRESS, Job
+from phonofilm.serving.api.translate import AUTO, size_in_pixels
+from phonofilm.serving.jobs.job import IN_PROGRESS, Job
 
 SHORTEST_POLL, LONGEST_POLL = 250, 5000
 
@@ -20,7 +21,7 @@ class VideoError(BaseModel):
 
 
 class VideoObject(BaseModel):
-    """A job. `size` and `seconds` are those of the clip that is made."""
+    """A job. `size` and `seconds` are those of the clip that is made, or was to be."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -124,11 +125,17 @@ def poll_after(job: Job, now: float) -> int | None:
     return min(LONGEST_POLL, max(SHORTEST_POLL, round(left * 100)))
 
 
+def is_made(job: Job) -> bool:
+    """Whether a clip of the job is there, or was, so that its sizes are known."""
+    return bool(job.made.get("size"))
+
+
 def _sizes(job: Job, facts: dict[str, Any] | None) -> tuple[str | None, str | None]:
-    if job.status == COMPLETED and "size" in job.made:
+    """Of the clips that are made; before there is one, or where none came to be, of those that were asked for."""
+    if is_made(job):
         return job.made["size"], f"{job.made['seconds']:g}"
     options = job.request.options
-    size = options.get("size") or (f"{facts['width']}x{facts['height']}" if facts else None)
+    size = _size_asked(options.get("size"), facts)
     if facts is None:
         return size, f"{options['seconds']:g}" if "seconds" in options else None
     rate = parse_frame_rate(options.get("fps") or facts["fps"])
@@ -136,6 +143,16 @@ def _sizes(job: Job, facts: dict[str, Any] | None) -> tuple[str | None, str | No
     if "seconds" in options:
         frames = frames_for_seconds(options["seconds"], rate, facts["temporal_factor"])
     return size, f"{float(frames / rate):g}"
+
+
+def _size_asked(size: str | None, facts: dict[str, Any] | None) -> str | None:
+    """WIDTHxHEIGHT, however it was written; None for the shape of a picture that only the worker opens."""
+    if size is None:
+        return None if facts is None else f"{facts['width']}x{facts['height']}"
+    if size == AUTO:
+        return None
+    height, width = size_in_pixels(size)
+    return f"{width}x{height}"
 
 
 def _whole(time: float | None) -> int | None:

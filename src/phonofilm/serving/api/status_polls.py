@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from phonofilm.serving.api.answers import POLL_HEADER, described
+from phonofilm.serving.api.answers import POLL_HEADER, described, is_at_hand
 from phonofilm.serving.api.objects import poll_after
 from phonofilm.serving.api.services import Services
 from phonofilm.serving.jobs.job import Job
@@ -67,7 +67,7 @@ class StatusPolls:
             job = await self.services.reader.find(asked[1], access)
         except DBAPIError:
             return None, ""
-        if job is None or not (job.has_ended or self.services.knows(job.model)):
+        if job is None or not is_at_hand(self.services, job):
             return None, ""
         return job, access.owner
 

@@ -20,6 +20,7 @@ from phonofilm.generation.options import (
 from phonofilm.generation.preflight import check_words
 from phonofilm.geometry import ClipGeometry, frames_for_seconds, parse_frame_rate, parse_frame_size
 from phonofilm.lora.strength import parse_strength
+from phonofilm.models.known import NAMED_SIZES
 from phonofilm.serving.api.errors import ApiError, invalid
 from phonofilm.serving.api.fields import EditFields, ExtensionFields, VideoFields
 from phonofilm.serving.api.media_times import check_given_clip, check_keyframes
@@ -46,7 +47,8 @@ SAME = (
     *("video_shift", "audio_shift", "boundary_ratio", "image_fit", "modality_scale", "guidance_interval"),
     *("overlap_frames", "retake", "retake_tracks"),
 )
-NAMED_SIZES = {"360p": (352, 640), "720p": (720, 1280)}
+# The shape of the picture that is given.
+AUTO = "auto"
 FIRST_FRAMES = ("input_reference", "reference_url", "video", "video_url", "voice")
 _LORA = re.compile(r"([\w.\-]{1,100})(?::([\w.=,+\-]{1,100}))?")
 
@@ -187,9 +189,15 @@ def _size(fields: VideoFields) -> str | None:
     if (fields.width is None) != (fields.height is None):
         raise invalid("width and height belong together", "width" if fields.width is None else "height")
     both = None if fields.width is None else f"{fields.width}x{fields.height}"
-    if fields.size is not None and both is not None and fields.size != both:
-        raise invalid(f"size {shown(fields.size)} and {both} were both given; give one", "size")
-    return fields.size or both
+    size = None if fields.size is None else fields.size.strip().lower()
+    if size is not None and both is not None and size != both:
+        raise invalid(f"size {shown(size)} and {both} were both given; give one", "size")
+    return size or both
+
+
+def size_in_pixels(size: str) -> tuple[int, int]:
+    """(height, width) of a size that is no AUTO. Raises InputError."""
+    return NAMED_SIZES[size] if size in NAMED_SIZES else parse_frame_size(size, NAMED_SIZES)
 
 
 def _check_parts(options: ClipOptions, known: RequestChecks) -> None:
@@ -237,12 +245,10 @@ def _check_size(options: ClipOptions, known: RequestChecks) -> ClipGeometry | No
     rate = _rate(options, known)
     height: int | None
     width: int | None
-    if options.size in NAMED_SIZES:
-        height, width = NAMED_SIZES[options.size]
-    elif options.size is not None and options.size != "auto":
-        height, width = parse_frame_size(options.size, NAMED_SIZES)
-    else:
+    if options.size is None or options.size == AUTO:
         height, width = facts.get("height"), facts.get("width")
+    else:
+        height, width = size_in_pixels(options.size)
     factor = facts.get("temporal_factor", 4)
     frames = options.num_frames if options.num_frames is not None else facts.get("num_frames")
     stretches = parse_timed_prompts(options.prompt or "")
