@@ -43,8 +43,9 @@ from phonofilm.serving.api.services import Services
 from phonofilm.serving.client import ServerClient, ServerError
 from phonofilm.serving.jobs.claims import Claims, expire_leases
 from phonofilm.serving.jobs.job import JobRequest, MadeClips, new_job_id
-from phonofilm.serving.jobs.job_queue import NewJob, Room, enter, find
+from phonofilm.serving.jobs.job_queue import NewJob, Room, cancel_job, enter, find
 from phonofilm.serving.jobs.roster import WorkerReport, report_worker
+from phonofilm.serving.jobs.sweep import sweep_jobs
 from phonofilm.serving.security.access import OPEN_ACCESS
 from phonofilm.serving.server import uvicorn_config
 from phonofilm.serving.slow_clients import HurriedProtocol
@@ -335,6 +336,43 @@ def test_a_job_that_is_taken_up_again_counts_the_clips_that_are_there(services: 
     assert now() == (12, 32, 37)
     claims.release(job)
     assert now() == (0, 0, 24), "it waits again"
+
+
+@pytest.mark.parametrize("end", ["made", "refused", "cancelled", "cancelled while it waits", "lost"])
+def test_no_preview_stays_once_a_job_has_ended_whoever_was_killed_meanwhile(services: Services, end: str) -> None:
+    database, store = services.database, services.store
+    job = ask(database, "refuse" if end == "refused" else "a ball")
+    dead = Claims(database, "dead")
+    held = dead.claim(["nano"], [], 60)
+    assert held is not None
+    name = f"outputs/{job.id}/1-preview.webp"
+    (store.root / "picture").write_bytes(b"a picture")
+    store.put(name, store.root / "picture")
+    assert dead.renew(held, preview=name)
+    expire_leases(database, "dead")
+    if end == "cancelled":
+        cancel_job(database, job)
+    elif end == "cancelled while it waits":
+        held = Claims(database, "other").claim(["nano"], [], 60)
+        assert held is not None
+        assert Claims(database, "other").release(held)
+        cancel_job(database, job)
+    elif end == "lost":
+        for _ in range(2):
+            assert dead.claim(["nano"], [], 60) is not None
+            expire_leases(database, "dead")
+    else:
+        worker, thread = worker_thread(services.worker, StubMaker())
+        while not (find(database, job.id, OPEN_ACCESS) or job).has_ended:
+            time.sleep(0.01)
+        worker.ask_to_stop()
+        thread.join()
+    for _ in range(2):
+        sweep_jobs(database, store, None)
+    now = find(database, job.id, OPEN_ACCESS)
+    assert now is not None
+    assert (now.has_ended, now.preview) == (True, None)
+    assert not [one for one in store.files("outputs", job.id) if "preview" in one]
 
 
 def test_a_clips_seconds_per_step_are_those_of_its_steps(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,10 +81,11 @@ def range_of(wanted: str | None, of: str | None, tag: str) -> str | None:
 
 def preview_of(services: Services, job: Job) -> bytes | None:
     """What the clip of a running job will become, as far as that can be seen: a WebP picture, or None where there is none."""
-    if job.preview is None:
+    name = job.preview_shown
+    if name is None:
         return None
     try:
-        return b"".join(services.store.read(job.preview, 0, services.store.size(job.preview)))
+        return b"".join(services.store.read(name, 0, services.store.size(name)))
     except NotStored:
         return None
 

@@ -221,7 +221,6 @@ def _end(status: str, **values: Any) -> dict[str, Any]:
         "worker": None,
         "lease_until": None,
         "stage": None,
-        "preview": None,
         "callback_due": due,
         **values,
     }

@@ -59,7 +59,8 @@ class Job:
 
     hidden: gone for clients, with its clips. dismissed: no longer in the list of jobs that have ended; its clips are kept.
     outputs: for each clip, the stored names of its files by variant. made: what is known of the clips (size, seconds,
-    seeds, inference_time_s, peak_memory_mb). Times are seconds since 1970 on the database's clock.
+    seeds, inference_time_s, peak_memory_mb). preview: the stored name of the last one, until it is removed. Times are
+    seconds since 1970 on the database's clock.
     """
 
     id: str
@@ -99,6 +100,11 @@ class Job:
     @property
     def has_ended(self) -> bool:
         return self.status in ENDED
+
+    @property
+    def preview_shown(self) -> str | None:
+        """The stored name of the preview, while there is no clip to look at."""
+        return None if self.has_ended else self.preview
 
     @property
     def progress(self) -> int:

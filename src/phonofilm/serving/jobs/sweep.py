@@ -26,7 +26,7 @@ SILENT_WORKER_SECONDS = 300.0
 
 
 def sweep_jobs(database: Database, store: Store, keep: float | None) -> None:
-    """End lost jobs, remove expired and deleted clips, and forget workers that are long gone."""
+    """End lost jobs, remove expired and deleted clips and previews of jobs that ended, and forget workers that are long gone."""
     for job_id in end_lost_jobs(database, keep):
         logger.warning("job %s lost its worker and is not tried again", job_id)
     now = DatabaseNow()
@@ -43,6 +43,7 @@ def sweep_jobs(database: Database, store: Store, keep: float | None) -> None:
         connection.execute(update(JOB).where(JOB.c.id.in_(ids)).values(nbytes=0, outputs=[], preview=None))
         connection.execute(delete(JOB).where(ended, JOB.c.expires_at < now - ROW_SECONDS))
         connection.execute(delete(WORKER).where(WORKER.c.seen_at < now - SILENT_WORKER_SECONDS))
+    _sweep_previews(database, store)
 
 
 def sweep_files(database: Database, store: Store) -> int:
@@ -85,6 +86,19 @@ def oldest_waiting_seconds(database: Database) -> float:
     since = func.min(case((JOB.c.status == "queued", JOB.c.created_at)))
     with database.read() as connection:
         return max(0.0, float(connection.execute(select(DatabaseNow() - since)).scalar() or 0.0))
+
+
+def _sweep_previews(database: Database, store: Store) -> None:
+    """Here and not by the worker, which may have been killed, or may have let the job go back into the queue before."""
+    left = select(JOB.c.id, JOB.c.preview).where(JOB.c.status.in_(ENDED), JOB.c.preview.is_not(None)).limit(500)
+    with database.read() as connection:
+        rows = connection.execute(left).all()
+    if not rows:
+        return
+    for row in rows:
+        store.delete(row.preview)
+    with database.write() as connection:
+        connection.execute(update(JOB).where(JOB.c.id.in_([row.id for row in rows])).values(preview=None))
 
 
 def _remove_files(store: Store, job_id: str) -> None:

@@ -133,7 +133,7 @@ def studio_job(job: Job, facts: Mapping[str, Any] | None, now: float, place: int
         task=task_of(job.request),
         place=place,
         eta_seconds=seconds_left(job, now),
-        preview_url=None if job.preview is None else preview,
+        preview_url=None if job.preview_shown is None else preview,
         clip_ids=[clip_id(job.id, number) for number in range(len(job.outputs))],
         origin=origin_of(job.request),
         imported="missing" in job.made,

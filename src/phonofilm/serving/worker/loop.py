@@ -134,6 +134,8 @@ class Worker:
         """Make the job and end it in the table. Only what is a bug of ours, or of the machine, is logged with its traceback."""
         keep = self.settings.keep
         try:
+            if job.preview is not None:  # of the attempt before, whose worker may have been killed
+                self.store.delete(job.preview)
             made = self.maker.make(job, held, self.store)
         except Cancelled:
             self._stopped(job, held)
