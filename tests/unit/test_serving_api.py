@@ -296,7 +296,12 @@ def test_edits_and_extensions_take_an_id_or_a_file(client: TestClient, working: 
 
 def test_pictures_come_as_files_or_data_urls(client: TestClient, services: Services) -> None:
     url = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
-    for given in (url, url.replace("data:", "DATA:"), {"image_url": url}, {"image_url": {"url": url}}):
+    for given in (
+        url,
+        url.replace("data:image/png;base64", "DATA:image/PNG;BASE64"),
+        {"image_url": url},
+        {"image_url": {"url": url}},
+    ):
         job = created(client, input_reference=given)
         assert services.store.size(f"inputs/{job['id']}/image.png") == len(PNG)
     form = client.post("/v1/videos", data=BALL, files={"input_reference": ("../clips/../a.svg", PNG, "image/svg+xml")})
@@ -330,6 +335,7 @@ def test_pictures_come_as_files_or_data_urls(client: TestClient, services: Servi
         ({"callback_url": "https://example.org"}, "callback_not_allowed", "callback_url"),
         ({"input_reference": "/etc/passwd"}, "invalid_value", "input_reference"),
         ({"input_reference": "https://example.org/a.png"}, "url_not_allowed", "input_reference"),
+        ({"input_reference": "HTTPS://example.org/a.png"}, "url_not_allowed", "input_reference"),
         ({"input_reference": "data:image/svg+xml;base64,PHN2Zz4="}, "unsupported_media", "input_reference"),
         ({"input_reference": "data:image/png;base64,!"}, "invalid_value", "input_reference"),
         ({"retake_tracks": "both"}, "invalid_value", "retake_tracks"),

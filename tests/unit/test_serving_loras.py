@@ -67,3 +67,5 @@ def test_errors_name_a_lora_as_clients_do() -> None:
     loras = {"voice": "/srv/loras/v3-final.safetensors"}
     said = without_paths("/srv/loras/v3-final.safetensors has no layer a; see /srv/x.txt", "/srv/store", loras)
     assert said == "the LoRA voice has no layer a; see x.txt"
+    said = without_paths("there is no LoRA at /srv/loras/v3-final.safetensors: no such file", "/srv/store", loras)
+    assert said == "there is no LoRA voice: no such file"

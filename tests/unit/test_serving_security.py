@@ -41,6 +41,7 @@ from phonofilm.serving.database.engines import open_database
 from phonofilm.serving.database.migrate import migrate
 from phonofilm.serving.database.tables import API_KEY, JOB
 from phonofilm.serving.jobs.job import JobRequest
+from phonofilm.serving.jobs.roster import READY, WorkerReport, remove_worker, report_worker
 from phonofilm.serving.logs import QUOTING, JsonLines, TextLines, log_to_stderr
 from phonofilm.serving.security.api_keys import KeyLimits, create_key, describe_key, list_keys, revoke_key
 from phonofilm.serving.security.browser_sessions import access_of_session, start_session
@@ -141,9 +142,35 @@ def test_polls_that_find_all_well_are_not_logged(
 ) -> None:
     with caplog.at_level(logging.INFO, logger="phonofilm"):
         assert client.request(method, "/liveness").status_code == 200
-        assert caplog.text == ""
-        assert client.request(method, "/health").status_code == 503, "there is no worker"
-        assert "route=/health status=503" in caplog.text
+        assert client.request(method, "/v1/videos/video_0").status_code == 404
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+
+
+def test_health_is_logged_when_it_changes_and_not_at_every_poll(
+    client: TestClient, services: Services, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="phonofilm"):
+        for there in (False, False, True, True, False, False):
+            if there:
+                report_worker(services.database, WorkerReport("a", READY, ["nano"], 0.0))
+            else:
+                remove_worker(services.database, "a")
+            assert client.get("/health").status_code == (200 if there else 503)
+    lines = [(record.levelname, record.getMessage().split("route=")[1][:18]) for record in caplog.records]
+    assert lines == [
+        ("WARNING", "/health status=503"),
+        ("INFO", "/health status=200"),
+        ("WARNING", "/health status=503"),
+    ]
+
+
+def test_a_server_that_is_well_from_the_start_logs_no_health(
+    client: TestClient, services: Services, caplog: pytest.LogCaptureFixture
+) -> None:
+    report_worker(services.database, WorkerReport("a", READY, ["nano"], 0.0))
+    with caplog.at_level(logging.INFO, logger="phonofilm"):
+        assert client.get("/health").status_code == 200
+    assert caplog.records == []
 
 
 def test_scopes_say_what_a_key_may_do(client: TestClient, services: Services) -> None:

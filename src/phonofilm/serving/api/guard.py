@@ -27,7 +27,9 @@ logger = logging.getLogger("phonofilm.serving.requests")
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # Asked every second or so by whoever watches; such requests are counted, and logged when they fail.
-QUIET = ("/health", "/liveness", "/metrics", "/v1/videos/{video_id}")
+QUIET = ("/liveness", "/metrics", "/v1/videos/{video_id}")
+# Fails for as long as no worker is ready; logged when it begins to, and when it is over.
+HEALTH = "/health"
 SLOWEST_BYTES_PER_SECOND = 8192
 SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -46,6 +48,7 @@ class Guard:
     app: ASGIApp
     services: Services
     answers: Counter[tuple[str, int]]
+    _last_health: int = 200
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -112,8 +115,7 @@ class Guard:
         """The route's pattern and never the address itself: ids, queries and bodies are the clients' own."""
         route = getattr(scope.get("route"), "path", "unknown")
         self.answers[(route, status)] += 1
-        quiet = route in QUIET and scope["method"] in ("GET", "HEAD") and status < 400
-        level = logging.DEBUG if quiet else logging.INFO
+        level = self._level(route, scope["method"], status)
         if not logger.isEnabledFor(level):
             return
         owner = scope.get("state", {}).get("owner", "-")
@@ -127,6 +129,12 @@ class Guard:
         }
         line = " ".join(f"{name}={value}" for name, value in fields.items())
         logger.log(level, line, extra=fields)
+
+    def _level(self, route: str, method: str, status: int) -> int:
+        if route == HEALTH and status in (200, 503):
+            changed, self._last_health = status != self._last_health, status
+            return logging.DEBUG if not changed else logging.INFO if status < 400 else logging.WARNING
+        return logging.DEBUG if route in QUIET and method in ("GET", "HEAD") and status < 400 else logging.INFO
 
 
 @dataclass

@@ -36,7 +36,7 @@ FILE_FIELDS = {"input_reference": IMAGE, "last_frame": IMAGE, "video": VIDEO, "a
 MOST_KEYFRAMES = 16
 _KEYFRAME_FILE = re.compile(r"keyframes\[([^\[\]]{1,20})\]")
 URL_FIELDS = {"reference_url": "input_reference", "video_url": "video"}
-_DATA_URL = re.compile(r"(?i:data):[\w.+-]{0,100}/?[\w.+-]{0,100}(?:;[\w=.+-]{0,100})*;base64,", re.ASCII)
+_DATA_URL = re.compile(r"data:[\w.+-]{0,100}/?[\w.+-]{0,100}(?:;[\w=.+-]{0,100})*;base64,", re.ASCII | re.IGNORECASE)
 
 
 @dataclass
@@ -155,7 +155,7 @@ class _Keeping:
             given = texts[0]
         if given[:5].lower() == "data:":
             self._keep_data(option, name, given)
-        elif given.startswith(("http://", "https://")):
+        elif given[:8].lower().startswith(("http://", "https://")):
             self.keep_url(option, name, given)
         elif re.fullmatch(r"video_\w{1,64}", given):
             self._keep_clip(option, name, given)

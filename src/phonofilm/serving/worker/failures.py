@@ -33,6 +33,6 @@ def is_disk_error(error: BaseException) -> bool:
 def without_paths(message: str, store: str, loras: Mapping[str, str]) -> str:
     """The message for clients: an upload is called by its field, a LoRA by its name, and no folder of this machine is named."""
     for name, file in loras.items():
-        message = message.replace(file, f"the LoRA {name}")
+        message = message.replace(f"LoRA at {file}", f"LoRA {name}").replace(file, f"the LoRA {name}")
     named = _UPLOAD.sub(lambda found: UPLOADS.get(found[1], found[1]), message.replace(store, ""))
     return _FOLDERS.sub("", named)
