@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from phonofilm.errors import CheckpointError
 from phonofilm.generation.loras import STUDENT_FILE
 from phonofilm.lora.glance import check_looks_like_lora
+from phonofilm.lora.reading import read_lora
 from phonofilm.models.hub import PACKAGED_WEIGHTS
 from phonofilm.serving.settings import parse_loras
 from phonofilm.serving.worker.failures import without_paths
@@ -28,12 +29,18 @@ def broken_files(folder: Path) -> dict[str, str]:
     (folder / "cut.safetensors").write_bytes(whole[:-4])
     (folder / "damaged.safetensors").write_bytes(whole[:8] + b"[" + whole[9:])
     save_file({"a.weight": torch.zeros(2)}, folder / "weights.safetensors")
+    save_file({**ADAPTER, "a.weight": torch.zeros(2), "b.diff": torch.zeros(2)}, folder / "mixed.safetensors")
+    save_file({**ADAPTER, "b.lora_up.weight": torch.zeros(2, 1)}, folder / "half.safetensors")
+    save_file({**ADAPTER, "a.lora_down.weight": torch.zeros(1, 2)}, folder / "twice.safetensors")
     return {
         "text": "is no safetensors file",
         "empty": "is no safetensors file",
         "cut": "is truncated",
         "damaged": "has a corrupt safetensors header",
         "weights": "is no LoRA: none of its tensors is one's",
+        "mixed": "has tensors that are no part of a LoRA (expected lora_A/lora_B, lora_down/lora_up): a.weight, b.diff",
+        "half": "has half a LoRA: b lacks its lora_A",
+        "twice": "has tensors that are no part of a LoRA",
     }
 
 
@@ -54,11 +61,33 @@ def test_a_named_file_that_is_no_lora_is_refused_at_the_start(tmp_path: Path) ->
         assert str(error.value).startswith(f"{tmp_path / name}.safetensors {fault}")
 
 
-def test_every_layout_of_names_is_known_and_pickles_are_not_opened(tmp_path: Path) -> None:
+def test_every_layout_of_names_is_known(tmp_path: Path) -> None:
     check_looks_like_lora(PACKAGED_WEIGHTS / STUDENT_FILE)
-    for suffix in (".lora_A.default.weight", ".lora_down.weight", ".lora_up", ".lora_B"):
-        save_file({f"blocks.0.q{suffix}": torch.zeros(1)}, tmp_path / "one.safetensors")
+    for down, up in (
+        ("lora_A.default.weight", "lora_B.default.weight"),
+        ("lora_down.weight", "lora_up.weight"),
+        ("lora_A", "lora_B"),
+    ):
+        tensors = {f"blocks.0.q.{half}": torch.ones(1, 1) for half in (down, up)} | {
+            "blocks.0.q.alpha": torch.tensor(1.0)
+        }
+        save_file(tensors, tmp_path / "one.safetensors")
         check_looks_like_lora(tmp_path / "one.safetensors")
+
+
+def test_what_a_server_offers_is_what_can_be_read(tmp_path: Path) -> None:
+    for name in ("good", *broken_files(tmp_path)):
+        file = tmp_path / f"{name}.safetensors"
+        faults = []
+        for look in (check_looks_like_lora, read_lora):
+            try:
+                look(file)
+            except CheckpointError:
+                faults.append(look)
+        assert len(faults) in (0, 2), f"{name} is taken by one of them alone"
+
+
+def test_pickles_are_not_opened(tmp_path: Path) -> None:
     (tmp_path / "lora_weights.pt").write_bytes(b"anything")
     check_looks_like_lora(tmp_path / "lora_weights.pt")
 

@@ -23,6 +23,7 @@ from phonofilm.lora.tensor_names import (
     group,
     to_diffusers,
 )
+from phonofilm.lora.tensor_roles import EXPECTED
 from phonofilm.lora.zero_adapters import without_fillers
 
 logger = logging.getLogger(__name__)
@@ -79,9 +80,7 @@ def read_for_layers(
 def _read_source(source: LoraSource, options: ReadOptions) -> LoraFile:
     parts, strange = group(source.tensors)
     if strange:
-        raise CheckpointError(
-            unused(source, strange, "are no part of a LoRA (expected lora_A/lora_B, lora_down/lora_up)")
-        )
+        raise CheckpointError(unused(source, strange, f"are no part of a LoRA ({EXPECTED})"))
     parts = without_fillers(source, parts)
     layout = _layout(source, parts)
     if layout is Layout.PHONOFILM:

@@ -1,4 +1,4 @@
-"""Names of tensors in LoRA files: the layer and the role in each key, the layout they show, and the way to module paths."""
+"""Names of tensors in LoRA files: the layers' tensors, the layout that their names show, and the way to module paths."""
 
 from __future__ import annotations
 
@@ -10,21 +10,8 @@ from torch import Tensor
 
 from phonofilm.lora.adapter import Layout
 from phonofilm.lora.components import LORA_COMPONENTS
+from phonofilm.lora.tensor_roles import by_layer
 
-# Longest first: ".lora_A.default.weight" also ends in ".weight".
-ROLES = {
-    ".lora_A.default.weight": "down",
-    ".lora_B.default.weight": "up",
-    ".lora_down.default.weight": "down",
-    ".lora_up.default.weight": "up",
-    ".lora_A.weight": "down",
-    ".lora_B.weight": "up",
-    ".lora_down.weight": "down",
-    ".lora_up.weight": "up",
-    ".lora_A": "down",
-    ".lora_B": "up",
-    ".alpha": "alpha",
-}
 KOHYA_PREFIX = "lora_unet_"
 KEY_PREFIXES = (
     "base_model.model.",
@@ -85,15 +72,7 @@ class Parts:
 
 def group(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Parts], list[str]]:
     """The tensors by layer, and the keys that belong to no adapter."""
-    found: dict[str, dict[str, Tensor]] = {}
-    strange: list[str] = []
-    for key, tensor in tensors.items():
-        suffix = next((suffix for suffix in ROLES if key.endswith(suffix)), None)
-        layer = key.removesuffix(suffix or "")
-        if suffix is None or ROLES[suffix] in found.get(layer, {}):
-            strange.append(key)
-        else:
-            found.setdefault(layer, {})[ROLES[suffix]] = tensor
+    found, strange = by_layer(tensors)
     return {
         layer: Parts(roles.get("down"), roles.get("up"), roles.get("alpha")) for layer, roles in found.items()
     }, strange
