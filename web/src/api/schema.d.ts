@@ -1243,7 +1243,7 @@ export interface components {
         };
         /**
          * VideoObject
-         * @description A job. `size` and `seconds` are those of the clip that is made.
+         * @description A job. `size` and `seconds` are those of the clip that is made, or was to be.
          */
         VideoObject: {
             /** Id */
