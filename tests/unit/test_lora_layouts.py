@@ -173,7 +173,7 @@ def test_the_log_says_layout_component_and_counts(
     model: dict[str, nn.Module], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     torch.save(everything(tiny_lora(model, targets=("o",)), A, B), tmp_path / "lora_weights.pt")
-    with caplog.at_level(logging.INFO, logger="phonofilm"):
+    with caplog.at_level(logging.INFO, logger="phonofilm.lora.reading"):
         read_lora(tmp_path, model)
     assert "original layout, 8 adapters for video_dit" in caplog.text
     assert "6 adapters for audio_dit" in caplog.text
