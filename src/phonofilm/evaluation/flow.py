@@ -1,4 +1,4 @@
-"""Optical flow between neighbouring frames (by OpenCV), and what is read off it. No metric here."""
+"""Optical flow between neighbouring frames, and what is read off it. No metric here."""
 
 from __future__ import annotations
 
@@ -13,20 +13,25 @@ CHANGED = 8  # grey levels: flow where less changes is what regularisation sprea
 # Dense inverse search follows steps of many pixels, which Farneback's loses, and makes too much of large flat shapes.
 # Farneback's at half the width is right about those, so both are added.
 SEARCH_WIDTH, FARNEBACK_WIDTH = 160, 80
+# Pixels of all frames. The first process to use the faster loops compiles them for about as long as OpenCV takes for so many.
+WORTH_COMPILING = 20_000_000
 SMALLEST = 32  # pixels of height and width; with fewer the search ends the process where the other side is long
 
 
 def mean_magnitudes(grey: NDArray[np.uint8]) -> NDArray[np.float64]:
     """[f, h, w] -> [f - 1]: how far the picture moves from frame to frame, in pixels, on average.
 
-    AV-Align's flow, to the last bit: Farneback's, no field to start from, a half-size pyramid of 3, windows of 15, 3 rounds,
-    neighbourhoods of 5 with sigma 1.2.
+    AV-Align's flow, to the last bit: OpenCV's of Farneback, no field to start from, a half-size pyramid of 3, windows of 15,
+    3 rounds, neighbourhoods of 5 with sigma 1.2.
     """
     import cv2
 
-    return np.array(
-        [float(cv2.magnitude(field[..., 0], field[..., 1]).mean()) for field in _farneback(grey, levels=3, window=15)]
-    )
+    fields = _farneback(grey, levels=3, window=15)
+    if grey.size >= WORTH_COMPILING:
+        from phonofilm.evaluation.farneback import fields as compiled
+
+        fields = compiled(grey, levels=3, window=15)
+    return np.array([float(cv2.magnitude(field[..., 0], field[..., 1]).mean()) for field in fields])
 
 
 def directograms(grey: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -30,7 +30,17 @@ from phonofilm.untrusted import parse_json, require_file
 SCHEMA = 1
 DIGITS = 6
 RESULT_FILE = "result.json"
-PACKAGES = ("phonofilm", "numpy", "torch", "av", "onnxruntime", "speechmos", "opencv-python-headless", "transformers")
+PACKAGES = (
+    "phonofilm",
+    "numpy",
+    "torch",
+    "av",
+    "onnxruntime",
+    "speechmos",
+    "opencv-python-headless",
+    "numba",
+    "transformers",
+)
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class AvAlign(Metric):
 
     @property
     def needs(self) -> Requirements:
-        return Requirements((Package("cv2", "evaluate"),), picture=True, sound=True)
+        return Requirements((Package("cv2", "evaluate"), Package("numba", "evaluate")), picture=True, sound=True)
 
     @property
     def notes(self) -> tuple[str, ...]:
