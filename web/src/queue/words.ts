@@ -17,6 +17,12 @@ export function nameOf(job: StudioJob): string {
   return job.prompt || (job.imported ? "A film that was imported" : "A clip without words");
 }
 
+/** "number 2 of 5", for a job at `place` among `count` that wait. */
+export function placeOf(place: number, count: number): string {
+  if (place === 0) return "the next one";
+  return place === count - 1 ? "the last one" : `number ${place + 1} of ${count}`;
+}
+
 // Of a set, the stage says which clip is being made.
 const CLIP_OF_SET = /^clip (\d+) of (\d+): /;
 
