@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from typing import TYPE_CHECKING, Any
 
 from tests.browser import page_of
+from tests.studio_page import NO_PLAN, answer_without_planner
 
 from phonofilm.serving.api.services import Services
 
@@ -72,3 +75,68 @@ def test_focus_stays_on_the_button_that_moved_a_row_to_the_top(browser: Browser,
         page.get_by_role("status").get_by_text("“Three.” is the last one now.").wait_for()
         assert page.evaluate("document.activeElement.ariaLabel") == "Later: Three."
         assert page.get_by_role("button", name="Later: Three.").get_attribute("aria-disabled") == "true"
+
+
+def test_what_is_waited_for_is_said_and_since_when(browser: Browser, served: tuple[str, Services]) -> None:
+    """From the start of the server on, not from when the page was opened."""
+    url, _ = served
+    with page_of(browser) as page:
+        answer_without_planner(page)
+        page.request.post(f"{url}/v1/videos", data={"prompt": "A bell rings.", "model": "nano"})
+        jobs = page.request.get(f"{url}/v1/studio/jobs").json()
+        info = page.request.get(f"{url}/v1/studio/info").json()
+        assert time.time() - 60 < info["started_at"] <= time.time()
+        now: dict[str, Any] = {"started_at": time.time() - 100, "workers": []}
+        page.route("**/v1/studio/info", lambda route: route.fulfill(json=info | now))
+        tell(page, ("jobs", jobs))
+        page.goto(f"{url}/studio#/queue")
+        state = page.get_by_role("banner").get_by_role("status")
+        state.get_by_text("Starting a worker").wait_for()
+        page.get_by_role("banner").get_by_text(re.compile("for 2 min")).wait_for()
+        page.get_by_text("Nothing is made yet: a process that makes clips is starting, for 2 min.").wait_for()
+        worker = {"state": "starting", "models": ["nano"], "memory": 1.0}
+        now["workers"] = [worker]
+        page.reload()
+        state.get_by_text("Loading nano").wait_for()
+        page.get_by_text("Nothing is made yet: nano is being loaded, for 2 min.").wait_for()
+        now["workers"] = [worker | {"state": "ready"}]
+        page.reload()
+        state.get_by_text("Ready").wait_for()
+        assert page.get_by_text("Nothing is made yet").count() == 0
+        now.update(started_at=now["started_at"] - 86_400, workers=[])
+        page.reload()
+        state.get_by_text("No worker runs: clips wait").wait_for()
+
+
+def test_a_plan_says_that_the_waiting_is_being_worked_out(browser: Browser, served: tuple[str, Services]) -> None:
+    """Before the planner's first answer, and when the queue is another one since: without a wait it is taken for none."""
+    url, _ = served
+    held: list[Route] = []
+
+    def next_plan() -> Route:
+        for _ in range(200):
+            if held:
+                return held.pop()
+            page.wait_for_timeout(50)
+        raise AssertionError("no plan is asked for")
+
+    with page_of(browser) as page:
+        answer_without_planner(page)
+        page.route("**/v1/studio/plan", lambda route: held.append(route))
+        page.goto(f"{url}/studio")
+        plan = page.locator(".plan")
+        page.get_by_label("What is seen and heard").fill("A bell rings.")
+        plan.get_by_text("Working out what this computer can do…", exact=True).wait_for()
+        clip = {
+            "width": 64, "height": 64, "num_frames": 49, "fps": 24.0, "seconds": 2.0, "steps": 4, "forwards": 4, "parts": 1
+        }  # fmt: skip
+        found = NO_PLAN | {"clip": clip, "seconds": 8.0, "seconds_basis": "measured", "queue_seconds": 0.0}
+        next_plan().fulfill(json=found)
+        plan.get_by_text("2 s, 64 × 64 · about 8 s (measured here)", exact=True).wait_for()
+        page.get_by_role("button", name="Make clip").click()
+        plan.get_by_text("about 8 s (measured here) · working out how long the queue takes first…").wait_for()
+        next_plan().fulfill(json=found | {"queue_seconds": 30.0})
+        plan.get_by_text("about 8 s (measured here) after 30 s of waiting").wait_for()
+        page.reload()
+        plan.get_by_text("Working out what it takes, and how long it waits…").wait_for()
+        page.unroute_all(behavior="ignoreErrors")

@@ -601,7 +601,7 @@ def test_a_queue_counts_clips_and_its_time_left_falls(browser: Browser, served: 
         page.route("**/v1/studio/events", tell)
         page.goto(f"{url}/studio#/queue")
         page.get_by_role("heading", name="4 clips waiting").wait_for()
-        page.get_by_text("Starting…").wait_for()
+        page.get_by_text("Starting a worker").wait_for()
         assert (
             page.get_by_role("button", name="Later: A bell rings.").get_attribute("title")
             == "It is the last one already"

@@ -907,11 +907,16 @@ export interface components {
         };
         /**
          * StudioInfo
-         * @description Everything that the page asks once. page: changes with the page's files; keep_days: None where clips are kept for ever.
+         * @description Everything that the page asks once.
+         *
+         *     page: changes with the page's files; keep_days: None where clips are kept for ever; started_at: of the server, in seconds
+         *     since 1970.
          */
         StudioInfo: {
             /** Version */
             version: string;
+            /** Started At */
+            started_at: number;
             /** Page */
             page: string | null;
             /** Models */

@@ -10,8 +10,8 @@ export interface PlanNote {
   kind: "bad" | "warn" | "quiet";
 }
 
-/** What is made and how long that takes, in one line; null where the plan does not say. */
-export function factsOf(plan: Plan, count: number): string | null {
+/** What is made and how long that takes, in one line; null where the plan does not say. `waitIsOld`: the queue is another since. */
+export function factsOf(plan: Plan, count: number, waitIsOld: boolean): string | null {
   const facts: string[] = [];
   const { clip } = plan;
   if (clip) {
@@ -20,7 +20,8 @@ export function factsOf(plan: Plan, count: number): string | null {
   }
   if (plan.seconds !== null) {
     const wait = plan.queue_seconds !== null && plan.queue_seconds >= 1 ? ` after ${duration(plan.queue_seconds)} of waiting` : "";
-    facts.push(`${takes(plan.seconds * count, plan.seconds_basis)}${wait}`);
+    facts.push(`${takes(plan.seconds * count, plan.seconds_basis)}${waitIsOld ? "" : wait}`);
+    if (waitIsOld) facts.push("working out how long the queue takes first…");
   }
   return facts.length === 0 ? null : facts.join(" · ");
 }

@@ -18,6 +18,8 @@ export class Planning {
   trouble = $state<string | null>(null);
   /** Whether what is shown is of what was asked before. */
   stale = $state(false);
+  /** Whether the queue is another now than the one that the plan counted. */
+  waitIsOld = $state(false);
   private answered: { asked: Asked; open: number } | null = null;
 
   /** To be called in an effect; gives what ends it. */
@@ -26,6 +28,7 @@ export class Planning {
       this.plan = null;
       this.trouble = null;
       this.stale = false;
+      this.waitIsOld = false;
       this.answered = null;
       return undefined;
     }
@@ -35,8 +38,10 @@ export class Planning {
     void server.reachable;
     if (this.answered !== null && this.answered.open === open && isSame(this.answered.asked, asked)) {
       this.stale = false;
+      this.waitIsOld = false;
       return undefined;
     }
+    this.waitIsOld = this.answered !== null && this.answered.open !== open;
     this.stale = this.answered === null || !isSame(this.answered.asked, asked);
     const flight = new AbortController();
     const ask = (): void => {
@@ -46,6 +51,7 @@ export class Planning {
           this.plan = found;
           this.trouble = null;
           this.stale = false;
+          this.waitIsOld = false;
         })
         .catch((error: unknown) => {
           if (flight.signal.aborted) return;

@@ -3,7 +3,7 @@ import { listJobs } from "../api/calls";
 import type { StudioJob, StudioJobs, StudioWorker } from "../api/types";
 import { say } from "./notices.svelte";
 import { goTo, route } from "./route.svelte";
-import { refreshInfo, server, startsAgain } from "./server.svelte";
+import { heardOfWorkers, refreshInfo, server } from "./server.svelte";
 import { steady } from "./time_left";
 
 export const queue = $state<StudioJobs & { loaded: boolean; previews: Record<string, string> }>({
@@ -53,6 +53,7 @@ export function follow(): void {
   });
   on<{ workers: StudioWorker[] }>("workers", ({ workers }) => {
     if (server.info !== null) server.info.workers = workers;
+    heardOfWorkers();
     if (server.info?.models.some((model) => model.sizes === null)) void refreshInfo();
   });
 }
@@ -104,7 +105,6 @@ async function reconnected(): Promise<void> {
   const first = !connected;
   connected = true;
   failed = 0;
-  if (!server.reachable) startsAgain();
   server.reachable = true;
   if (first) return;
   await refreshInfo();

@@ -5,7 +5,7 @@ import { onSignedOut } from "../api/http";
 import { plural } from "../lib/format";
 import type { Session, StudioInfo, StudioModel } from "../api/types";
 
-// Loading a model takes a minute or two; what lasts longer than this is something else.
+// Loading a model takes a minute or two; where no worker was heard of for longer than this, none runs.
 const LOADING_MS = 300_000;
 
 interface Server {
@@ -16,18 +16,32 @@ interface Server {
   keyIsGone: boolean;
   /** Whether the server has another page now than the one that is open. */
   outdated: boolean;
-  /** Whether the server has been there for so long, as this page saw it, that a model would be loaded by now. */
-  startedLongAgo: boolean;
+  /** Since when no worker could make anything, in milliseconds since 1970; null while one can. */
+  waitsSince: number | null;
 }
 
-export const server = $state<Server>({ session: null, info: null, reachable: true, keyIsGone: false, outdated: false, startedLongAgo: false });
-let starting = setTimeout(() => (server.startedLongAgo = true), LOADING_MS);
+export const server = $state<Server>({ session: null, info: null, reachable: true, keyIsGone: false, outdated: false, waitsSince: null });
+const clock = $state({ now: Date.now() });
+setInterval(() => (clock.now = Date.now()), 1000);
+/** When a worker was last known to be ready, and of which start of the server the waiting is counted. */
+let readyAt = 0;
+let countedFrom = 0;
 
-/** To be called when the server is back: its workers begin anew. */
-export function startsAgain(): void {
-  server.startedLongAgo = false;
-  clearTimeout(starting);
-  starting = setTimeout(() => (server.startedLongAgo = true), LOADING_MS);
+/** To be called when the workers may be others than before. */
+export function heardOfWorkers(): void {
+  const { info } = server;
+  if (info === null) return;
+  if (info.workers.some((worker) => worker.state !== "starting")) {
+    readyAt = Date.now();
+    server.waitsSince = null;
+    return;
+  }
+  const started = info.started_at * 1000;
+  if (server.waitsSince !== null && countedFrom === started) return;
+  countedFrom = started;
+  // A worker that begins anew in the place of another has not waited since the server's start.
+  const another = readyAt > started || (info.workers.length > 0 && Date.now() - started > LOADING_MS);
+  server.waitsSince = another ? Date.now() : Math.min(started, Date.now());
 }
 
 onSignedOut(() => {
@@ -40,6 +54,7 @@ export async function openServer(): Promise<void> {
   server.session = await getSession();
   if (server.session.signed_in) server.keyIsGone = false;
   if (server.session.signed_in) server.info = await getInfo();
+  heardOfWorkers();
 }
 
 /** Asks again what the server has; after a restart it may be another one. */
@@ -48,7 +63,7 @@ export async function refreshInfo(): Promise<void> {
     const found = await getInfo();
     if (server.info !== null && server.info.page !== found.page) server.outdated = true;
     server.info = found;
-    if (!server.reachable) startsAgain();
+    heardOfWorkers();
     server.reachable = true;
   } catch (error) {
     if (!(error instanceof Fault) || error.status !== 401) server.reachable = false;
@@ -64,12 +79,32 @@ export function modelNamed(name: string | null): StudioModel | null {
   return models.find((model) => model.id === name) ?? models[0] ?? null;
 }
 
-/** What the workers are doing, as a sentence. `making`: clips of the jobs that are running. */
-export function workersSay(making: number): { text: string; good: boolean } {
-  const workers = server.info?.workers ?? [];
-  if (!server.reachable) return { text: "The server does not answer. Trying again…", good: false };
-  if (making > 0) return { text: `Making ${plural(making, "clip")}`, good: true };
-  if (workers.length === 0) return { text: server.startedLongAgo ? "No worker runs: clips wait" : "Starting…", good: false };
-  if (workers.every((worker) => worker.state === "starting")) return { text: "The model is loading…", good: false };
-  return { text: "Ready", good: true };
+export interface Waited {
+  /** "Loading nano", and "nano is being loaded". */
+  short: string;
+  long: string;
+  /** For how long already; null where it is not known to end. */
+  seconds: number | null;
+}
+
+/** What has to happen before a clip can be made; null while a worker is ready. */
+export function waitedFor(): Waited | null {
+  if (server.info === null || server.waitsSince === null) return null;
+  const seconds = Math.max(0, (clock.now - server.waitsSince) / 1000);
+  const [worker] = server.info.workers;
+  if (worker !== undefined) {
+    const model = worker.models[0] ?? "the model";
+    return { short: `Loading ${model}`, long: `${model} is being loaded`, seconds };
+  }
+  if (seconds * 1000 < LOADING_MS) return { short: "Starting a worker", long: "a process that makes clips is starting", seconds };
+  return { short: "No worker runs: clips wait", long: "no worker runs. The server's log says why", seconds: null };
+}
+
+/** What the workers are doing, as a sentence, and for how long where that is waited for. `making`: clips of the jobs that are running. */
+export function workersSay(making: number): { text: string; good: boolean; seconds: number | null } {
+  if (!server.reachable) return { text: "The server does not answer. Trying again…", good: false, seconds: null };
+  if (making > 0) return { text: `Making ${plural(making, "clip")}`, good: true, seconds: null };
+  const waited = waitedFor();
+  if (waited !== null) return { text: waited.short, good: false, seconds: waited.seconds };
+  return { text: "Ready", good: true, seconds: null };
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -65,7 +66,10 @@ WRITING = 4
 
 @dataclass
 class Services:
-    """Everything the routes need; one for each server. media decodes files; planner imports PyTorch and plans clips."""
+    """Everything the routes need; one for each server. media decodes files; planner imports PyTorch and plans clips.
+
+    started_at: of the server, in seconds since 1970.
+    """
 
     database: Database
     store: Store
@@ -75,6 +79,7 @@ class Services:
     media: Runner = field(default_factory=lambda: SideProcess("media"))
     planner: Runner = field(default_factory=lambda: SideProcess("planner", PLANNER_SECONDS))
     entering: Executor = field(default_factory=lambda: ThreadPoolExecutor(ENTERING, "phonofilm-entering"))
+    started_at: float = field(default_factory=time.time)
     writing: threading.Semaphore = field(default_factory=lambda: threading.BoundedSemaphore(WRITING))
     keyring: Keyring = field(init=False)
     reader: JobReader = field(init=False)

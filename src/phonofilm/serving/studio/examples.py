@@ -35,7 +35,8 @@ VARIATION: dict[str, Any] = {
 SESSION = {"needs_key": True, "signed_in": True, "can_read": True, "can_write": True, "can_administer": False}
 SIGNED_OUT = {"needs_key": True, "signed_in": False, "can_read": False, "can_write": False, "can_administer": False}
 INFO: dict[str, Any] = {
-    "version": "0.1.0", "page": "7c1f0b2a", "models": [{"id": "nano", "loaded": True, "embedded": True, "sizes": FACTS}],
+    "version": "0.1.0", "started_at": 1767225600.0, "page": "7c1f0b2a",
+    "models": [{"id": "nano", "loaded": True, "embedded": True, "sizes": FACTS}],
     "loras": ["fast", "night"],
     "limits": {
         "max_seconds": 60.0, "max_steps": 200, "max_side": 2048, "max_clips": 8, "max_prompt_characters": 10000,

@@ -54,9 +54,14 @@ class StudioFeatures(BaseModel):
 
 
 class StudioInfo(BaseModel):
-    """Everything that the page asks once. page: changes with the page's files; keep_days: None where clips are kept for ever."""
+    """Everything that the page asks once.
+
+    page: changes with the page's files; keep_days: None where clips are kept for ever; started_at: of the server, in seconds
+    since 1970.
+    """
 
     version: str
+    started_at: float
     page: str | None
     models: list[StudioModel]
     loras: list[str]
@@ -91,6 +96,7 @@ def get_info(services: ServicesOf, access: MayRead) -> StudioInfo:
     ]
     return StudioInfo(
         version=__version__,
+        started_at=services.started_at,
         page=page_version(),
         models=models,
         loras=list(settings.loras),
