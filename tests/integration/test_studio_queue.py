@@ -112,17 +112,22 @@ def test_a_plan_says_that_the_waiting_is_being_worked_out(browser: Browser, serv
     """Before the planner's first answer, and when the queue is another one since: without a wait it is taken for none."""
     url, _ = served
     held: list[Route] = []
+    answer: dict[str, Any] | None = None
 
-    def next_plan() -> Route:
-        for _ in range(200):
-            if held:
-                return held.pop()
-            page.wait_for_timeout(50)
-        raise AssertionError("no plan is asked for")
+    def give(plan: dict[str, Any] | None) -> None:
+        """Answer what was asked, and what is asked from now on: the page may ask again before it has an answer."""
+        nonlocal answer
+        answer = plan
+        while held and plan is not None:
+            held.pop().fulfill(json=plan)
+
+    def asked(route: Route) -> None:
+        held.append(route)
+        give(answer)
 
     with page_of(browser) as page:
         answer_without_planner(page)
-        page.route("**/v1/studio/plan", lambda route: held.append(route))
+        page.route("**/v1/studio/plan", asked)
         page.goto(f"{url}/studio")
         plan = page.locator(".plan")
         page.get_by_label("What is seen and heard").fill("A bell rings.")
@@ -131,12 +136,14 @@ def test_a_plan_says_that_the_waiting_is_being_worked_out(browser: Browser, serv
             "width": 64, "height": 64, "num_frames": 49, "fps": 24.0, "seconds": 2.0, "steps": 4, "forwards": 4, "parts": 1
         }  # fmt: skip
         found = NO_PLAN | {"clip": clip, "seconds": 8.0, "seconds_basis": "measured", "queue_seconds": 0.0}
-        next_plan().fulfill(json=found)
+        give(found)
         plan.get_by_text("2 s, 64 × 64 · about 8 s (measured here)", exact=True).wait_for()
+        give(None)
         page.get_by_role("button", name="Make clip").click()
         plan.get_by_text("about 8 s (measured here) · working out how long the queue takes first…").wait_for()
-        next_plan().fulfill(json=found | {"queue_seconds": 30.0})
+        give(found | {"queue_seconds": 30.0})
         plan.get_by_text("about 8 s (measured here) after 30 s of waiting").wait_for()
+        give(None)
         page.reload()
         plan.get_by_text("Working out what it takes, and how long it waits…").wait_for()
         page.unroute_all(behavior="ignoreErrors")
