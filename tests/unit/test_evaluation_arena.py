@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
+import struct
 import threading
 import urllib.error
 import urllib.request
@@ -228,7 +230,24 @@ def test_strange_requests_are_refused(server: ArenaServer) -> None:
         connection.request("POST", f"/vote/{key}", headers={"Content-Length": "abc"})
         assert connection.getresponse().status == 400
     assert _ask(server, "pair", Host="elsewhere.example")[0] == 403
-    assert _ask(server, f"vote/{key}", b'{"overall": "tie"}', Origin="http://elsewhere.example")[0] == 403
+    for origin in ("http://elsewhere.example", f"https://127.0.0.1:{server.server_port}", "http://[", "null"):
+        assert _ask(server, f"vote/{key}", b'{"overall": "tie"}', Origin=origin)[0] == 403
+    with closing(http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=600)) as connection:
+        connection.request("GET", "//[", headers={"Host": f"127.0.0.1:{server.server_port}"})
+        assert connection.getresponse().status == 404
+
+
+def test_a_browser_that_hangs_up_is_no_error(server: ArenaServer, capfd: pytest.CaptureFixture[str]) -> None:
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=600) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, not an end
+        connection.sendall(b"GET /pair HT")
+    assert _ask(server, "pair")[0] == 200
+    server.shutdown()
+    server.server_close()
+    for thread in threading.enumerate():
+        if thread.name.endswith("(process_request_thread)"):
+            thread.join(60)
+    assert capfd.readouterr().err == ""
 
 
 def test_a_clip_that_was_removed_meanwhile_is_not_found(server: ArenaServer, folders: list[Path]) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from phonofilm.errors import InputError
 from phonofilm.evaluation.arena.arena import Arena
@@ -39,6 +39,11 @@ class ArenaServer(ThreadingHTTPServer):
     def address(self) -> str:
         return f"http://{HOST}:{self.server_port}/"
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that hangs up, which it does at every seek, is no error to print."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
 
 class _Handler(BaseHTTPRequestHandler):
     """GET /, /pair, /standings/QUESTION, /media/KEY/SIDE; POST /vote/KEY."""
@@ -60,15 +65,13 @@ class _Handler(BaseHTTPRequestHandler):
         origin = self.headers.get("Origin")
         if self.headers.get("Host") not in (own, f"localhost:{self.server.server_port}"):
             self._send(HTTPStatus.FORBIDDEN, {"error": "this server answers its own address only"})
-        elif origin is not None and urlsplit(origin).netloc != self.headers.get("Host"):
+        elif origin is not None and origin != f"http://{self.headers.get('Host')}":
             self._send(HTTPStatus.FORBIDDEN, {"error": "another page may not vote"})
         else:
             try:
-                answer(urlsplit(self.path).path.strip("/").split("/"))
+                answer(self.path.partition("?")[0].strip("/").split("/"))
             except InputError as error:
                 self._send(HTTPStatus.BAD_REQUEST, {"error": str(error)})
-            except (BrokenPipeError, ConnectionResetError):
-                self.close_connection = True
             except FileNotFoundError:
                 self._send(HTTPStatus.NOT_FOUND, {"error": "this clip was removed meanwhile; skip the pair"})
 
