@@ -555,6 +555,7 @@ def test_a_continuation_adds_the_seconds_that_are_asked_for(browser: Browser, se
         answer_without_film(page)
         page.goto(f"{url}/studio#/clip/{clip}")
         page.get_by_text("Continue", exact=True).click()
+        assert page.title() == "A bell is played. · Phonofilm Studio"
         field = page.get_by_label("Seconds to add")
         field.fill("0.01")
         page.get_by_text("Give a number from 0.17 to 59.").wait_for()

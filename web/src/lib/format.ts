@@ -33,6 +33,11 @@ export function ago(time: number, now: number = Date.now() / 1000): string {
   if (passed < 60) return "just now";
   if (passed < 3600) return `${Math.floor(passed / 60)} min ago`;
   if (passed < 86_400) return `${Math.floor(passed / 3600)} h ago`;
+  return day(time);
+}
+
+/** The month in letters: 03/04 is two days, depending on who reads it. */
+export function day(time: number): string {
   return new Date(time * 1000).toLocaleDateString(undefined, { day: "numeric", month: "short", year: "numeric" });
 }
 
