@@ -539,6 +539,30 @@ def test_a_reload_keeps_the_given_files_and_each_tab_its_own_form(
         assert other.get_by_alt_text("First frame: red.png").count() == 0
 
 
+def test_a_duplicated_tab_goes_its_own_way(browser: Browser, served: tuple[str, Services]) -> None:
+    """It begins with the form of the other, whose name for its files it has been given as well."""
+    url, _ = served
+    given = {"name": "red.png", "mimeType": "image/png", "buffer": PNG}
+    with page_of(browser) as page:
+        page.context.route("**/v1/studio/plan", lambda route: route.fulfill(json=NO_PLAN))
+        page.goto(f"{url}/studio")
+        page.get_by_role("group", name="First frame").locator("input[type=file]").set_input_files(given)
+        page.get_by_alt_text("First frame: red.png").wait_for()
+        page.get_by_label("What is seen and heard").fill("A red ball bounces.")
+        with page.expect_popup() as opened:
+            page.evaluate("window.open(location.href)")
+        other = opened.value
+        other.get_by_alt_text("First frame: red.png").wait_for()
+        assert other.get_by_label("What is seen and heard").input_value() == "A red ball bounces."
+        other.get_by_role("button", name="Remove first frame").click()
+        other.get_by_alt_text("First frame: red.png").wait_for(state="detached")
+        for one, pictures in ((page, 1), (other, 0)):
+            one.reload()
+            one.get_by_label("What is seen and heard").wait_for()
+            one.wait_for_function("async () => (await navigator.locks.query()).held.length === 2")
+            assert one.get_by_alt_text("First frame: red.png").count() == pictures
+
+
 def test_a_continuation_adds_the_seconds_that_are_asked_for(browser: Browser, served: tuple[str, Services]) -> None:
     """The request counts the frames that both clips share; and what is too short to be made is said in the page's words."""
     url, services = served

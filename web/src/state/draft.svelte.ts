@@ -4,6 +4,7 @@ import type { ClipRequest } from "../api/types";
 import { joinPrompt } from "../lib/prompt";
 import { keepFiles, keptFiles } from "../lib/kept_files";
 import { keep, keptJson } from "../lib/storage";
+import { holds, newName } from "../lib/tab";
 import { say } from "./notices.svelte";
 import { modelNamed, server } from "./server.svelte";
 
@@ -90,8 +91,7 @@ const MOST_EARLIER = 10;
 const { words, filesOf } = stored();
 export const draft = $state<Draft>(words);
 /** Under which name this tab's files are kept; and whether those of before are back, ahead of which nothing is kept. */
-const tab = filesOf.mine;
-const files = $state({ back: false });
+const files = $state({ of: filesOf.mine, back: false });
 void takeFilesBack();
 
 export function clearDraft(): void {
@@ -123,7 +123,7 @@ export function ownWordsAgain(): void {
 }
 
 export function keepDraft(): void {
-  const text = JSON.stringify({ ...draft, ...FILES, tab });
+  const text = JSON.stringify({ ...draft, ...FILES, tab: files.of });
   keep(KEY, text, "sessionStorage");
   keep(KEY, text);
 }
@@ -131,7 +131,7 @@ export function keepDraft(): void {
 /** Follows the files alone: a film is not written anew with every letter. */
 export function keepGiven(): void {
   const { first, last, film, music, voice, keyFrames } = draft;
-  if (files.back) void keepFiles(tab, $state.snapshot({ first, last, film, music, voice, keyFrames }));
+  if (files.back) void keepFiles(files.of, $state.snapshot({ first, last, film, music, voice, keyFrames }));
 }
 
 /** The files of before the reload; what was given meanwhile stays. */
@@ -141,6 +141,11 @@ async function takeFilesBack(): Promise<void> {
     for (const field of ["first", "last", "film", "music", "voice"] as const) draft[field] ??= shown(found[field] ?? null);
     const frames = found.keyFrames ?? [];
     if (draft.keyFrames.length === 0) draft.keyFrames = frames.map(({ at, picture }) => ({ at, picture: shown(picture) }));
+  }
+  // A duplicated tab has the form of the other, and goes its own way from there.
+  if (!(await holds(files.of))) {
+    files.of = newName();
+    await holds(files.of);
   }
   files.back = true;
 }
@@ -223,6 +228,6 @@ function stored(): { words: Draft; filesOf: { mine: string; before: string } } {
   const own = keptJson(KEY, "sessionStorage");
   const found = own ?? keptJson(KEY);
   const { tab: before = "", ...words } = (typeof found === "object" ? found : null) as Partial<Draft> & { tab?: string } ?? {};
-  const mine = own !== null && before !== "" ? before : `${Date.now()}-${Math.random()}`;
+  const mine = own !== null && before !== "" ? before : newName();
   return { words: { ...EMPTY, ...words, ...FILES, keyFrames: [] }, filesOf: { mine, before } };
 }
