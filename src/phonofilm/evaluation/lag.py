@@ -12,8 +12,10 @@ GRID = 200  # points per second
 REACH_SECONDS = 1.0
 SHORTEST_SECONDS = 3.0  # below, hardly a shift is left that brings a lag out of reach
 SHIFTS = 200
-# Seconds of the pieces of the other null. Their lengths are drawn, so that no rhythm survives.
+# Seconds of the pieces of the second null. Their lengths are drawn, so that no rhythm survives.
 SHORTEST_PIECE, LONGEST_PIECE = 0.4, 1.2
+# By how much the third null is slower or faster.
+LEAST_WARP, MOST_WARP = 1.08, 1.5
 MEAN_SECONDS = 1.0
 NEAR_SECONDS = 0.08
 
@@ -24,7 +26,8 @@ Curve = NDArray[np.float64]
 class Lag:
     """seconds: positive where `second` comes later. peak: the correlation there. p: of a peak at least as high by chance.
 
-    p is the larger one of two nulls. z: the peak's distance from the shifts' mean in their standard deviations. rival_seconds,
+    p is the larger one of the first two nulls, warped_p that of the third. z: the peak's distance from the shifts' mean in
+    their standard deviations. rival_seconds,
     rival: the best lag more than 80 ms away, and its correlation over the peak's: near 1 where events repeat in a rhythm.
     lags, correlation: the whole curve.
     """
@@ -32,6 +35,7 @@ class Lag:
     seconds: float
     peak: float
     p: float
+    warped_p: float
     z: float
     rival_seconds: float
     rival: float
@@ -40,10 +44,12 @@ class Lag:
 
 
 def find_lag(first: Curve, second: Curve) -> Lag:
-    """Correlate two curves [n] on the 200 Hz grid, and tell the best lag from chance by two nulls.
+    """Correlate two curves [n] on the 200 Hz grid, and tell the best lag from chance by three nulls.
 
     One is 200 circular shifts of `second` that bring the best lag out of reach: they keep its rhythm, but few of them are
-    independent in a short clip. The other is 200 times its pieces of 0.4 to 1.2 s in another order.
+    independent in a short clip. Another is 200 times its pieces of 0.4 to 1.2 s in another order. The third is 200 times
+    `second` 8 to 50 % slower or faster, and shifted in a circle: single events fit such a curve as well as their own, and so
+    do bounces of two things that were let go at different times.
 
     Both curves lose their moving mean over 1 s and are scaled to unit variance. n must be that of `SHORTEST_SECONDS` or more.
     """
@@ -58,12 +64,14 @@ def find_lag(first: Curve, second: Curve) -> Lag:
     shifts = rng.choice(_out_of_reach(int(lags[best]), reach + near, len(b)), SHIFTS)
     null = np.array([correlate(np.roll(b, int(shift))).max() for shift in shifts])
     reordered = np.array([correlate(_in_pieces(b, rng)).max() for _ in range(SHIFTS)])
-    as_high = max(int(np.count_nonzero(chance >= peak)) for chance in (null, reordered))
+    warped = np.array([correlate(_prepared(_at_another_speed(second, rng))).max() for _ in range(SHIFTS)])
+    shares = [(1 + int(np.count_nonzero(chance >= peak))) / (1 + SHIFTS) for chance in (null, reordered, warped)]
     others = np.where(np.abs(lags - lags[best]) > near, correlation, -np.inf)
     return Lag(
         seconds=float(lags[best] + _between(correlation, best)) / GRID,
         peak=peak,
-        p=(1 + as_high) / (1 + SHIFTS),
+        p=max(shares[:2]),
+        warped_p=shares[2],
         z=float((peak - null.mean()) / max(float(null.std()), 1e-12)),
         rival_seconds=float(lags[others.argmax()]) / GRID,
         rival=float(others.max() / peak) if peak > 0 else 1.0,
@@ -101,6 +109,13 @@ def _in_pieces(curve: Curve, rng: np.random.Generator) -> Curve:
     pieces = np.split(curve, cuts[cuts < len(curve)])
     mixed = np.concatenate([pieces[index] for index in rng.permutation(len(pieces))])
     return np.roll(mixed, int(rng.integers(len(mixed))))
+
+
+def _at_another_speed(curve: Curve, rng: np.random.Generator) -> Curve:
+    """The curve slower or faster, its end cut off or its beginning repeated, and shifted in a circle."""
+    speed = float(rng.uniform(LEAST_WARP, MOST_WARP)) ** int(rng.choice((-1, 1)))
+    steps = np.arange(len(curve))
+    return np.roll(np.interp(steps * speed % len(curve), steps, curve), int(rng.integers(len(curve))))
 
 
 def _correlation_with(a: Curve, lags: NDArray[np.int64]) -> Callable[[Curve], Curve]:

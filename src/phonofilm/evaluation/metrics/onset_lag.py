@@ -15,6 +15,9 @@ from phonofilm.media.onsets import ONSET_HOP_SECONDS, SILENT_PEAK, onset_strengt
 
 RATE = 24_000
 SIGNIFICANT = 0.01
+WARPED_SIGNIFICANT = (
+    0.03  # the third null cannot be as strict: a sound that is 8 % slower still fits its own picture somewhat
+)
 CLEAREST_RIVAL = 0.8  # of the best lag's correlation: above, the events repeat and chance decides which lag is the best
 BEGINNING = 0.1  # seconds: that sound and picture begin together is no event
 SMOOTHING = 9  # taps of the Hann window over the onset strength
@@ -28,7 +31,7 @@ class OnsetLag(Metric):
 
     name = "onset_lag"
     title = "Onset lag (proxy)"
-    version = 5
+    version = 6
     figures = (
         Figure("lag_ms", "Sound after picture", "ms"),
         Figure("abs_lag_ms", "Lag either way", "ms", "lower"),
@@ -65,7 +68,14 @@ class OnsetLag(Metric):
         grid_impact = on_grid((np.arange(len(impact)) + 1.0) / rate, impact, seconds)
         grid_strength = on_grid(np.arange(len(strength)) * ONSET_HOP_SECONDS, strength, seconds)
         lag = find_lag(grid_impact, grid_strength)
-        detail = {"p": lag.p, "z": lag.z, "peak": lag.peak, "rival": lag.rival, "rival_ms": lag.rival_seconds * 1000}
+        detail = {
+            "p": lag.p,
+            "z": lag.z,
+            "warped_p": lag.warped_p,
+            "peak": lag.peak,
+            "rival": lag.rival,
+            "rival_ms": lag.rival_seconds * 1000,
+        }
         series = {
             "impact": impact.tolist(),
             "onset_strength": np.round(grid_strength[:: GRID // 50], 4).tolist(),
@@ -73,7 +83,10 @@ class OnsetLag(Metric):
             "correlation": lag.correlation[::4].tolist(),
         }
         if lag.p > SIGNIFICANT:
-            return not_applicable(f"no detectable audio-visual events (p = {lag.p:.2f})", detail, series)
+            return not_applicable("no detectable audio-visual events", detail, series)
+        if lag.warped_p > WARPED_SIGNIFICANT:
+            reason = "the sound fits as well where it is slower or faster, as another clip's does"
+            return not_applicable(reason, detail, series)
         if lag.rival > CLEAREST_RIVAL:
             near, far = (f"{seconds * 1000:+.0f} ms" for seconds in (lag.seconds, lag.rival_seconds))
             reason = f"the events repeat: {far} agrees {lag.rival:.0%} as well as {near}, and either may be the lag"
