@@ -19,7 +19,9 @@ from phonofilm.evaluation.arena.votes import ANSWERS, QUESTIONS, Question, Vote,
 from phonofilm.evaluation.clip_list import list_clips
 from phonofilm.evaluation.row_cache import plain
 from phonofilm.units import counted
+from phonofilm.untrusted import shown
 
+UNSURE = "– (the votes do not say)"
 RATING_COLUMNS = ("model", "Elo", "Bradley-Terry", "95 %", "votes")
 SHARE_COLUMNS = ("model", "against", "win", "tie", "lose", "votes")
 
@@ -40,8 +42,11 @@ class Arena:
     def __init__(self, folders: Sequence[Path], votes: Path, seed: int | None = None) -> None:
         """Raises InputError for fewer than two folders, two of one name, or none of whose clips have a name in common."""
         names = Counter(_name(folder) for folder in folders)
-        if len(folders) < 2 or len(names) < len(folders):
-            raise InputError(f"{len(folders)} folders were given; name two or more, each with a name of its own")
+        if len(folders) < 2:
+            raise InputError("one folder was given; name two or more, one for each model")
+        (often, times), *_ = names.most_common()
+        if times > 1:
+            raise InputError(f"{times} folders are named {shown(often)}; votes name models by them, so rename one")
         self.clips = {_name(folder): {entry.id: entry.path for entry in list_clips([folder])} for folder in folders}
         self._pairs = [
             (clip, first, second)
@@ -112,7 +117,12 @@ class Arena:
         """The standings of every question that has votes; and, as sentences, what else there is to say of the votes."""
         votes = self._all_votes()
         asked = [standings for question in QUESTIONS if (standings := self.standings(question))["ratings"]]
-        return asked, [*([] if asked else [f"no votes yet in {self._file.path}"]), *self._left_out(votes)]
+        alone = [f"{counted(self.alone, 'clip')} without a partner"] if self.alone else []
+        return asked, [*([] if asked else [f"no votes yet in {self._file.path}"]), *self._left_out(votes), *alone]
+
+    def require_writable(self) -> None:
+        """Raises InputError where votes could not be kept."""
+        self._file.require_writable()
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -152,7 +162,7 @@ def _name(folder: Path) -> str:
 def rating_rows(standings: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     """A row of RATING_COLUMNS for each model."""
     for one in standings["ratings"]:
-        interval = "– (too few votes)" if one["low"] is None else f"{one['low']:.0f} to {one['high']:.0f}"
+        interval = UNSURE if one["low"] is None else f"{one['low']:.0f} to {one['high']:.0f}"
         figures = (f"{one['elo']:.1f}", f"{one['bradley_terry']:.1f}", interval)
         yield (one["model"], *figures, str(one["votes"]))
 

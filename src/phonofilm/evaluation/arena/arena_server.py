@@ -72,7 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
                 answer(self.path.partition("?")[0].strip("/").split("/"))
             except InputError as error:
                 self._send(HTTPStatus.BAD_REQUEST, {"error": str(error)})
-            except FileNotFoundError:
+            except (FileNotFoundError, IsADirectoryError, PermissionError):
                 self._send(HTTPStatus.NOT_FOUND, {"error": "this clip was removed meanwhile; skip the pair"})
 
     def _get(self, path: list[str]) -> None:
@@ -118,7 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_file(self, path: Path) -> None:
         """The file, or the part of it that a player seeks to. Its name and date would give the model away."""
         size, kind = path.stat().st_size, f"video/{TYPES.get(path.suffix.lower(), 'mp4')}"
-        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
+        asked = re.fullmatch(r"bytes=(\d{1,15})-(\d{0,15})", self.headers.get("Range") or "")
         first = int(asked[1]) if asked else 0
         last = min(int(asked[2]) if asked and asked[2] else size - 1, size - 1)
         if first > last:

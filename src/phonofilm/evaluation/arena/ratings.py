@@ -26,7 +26,8 @@ class ModelRating:
     """A model's standing.
 
     low, high: the middle 95 % of its Bradley-Terry rating over votes drawn with replacement; None where every draw gives
-    the same rating, as with one vote or with none that differ: such votes do not say how sure it is.
+    the same rating, as with votes that are all alike, and where nothing ties the model to the others from both sides (it won
+    all, lost all, or never met them): such votes do not say how sure it is.
     """
 
     model: str
@@ -69,9 +70,10 @@ def rate(votes: Sequence[Vote]) -> tuple[ModelRating, ...]:
     fitted, *spread = bradley_terry(_wins(games, scores, every, len(models)))
     low, high = np.quantile(spread, (0.025, 0.975), axis=0)
     counts = np.bincount(games.ravel(), minlength=len(models))
+    tied = _tied(games, scores, len(models))
     ratings = []
     for name, at in index.items():
-        sure = _interval(low[at], high[at])
+        sure = _interval(low[at], high[at]) if tied[at] else (None, None)
         ratings.append(ModelRating(name, float(elo[at]), float(fitted[at]), *sure, int(counts[at])))
     return tuple(sorted(ratings, key=lambda one: -one.bradley_terry))
 
@@ -111,6 +113,23 @@ def _logistic(value: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _interval(low: float, high: float) -> tuple[float | None, float | None]:
     return (None, None) if high - low < 1e-3 else (float(low), float(high))
+
+
+def _tied(games: NDArray[np.int64], scores: NDArray[np.float64], models: int) -> NDArray[np.bool_]:
+    """[models]: which of them belong to the largest group whose members all took points from each other, if through others.
+
+    Between two such groups all points went one way, or none were given: how far they lie apart has no upper end.
+    """
+    took = np.eye(models, dtype=bool)
+    for (left, right), score in zip(games.tolist(), scores.tolist(), strict=True):
+        took[left, right] |= score > 0
+        took[right, left] |= score < 1
+    for middle in range(models):
+        took |= took[:, middle, None] & took[middle]
+    groups = took & took.T
+    largest = groups[groups.sum(1).argmax()]
+    result: NDArray[np.bool_] = largest if largest.sum() > 1 else np.zeros(models, bool)
+    return result
 
 
 def _wins(

@@ -48,6 +48,14 @@ class VoteFile:
         self._read: list[Vote] = []
         self._as_of: tuple[int, int, int] | None = None
 
+    def require_writable(self) -> None:
+        """Raises InputError where `append` cannot work, before somebody has voted."""
+        place = self.path if self.path.exists() else next(one for one in self.path.absolute().parents if one.exists())
+        if not os.access(place, os.W_OK):
+            raise InputError(
+                f"votes cannot be kept in {self.path}: {place} cannot be written to; name another with --votes"
+            )
+
     def append(self, votes: Sequence[Vote]) -> None:
         """Add the votes behind the others; what a crash left of a last line goes first. Raises InputError."""
         lines = b"".join(json.dumps(asdict(vote), ensure_ascii=False).encode() + b"\n" for vote in votes)
@@ -59,7 +67,7 @@ class VoteFile:
                     stream.truncate(stream.seek(0, os.SEEK_END) - len(last))
                 elif last:
                     lines = b"\n" + lines
-                stream.write(lines)
+                _write_whole(stream, lines)
                 os.fsync(stream.fileno())
         except OSError as error:
             raise InputError(f"the vote could not be kept in {self.path}: {error.strerror}") from error
@@ -92,6 +100,18 @@ class VoteFile:
                     f"{self.path}, line {number}, is no vote: {error}; mend or remove that line"
                 ) from error
         return votes
+
+
+def _write_whole(stream: BinaryIO, lines: bytes) -> None:
+    """All of it or nothing: a full disk takes the beginning of what is written, and says so only at the next write."""
+    before = stream.seek(0, os.SEEK_END)
+    try:
+        left = memoryview(lines)
+        while left:
+            left = left[stream.write(left) :]
+    except OSError:
+        stream.truncate(before)
+        raise
 
 
 def _last_line(stream: BinaryIO) -> bytes:

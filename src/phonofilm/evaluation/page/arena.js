@@ -55,21 +55,28 @@ async function next() {
   byId("play").textContent = "Play";
   left.src = `media/${key}/left`;
   right.src = `media/${key}/right`;
-  byId("progress").textContent = `${pair.done} of ${pair.total} pairs have votes`;
+  byId("progress").textContent =
+    pair.done < pair.total
+      ? `${pair.done} of ${pair.total} pairs have votes`
+      : `All ${pair.total} pairs have votes; more make the ratings surer.`;
   mark(0);
   hear("left");
 }
 async function send() {
-  if (byId("send").disabled) return;
+  if (byId("send").disabled) {
+    say(`Answer all ${questions.length} questions first, or skip the pair.`);
+    return;
+  }
   byId("send").disabled = true;
   try {
     const named = await ask(`vote/${key}`, { method: "POST", body: JSON.stringify(answers) });
     say(`Kept. Left was ${named.left}, right was ${named.right}.`);
-    await Promise.all([next(), standings()]);
   } catch (problem) {
     byId("send").disabled = false;
     say(`Not kept: ${problem.message}`);
+    return;
   }
+  await Promise.all([next(), standings()]).catch((problem) => say(`Kept, but there is no next pair: ${problem.message}`));
 }
 async function standings() {
   const { ratings, left_out } = await ask("standings/overall"), table = document.createElement("table");
@@ -79,7 +86,7 @@ async function standings() {
   };
   row(["model", "Elo", "Bradley-Terry", "95 %", "votes"], "th");
   for (const one of ratings) {
-    const interval = one.low === null ? "– (too few votes)" : `${one.low.toFixed(0)} to ${one.high.toFixed(0)}`;
+    const interval = one.low === null ? "– (the votes do not say)" : `${one.low.toFixed(0)} to ${one.high.toFixed(0)}`;
     row([one.model, one.elo.toFixed(0), one.bradley_terry.toFixed(0), interval, one.votes], "td");
   }
   const remarks = document.createElement("p");
