@@ -17,7 +17,11 @@ TAILS = (0.025, 0.975)
 
 @dataclass(frozen=True)
 class SetFigure:
-    """A figure of a set of clips. ci95: the middle 95 % over clips drawn with replacement; None for fewer than two clips."""
+    """A figure of a set of clips. ci95: the middle 95 % over clips drawn with replacement.
+
+    None for fewer than two clips, and where one of the categories that are averaged has a single clip: drawn again and again
+    it is always the same, and says nothing of how clips differ.
+    """
 
     value: float
     ci95: tuple[float, float] | None
@@ -70,8 +74,10 @@ def summarise_metric(metric: Metric, rows: Sequence[Row], categories: Sequence[s
 
 
 def _figures(metric: Metric, groups: Sequence[Sequence[Row]]) -> dict[str, SetFigure]:
+    if metric.pooling == "clips":
+        groups = [[row for group in groups for row in group]]
     values = _pooled(metric, groups)
-    if sum(len(group) for group in groups) < 2:
+    if min(map(len, groups)) < 2:
         return {name: SetFigure(value, None) for name, value in values.items()}
     rng = np.random.default_rng(0)
     drawn: dict[str, list[float]] = defaultdict(list)
@@ -83,10 +89,10 @@ def _figures(metric: Metric, groups: Sequence[Sequence[Row]]) -> dict[str, SetFi
 
 
 def _pooled(metric: Metric, groups: Sequence[Sequence[Row]]) -> dict[str, float]:
-    """The whole set's figures: over all clips, or the mean of the categories' figures, as the metric has it."""
-    if metric.pooling == "clips" or len(groups) == 1:
-        return dict(metric.aggregate([row for group in groups for row in group]))
+    """The whole set's figures: those of the one group that there is, or the mean of the groups' figures."""
     parts = [metric.aggregate(group) for group in groups]
+    if len(parts) == 1:
+        return dict(parts[0])
     names = dict.fromkeys(name for part in parts for name in part)
     return {name: float(np.mean([part[name] for part in parts if name in part])) for name in names}
 
