@@ -21,6 +21,7 @@ MAX_JSON_DEPTH = 64
 # Tokenizers write "no limit" as 10**30; a frame count of that size is for its reader to refuse.
 MAX_INTEGER_DIGITS = 40
 FOLDER_FAULT = "that is a folder"
+PIPE_FAULT = "it is a pipe, a device or a socket, not a file"
 _NUMBER = re.compile(r"\s*[+-]?(?:\d{1,20}(?:\.\d{0,20})?|\.\d{1,20})(?:[eE][+-]?\d{1,2}|/\d{1,20})?\s*", re.ASCII)
 # C0 and C1 controls but for line breaks and tabs, what turns the direction of writing, and half characters: they can rewrite
 # a terminal, or cannot be written to one.
@@ -42,7 +43,7 @@ def file_fault(path: Path) -> str | None:
         return f"it cannot be reached ({error.strerror})"
     if stat.S_ISDIR(mode):
         return FOLDER_FAULT
-    return None if stat.S_ISREG(mode) else "it is a pipe, a device or a socket, not a file"
+    return None if stat.S_ISREG(mode) else PIPE_FAULT
 
 
 def require_file(path: Path, what: str = "file") -> None:

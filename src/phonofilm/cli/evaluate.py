@@ -90,16 +90,15 @@ def compare(
 
 def _compare(first: Path, second: Path, output: Path | None) -> None:
     from phonofilm.cli.terminal import console, table
-    from phonofilm.evaluation.compare import compare_results, without_partner, write_comparison
+    from phonofilm.evaluation.compare import compare_results, paired_figures, remarks, write_comparison
     from phonofilm.evaluation.result import read_result
     from phonofilm.evaluation.text_tables import COMPARISON_COLUMNS, comparison_rows
 
     found = compare_results(one := read_result(first), other := read_result(second))
     console().print(table(COMPARISON_COLUMNS, comparison_rows(found), f"A: {first}, B: {second}"))
-    alone = without_partner(*([clip["id"] for clip in result["clips"]] for result in (one, other)))
-    typer.echo(alone or "every clip has a partner", err=True)
+    typer.echo("\n".join(remarks(one, other)), err=True)
     if output is not None:
-        for path in write_comparison(found, first, second, output):
+        for path in write_comparison(found, paired_figures(one, other), first, second, output):
             typer.echo(path)
 
 

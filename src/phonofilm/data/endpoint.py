@@ -34,6 +34,13 @@ TOLD = 300  # characters of a server's message
 _Answer = tuple[bytes, urllib.error.HTTPError | None]
 
 
+def check_address(base_url: str) -> None:
+    """Raises InputError for what is no address of a server over HTTP."""
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise InputError(f"{base_url!r} is no address of an endpoint; give for example http://localhost:8000/v1")
+
+
 class EndpointError(PhonofilmError):
     """One request failed for good; others may succeed. status: the server's, where it answered with one of refusal."""
 
@@ -75,9 +82,7 @@ class Endpoint:
         pace: RequestPace | None = None,
         first_delay: float = 1.0,
     ) -> None:
-        parts = urlsplit(base_url)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise InputError(f"{base_url!r} is no address of an endpoint; give for example http://localhost:8000/v1")
+        check_address(base_url)
         self.base_url, self.model, self._key = base_url.rstrip("/"), model, key
         self.timeout, self.retries, self.first_delay = timeout, retries, first_delay
         self.total, self.pace = total, pace or RequestPace()

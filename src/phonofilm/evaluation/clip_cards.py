@@ -36,9 +36,17 @@ def clip_card(clip: ClipEntry, rows: Mapping[str, Row], metrics: Sequence[Metric
     return (
         f'<article class="card" data-category="{escape(clip.category, quote=True)}" data-states="{states}" tabindex="0" '
         f'aria-label="{escape(clip.id, quote=True)}"><header><h3>{escape(clip.id)}</h3>{category}</header>{prompt}'
-        f'<div class="grid"><div>{player([(clip.id, source)])}</div><div>{_drawings(clip, rows)}</div></div>'
+        f'<div class="grid"><div>{_shown(clip, source, rows)}</div><div>{_drawings(clip, rows)}</div></div>'
         f"{_transcript(rows)}{_rows(rows, metrics)}</article>"
     )
+
+
+def _shown(clip: ClipEntry, source: str, rows: Mapping[str, Row]) -> str:
+    """The player; for a file of which every row failed, why, since no player plays it either."""
+    failed = [row.reason for row in rows.values() if row.state == "failed"]
+    if source and len(failed) < len(rows):
+        return player([(clip.id, source)])
+    return f'<p class="soft">{escape("; ".join(dict.fromkeys(failed)) or "the file cannot be read now")}</p>'
 
 
 def player(sources: Sequence[tuple[str, str]]) -> str:
@@ -69,7 +77,9 @@ def _drawings(clip: ClipEntry, rows: Mapping[str, Row]) -> str:
     total = WAVE_HEIGHT + MOTION_HEIGHT + 18
     parts = [wave_path(_envelope(wave, seconds), 0.0, WAVE_HEIGHT), ticks(heard, seconds, 0.0, WAVE_HEIGHT, "onset")]
     parts += [curve(motion, WAVE_HEIGHT, MOTION_HEIGHT), ticks(seen, seconds, WAVE_HEIGHT, MOTION_HEIGHT, "seen")]
-    label = f"0 to {seconds:.2f} s; above: sound and its onsets, below: motion and its peaks"
+    above = f"sound{' and its onsets' if heard else ''}"
+    below = f", below: motion{' and its peaks' if seen else ''}" if len(motion) else ""
+    label = f"0 to {seconds:.2f} s; above: {above}{below}"
     parts += [f'<text x="4" y="{total - 4:g}">{escape(label)}</text>', cursor(seconds, WAVE_HEIGHT + MOTION_HEIGHT)]
     return drawing(parts, total, label) + _distances(rows) + _correlation(rows)
 
@@ -111,9 +121,10 @@ def _correlation(rows: Mapping[str, Row]) -> str:
     if row is None or not row.series.get("correlation"):
         return ""
     label = f"onset lag: agreement of motion and sound for -1 to +1 s (p = {row.detail.get('p', 1):.3f})"
-    return drawing(
-        [curve(row.series["correlation"], 4, 46, "curve"), f'<text x="4" y="66">{escape(label)}</text>'], 70, label
-    )
+    found = [1 + row.values["lag_ms"] / 1000] if "lag_ms" in row.values else []
+    lines = ticks([1.0], 2.0, 4, 46, "axis") + ticks(found, 2.0, 4, 46, "onset")  # no lag, and the one that was found
+    parts = [curve(row.series["correlation"], 4, 46, "curve"), lines, f'<text x="4" y="66">{escape(label)}</text>']
+    return drawing(parts, 70, label)
 
 
 def _transcript(rows: Mapping[str, Row]) -> str:
@@ -130,7 +141,7 @@ def _turns(tagged: str) -> str:
     before, *rest = re.split(r"\[S(\d+)\]", tagged)
     turns = [("", before), *zip(rest[::2], rest[1::2], strict=True)]
     return "".join(
-        f'<div class="line"><b class="speaker{int(number or 0) % SPEAKERS}">{f"S{number}" if number else "–"}</b>'
+        f'<div class="line"><b class="speaker{int(number[-4:] or 0) % SPEAKERS}">{f"S{number}" if number else "–"}</b>'
         f"<span>{escape(text.strip())}</span></div>"
         for number, text in turns
         if text.strip()
@@ -146,7 +157,7 @@ def _rows(rows: Mapping[str, Row], metrics: Sequence[Metric]) -> str:
             for figure in metric.figures
             if figure.name in row.values
         )
-        found = values or escape(row.reason)
+        found = "; ".join([values or escape(row.reason), *map(escape, map(str, row.detail.get("problems", ())))])
         state = f'<td class="text"><span class="state {row.state}">{row.state.replace("_", " ")}</span></td>'
         lines.append([escape(metric.title), state, f'<td class="text">{found}</td>'])
     return f"<details><summary>Rows</summary>{table(ROW_HEADER, lines)}</details>"

@@ -23,6 +23,7 @@ from phonofilm.media.stillness import BlockLevels
 from phonofilm.media.waveform import audio_frames, channels_first, resample
 from phonofilm.media.window import DecodedFrames, Window
 
+FARTHEST_SECONDS = 600.0  # between the beginnings of the two tracks: the silence between takes memory
 SampleFormat = Literal["s16", "flt"]
 Layout = Literal["mono", "stereo"]
 
@@ -154,6 +155,10 @@ class ClipFacts:
 
     def aligned_wave(self, rate: int) -> NDArray[np.float32]:
         """`wave` on the picture's clock: sample 0 is the first frame's time; silence where the sound starts later."""
+        if abs(self.sound_delay) > FARTHEST_SECONDS:
+            raise MediaError(
+                f"the sound begins {self.sound_delay:+,.0f} s from the picture; up to {FARTHEST_SECONDS:.0f} s are read"
+            )
         wave, shift = self.wave(rate), round(self.sound_delay * rate)
         return np.pad(wave, (shift, 0)) if shift > 0 else wave[-shift:]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from phonofilm.errors import InputError
 from phonofilm.evaluation.prompt_items import PromptItem, item_of
-from phonofilm.untrusted import shown
+from phonofilm.untrusted import FOLDER_FAULT, NO_FILE_FAULT, PIPE_FAULT, file_fault, shown
 
 SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
 NAMED = 5  # files that are passed over
@@ -71,10 +72,27 @@ def _clips_of(path: Path) -> list[_Found]:
         return [_Found(path, path.parent)]
     if not path.is_dir():
         raise InputError(f"there is no file or folder {path}")
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    files = [file for file in _files_below(path) if file.suffix.lower() in SUFFIXES]
     if not files:
         raise InputError(f"{path} holds no clip; clips end in {', '.join(SUFFIXES)}")
     return [_Found(file, path) for file in files]
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """All files but hidden ones, in order: systems and programs keep copies of their own under such names.
+
+    Raises InputError for a folder that cannot be listed: what is in it would be missing without a word.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"{shown(error.filename)} cannot be listed ({error.strerror}); its clips would be left out")
+
+    found = []
+    for root, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(root, name) for name in names if not name.startswith(".")]
+    no_file = (NO_FILE_FAULT, FOLDER_FAULT, PIPE_FAULT)
+    return sorted(file for file in found if file_fault(file) not in no_file)
 
 
 def _distinct(candidates: Sequence[tuple[str, ...]]) -> list[str]:
@@ -96,7 +114,7 @@ def passed_over(paths: Iterable[Path], apart: Path) -> str:
     Hidden files, JSON, captions and the like that are named as a clip is, and what lies in the folder `apart`, go without
     saying.
     """
-    files = sorted(file for path in paths if path.is_dir() for file in path.rglob("[!.]*") if file.is_file())
+    files = [file for path in paths if path.is_dir() for file in _files_below(path)]
     known = {file.with_suffix("") for file in files if file.suffix.lower() in SUFFIXES}
     others = [
         file for file in files if file.with_suffix("") not in known and file.suffix.lower() not in (".json", ".jsonl")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,8 +48,32 @@ class PairedDifference:
         return "B is better" if (self.difference > 0) == (self.better == "higher") else "A is better"
 
 
+@dataclass(frozen=True)
+class PairedFigure:
+    """One figure of one clip in both reports."""
+
+    metric: str
+    figure: str
+    label: str
+    better: str
+    clip: str
+    first: float
+    second: float
+
+
 def compare_results(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[PairedDifference, ...]:
     """Every figure that both results have. Raises InputError for other profiles, or when no clip is in both."""
+    groups: dict[tuple[str, str], list[PairedFigure]] = defaultdict(list)
+    for one in paired_figures(first, second):
+        groups[one.metric, one.figure].append(one)
+    return tuple(map(_difference, groups.values()))
+
+
+def paired_figures(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[PairedFigure]:
+    """Every figure of every clip whose row is ok in both results, metric by metric; chance levels are left out.
+
+    Raises InputError for other profiles, or when no clip is in both.
+    """
     if first["profile"] != second["profile"]:
         raise InputError(
             f"A was measured under {first['profile']} and B under {second['profile']}; evaluate both under one profile"
@@ -61,14 +86,23 @@ def compare_results(first: Mapping[str, Any], second: Mapping[str, Any]) -> tupl
     for metric, about in first["metrics"].items():
         if metric not in second["metrics"]:
             continue
-        rows = [(ours[name].get(metric), theirs[name].get(metric)) for name in shared]
+        rows = [(name, ours[name].get(metric), theirs[name].get(metric)) for name in shared]
         levels = {one["chance"] for one in about["figures"].values()}
-        ok = [(a["values"], b["values"]) for a, b in rows if a and b and a["state"] == b["state"] == "ok"]
-        for figure, described in about["figures"].items():
-            pairs = [(a[figure], b[figure]) for a, b in ok if figure in a and figure in b]
-            if pairs and figure not in levels:
-                found.append(_difference(metric, figure, described, pairs))
-    return tuple(found)
+        ok = [(name, a["values"], b["values"]) for name, a, b in rows if a and b and a["state"] == b["state"] == "ok"]
+        found += [
+            PairedFigure(metric, figure, described["label"], described["better"], name, a[figure], b[figure])
+            for figure, described in about["figures"].items()
+            if figure not in levels
+            for name, a, b in ok
+            if figure in a and figure in b
+        ]
+    return found
+
+
+def remarks(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+    """Sentences on the clips that are not compared, and on those that should perhaps not be."""
+    ids = ([clip["id"] for clip in result["clips"]] for result in (first, second))
+    return [without_partner(*ids) or "every clip has a partner", *filter(None, [_with_other_prompts(first, second)])]
 
 
 def without_partner(first: Iterable[str], second: Iterable[str]) -> str:
@@ -83,7 +117,22 @@ def without_partner(first: Iterable[str], second: Iterable[str]) -> str:
     return f"without a partner, and not compared: {', '.join(said)}" if said else ""
 
 
-def write_comparison(found: Sequence[PairedDifference], first: Path, second: Path, folder: Path) -> list[Path]:
+def _with_other_prompts(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
+    """How many clips of both results were made from another prompt in each, and which first; empty for none."""
+    ours, theirs = ({one["id"]: one.get("prompt") for one in result["inputs"]} for result in (first, second))
+    other = [
+        name
+        for name in ours
+        if name in theirs and None not in (ours[name], theirs[name]) and ours[name] != theirs[name]
+    ]
+    if not other:
+        return ""
+    return f"made from other prompts in A and B: {counted(len(other), 'clip')} ({shown(other[0])}{', ...' * (len(other) > 1)})"
+
+
+def write_comparison(
+    found: Sequence[PairedDifference], clips: Sequence[PairedFigure], first: Path, second: Path, folder: Path
+) -> list[Path]:
     """compare.json and compare.html in the folder; the page shows the clips of both reports side by side."""
     from phonofilm.evaluation.report_page import compare_page
 
@@ -93,10 +142,11 @@ def write_comparison(found: Sequence[PairedDifference], first: Path, second: Pat
         "a": str(first),
         "b": str(second),
         "differences": [{**asdict(one), "verdict": one.verdict} for one in found],
+        "clips": [asdict(one) for one in clips],
     }
     files = {
         folder / "compare.json": json.dumps(plain(value, 6), indent=1) + "\n",
-        folder / "compare.html": compare_page(found, first, second, folder),
+        folder / "compare.html": compare_page(found, clips, first, second, folder),
     }
     for path, text in files.items():
         with replacing(path) as temporary:
@@ -104,20 +154,19 @@ def write_comparison(found: Sequence[PairedDifference], first: Path, second: Pat
     return list(files)
 
 
-def _difference(
-    metric: str, figure: str, described: Mapping[str, Any], pairs: Sequence[tuple[float, float]]
-) -> PairedDifference:
-    values = np.array(pairs, float)
+def _difference(pairs: Sequence[PairedFigure]) -> PairedDifference:
+    """Of one figure, over its clips."""
+    values = np.array([(one.first, one.second) for one in pairs], float)
     each = values[:, 1] - values[:, 0]
     low = high = None
     if len(each) > 1:
         drawn = np.random.default_rng(0).integers(len(each), size=(RESAMPLES, len(each)))
         low, high = (float(one) for one in np.quantile(each[drawn].mean(1), (0.025, 0.975)))
     return PairedDifference(
-        metric=metric,
-        figure=figure,
-        label=described["label"],
-        better=described["better"],
+        metric=pairs[0].metric,
+        figure=pairs[0].figure,
+        label=pairs[0].label,
+        better=pairs[0].better,
         first=float(values[:, 0].mean()),
         second=float(values[:, 1].mean()),
         difference=float(each.mean()),

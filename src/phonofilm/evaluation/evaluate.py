@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from phonofilm.data.endpoint import check_address
 from phonofilm.errors import InputError
 from phonofilm.evaluation.catalogue import build
 from phonofilm.evaluation.clip_list import ClipEntry, list_clips, passed_over, without_clip
@@ -14,7 +16,7 @@ from phonofilm.evaluation.measuring import MeasuringPlan, OnClip, Sharing, measu
 from phonofilm.evaluation.metric import PROFILES, Setup
 from phonofilm.evaluation.paper import compare_with_paper
 from phonofilm.evaluation.prompt_items import choose_sets, read_prompt_items
-from phonofilm.evaluation.result import RESULT_FILE, Evaluated, read_result, write_result
+from phonofilm.evaluation.result import REPORT_FILE, RESULT_FILE, Evaluated, read_result, write_result
 from phonofilm.evaluation.weights import weights_folder
 from phonofilm.units import counted
 
@@ -26,6 +28,8 @@ def make_setup(profile: str, weights: Path | None, device: str, asr: str, asr_ur
     known = next((one for one in PROFILES if one == profile), None)
     if known is None:
         raise InputError(f"there is no profile {profile!r}; there are {', '.join(PROFILES)}")
+    if asr_url is not None:
+        check_address(asr_url)
     folder = weights_folder(weights)
     if folder is not None and not folder.is_dir():
         raise InputError(f"there is no folder {folder} with weights; make it, or leave --weights out")
@@ -54,10 +58,11 @@ def plan_evaluation(
         raise InputError("--set names a category of a prompt file; name the file with --prompts")
     items = choose_sets(read_prompt_items(prompts), sets) if prompts else ()
     entries = list_clips(clips, items)
-    if report.exists() and not report.is_dir():
-        raise InputError(f"{report} is a file; name a folder for the report")
+    _require_room_for(report)
     names = tuple(metric.name for metric in build(metrics, setup))
-    notes = (passed_over(clips, report), _replaced(report, entries, names, setup))
+    unmatched = items and not any(entry.item for entry in entries)
+    strangers = "no clip is named after an item of the prompt file, so none has a prompt" if unmatched else ""
+    notes = (passed_over(clips, report), strangers, _replaced(report, entries, names, setup))
     return MeasuringPlan(entries, names, setup, report / ROWS_FOLDER, jobs, ray, items, tuple(filter(None, notes)))
 
 
@@ -98,6 +103,20 @@ def write_report(run: Evaluated, folder: Path) -> list[Path]:
     from phonofilm.evaluation.report_page import write_page_of
 
     return [write_result(run, folder), write_page_of(run, folder)]
+
+
+def _require_room_for(report: Path) -> None:
+    """Raises InputError for a folder that the report could not be written into, before anything is measured."""
+    if report.exists() and not report.is_dir():
+        raise InputError(f"{report} is a file; name a folder for the report")
+    for name in (RESULT_FILE, REPORT_FILE):
+        if (report / name).is_dir():
+            raise InputError(
+                f"{report / name} is a folder, where the report has a file; remove it, or name another folder"
+            )
+    place = next(one for one in (report.absolute(), *report.absolute().parents) if one.exists())
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(f"{report} cannot be written: {place} is not open to you; name another folder for the report")
 
 
 def _replaced(report: Path, clips: Sequence[ClipEntry], metrics: Sequence[str], setup: Setup) -> str:

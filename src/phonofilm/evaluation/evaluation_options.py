@@ -44,7 +44,7 @@ class EvaluationOptions:
         from phonofilm.evaluation.catalogue import CLASSES, suite
 
         if self.metrics is None:
-            return suite(self.suite or "all")
+            return suite("all" if self.suite is None else self.suite)
         if self.suite is not None:
             raise InputError(f"--suite {self.suite} and --metrics {self.metrics} both say what to measure; give one")
         names = tuple(name.strip() for name in self.metrics.split(",") if name.strip())
@@ -60,6 +60,8 @@ class EvaluationOptions:
         if bool(clips) == generate:
             fault = "--generate makes the clips itself" if generate else "no clips are named"
             raise InputError(f"{fault}: phonofilm evaluate CLIPS -o REPORT, or phonofilm evaluate --generate -o REPORT")
+        if self.setting and not generate:
+            raise InputError("--setting says how clips are made, and none are made without --generate")
         if self.output is None:
             if clips:  # what is wrong with them is worth knowing too
                 list_clips(clips, read_prompt_items(self.prompts) if self.prompts else ())

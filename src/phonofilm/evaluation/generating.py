@@ -17,6 +17,7 @@ from phonofilm.generation.placement.hardware import HardwareOptions
 from phonofilm.generation.prompt_file import Line
 from phonofilm.generation.report import Message, OnProgress, emit
 from phonofilm.generation.session import Session
+from phonofilm.units import counted
 
 CLIPS_FOLDER = "clips"
 
@@ -79,6 +80,12 @@ def generate_clips(
         planned = plan_lines(lines, session)
         session.resolve([one.plan for one in planned if one.plan is not None], on_progress)
         done = make_lines(planned, session, False, on_progress)
+    others = sum("exists already" in failure for failure in done.failures)
+    if others:
+        raise PhonofilmError(
+            f"{others} of {len(lines)} clips are there already and were made with other options or another model; give the "
+            f"setting another name, name another folder (-o), or remove {folder / CLIPS_FOLDER} and its reports first"
+        )
     if done.failures:
         failures = "\n  ".join(done.failures)
         raise PhonofilmError(f"{len(done.failures)} of {len(lines)} clips failed; run it again to go on:\n  {failures}")
@@ -98,7 +105,7 @@ def generate_reports(
     """Make the clips of a prompt file's sets; the folder for the report of each setting, and where its clips are."""
     items = choose_sets(read_prompt_items(prompts), sets)
     parsed = [parse_setting(text) for text in settings]
-    emit(on_progress, Message(f"{len(items)} prompts x {len(parsed)} settings with {model}"))
+    emit(on_progress, Message(f"{counted(len(items), 'prompt')} x {counted(len(parsed), 'setting')} with {model}"))
     made = generate_clips(model, device, items, prompts, parsed, output, seed, on_progress)
     return {output / name: [folder] for name, folder in made.items()}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -12,6 +12,8 @@ from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
+
+from phonofilm.untrusted import file_fault
 
 WIDTH, LEFT = 560.0, 4.0  # of a drawing, in its own units
 TYPES = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mp4", ".webm": "webm", ".mkv": "webm", ".avi": "avi"}
@@ -48,11 +50,22 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], classes: Sequenc
 
 
 def media_source(path: Path, folder: Path, embedded: bool) -> str:
-    """The address of a clip in a page that lies in `folder`: its bytes, or where it lies from there."""
+    """The address of a clip in a page that lies in `folder`: its bytes, or where it lies from there.
+
+    Empty for one that cannot be read, as when it was removed after it was measured.
+    """
     if not embedded:
         return escape(quote(os.fsencode(os.path.relpath(path.resolve(), folder.resolve()))), quote=True)
     kind = TYPES.get(path.suffix.lower(), "mp4")
-    return f"data:video/{kind};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
+    try:
+        return f"data:video/{kind};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
+    except OSError:
+        return ""
+
+
+def all_fit(paths: Iterable[Path], most: int) -> bool:
+    """Whether files take `most` bytes together at most; those that are gone take none."""
+    return sum(path.stat().st_size for path in paths if file_fault(path) is None) <= most
 
 
 def wave_path(envelope: NDArray[np.float64], top: float, height: float) -> str:

@@ -83,7 +83,7 @@ def _item(path: Path, category: str, key: str, item: Any) -> PromptItem:
     if not isinstance(item, Mapping) or not isinstance(item.get("prompt"), str) or not item["prompt"].strip():
         raise InputError(f"{path}: item {key} of {category} has no text under 'prompt'")
     speech = item.get("speech_prompt") or {}
-    if not isinstance(speech, Mapping) or not isinstance(speech.get("text") or "", str | list):
+    if not isinstance(speech, Mapping) or not _is_text(speech.get("text")):
         raise InputError(
             f"{path}: item {shown(key)} of {shown(category)}: speech_prompt is {shown(repr(item['speech_prompt']))}; write "
             '{"text": "what is to be said"}'
@@ -97,6 +97,15 @@ def _item(path: Path, category: str, key: str, item: Any) -> PromptItem:
         speaker=_text(speech.get("speaker")),
         speech=_text(speech.get("text")),
         first_frame=_text(item.get("first_frame_path")),
+    )
+
+
+def _is_text(value: object) -> bool:
+    """A text, several, or none."""
+    return (
+        value is None
+        or isinstance(value, str)
+        or (isinstance(value, list) and all(isinstance(one, str) for one in value))
     )
 
 

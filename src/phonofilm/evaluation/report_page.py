@@ -7,23 +7,23 @@ from html import escape
 from pathlib import Path
 
 from phonofilm.evaluation.clip_cards import clip_card, player
-from phonofilm.evaluation.compare import PairedDifference, without_partner
+from phonofilm.evaluation.compare import PairedDifference, PairedFigure, without_partner
 from phonofilm.evaluation.metric import Figure, Metric
-from phonofilm.evaluation.page_parts import document, figure_text, media_source, table
+from phonofilm.evaluation.page_parts import all_fit, document, figure_text, media_source, table
 from phonofilm.evaluation.paper import COLUMNS, ROWS, PaperComparison
-from phonofilm.evaluation.result import Evaluated, clip_files
+from phonofilm.evaluation.result import REPORT_FILE, Evaluated, clip_files
 from phonofilm.evaluation.rows import STATES
 from phonofilm.files import replacing
 from phonofilm.units import counted
 
-REPORT_FILE = "report.html"
+MOST_REASONS = 4  # that the table of figures names for a metric
 MOST_EMBEDDED = 48 * 2**20  # bytes of clips that the page holds itself; beyond, it links them
 
 
 def write_page_of(run: Evaluated, folder: Path) -> Path:
     """Write report.html into the folder. Clips are inside it up to 48 MiB together; larger sets are linked."""
     target = folder / REPORT_FILE
-    embedded = sum(clip.path.stat().st_size for clip in run.clips) <= MOST_EMBEDDED
+    embedded = all_fit((clip.path for clip in run.clips), MOST_EMBEDDED)
     cards = [clip_card(clip, run.rows[clip.id], run.metrics, folder, embedded) for clip in run.clips]
     body = "\n".join(
         [
@@ -44,7 +44,9 @@ def write_page_of(run: Evaluated, folder: Path) -> Path:
     return target
 
 
-def compare_page(found: Sequence[PairedDifference], first: Path, second: Path, folder: Path) -> str:
+def compare_page(
+    found: Sequence[PairedDifference], clips: Sequence[PairedFigure], first: Path, second: Path, folder: Path
+) -> str:
     """The page of a comparison of two reports, which lies in `folder`: differences, and the clips of both side by side."""
     rows = [
         [
@@ -63,27 +65,39 @@ def compare_page(found: Sequence[PairedDifference], first: Path, second: Path, f
     alone = without_partner(ours, theirs)
     body = (
         f"<h1>Two reports, clip by clip</h1><p>A: {escape(str(first))}<br>B: {escape(str(second))}</p>"
-        '<p class="soft">Means over the clips that are ok in both; the interval is that of the mean difference, over clips '
+        '<p class="soft">Means over the clips that are ok in both, each clip counting alike, so that they differ from a '
+        "report's where that counts events, characters or categories; the interval is that of the mean difference, over clips "
         f"drawn with replacement{escape(f'; {alone}') if alone else ''}.</p>{table(header, rows)}"
-        f"<h2>Clips</h2>{_pairs(ours, theirs, folder)}"
+        f"<h2>Clips</h2>{_pairs(ours, theirs, clips, folder)}"
     )
     return document("Phonofilm evaluation: comparison", body, "report.js")
 
 
-def _pairs(ours: Mapping[str, Path], theirs: Mapping[str, Path], folder: Path) -> str:
-    """A card with two players in step for every clip of both reports that is still where it was."""
+def _pairs(ours: Mapping[str, Path], theirs: Mapping[str, Path], clips: Sequence[PairedFigure], folder: Path) -> str:
+    """A card with two players in step for every clip of both reports that is still where it was, and its figures."""
     pairs = {name: (ours[name], theirs[name]) for name in ours if name in theirs}
-    pairs = {name: files for name, files in pairs.items() if all(file.is_file() for file in files)}
-    embedded = sum(file.stat().st_size for files in pairs.values() for file in files) <= MOST_EMBEDDED
+    embedded = all_fit((file for files in pairs.values() for file in files), MOST_EMBEDDED)
     cards = []
     for name, files in pairs.items():
         sources = [(label, media_source(file, folder, embedded)) for label, file in zip("AB", files, strict=True)]
         label = escape(name, quote=True)
         cards.append(
             f'<article class="card" data-category="" data-states="" tabindex="0" aria-label="{label}">'
-            f"<header><h3>{escape(name)}</h3></header>{player(sources)}</article>"
+            f"<header><h3>{escape(name)}</h3></header>{player(sources)}{_both([c for c in clips if c.clip == name])}</article>"
         )
     return "".join(cards)
+
+
+def _both(figures: Sequence[PairedFigure]) -> str:
+    rows = [
+        [escape(one.label), figure_text(one.first), figure_text(one.second), f"{one.second - one.first:+.4g}"]
+        for one in figures
+    ]
+    return (
+        f"<details open><summary>Figures</summary>{table(['figure', 'A', 'B', 'B − A'], rows)}</details>"
+        if rows
+        else ""
+    )
 
 
 def _facts(run: Evaluated, embedded: bool) -> str:
@@ -93,8 +107,9 @@ def _facts(run: Evaluated, embedded: bool) -> str:
     if not embedded:
         facts.append("clips are linked, so keep this page where it is")
     return (
-        f'<p class="soft">{escape(", ".join(facts))}. Means are over clips whose row is ok, with the number of them and a '
-        "95 % interval; “–” means that there is no figure, never zero.</p>"
+        f'<p class="soft">{escape(", ".join(facts))}. Figures are over clips whose row is ok, with the number of them and a '
+        "95 % interval: the mean of the categories' means; for lse that of all clips, for nano_sync and cpcer the share of "
+        "all clips' events and characters. “–” means that there is no figure, never zero.</p>"
     )
 
 
@@ -144,7 +159,11 @@ def _figures(run: Evaluated) -> str:
 def _figure_row(run: Evaluated, metric: Metric, figure: Figure, *, first: bool) -> list[str]:
     summary = run.summaries[metric.name]
     found = summary.figures.get(figure.name)
-    notes = [*metric.notes, *(f"{count} × {reason}" for reason, count in summary.reasons[:3])] if first else []
+    reasons = [f"{count} × {reason}" for reason, count in summary.reasons]
+    if len(reasons) > MOST_REASONS:
+        rest = sum(count for _, count in summary.reasons[MOST_REASONS - 1 :])
+        reasons[MOST_REASONS - 1 :] = [f"{rest} × something else, in the clips' rows"]
+    notes = [*metric.notes, *reasons] if first else []
     better = {"higher": "↑", "lower": "↓", "none": ""}[figure.better]
     value = "–" if found is None else f"{figure_text(found.value)} {escape(figure.unit)}"
     return [
@@ -166,7 +185,10 @@ def _filters(run: Evaluated) -> str:
     categories = dict.fromkeys(clip.category for clip in run.clips if clip.category)
 
     def options(names: Sequence[str], every: str) -> str:
-        chosen = "".join(f'<option value="{escape(name, quote=True)}">{escape(name)}</option>' for name in names)
+        chosen = "".join(
+            f'<option value="{escape(name, quote=True)}">{escape(name.replace("_", " ") if name in STATES else name)}</option>'
+            for name in names
+        )
         return f'<option value="">{every}</option>{chosen}'
 
     return (

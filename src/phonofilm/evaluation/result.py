@@ -16,7 +16,7 @@ from typing import Any
 from phonofilm import __version__
 from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.evaluation.clip_facts import ClipFacts
-from phonofilm.evaluation.clip_list import ClipEntry
+from phonofilm.evaluation.clip_list import SUFFIXES, ClipEntry
 from phonofilm.evaluation.figures import MetricSummary
 from phonofilm.evaluation.metric import Metric, Setup
 from phonofilm.evaluation.paper import ROWS, PaperComparison
@@ -24,12 +24,12 @@ from phonofilm.evaluation.result_check import check_result
 from phonofilm.evaluation.row_cache import plain
 from phonofilm.evaluation.rows import Row
 from phonofilm.evaluation.weights import check
-from phonofilm.files import replacing
-from phonofilm.untrusted import parse_json, require_file
+from phonofilm.files import file_hash, replacing
+from phonofilm.untrusted import file_fault, parse_json, require_file
 
 SCHEMA = 1
 DIGITS = 6
-RESULT_FILE = "result.json"
+RESULT_FILE, REPORT_FILE = "result.json", "report.html"
 PACKAGES = (
     "phonofilm",
     "numpy",
@@ -99,16 +99,29 @@ def read_result(path: Path) -> dict[str, Any]:
         value = parse_json(file.read_bytes())
     except (OSError, ValueError) as error:
         raise InputError(f"{file} is no result of phonofilm evaluate: {error}") from error
-    if not isinstance(value, dict) or value.get("schema") != SCHEMA:
+    if not isinstance(value, dict) or value.get("schema") != SCHEMA or value["schema"] is True:
         raise InputError(f"{file} is no result of phonofilm evaluate of schema {SCHEMA}; evaluate those clips again")
     check_result(value, str(file))
     return value
 
 
 def clip_files(path: Path) -> dict[str, Path]:
-    """Where the clips of a report are, by id."""
+    """Where the clips of a report are, by id; those alone that are still what was measured.
+
+    A result.json comes from elsewhere: it must not make a page show whatever file it names.
+    """
     folder = path if path.is_dir() else path.parent
-    return {one["id"]: folder / one["path"] for one in read_result(path)["inputs"]}
+    files = {one["id"]: (folder / one["path"], one.get("sha256")) for one in read_result(path)["inputs"]}
+    return {name: file for name, (file, sha256) in files.items() if _is_still(file, sha256)}
+
+
+def _is_still(file: Path, sha256: object) -> bool:
+    if file.suffix.lower() not in SUFFIXES or file_fault(file) is not None:
+        return False
+    try:
+        return file_hash(file) == sha256
+    except InputError:
+        return False
 
 
 def _input(clip: ClipEntry, folder: Path) -> dict[str, Any]:

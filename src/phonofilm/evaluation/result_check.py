@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from phonofilm.errors import InputError
 from phonofilm.evaluation.rows import STATES
+from phonofilm.untrusted import shown
 
+LARGEST = 1e15  # its squares can still be added up
 BETTER = ("higher", "lower", "none")
 
 
@@ -20,7 +23,7 @@ def check_result(result: Mapping[str, Any], name: str) -> None:
         "clips": lambda value: _each(value, "clips", _clip_fault),
     }
     for key, fault_of in checks.items():
-        fault = f"it has no {key}" if key not in result else fault_of(result[key])
+        fault = f"it has no {key}" if key not in result else fault_of(result[key]) or _twice(key, result[key])
         if fault is not None:
             raise InputError(f"{name} is no result of phonofilm evaluate: {fault}; evaluate those clips again")
 
@@ -34,6 +37,13 @@ def _each(value: object, where: str, fault_of: Callable[[Mapping[str, Any], str]
         if fault is not None:
             return fault
     return None
+
+
+def _twice(key: str, value: object) -> str | None:
+    """A clip that stands there twice: which of its rows would be compared?"""
+    ids = [one["id"] for one in value] if key in ("clips", "inputs") and isinstance(value, Sequence) else []
+    again = next((name for name, times in Counter(ids).items() if times > 1), None)
+    return None if again is None else f"{key} has {shown(again)} twice"
 
 
 def _input_fault(one: Mapping[str, Any], where: str) -> str | None:
@@ -53,8 +63,9 @@ def _metrics_fault(metrics: object) -> str | None:
                 return f"{where}.better is none of {', '.join(BETTER)}"
             if fault := _text(described.get("label"), f"{where}.label"):
                 return fault
-            if not isinstance(described.get("chance"), str | None):
-                return f"{where}.chance is no text"
+            chance = described.get("chance")
+            if not isinstance(chance, str | None) and not _is_number(chance):
+                return f"{where}.chance is neither a number nor a figure's name"
     return None
 
 
@@ -68,9 +79,14 @@ def _clip_fault(clip: Mapping[str, Any], where: str) -> str | None:
         if not isinstance(row, Mapping) or row.get("state") not in STATES:
             return f"{where}.rows.{metric}.state is none of {', '.join(STATES)}"
         values = row.get("values")
-        if not isinstance(values, Mapping) or not all(type(number) in (int, float) for number in values.values()):
+        if not isinstance(values, Mapping) or not all(map(_is_number, values.values())):
             return f"{where}.rows.{metric}.values holds no numbers"
     return None
+
+
+def _is_number(value: object) -> bool:
+    """One of a size that can be reckoned with."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 def _text(value: object, where: str) -> str | None:

@@ -40,7 +40,9 @@ class RowCache:
         """The kept row; None where there is none, it cannot be read, or it is not as it was written."""
         try:
             kept = parse_json(self._file(metric, clip).read_bytes())
-            return Row(**kept["row"]) if kept["sha256"] == _digest(kept["row"]) else None
+            if kept["sha256"] != _digest(kept["row"]) or not _is_row(kept["row"]):
+                return None
+            return Row(**kept["row"])
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
@@ -54,6 +56,22 @@ class RowCache:
 
     def _file(self, metric: Metric, clip: ClipFacts) -> Path:
         return self.folder / metric.name / f"{row_key(metric, clip)}.json"
+
+
+def _is_row(row: Any) -> bool:
+    """Whether it can have been written by `keep`: somebody may hand over a report's folder with rows of their own making."""
+    return (
+        row["state"] in LASTING
+        and isinstance(row["reason"], str)
+        and _is_number(row["seconds"])
+        and all(isinstance(row[name], dict) for name in ("values", "detail", "series"))
+        and all(map(_is_number, row["values"].values()))
+        and all(isinstance(one, list) for one in row["series"].values())
+    )
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float)
 
 
 def _digest(value: Any) -> str:

@@ -19,7 +19,7 @@ class Row:
             "failed" (an error, kept in `reason`); "skipped" (not asked for this clip).
         values: by figure name, finite; empty unless ok.
         detail: what else is worth reading in result.json: counts, offsets, a transcript. Plain JSON values. The report shows
-            cpcer's `transcript` and `reference`, speakers tagged [S01].
+            cpcer's `transcript` and `reference`, speakers tagged [S01], and container's `problems`.
         series: curves and vectors for the report and for `aggregate`, not written to result.json. The report draws lse's
             `distance` over `offset_seconds`.
         reason: one clause; empty when ok.

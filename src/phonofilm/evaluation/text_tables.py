@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 from phonofilm.evaluation.compare import PairedDifference
 from phonofilm.evaluation.result import Evaluated
+from phonofilm.units import counted
+from phonofilm.untrusted import shown
 
+MOST_PROBLEMS = 10  # clips whose files' problems are listed
 SUMMARY_COLUMNS = ("figure", "value", "95 %", "chance", "n of N")
 CHECK_COLUMNS = ("metric", "", "what is missing")
 COMPARISON_COLUMNS = ("figure", "A", "B", "B - A", "95 %", "clips", "verdict")
@@ -28,13 +32,24 @@ def summary_rows(measured: Evaluated) -> list[tuple[str, ...]]:
 
 
 def reason_lines(measured: Evaluated) -> list[str]:
-    """Every reason why rows are not ok, once: the metrics that give it, and how many clips it holds for."""
-    found: dict[str, tuple[int, list[str]]] = {}
+    """Every reason why rows are not ok, once: the metrics that give it, and for how many clips each. Then what is wrong with
+    the files of clips, by `container`.
+    """
+    found: dict[tuple[str, int], list[str]] = defaultdict(list)
     for name, summary in measured.summaries.items():
         for reason, count in summary.reasons:
-            most, names = found.get(reason, (0, []))
-            found[reason] = (max(most, count), [*names, name])
-    return [f"{', '.join(names)}: {count} × {reason}" for reason, (count, names) in found.items()]
+            found[reason, count].append(name)
+    reasons = [f"{', '.join(names)}: {count} × {reason}" for (reason, count), names in found.items()]
+    problems = {
+        clip: rows["container"].detail.get("problems", ())
+        for clip, rows in measured.rows.items()
+        if "container" in rows
+    }
+    wrong = [f"{shown(clip)}: {'; '.join(those)}" for clip, those in problems.items() if those]
+    more = [f"problems of {counted(len(wrong) - MOST_PROBLEMS, 'clip')} more are in the report"] * (
+        len(wrong) > MOST_PROBLEMS
+    )
+    return [*reasons, *wrong[:MOST_PROBLEMS], *more]
 
 
 def comparison_rows(differences: Sequence[PairedDifference]) -> list[tuple[str, ...]]:

@@ -74,8 +74,11 @@ def writing(target: Path) -> Iterator[None]:
 
 
 def _is_still_picture(path: Path) -> bool:
-    with path.open("rb") as file:
-        head = file.read(12)
+    try:
+        with path.open("rb") as file:
+            head = file.read(12)
+    except OSError:  # the caller says what libav says of it
+        return False
     return head.startswith(STILL_PICTURES) or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
 
 

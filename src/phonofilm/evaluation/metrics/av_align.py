@@ -24,13 +24,14 @@ SILENT_PEAK = 1e-4
 class AvAlign(Metric):
     """Peaks of the flow's mean magnitude against onsets, within one frame, over all peaks and onsets.
 
-    compat: MOVA's variant (the sound from its own first sample, motion stamped at the later of two frames).
-    fixed: the sound on the picture's clock, motion stamped between its two frames.
+    compat: MOVA's variant (the sound from its own first sample, motion stamped at the later of two frames, 0 for a clip
+    that has peaks of one kind only). fixed: the sound on the picture's clock, motion stamped between its two frames, no
+    figure where nothing could coincide.
     """
 
     name = "av_align"
     title = "AV-Align"
-    version = 2
+    version = 3
     figures = (
         Figure("av_align", "AV-Align", better="higher", chance="chance"),
         Figure("chance", "AV-Align of random onsets"),
@@ -63,6 +64,8 @@ class AvAlign(Metric):
         heard = onset_peaks(envelope, RATE)
         if not len(seen) and not len(heard):
             return not_applicable("there is neither a peak of motion nor an onset")
+        if not compat and not (len(seen) and len(heard)):
+            return not_applicable(f"there is no {'onset' if len(seen) else 'peak of motion'} that could coincide")
         score, matches = overlap(heard, seen, 1 / rate)
         chance = chance_levels(len(heard), seen, len(motion) / rate, 1 / rate)
         return measured(

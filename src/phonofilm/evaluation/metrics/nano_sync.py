@@ -15,7 +15,7 @@ from phonofilm.media.onsets import onset_times
 from phonofilm.nano.reading.frame_reader import UNRECOGNISED, read_frames
 
 RATE = 16_000  # the embedded model's own
-LARGEST = 256  # pixels: the world is a small square picture
+SMALLEST, LARGEST = 16, 256  # pixels: the world is a small square picture
 SHIFTS = 20
 
 
@@ -44,7 +44,7 @@ class NanoSync(Metric):
 
     def measure(self, clip: ClipFacts) -> Row:
         height, width = clip.size
-        if height != width or height > LARGEST:
+        if height != width or not SMALLEST <= height <= LARGEST:
             return not_applicable(f"{width}x{height} is no picture of the embedded model's world")
         reading = read_frames(clip.frames, clip.frame_rate)
         if reading.scene == UNRECOGNISED:
