@@ -26,7 +26,6 @@ def arena(
         _print_standings(every)
         typer.echo("\n".join(remarks), nl=bool(remarks), err=bool(every))
         return
-    match.require_writable()
     (done, total), alone = match.progress, f", {match.alone} clips have no partner" if match.alone else ""
     with ArenaServer(match, port) as server:
         typer.echo(f"{done} of {total} pairs have votes in {votes}{alone}; page: {server.address}, Ctrl-C ends it")

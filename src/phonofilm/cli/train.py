@@ -48,13 +48,16 @@ def run(
     """
     from phonofilm.cli.training_progress import TrainingTerminal
     from phonofilm.evaluation.training_curves import check_plotting, draw_curves
+    from phonofilm.evaluation.world_reader import WorldReader
     from phonofilm.training.config.config_files import read_config
     from phonofilm.training.run_training import run_training
     from phonofilm.training.several_processes import in_processes
 
     check_plotting()
     settings = read_config(config, overrides or (), data or ())
-    end = in_processes(gpus, settings, run_training, settings, output, TrainingTerminal(), resume, allow or ())
+    end = in_processes(
+        gpus, settings, run_training, settings, output, TrainingTerminal(), WorldReader(), resume, allow or ()
+    )
     if end is None:
         return
     typer.echo(f"{end.run.reason} after {end.run.step} updates" + (f": {end.result}" if end.result else ""))
@@ -64,17 +67,14 @@ def run(
 
 @app.command()
 def plan(
-    output: Output,
-    config: Config = "accelerate",
-    data: Data = None,
-    gpus: Gpus = 1,
-    overrides: Settings = None,
+    output: Output, config: Config = "accelerate", data: Data = None, gpus: Gpus = 1, overrides: Settings = None
 ) -> None:
     """Measure what a run with these options will take, by a dry run, and stop there."""
     from phonofilm.cli.training_progress import TrainingTerminal
+    from phonofilm.evaluation.world_reader import WorldReader
     from phonofilm.training.config.config_files import read_config
     from phonofilm.training.run_training import plan_training
     from phonofilm.training.several_processes import in_processes
 
     settings = read_config(config, overrides or (), data or ())
-    in_processes(gpus, settings, plan_training, settings, output, TrainingTerminal())
+    in_processes(gpus, settings, plan_training, settings, output, TrainingTerminal(), WorldReader())

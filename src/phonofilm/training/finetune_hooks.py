@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,19 +17,21 @@ from torch.nn.functional import pad
 
 from phonofilm.data.encoders import Encoders
 from phonofilm.data.windows import parse_bucket
+from phonofilm.media.clip import Clip
 from phonofilm.models.hub import resolve_model
 from phonofilm.models.joint import TEXT_LENGTH
 from phonofilm.models.layout import CheckpointLayout, read_layout
 from phonofilm.models.loading import load_component
 from phonofilm.notices import NOTICE
 from phonofilm.pipeline.call_arguments import Defaults
+from phonofilm.pipeline.decode import decode_video, to_uint8
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler
-from phonofilm.pipeline.types import Text
+from phonofilm.pipeline.types import Latents, Text
 from phonofilm.training.config.finetune_config import SetConfig
 from phonofilm.training.dry_run.estimate import Estimate
 from phonofilm.training.dry_run.measure_run import ExpertSwitch, MicroBatchKind, estimate_run
 from phonofilm.training.finetune import cached_clips, distill_data
-from phonofilm.training.loop.distill_validation import TeacherDistance
+from phonofilm.training.loop.distill_validation import ClipReader, TeacherDistance
 from phonofilm.training.loop.previews import Preview, PreviewComponents, SampleHook
 from phonofilm.training.loop.trainer import Trainer
 from phonofilm.training.loop.validation import ValidationLoss, cached_batches
@@ -44,14 +47,17 @@ USUAL_PREVIEWS = 2
 HOST = torch.device("cpu")
 
 
-def finetune_hooks(task: FinetuneTask, output: Path) -> tuple[Hook, ...]:
-    """The hooks that the task's config asks for. Autoencoders are loaded; the text encoder only until prompts are encoded."""
+def finetune_hooks(task: FinetuneTask, output: Path, reader: ClipReader | None = None) -> tuple[Hook, ...]:
+    """The hooks that the task's config asks for. Autoencoders are loaded; the text encoder only until prompts are encoded.
+
+    `reader`: says of a distillation's validation whether picture and sound agree, where it can read such clips.
+    """
     layout = read_layout(resolve_model(task.config.model))
     config = task.config
     hooks: list[Hook] = []
     if config.validation.every:
         if isinstance(task, DistillTask):
-            hooks.append(_distance(task, layout, output))
+            hooks.append(_distance(task, layout, output, reader))
         else:
             hooks.append(_validation(task, layout, output))
     if config.samples.every:
@@ -115,10 +121,38 @@ def _validation_clips(task: FinetuneTask, layout: CheckpointLayout, output: Path
     return cached_clips(task.config.model_copy(update=changes), layout, output)
 
 
-def _distance(task: DistillTask, layout: CheckpointLayout, output: Path) -> TeacherDistance:
+def _distance(task: DistillTask, layout: CheckpointLayout, output: Path, reader: ClipReader | None) -> TeacherDistance:
     clips, section = _validation_clips(task, layout, output), task.config.validation
     data = task.data if clips is task.clips else distill_data(task.config, layout, clips)
-    return TeacherDistance(task, data, section.clips, every=section.every)
+    sizes = [parse_bucket(name) for name in clips.buckets]
+    if reader is None or not all(reader.fits(size.height, size.width) for size in sizes):
+        return TeacherDistance(task, data, section.clips, every=section.every)
+    decoded = ClipDecoder(layout, clips.index.rate)
+
+    def read(made: Sequence[Latents]) -> Mapping[str, float]:
+        return reader([clip for latents in made for clip in decoded(latents)])
+
+    return TeacherDistance(task, data, section.clips, every=section.every, read=read)
+
+
+class ClipDecoder:
+    """Clips of a checkpoint's latents, on the host: for small ones."""
+
+    def __init__(self, layout: CheckpointLayout, rate: Fraction) -> None:
+        self._video: Any = load_component(layout, "video_vae", torch.float32, HOST)
+        self._audio: Any = load_component(layout, "audio_vae", torch.float32, HOST)
+        self._rate = rate
+
+    def __call__(self, latents: Latents) -> list[Clip]:
+        """One clip for each row, its sound as long as its picture."""
+        with torch.no_grad():
+            pictures = decode_video(self._video, latents.video.float().to(HOST)).permute(0, 1, 3, 4, 2).numpy()
+            sounds = [self._audio.decode(one).float().numpy()[0] for one in latents.audio.float().to(HOST).split(1)]
+        rate = int(self._audio.sampling_rate)
+        clips = [
+            Clip(to_uint8(picture), self._rate, sound, rate) for picture, sound in zip(pictures, sounds, strict=True)
+        ]
+        return [clip.trimmed_to_picture() for clip in clips]
 
 
 def _validation(task: FinetuneTask, layout: CheckpointLayout, output: Path) -> ValidationLoss:

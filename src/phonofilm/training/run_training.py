@@ -11,6 +11,7 @@ from phonofilm.training.config.finetune_config import FinetuneConfig
 from phonofilm.training.dry_run.estimate import Estimate
 from phonofilm.training.finetune import FinetuneResult, finetune, open_run, prepare_finetune
 from phonofilm.training.finetune_hooks import finetune_dry_run, finetune_hooks
+from phonofilm.training.loop.distill_validation import ClipReader
 from phonofilm.training.loop.processes import join_processes
 from phonofilm.training.loop.trainer import Trainer
 from phonofilm.training.loop.training_state import ProgressCallback
@@ -36,11 +37,19 @@ class TrainingScreen(Protocol):
 
 
 def run_training(
-    config: FinetuneConfig, output: Path, screen: TrainingScreen, resume: bool = False, allow: Sequence[str] = ()
+    config: FinetuneConfig,
+    output: Path,
+    screen: TrainingScreen,
+    reader: ClipReader | None = None,
+    resume: bool = False,
+    allow: Sequence[str] = (),
 ) -> FinetuneResult | None:
-    """Train into `output`; the result, or None in a process that is not the main one. Raises as `open_run` does."""
+    """Train into `output`; the result, or None in a process that is not the main one. Raises as `open_run` does.
+
+    `reader`: see `finetune_hooks`.
+    """
     with open_run(config, output, resume=resume, allow=allow) as goes_on:
-        task, hooks = _prepared(config, output, screen)
+        task, hooks = _prepared(config, output, screen, reader)
 
         def plan(trainer: Trainer) -> None:
             _measure(task, trainer, screen)
@@ -50,20 +59,24 @@ def run_training(
     return result if join_processes(task.config).is_main_process else None
 
 
-def plan_training(config: FinetuneConfig, output: Path, screen: TrainingScreen) -> None:
+def plan_training(
+    config: FinetuneConfig, output: Path, screen: TrainingScreen, reader: ClipReader | None = None
+) -> None:
     """Measure what a run would take, by a dry run."""
     with open_run(config, output, only_plan=True):
-        task, hooks = _prepared(config, output, screen)
+        task, hooks = _prepared(config, output, screen, reader)
         _measure(task, Trainer(task, task.config, output, hooks), screen)
 
 
-def _prepared(config: FinetuneConfig, output: Path, screen: TrainingScreen) -> tuple[FinetuneTask, tuple[Hook, ...]]:
+def _prepared(
+    config: FinetuneConfig, output: Path, screen: TrainingScreen, reader: ClipReader | None
+) -> tuple[FinetuneTask, tuple[Hook, ...]]:
     """What is to be trained and what looks on, loaded and checked."""
     with screen.preparing():
         task = prepare_finetune(config, output)
         if task.adapted and join_processes(task.config).is_main_process:
             screen.show_adapted(task.adapted)
-        return task, finetune_hooks(task, output)
+        return task, finetune_hooks(task, output, reader)
 
 
 def _measure(task: FinetuneTask, trainer: Trainer, screen: TrainingScreen) -> None:

@@ -26,7 +26,8 @@ class ArenaServer(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, arena: Arena, port: int = 0) -> None:
-        """Raises InputError for a port that is taken."""
+        """Raises InputError for a port that is taken, and where votes cannot be kept."""
+        arena.require_writable()
         try:
             super().__init__((HOST, port), _Handler)
         except OSError as error:
