@@ -136,6 +136,23 @@ def test_hooks_see_the_averaged_weights_at_the_start_every_n_updates_and_at_the_
     assert [row[3] for row in read_metrics(tmp_path) if row[2] == "look/seen"] == [0, 2, 4, 5]
 
 
+def test_every_hook_looks_at_the_end_once_whatever_the_others_do(latents: LatentDataset, tmp_path: Path) -> None:
+    run = trainer(latents, tmp_path, config(max_steps=6))
+    seen: dict[str, list[int]] = {"validation": [], "samples": []}
+
+    class Look:
+        def __init__(self, name: str, every: int) -> None:
+            self.name, self.every = name, every
+
+        def __call__(self, moment: HookContext) -> dict[str, float]:
+            seen[self.name].append(moment.step)
+            return {}
+
+    run.hooks = [Look("validation", 3), Look("samples", 4)]
+    run.run()
+    assert seen == {"validation": [0, 3, 6], "samples": [0, 4, 6]}
+
+
 @pytest.mark.parametrize(
     ("optimizer", "precision"), [("adamw", "no"), pytest.param("muon", "bf16-products", marks=pytest.mark.slow)]
 )

@@ -136,9 +136,10 @@ class Trainer:
         return end
 
     def _loop(self, log: MetricsLog | None, until: int | None, stop: StopRequest) -> RunEnd:
-        meter, saved, looked = Meter(), -1, -1
-        if self.step == 0:
-            looked = self._run_hooks(log, self.hooks)
+        meter, saved = Meter(), -1
+        seen: Sequence[Hook] = self.hooks if self.step == 0 else ()  # those that have looked at this update
+        if seen:
+            self._run_hooks(log, seen)
         asked = self._ask(stop)
         while not self._finished and not asked.stop and (until is None or self.step < until):
             began = self._clock()
@@ -149,17 +150,18 @@ class Trainer:
             if fresh and log is not None:
                 self._log_progress(log, meter)
             self._show_progress(fresh)
-            due = [hook for hook in self.hooks if hook.every and self.step % hook.every == 0]
-            if due:
-                looked = self._run_hooks(log, due)
+            seen = [hook for hook in self.hooks if hook.every and self.step % hook.every == 0]
+            if seen:
+                self._run_hooks(log, seen)
             asked = self._ask(stop)
             if asked.save or (self.config.checkpoint_every and self.step % self.config.checkpoint_every == 0):
                 saved = self.save()
         finished = self._finished
         if saved != self.step:
             self.save()
-        if finished and looked != self.step:
-            self._run_hooks(log, self.hooks)
+        left = [hook for hook in self.hooks if not any(hook is one for one in seen)]
+        if finished and left:
+            self._run_hooks(log, left)
         reason: Literal["finished", "paused", "interrupted"] = (
             "finished" if finished else "interrupted" if asked.stop else "paused"
         )
@@ -225,7 +227,7 @@ class Trainer:
             total, pace = self.config.max_steps, self._pace.seconds
             self._watch(TrainingProgress(self.step, total, done, pace, left, self._losses, fresh))
 
-    def _run_hooks(self, log: MetricsLog | None, hooks: Sequence[Hook]) -> int:
+    def _run_hooks(self, log: MetricsLog | None, hooks: Sequence[Hook]) -> None:
         for hook in hooks:
             new: dict[str, float] = {}
             if log is not None:
@@ -237,7 +239,6 @@ class Trainer:
                     self._run_hook(hook, Path(unseen))
             self.checkpointer.save_best(self.snapshot(), new)
         self._agree_on_halts()
-        return self.step
 
     def _run_hook(self, hook: Hook, folder: Path) -> HookResult:
         with self.undisturbed():
