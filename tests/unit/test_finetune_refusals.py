@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,11 +17,11 @@ from typer.testing import CliRunner, Result
 from phonofilm.cli.main import app
 from phonofilm.errors import CheckpointError, InputError, PhonofilmError
 from phonofilm.training.checkpointing.run_folder import checkpoint_folders
-from phonofilm.training.finetune import finetune, open_run, prepare_finetune
+from phonofilm.training.finetune import FinetuneResult, finetune, open_run, prepare_finetune
 from phonofilm.training.loop.trainer import Trainer
 from phonofilm.training.loop.validation import cached_batches
 from phonofilm.training.task.cached_clips import CachedClips
-from phonofilm.training.task.interface import BatchIndex, TaskLoss
+from phonofilm.training.task.interface import BatchIndex, RunEnd, TaskLoss
 
 NO_MODEL = "/no/such/model"
 
@@ -137,3 +138,14 @@ def test_the_trigger_word_is_in_the_captions_that_are_encoded(ground: Ground, tm
     assert all(entry.caption.startswith("zyx, clip number") for entry in task.clips.index.entries)
     with pytest.raises(InputError, match=r"trigger_word is 'zyx', and .* holds captions without it"):
         prepare_finetune(ground.config(trigger_word="zyx"), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("reason", "updates", "said"),
+    [
+        ("finished", 1, "finished after 1 update: lora.safetensors"),
+        ("interrupted", 4, "interrupted after 4 updates: lora.safetensors; the same command with --resume goes on"),
+    ],
+)
+def test_the_last_line_of_a_run_says_how_an_unfinished_one_goes_on(reason: Any, updates: int, said: str) -> None:
+    assert FinetuneResult(RunEnd(reason, updates, 1.0), Path("lora.safetensors")).line == said

@@ -60,7 +60,7 @@ def run(
     )
     if end is None:
         return
-    typer.echo(f"{end.run.reason} after {end.run.step} updates" + (f": {end.result}" if end.result else ""))
+    typer.echo(end.line)
     if (curves := draw_curves(output)) is not None:
         typer.echo(f"curves: {curves}")
 

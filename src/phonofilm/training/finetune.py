@@ -59,6 +59,7 @@ from phonofilm.training.task.weight_placement import (
     StreamedWeights,
     WeightPlacement,
 )
+from phonofilm.units import counted
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +72,13 @@ class FinetuneResult:
 
     run: RunEnd
     result: Path | None
+
+    @property
+    def line(self) -> str:
+        """The last line of a run."""
+        made = f": {self.result}" if self.result else ""
+        further = "" if self.run.reason == "finished" else "; the same command with --resume goes on"
+        return f"{self.run.reason} after {counted(self.run.step, 'update')}{made}{further}"
 
 
 def prepare_finetune(config: FinetuneConfig, output: Path) -> FinetuneTask:
