@@ -22,8 +22,8 @@ import torch
 from numpy.typing import NDArray
 
 from phonofilm import MovaPipeline
-from phonofilm.generation.loras import STUDENT_FILE
 from phonofilm.media.onsets import ONSET_HOP_SECONDS, onset_strength
+from phonofilm.models.checkpoint_files import STUDENT_FILE
 from phonofilm.models.hub import PACKAGED_WEIGHTS
 from phonofilm.nano.world import WorldClip
 from recipes.nano.measuring.generated_clips import ClipMaker, GeneratedClip, MeasurePlan, held_out_clips

@@ -15,10 +15,10 @@ from transformers import PreTrainedTokenizerFast, UMT5EncoderModel
 
 from phonofilm.errors import InputError
 from phonofilm.files import replacing
-from phonofilm.generation.loras import STUDENT_FILE
 from phonofilm.models.audio import WanAudioModel
 from phonofilm.models.audio_vae import DAC
 from phonofilm.models.bridge import DualTowerConditionalBridge
+from phonofilm.models.checkpoint_files import STUDENT_FILE
 from phonofilm.models.hub import PACKAGED_WEIGHTS
 from phonofilm.models.saving import save_component
 from phonofilm.models.video import WanModel

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from phonofilm.files import replacing
-from phonofilm.generation.loras import STUDENT_FILE
+from phonofilm.models.checkpoint_files import STUDENT_FILE
 from phonofilm.training.config.config_files import read_config
 from phonofilm.training.finetune import finetune, open_run, prepare_finetune
 from recipes.nano.world_bank import World

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from phonofilm.errors import CheckpointError, InputError
 from phonofilm.lora.reading import read_lora
 from phonofilm.lora.target_layers import empty_components
+from phonofilm.models.checkpoint_files import STUDENT_FILE
 from phonofilm.models.joint import JointDenoiser
 from phonofilm.models.layout import read_layout
 from phonofilm.pipeline.few_steps import FEW_STEPS_KEY, FewSteps, few_step_settings, few_steps_from
@@ -189,12 +190,14 @@ def test_adapters_that_are_off_come_back_on(ground: Ground, tmp_path: Path) -> N
 def test_whole_weights_learn_from_a_copy_that_stays(ground: Ground, tmp_path: Path) -> None:
     full = {"lora": None, "full": {part: {} for part in ALL_PARTS}, "optimizer": {"lr": 1e-3}}
     task = task_of(ground, **full)
+    (task.layout.folder / STUDENT_FILE).write_bytes(b"the old student")
     batch, noise = task._given(0, torch.device("cpu"), "none")
     before = task.teacher.rollout(batch, noise, task.steps[:1])
     finetune(task, tmp_path / "run")
     after = task.teacher.rollout(batch, noise, task.steps[:1])
     assert torch.equal(before.video, after.video)
     assert not torch.equal(before.video, task.student.rollout(batch, noise, task.steps[:1]).video)
+    assert not (tmp_path / "run" / "checkpoint" / STUDENT_FILE).exists()
     index = json.loads((tmp_path / "run" / "checkpoint" / "model_index.json").read_text())
     assert few_steps_from(index[FEW_STEPS_KEY], "test") == task.few_steps
     assert FEW_STEPS_KEY not in json.loads((ground.checkpoint / "model_index.json").read_text())

@@ -12,7 +12,9 @@ import torch
 from PIL import Image
 from tests.unit.checkpoints import GOLDEN, copy_golden, edit_json
 from tests.unit.lora_helpers import tiny_components, tiny_lora
+from typer.testing import CliRunner
 
+from phonofilm.cli.lora import app as lora_app
 from phonofilm.errors import CheckpointError, InputError
 from phonofilm.generation.advice import unused_options
 from phonofilm.generation.checkpoint import Checkpoint, open_checkpoint
@@ -200,3 +202,45 @@ def test_the_white_frame_of_text_alone_is_encoded_once_for_a_size_and_weights() 
     with torch.no_grad():
         next(pipe.video_vae.encoder.parameters()).mul_(1.5)
     assert encodings() > 0
+
+
+def merged(tmp_path: Path, model: Path | str, *loras: str) -> tuple[Checkpoint, str]:
+    result = CliRunner().invoke(lora_app, ["merge", *loras, "--model", str(model), "-o", str(tmp_path / "merged")])
+    assert result.exit_code == 0, result.output
+    return open_checkpoint(str(tmp_path / "merged")), result.output
+
+
+@pytest.mark.parametrize(("strength", "weakened"), [("", False), (":0.5", True), (":audio=0", True)])
+def test_a_merged_student_brings_its_settings(file: Path, tmp_path: Path, strength: str, weakened: bool) -> None:
+    checkpoint, output = merged(tmp_path, GOLDEN, f"{file}{strength}")
+    assert used(planned(checkpoint)) == FEW
+    assert "sampled in 4 distilled steps" in output
+    assert ("learnt at strength 1" in output) is weakened
+    index = json.loads((tmp_path / "merged" / "model_index.json").read_text())
+    assert (index["boundary_ratio"], index["defaults"]["num_inference_steps"]) == (0.95, 4)
+    assert "few_steps" not in json.loads((GOLDEN / "model_index.json").read_text())
+
+
+def test_a_student_that_was_merged_is_not_applied_again(with_student: Checkpoint, tmp_path: Path) -> None:
+    checkpoint, output = merged(tmp_path, with_student.layout.folder, "few-steps")
+    plan = planned(checkpoint)
+    assert plan.loras == ()
+    assert used(plan) == FEW
+    assert "without few_steps.safetensors" not in output
+
+
+def test_a_checkpoint_with_another_lora_in_it_leaves_the_student_of_the_old_weights_out(
+    with_student: Checkpoint, tmp_path: Path
+) -> None:
+    look = save_lora(tiny_lora(tiny_components(), seed=7), tmp_path / "look.safetensors")
+    checkpoint, output = merged(tmp_path, with_student.layout.folder, str(look))
+    assert planned(checkpoint).loras == ()
+    assert used(planned(checkpoint)).steps == 50
+    assert "without few_steps.safetensors" in output
+
+
+def test_a_pipeline_saved_with_a_student_at_work_says_so(lora: LoraFile, tmp_path: Path) -> None:
+    pipe = MovaPipeline.from_pretrained(GOLDEN)
+    pipe.load_lora_weights(lora, "student")
+    pipe.save_pretrained(tmp_path / "saved")
+    assert used(planned(open_checkpoint(str(tmp_path / "saved")))) == FEW

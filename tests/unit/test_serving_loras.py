@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import save_file
 
 from phonofilm.errors import CheckpointError
-from phonofilm.generation.loras import STUDENT_FILE
 from phonofilm.lora.glance import check_looks_like_lora
 from phonofilm.lora.reading import read_lora
+from phonofilm.models.checkpoint_files import STUDENT_FILE
 from phonofilm.models.hub import PACKAGED_WEIGHTS
 from phonofilm.serving.settings import parse_loras
 from phonofilm.serving.worker.failures import without_paths

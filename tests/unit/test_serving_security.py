@@ -28,12 +28,12 @@ from tests.unit.serving_helpers import PNG, ask, client_of, new_database, servic
 
 from phonofilm.errors import InputError, MediaError
 from phonofilm.generation.known_prompts import known_words, warn_if_unfamiliar
-from phonofilm.generation.loras import STUDENT_FILE
 from phonofilm.generation.placement.hardware import HardwareOptions
 from phonofilm.geometry import ClipGeometry
 from phonofilm.lora.reading import read_lora
 from phonofilm.media.pixels import shown_size, to_rgb
 from phonofilm.media.wav import write_wav
+from phonofilm.models.checkpoint_files import STUDENT_FILE
 from phonofilm.models.hub import PACKAGED_WEIGHTS
 from phonofilm.serving.api.services import Services
 from phonofilm.serving.callbacks import Callbacks, signed_headers

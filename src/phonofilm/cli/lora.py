@@ -91,7 +91,7 @@ def merge(
     max_shard_size: Annotated[str, typer.Option(help="Largest weight file.")] = "5GB",
 ) -> None:
     """Write a checkpoint with LoRAs baked in; it needs no --lora and costs nothing per step."""
-    from phonofilm.generation.loras import merge_loras
+    from phonofilm.generation.merging import merge_loras
 
     typer.echo(merge_loras(model, loras, output, max_shard_size))
 

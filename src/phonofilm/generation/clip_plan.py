@@ -16,10 +16,11 @@ from phonofilm.generation.checkpoint import Checkpoint
 from phonofilm.generation.few_step_students import facts_with, with_own_student
 from phonofilm.generation.films.retakes import retakes_text
 from phonofilm.generation.inputs import ClipInputs
-from phonofilm.generation.loras import STUDENT_FILE, LoraUse
+from phonofilm.generation.loras import LoraUse
 from phonofilm.generation.options import ClipOptions, parse_interval, parse_scales
 from phonofilm.geometry import frames_for_seconds, nearest_multiple, parse_frame_rate, parse_frame_size
 from phonofilm.media.clip import Clip
+from phonofilm.models.checkpoint_files import STUDENT_FILE
 from phonofilm.models.known import NAMED_SIZES
 from phonofilm.pipeline.call_arguments import ClipSizes, Tracks
 from phonofilm.pipeline.guidance import EVERY_STEP

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from phonofilm.generation.loras import LoraUse
 from phonofilm.generation.options import ClipOptions
 from phonofilm.generation.provenance import OWN_STUDENT, TEACHERS
 from phonofilm.pipeline.few_step_loras import few_steps_of_loras, uncovered_parts
+from phonofilm.pipeline.few_steps import FewSteps
 from phonofilm.pipeline.sampling_plan import ModelFacts
 
 if TYPE_CHECKING:
@@ -29,9 +31,24 @@ def with_own_student(options: ClipOptions, checkpoint: Checkpoint) -> ClipOption
     return replace(options, lora=(OWN_STUDENT,))
 
 
+def few_steps_of(loras: Sequence[LoraUse]) -> FewSteps | None:
+    """What these LoRAs must be sampled with; one at strength 0 asks for nothing."""
+    return few_steps_of_loras({use.name: use.lora for use in loras if use.strengths != {0}})
+
+
+def weakened_students(loras: Sequence[LoraUse]) -> list[str]:
+    """Of each distilled LoRA that works at another strength than 1, what that means."""
+    return [
+        f"{use.summary}: its few steps were learnt at strength 1, and at another it is neither the student nor the teacher; "
+        "leave the strength out"
+        for use in loras
+        if use.strengths not in ({0}, {1}) and few_steps_of((use,)) is not None
+    ]
+
+
 def facts_with(facts: ModelFacts, loras: tuple[LoraUse, ...]) -> ModelFacts:
     """The checkpoint's facts with the settings that these LoRAs were distilled for."""
-    few = few_steps_of_loras({use.name: use.lora for use in loras})
+    few = few_steps_of(loras)
     return facts if few is None else replace(facts, few_steps=few)
 
 

@@ -17,18 +17,17 @@ from phonofilm.lora.strength import (
     Strength,
     idle_strengths,
     parse_lora_option,
-    strength_of,
+    strengths_of,
     tell_strength,
 )
 from phonofilm.lora.target_layers import check_plain, empty_components
+from phonofilm.models.checkpoint_files import STUDENT_FILE
 from phonofilm.models.layout import CheckpointLayout
 
 if TYPE_CHECKING:
     from phonofilm.pipeline.mova import MovaPipeline
 
 NONE = "none"
-# The student of few steps in a checkpoint's own folder, which is asked for as OWN_STUDENT.
-STUDENT_FILE = "few_steps.safetensors"
 
 
 @dataclass(frozen=True)
@@ -55,13 +54,21 @@ class LoraUse:
             "strength": tell_strength(self.strength, self.expert),
         }
 
+    @cached_property
+    def strengths(self) -> set[float]:
+        """Every strength that one of its layers has; 0 alone where it changes nothing."""
+        return strengths_of(self.strength, self._layers)
+
+    @property
+    def _layers(self) -> list[tuple[str, str]]:
+        return [(component, path) for component, path, _ in self.lora.items()]
+
     @property
     def idle(self) -> str | None:
         """Why some of what was asked of it changes nothing, or None."""
-        layers = [(component, path) for component, path, _ in self.lora.items()]
-        if all(strength_of(self.strength, *layer) == 0 for layer in layers):
+        if self.strengths == {0}:
             return f"lora={self.path.name} changes nothing: its strength is 0"
-        names = idle_strengths(self.strength, layers)
+        names = idle_strengths(self.strength, self._layers)
         return (
             f"the strength of {', '.join(names)} changes nothing: {self.path.name} has no such layers"
             if names
@@ -135,17 +142,3 @@ def use_loras(pipe: MovaPipeline, uses: Sequence[LoraUse]) -> None:
             pipe.load_lora_weights(use.lora, name, weight=use.strength)
     if wanted:
         pipe.set_adapters(list(wanted), [use.strength for use in wanted.values()])
-
-
-def merge_loras(model: str, loras: Sequence[str], output: Path, max_shard_size: str) -> str:
-    """Write a checkpoint with LoRAs, given as for `generate`, baked in, as `bake` does; says what went where."""
-    from phonofilm.lora.apply import Use
-    from phonofilm.lora.baking import bake
-    from phonofilm.models.hub import resolve_model
-    from phonofilm.models.layout import read_layout
-
-    layout = read_layout(resolve_model(model))
-    taken = LoraFiles(layout).take(loras)
-    account = [use.metadata() for use in taken]
-    parts = bake(layout, [Use(use.lora, use.strength) for use in taken], output, account, max_shard_size=max_shard_size)
-    return f"{output}: {', '.join(use.summary for use in taken)} merged into {', '.join(parts)}"

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from phonofilm.errors import InputError
 from phonofilm.files import replacing
@@ -14,10 +15,11 @@ from phonofilm.lora.adapter import LoraFile
 from phonofilm.lora.apply import MergedLoras, Use
 from phonofilm.lora.strength import strength_of
 from phonofilm.lora.target_layers import check_plain
+from phonofilm.models.checkpoint_files import STUDENT_FILE
 from phonofilm.models.checksums import write_checksums
 from phonofilm.models.layout import CheckpointLayout, read_layout
 from phonofilm.models.loading import load_components
-from phonofilm.models.saving import save_component
+from phonofilm.models.saving import save_component, update_model_index
 from phonofilm.units import format_size, parse_size
 
 ACCOUNT = "merged_loras.json"
@@ -28,14 +30,17 @@ def bake(
     uses: Sequence[Use],
     out: Path,
     account: Sequence[Mapping[str, str]],
+    scalars: Mapping[str, Any] | None = None,
     *,
     max_shard_size: int | str = "5GB",
 ) -> tuple[str, ...]:
     """Write the checkpoint at `layout` with `uses` merged in to the new folder `out`, whole or not at all.
 
     Weights keep their dtype; parts that no LoRA changes are copied file by file. One part is in memory at a time.
-    `account` says in merged_loras.json what went in. Returns the parts that were changed. Raises InputError when `out`
-    exists, cannot be written, nothing would change, or the checkpoint is quantised; CheckpointError when a LoRA does not fit.
+    The checkpoint's own student of few steps is left out, for it was distilled from the weights from before. `account` says in
+    merged_loras.json what went in; `scalars` go into model_index.json. Returns the parts that were changed. Raises InputError
+    when `out` exists, cannot be written, nothing would change, or the checkpoint is quantised; CheckpointError when a LoRA does
+    not fit.
     """
     parts = [name for name in layout.components if any(_changes(use, name) for use in uses)]
     if not parts:
@@ -54,6 +59,8 @@ def bake(
             MergedLoras().set({name: module}, own)
             save_component(partial / name, module, limit)
         (partial / ACCOUNT).write_text(json.dumps(list(account), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        if scalars:
+            update_model_index(partial, scalars)
         read_layout(partial)
         write_checksums(partial)
     return tuple(parts)
@@ -68,9 +75,9 @@ def _only(use: Use, component: str) -> LoraFile:
 
 
 def _left_out(layout: CheckpointLayout, parts: Sequence[str], folder: str, names: Sequence[str]) -> set[str]:
-    """Folders of parts that are written anew, and whatever is hidden."""
-    at_top = Path(folder) == layout.folder
-    return {name for name in names if name.startswith(".") or (at_top and (name in parts or name == ACCOUNT))}
+    """At the top folders of parts and files that are written anew, and the own student; everywhere whatever is hidden."""
+    at_top = {*parts, ACCOUNT, STUDENT_FILE} if Path(folder) == layout.folder else set()
+    return {name for name in names if name.startswith(".") or name in at_top}
 
 
 def _require_space(layout: CheckpointLayout, out: Path) -> None:

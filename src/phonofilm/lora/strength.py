@@ -40,6 +40,11 @@ def strength_of(strength: Strength, component: str, path: str) -> float:
     return next((float(strength[name]) for name in reversed(_names(component, path)) if name in strength), 1.0)
 
 
+def strengths_of(strength: Strength, layers: Collection[tuple[str, str]]) -> set[float]:
+    """Every strength that one of these layers (component, path) has."""
+    return {strength_of(strength, *layer) for layer in layers}
+
+
 def idle_strengths(strength: Strength, layers: Collection[tuple[str, str]]) -> list[str]:
     """Of the names that a strength is given for, those that none of these layers (component, path) goes by."""
     named = {name for component, path in layers for name in _names(component, path)}

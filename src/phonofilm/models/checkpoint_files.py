@@ -10,6 +10,8 @@ from phonofilm.errors import CheckpointError
 from phonofilm.untrusted import read_json_file, shown
 
 MODEL_INDEX = "model_index.json"
+# A checkpoint's own student of few steps: a LoRA that was distilled from exactly these weights.
+STUDENT_FILE = "few_steps.safetensors"
 INDEX_SUFFIX = ".index.json"
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 

@@ -210,6 +210,14 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def update_model_index(folder: Path, entries: Mapping[str, Any]) -> None:
+    """Put `entries` into the model_index.json of a checkpoint that is being written."""
+    index = folder / MODEL_INDEX
+    content = {**read_json(index), **entries}
+    index.unlink()  # it may be a link to another checkpoint's
+    _write_json(index, content)
+
+
 def require_replaceable(target: Path, overwrite: bool) -> None:
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return

@@ -58,6 +58,19 @@ def few_steps_from(content: Any, origin: str) -> FewSteps:
     return FewSteps(steps=content["steps"], **numbers)
 
 
+def index_entries(few: FewSteps, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """What model_index.json says of a distilled model, its settings also under the names that any reader takes for defaults.
+
+    `defaults`: those of the checkpoint that it was made from.
+    """
+    usual = {
+        "num_inference_steps": few.steps,
+        "guidance_scale": few.guidance_scale,
+        "modality_scale": few.modality_scale,
+    }
+    return {FEW_STEPS_KEY: asdict(few), "boundary_ratio": few.boundary_ratio, "defaults": {**defaults, **usual}}
+
+
 def few_step_boundary(steps: list[Step], teacher_boundary: float, train_timesteps: int) -> float:
     """The boundary_ratio at which a student of these steps changes experts.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -14,6 +15,7 @@ from phonofilm.models.layout import NETWORKS, CheckpointLayout, read_layout
 from phonofilm.models.loading import Dtypes, LoadProgress, load_components, load_tokenizer
 from phonofilm.models.saving import save_checkpoint
 from phonofilm.models.scalars import PipelineScalars
+from phonofilm.pipeline.few_steps import index_entries
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler
 
 if TYPE_CHECKING:
@@ -69,6 +71,8 @@ def save_pipeline(pipeline: MovaPipeline, folder: str | Path, max_shard_size: in
     config = pipeline.config
     scheduler = {key: value for key, value in pipeline.scheduler.config.items() if not key.startswith("_")}
     scalars = PipelineScalars(config.boundary_ratio, config.audio_vae_type, config.defaults, config.few_steps)
+    if pipeline.few_steps is not None:  # the distilled LoRA is in the weights
+        scalars = replace(scalars, **index_entries(pipeline.few_steps, config.defaults or {}))
     return save_checkpoint(
         folder,
         networks,

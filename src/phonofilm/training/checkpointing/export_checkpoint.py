@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -13,10 +12,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from phonofilm.files import replacing
-from phonofilm.models.checkpoint_files import MODEL_INDEX, read_json
+from phonofilm.models.checkpoint_files import STUDENT_FILE
 from phonofilm.models.checksums import write_checksums
 from phonofilm.models.layout import CheckpointLayout, read_layout
-from phonofilm.models.saving import save_component
+from phonofilm.models.saving import save_component, update_model_index
 from phonofilm.units import parse_size
 
 EXPORT_SHARD = "5GB"
@@ -57,7 +56,8 @@ def export_checkpoint(
 ) -> Path:
     """Write `folder` as a checkpoint like `layout`'s with the `trained` networks in their files' dtype, and check it.
 
-    `scalars` go into its model_index.json.
+    `scalars` go into its model_index.json. The base's own student of few steps is left out: it was distilled from the weights
+    from before.
     Untouched files are hard links to the base's where both lie on one disk, and copies otherwise.
     """
     with replacing(folder) as fresh:
@@ -71,18 +71,15 @@ def export_checkpoint(
             dtype = next(iter(layout.components[name].entries.values())).dtype
             save_component(fresh / name, part.network, parse_size(EXPORT_SHARD, "the shard size"), part.weights, dtype)
         if scalars:
-            index = fresh / MODEL_INDEX
-            content = {**read_json(index), **scalars}
-            index.unlink()  # it may be a link to the base's
-            index.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+            update_model_index(fresh, scalars)
         read_layout(fresh)
         write_checksums(fresh)
     return folder
 
 
 def _trained(layout: CheckpointLayout, trained: Mapping[str, TrainedNetwork], where: str) -> set[str]:
-    """The folders of trained networks, which are not copied."""
-    return set(trained) if Path(where) == layout.folder else set()
+    """What is not copied: the folders of trained networks, and the base's own student."""
+    return {*trained, STUDENT_FILE} if Path(where) == layout.folder else set()
 
 
 def _link_or_copy(source: str, target: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,13 @@ from phonofilm.data.windows import parse_bucket
 from phonofilm.errors import InputError
 from phonofilm.models.layout import CheckpointLayout
 from phonofilm.pipeline.call_arguments import Defaults
-from phonofilm.pipeline.few_steps import FEW_STEPS_KEY, FewSteps, few_step_settings, step_experts
+from phonofilm.pipeline.few_steps import (
+    FEW_STEPS_KEY,
+    FewSteps,
+    few_step_settings,
+    index_entries,
+    step_experts,
+)
 from phonofilm.pipeline.guidance import Evaluation, Guidance
 from phonofilm.pipeline.sampling import CLEAN
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler, Step
@@ -207,16 +213,9 @@ class DistillTask(FinetuneTask):
 
     def scalars(self) -> dict[str, Any]:
         """Its settings, also under the names that any reader of a checkpoint takes for its defaults."""
-        few = self.few_steps
         bucket = parse_bucket(next(iter(self.clips.buckets)))
         sizes = {"height": bucket.height, "width": bucket.width, "num_frames": bucket.frames}
-        defaults = {
-            **(self.layout.scalars.defaults or sizes),
-            "num_inference_steps": few.steps,
-            "guidance_scale": few.guidance_scale,
-            "modality_scale": few.modality_scale,
-        }
-        return {FEW_STEPS_KEY: asdict(few), "boundary_ratio": few.boundary_ratio, "defaults": defaults}
+        return index_entries(self.few_steps, self.layout.scalars.defaults or sizes)
 
     def metadata(self, step: int) -> dict[str, str]:
         return super().metadata(step) | {FEW_STEPS_KEY: self.few_steps.as_json()}
