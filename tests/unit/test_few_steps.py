@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from phonofilm.generation.inputs import read_inputs
 from phonofilm.generation.options import ClipOptions
 from phonofilm.generation.placement.devices import DevicePlacement
 from phonofilm.generation.summary import plan_line
-from phonofilm.lora.adapter import LoraFile
+from phonofilm.lora.adapter import Layout, LoraFile
+from phonofilm.lora.exporting import export_comfyui
+from phonofilm.lora.reading import read_lora
 from phonofilm.lora.writing import save_lora
 from phonofilm.pipeline.few_step_loras import WAN_FEW_STEPS, few_steps_of_lora, few_steps_of_loras
 from phonofilm.pipeline.few_steps import FEW_STEPS_KEY, FewSteps
@@ -151,20 +154,36 @@ def test_the_pipeline_obeys_a_distilled_lora_while_it_is_at_work(lora: LoraFile)
         ("Wan2.2-I2V-A14B-4steps-lora-rank64-Seko-V1/high_noise_model.safetensors", True),
         ("Wan22_Lightning_I2V_HIGH.safetensors", True),
         ("loras/cartoon.safetensors", False),
+        ("lightning/cat.safetensors", False),
     ],
 )
 def test_few_step_loras_of_wan_are_known_by_name_and_cover_the_picture_alone(name: str, known: bool) -> None:
     components = tiny_components()
-    video = tiny_lora(components, only=["video_dit_2"])
+    video = replace(tiny_lora(components, only=["video_dit_2"]), layout=Layout.COMFYUI)
     assert few_steps_of_lora(video, name) == (WAN_FEW_STEPS if known else None)
-    assert few_steps_of_lora(tiny_lora(components), name) is None
+    assert few_steps_of_lora(replace(tiny_lora(components), layout=Layout.COMFYUI), name) is None
+    ours = tiny_lora(components, only=["video_dit_2"], base_model="lightning-ai/MOVA-360p")
+    for lora in (ours, replace(ours, layout=Layout.COMFYUI)):  # the second: in another layout, with our metadata
+        assert few_steps_of_lora(lora, name) is None
+
+
+def test_a_few_step_lora_of_wan_that_is_converted_says_so_itself(tmp_path: Path) -> None:
+    high = tiny_lora(tiny_components(), only=["video_dit"])
+    folder = export_comfyui(high, tmp_path / "comfyui")
+    source = folder.rename(folder.parent / "lightx2v_4step") / "high_noise.safetensors"
+    source = source.rename(tmp_path / "lightx2v_4step_high.safetensors")
+    result = CliRunner().invoke(lora_app, ["convert", str(source), "-o", str(tmp_path / "mine.safetensors")])
+    assert result.exit_code == 0, result.output
+    assert few_steps_of_lora(read_lora(tmp_path / "mine.safetensors"), "mine") == WAN_FEW_STEPS
 
 
 def test_the_plan_says_what_such_a_lora_leaves_out(checkpoint: Checkpoint, tmp_path: Path) -> None:
     high = tiny_lora(tiny_components(), only=["video_dit"])
-    path = save_lora(high, tmp_path / "high_noise_lightx2v_4step.safetensors")
+    path = export_comfyui(high, tmp_path / "comfyui") / "high_noise.safetensors"
+    path = path.rename(tmp_path / "high_noise_lightx2v_4step.safetensors")
     plan = planned(checkpoint, lora=(str(path),))
     assert used(plan) == WAN_FEW_STEPS
+    assert "taken for a few-step LoRA of Wan by its name, lightx2v" in plan_line(plan, checkpoint, CPU)
     assert "few-step LoRA without video_dit_2, audio_dit, dual_tower_bridge: undistilled there" in plan_line(
         plan, checkpoint, CPU
     )

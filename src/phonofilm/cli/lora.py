@@ -73,11 +73,11 @@ def convert(
 ) -> None:
     """Write a LoRA in another layout; what is written is read back and compared before it counts."""
     from phonofilm.lora.exporting import check_layout, write_lora
-    from phonofilm.lora.reading import read_lora
     from phonofilm.lora.target_layers import components_of
+    from phonofilm.pipeline.few_step_loras import read_saying_steps
 
     check_layout(to, overwrite)
-    lora = read_lora(file, None if model is None else components_of(model), expert=expert, alpha=alpha)
+    lora = read_saying_steps(file, None if model is None else components_of(model), expert=expert, alpha=alpha)
     written = write_lora(lora, to, output, overwrite)
     parts = ", ".join(f"{len(layers)} layers of {component}" for component, layers in lora.adapters.items())
     typer.echo(f"{written}: {parts}, from the {lora.layout} layout")

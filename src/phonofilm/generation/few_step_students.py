@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from phonofilm.generation.loras import LoraUse
 from phonofilm.generation.options import ClipOptions
 from phonofilm.generation.provenance import OWN_STUDENT, TEACHERS
-from phonofilm.pipeline.few_step_loras import few_steps_of_loras, uncovered_parts
+from phonofilm.pipeline.few_step_loras import few_steps_of_loras, uncovered_parts, wan_name
 from phonofilm.pipeline.few_steps import FewSteps
 from phonofilm.pipeline.sampling_plan import ModelFacts
 
@@ -53,6 +53,11 @@ def facts_with(facts: ModelFacts, loras: tuple[LoraUse, ...]) -> ModelFacts:
 
 
 def few_step_summary(loras: tuple[LoraUse, ...]) -> list[str]:
-    """What a plan's line says of parts that a distilled LoRA leaves as they were; nothing where it reaches them all."""
-    parts = uncovered_parts({use.name: use.lora for use in loras})
-    return [f"few-step LoRA without {', '.join(parts)}: undistilled there"] if parts else []
+    """What a plan's line says of distilled LoRAs: those known by their names alone, and parts that none of them reaches."""
+    at_work = {use.name: use.lora for use in loras if use.strengths != {0}}
+    words = [word for name, lora in at_work.items() if (word := wan_name(lora, name)) is not None]
+    parts = uncovered_parts(at_work)
+    return [
+        *(f"taken for a few-step LoRA of Wan by its name, {word}" for word in words),
+        *([f"few-step LoRA without {', '.join(parts)}: undistilled there"] if parts else []),
+    ]
