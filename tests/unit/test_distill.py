@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from tests.conftest import writable_copy
+from tests.unit.checkpoints import WEIGHTS, edit_weights
 from tests.unit.finetune_helpers import ALL_PARTS, Ground
 from tests.unit.process_helpers import SETTINGS, assert_close, facts, learnt, run_processes
 from torch import Tensor, nn
@@ -220,6 +222,39 @@ def test_resume_is_exact_over_the_warm_start_and_after_it(ground: Ground, tmp_pa
         [halves.weights, halves.average, halves.state]
     )
     assert len(list((tmp_path / "straight" / "states").rglob("*.safetensors"))) == 2
+
+
+def states_folder(ground: Ground, output: Path, checkpoint: Path | None = None, **changes: Any) -> Path:
+    """Where the states of a warm start lie, of which one group is made."""
+    stored = {"updates": 1, "trajectories": 2, "substeps": 1}
+    told = {"model": str(checkpoint or ground.checkpoint), "distill": {**DISTILL["distill"], "stored": stored}}
+    for section, values in changes.items():
+        told[section] = {**told[section], **values} if isinstance(values, dict) else values
+    task = task_of(ground, **told)
+    task.prepare(torch.device("cpu"))
+    task.before_training(output)
+    assert task.stored is not None
+    return task.stored.folder
+
+
+def test_states_of_another_teacher_are_not_learnt_from(ground: Ground, tmp_path: Path) -> None:
+    same = writable_copy(ground.checkpoint, tmp_path / "same")
+    other = writable_copy(ground.checkpoint, tmp_path / "other")
+    edit_weights(other / "audio_dit" / WEIGHTS, lambda state: [tensor.mul_(1.01) for tensor in state.values()])
+    found = [
+        states_folder(ground, tmp_path, **told)
+        for told in (
+            {},
+            {"distill": {"negative_prompt": "noise"}},
+            {"base_dtype": "bfloat16"},
+            {"precision": "bf16"},
+            {"quantize": "int8"},
+            {"distill": {"guidance_scale": 2.5}},
+            {"checkpoint": other},
+        )
+    ]
+    assert len(set(found)) == len(found)
+    assert states_folder(ground, tmp_path, same) == found[0]
 
 
 @pytest.mark.slow

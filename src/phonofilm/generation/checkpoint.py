@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,9 +12,10 @@ from phonofilm.generation.loras import LoraFiles
 from phonofilm.generation.provenance import portable_path
 from phonofilm.geometry import ClipGeometry
 from phonofilm.models.building import config_with_defaults
+from phonofilm.models.fingerprint import fingerprint
 from phonofilm.models.hub import resolve_model
 from phonofilm.models.known import KNOWN_MODELS, NAMED_SIZES
-from phonofilm.models.layout import MODEL_INDEX, CheckpointLayout, read_layout
+from phonofilm.models.layout import CheckpointLayout, read_layout
 from phonofilm.models.loading import load_tokenizer
 from phonofilm.models.quantized import CONFIG_KEY
 from phonofilm.pipeline.call_arguments import Defaults, default_geometry
@@ -24,7 +24,6 @@ from phonofilm.pipeline.sampling_plan import ModelFacts
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler
 
 DEFAULT_MODEL = "nano"
-SAMPLES, SAMPLE_BYTES = 64, 1024
 
 
 @dataclass(frozen=True)
@@ -96,30 +95,10 @@ class Checkpoint:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the configs, of every weight file's table of tensors, and of a few KiB sampled all over each file.
-
-        Cheap at any size, and yet two trainings of one architecture differ in it.
-        """
-        digest = hashlib.sha256((self.layout.folder / MODEL_INDEX).read_bytes())
-        for name, component in sorted(self.layout.components.items()):
-            digest.update(name.encode())
-            digest.update((component.folder / "config.json").read_bytes())
-            for key, entry in sorted(component.entries.items()):
-                digest.update(f"{key} {entry.dtype} {entry.shape}".encode())
-            for file in sorted({entry.file for entry in component.entries.values()}):
-                _update_with_samples(digest, file)
-        return digest.hexdigest()[:32]
+        """Tells it from other checkpoints, cheaply: see models/fingerprint.py."""
+        return fingerprint(self.layout)
 
 
 def open_checkpoint(name: str) -> Checkpoint:
     """A folder, a hub id or a short name; downloads what is not here yet. Raises CheckpointError for whatever is wrong."""
     return Checkpoint(name, read_layout(resolve_model(name)))
-
-
-def _update_with_samples(digest: Any, file: Path) -> None:
-    size = file.stat().st_size
-    digest.update(size.to_bytes(8, "little"))
-    with file.open("rb") as stream:
-        for index in range(SAMPLES):
-            stream.seek(index * max(0, size - SAMPLE_BYTES) // (SAMPLES - 1))
-            digest.update(stream.read(SAMPLE_BYTES))

@@ -58,7 +58,7 @@ class DistillData:
     """
 
     def __init__(self, clips: CachedClips, negative: Tensor, audio_latents: Mapping[str, tuple[int, int]]) -> None:
-        self.clips, self._negative, self._audio_latents = clips, negative, audio_latents
+        self.clips, self.negative, self._audio_latents = clips, negative, audio_latents
 
     def batch(self, number: int, size: int, device: torch.device, *, tracks: bool = False) -> DistillBatch:
         """Micro-batch `number`. `tracks`: with the clips' own latents."""
@@ -82,7 +82,7 @@ class DistillData:
             torch.stack([read_given_frames(cache, entry.latents).to(device).float() for entry in entries]),
             {
                 Evaluation.PROMPT: _prompts(texts, device),
-                Evaluation.NEGATIVE: (negative := _prompts([self._negative] * len(entries), device)),
+                Evaluation.NEGATIVE: (negative := _prompts([self.negative] * len(entries), device)),
                 Evaluation.NEGATIVE_ALONE: negative,
             },
             float(self.clips.index.rate),

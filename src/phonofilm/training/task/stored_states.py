@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from phonofilm.files import replacing
+from phonofilm.models.fingerprint import fingerprint
 from phonofilm.notices import NOTICE
 from phonofilm.pipeline.types import Latents
 from phonofilm.training.checkpointing.digest import digest
@@ -35,21 +36,23 @@ class StoredStates:
 
     def __init__(self, task: DistillTask, folder: Path) -> None:
         self._task, self._size = task, task.config.batch_size
-        stored = task.distill.stored
+        stored, config = task.distill.stored, task.config
         self._groups = max(1, stored.trajectories // self._size)
         self._order = ShuffledOrder(self._groups, task.config.seed)
         decides = [
             task.content,
-            task.config.model,
-            task.config.seed,
+            fingerprint(task.layout),
+            [task.device.type, config.precision, config.base_dtype, config.quantize, config.full is not None],
+            config.seed,
             self._size,
-            task.config.objective.first_frame_dropout,
+            config.objective.first_frame_dropout,
             stored.substeps,
             [repr(step) for step in task.steps],
             repr(task.teacher.guidance),
+            task.data.negative,
             task.teacher.boundary,
         ]
-        self._folder = folder / digest(decides)
+        self.folder = folder / digest(decides)
         self._make()
 
     def group_at(self, number: int, device: torch.device) -> tuple[DistillBatch, list[Latents]]:
@@ -81,7 +84,7 @@ class StoredStates:
         if state.is_main_process:
             clips = len(missing) * self._size
             logger.log(
-                NOTICE, "warm start: %d clips of the teacher, %d forwards each, into %s", clips, each, self._folder
+                NOTICE, "warm start: %d clips of the teacher, %d forwards each, into %s", clips, each, self.folder
             )
         for turn in range(rounds):
             place = turn * makers + mine
@@ -108,4 +111,4 @@ class StoredStates:
         }
 
     def _path(self, group: int) -> Path:
-        return self._folder / f"{group:06d}.safetensors"
+        return self.folder / f"{group:06d}.safetensors"
