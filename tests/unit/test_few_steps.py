@@ -23,6 +23,7 @@ from phonofilm.generation.clip_plan import ClipPlan, plan_clip
 from phonofilm.generation.inputs import read_inputs
 from phonofilm.generation.options import ClipOptions
 from phonofilm.generation.placement.devices import DevicePlacement
+from phonofilm.generation.provenance import clip_metadata, read_provenance
 from phonofilm.generation.summary import plan_line
 from phonofilm.lora.adapter import Layout, LoraFile
 from phonofilm.lora.exporting import export_comfyui
@@ -263,3 +264,47 @@ def test_a_pipeline_saved_with_a_student_at_work_says_so(lora: LoraFile, tmp_pat
     pipe.load_lora_weights(lora, "student")
     pipe.save_pretrained(tmp_path / "saved")
     assert used(planned(open_checkpoint(str(tmp_path / "saved")))) == FEW
+
+
+def repeated(checkpoint: Checkpoint, plan: ClipPlan, **options: Any) -> ClipPlan:
+    """The plan of the clip of `plan` made again, with these options besides."""
+    again = ClipOptions(**options)
+    provenance = read_provenance(clip_metadata(plan, checkpoint, CPU), Path("clip.mp4"), again)
+    provenance.check_model(checkpoint)
+    return plan_clip(read_inputs(again.over(provenance.options)), checkpoint)
+
+
+def test_a_students_clip_repeated_without_it_is_the_teachers(
+    with_student: Checkpoint, checkpoint: Checkpoint, file: Path
+) -> None:
+    for model, plan in (
+        (with_student, planned(with_student)),
+        (checkpoint, planned(checkpoint, lora=(str(file),))),
+    ):
+        teacher = planned(model, lora=("none",))
+        assert used(repeated(model, plan, lora=("none",))) == used(teacher)
+        assert used(repeated(model, plan, lora=("none",), steps=7)).steps == 7
+    student = planned(with_student)
+    assert used(repeated(with_student, student)) == FEW
+    assert [use.own for use in repeated(with_student, student).loras] == [True]
+    unusual = planned(with_student, lora=("few-steps",), steps=6)
+    assert used(repeated(with_student, unusual)).steps == 6
+    assert used(repeated(with_student, unusual, lora=("none",))).steps == 6
+
+
+def test_a_students_clip_is_not_repeated_with_another_student(file: Path, tmp_path: Path) -> None:
+    folder = copy_golden(tmp_path)
+    shutil.copy(file, folder / "few_steps.safetensors")
+    before = open_checkpoint(str(folder))
+    plan = planned(before)
+    other = tiny_lora(tiny_components(), seed=5, few_steps=FEW.as_json())  # type: ignore[arg-type]
+    (folder / "few_steps.safetensors").unlink()
+    shutil.copy(save_lora(other, tmp_path / "other.safetensors"), folder / "few_steps.safetensors")
+    after = open_checkpoint(str(folder))
+    metadata = clip_metadata(plan, before, CPU)
+    with pytest.raises(CheckpointError, match=r"another few_steps\.safetensors"):
+        read_provenance(metadata, Path("clip.mp4"), ClipOptions()).check_model(after)
+    read_provenance(metadata, Path("clip.mp4"), ClipOptions(lora=("none",))).check_model(after)
+    (folder / "few_steps.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"has no few_steps\.safetensors"):
+        read_provenance(metadata, Path("clip.mp4"), ClipOptions()).check_model(open_checkpoint(str(folder)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,8 @@ from phonofilm.errors import CheckpointError, InputError, MediaError
 from phonofilm.files import file_hash
 from phonofilm.generation.options import EXCLUSIVE, ClipOptions, options_from_json
 from phonofilm.media.metadata import FOLDER_FILE
+from phonofilm.models.checkpoint_files import STUDENT_FILE
+from phonofilm.pipeline.few_steps import FEW_STEPS_KEY, few_steps_from
 from phonofilm.untrusted import FOLDER_FAULT, file_fault, shown
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ DETAILS = {"loras": "strength", "keyframes": "seconds"}
 ABOUT = ("model", "fingerprint", "dtype")
 # The name of the student of few steps that lies in a checkpoint's own folder, in place of a LoRA file's path.
 OWN_STUDENT = "few-steps"
-# Options that are the teacher's: whoever gives one of them does not mean the student.
+# Options that the student decides, or has no use for: whoever gives one of them another value does not mean it.
 TEACHERS = (
     *("negative_prompt", "guidance_scale", "audio_guidance_scale", "modality_scale", "guidance_interval"),
     *("solver", "cache", "video_shift", "audio_shift", "boundary_ratio"),
@@ -71,6 +73,7 @@ def clip_metadata(plan: ClipPlan, checkpoint: Checkpoint, placement: DevicePlace
         "inputs": [{"option": f.option, "path": f.path, "sha256": f.sha256} for f in inputs.files],
         **({"keyframes": keyframes} if keyframes else {}),
         **({"loras": [use.metadata() for use in plan.loras]} if plan.loras else {}),
+        **({} if plan.sampling.few_steps is None else {FEW_STEPS_KEY: asdict(plan.sampling.few_steps)}),
         "model": checkpoint.portable_name,
         "fingerprint": checkpoint.fingerprint,
         "dtype": placement.dtype_name,
@@ -97,21 +100,38 @@ def input_file(option: str, path: Path) -> InputFile:
 
 @dataclass(frozen=True)
 class Provenance:
-    """How a clip was made: the options that make it again, the model and its precision."""
+    """How a clip was made: the options that make it again, the model and its precision.
+
+    student: the SHA-256 of the model's own student of few steps, where the options name it.
+    """
 
     clip: Path
     options: ClipOptions
     model: str
     fingerprint: str
     dtype: str
+    student: str | None = None
 
-    def check_model(self, fingerprint: str) -> None:
-        """Raises CheckpointError when the model found under the recorded name is not the clip's."""
-        if fingerprint != self.fingerprint:
+    def check_model(self, checkpoint: Checkpoint) -> None:
+        """Raises CheckpointError when the model found under the recorded name, or its own student, is not the clip's."""
+        if checkpoint.fingerprint != self.fingerprint:
             raise CheckpointError(
                 f"{self.clip} was made with another checkpoint than the one that {self.model} is now (fingerprint "
-                f"{self.fingerprint}, found {fingerprint}); give the right one as model=, or this one to accept that "
-                "the clip will differ"
+                f"{self.fingerprint}, found {checkpoint.fingerprint}); give the right one as model=, or this one to accept "
+                "that the clip will differ"
+            )
+        self.check_student(checkpoint)
+
+    def check_student(self, checkpoint: Checkpoint) -> None:
+        """Raises CheckpointError when the clip was made with another student of few steps than the checkpoint has now."""
+        if self.student is None:
+            return
+        file = checkpoint.loras.student_file
+        if file is None or file_hash(file) != self.student:
+            raise CheckpointError(
+                f"{self.clip} was made with the student of few steps of {self.model}, which has "
+                f"{'no' if file is None else 'another'} {STUDENT_FILE} now; put the file back, or give lora={OWN_STUDENT} or "
+                "lora=none to make a different clip"
             )
 
 
@@ -134,13 +154,29 @@ def read_provenance(metadata: Mapping[str, Any], clip: Path, again: ClipOptions)
             options[file.option] = str(_found(file, clip))
         elif given is not None and given.exists() and file_hash(given) != file.sha256:
             logger.warning("%s is not the %s %s was made with; the clip will differ", given, file.path, clip)
-    if loras and again.lora is None:
+    student = None
+    if again.lora is not None:
+        options = _without_few_steps(options, metadata, clip)
+    elif loras:
+        student = next((file.sha256 for file, _ in loras if file.path == OWN_STUDENT), None)
         options["lora"] = [f"{_found_lora(file, clip)}:{strength}" for file, strength in loras]
     if keyframes and again.keyframe is None:
         options["keyframe"] = [f"{seconds}={_found(file, clip)}" for file, seconds in keyframes]
     if "video" in options:
         options = {key: value for key, value in options.items() if key not in FOLLOWS_VIDEO}
-    return Provenance(clip, options_from_json(options, shown(clip)), **about)
+    return Provenance(clip, options_from_json(options, shown(clip)), **about, student=student)
+
+
+def _without_few_steps(options: dict[str, Any], metadata: Mapping[str, Any], clip: Path) -> dict[str, Any]:
+    """The options without those that are as the clip's distilled model wanted them: other LoRAs have settings of their own."""
+    if FEW_STEPS_KEY not in metadata:
+        return options
+    try:
+        few = asdict(few_steps_from(metadata[FEW_STEPS_KEY], shown(clip)))
+    except CheckpointError as error:
+        raise _not_ours(clip) from error
+    few["modality_scale"] = str(few["modality_scale"])  # which is a text among the options
+    return {name: value for name, value in options.items() if name not in few or value != few[name]}
 
 
 def recorded_files(

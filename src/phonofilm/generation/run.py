@@ -178,5 +178,5 @@ def _checkpoint(model: str | None, provenance: Provenance | None, on_progress: O
             f"{provenance.model}"
         )
     checkpoint = open_checkpoint(provenance.model)
-    provenance.check_model(checkpoint.fingerprint)
+    provenance.check_model(checkpoint)
     return checkpoint

@@ -272,6 +272,7 @@ class Session(ClipMaker):
                     f"{like} was made with {provenance.model}, another checkpoint than this session's "
                     f"({self.checkpoint.portable_name}); load that one to repeat it"
                 )
+            provenance.check_student(self.checkpoint)
             options = options.over(provenance.options)
         plan = self.plan_options(options, MediaInMemory(**in_memory))
         return replace(plan, line=self.line(plan))
