@@ -308,3 +308,17 @@ def test_a_students_clip_is_not_repeated_with_another_student(file: Path, tmp_pa
     (folder / "few_steps.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"has no few_steps\.safetensors"):
         read_provenance(metadata, Path("clip.mp4"), ClipOptions()).check_model(open_checkpoint(str(folder)))
+
+
+def test_a_student_at_strength_0_is_the_teacher(with_student: Checkpoint, file: Path) -> None:
+    for name in ("few-steps", str(file)):
+        plan = planned(with_student, lora=(f"{name}:0",))
+        assert used(plan).steps == 50
+        assert plan.sampling.few_steps is None
+        assert any("its strength is 0" in text for text in unused_options(plan, with_student.facts))
+        weak = planned(with_student, lora=(f"{name}:0.5",))
+        assert used(weak) == FEW
+        assert any("learnt at strength 1" in text for text in unused_options(weak, with_student.facts))
+    pipe = MovaPipeline.from_pretrained(GOLDEN)
+    pipe.load_lora_weights(file, "student", weight=0.0)
+    assert pipe.facts.few_steps is None

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from phonofilm.generation.checkpoint import Checkpoint
 from phonofilm.generation.clip_plan import ClipPlan
 from phonofilm.generation.expected_time import announcement, clip_seconds, measure_rates
+from phonofilm.generation.few_step_students import weakened_students
 from phonofilm.generation.known_prompts import MOST_FRAMES, SIDES, is_embedded, warn_if_unfamiliar
 from phonofilm.generation.placement.devices import DevicePlacement
 from phonofilm.generation.placement.offload import empty_denoiser
@@ -44,7 +45,7 @@ def unused_options(plan: ClipPlan, model: ModelFacts) -> list[str]:
     """
     options, task = plan.inputs.options, plan.sampling.task
     found = plan.sampling.against_few_steps if plan.sampling.few_steps else []
-    found = found + [use.idle for use in plan.loras if not use.own and use.idle is not None]
+    found = found + [use.idle for use in plan.loras if use.idle is not None] + weakened_students(plan.loras)
     if all(step.evaluations == (Evaluation.PROMPT,) for step in plan.sampling.guidance):
         found += _unguided(plan, model.defaults.negative_prompt)
     shift = model.scheduler.config["shift"]

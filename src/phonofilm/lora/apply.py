@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from phonofilm.errors import CheckpointError, InputError
 from phonofilm.lora.adapter import Adapter, LoraFile, check_numbers
-from phonofilm.lora.strength import Strength, check_strength, strength_of
+from phonofilm.lora.strength import Strength, check_strength, strength_of, strengths_of
 from phonofilm.models.checkpoint_files import listed
 
 Components = Mapping[str, nn.Module | None]
@@ -23,6 +23,11 @@ class Use:
 
     lora: LoraFile
     strength: Strength = 1.0
+
+    @property
+    def works(self) -> bool:
+        """Whether its strength is other than 0 anywhere."""
+        return any(strengths_of(self.strength, [(component, path) for component, path, _ in self.lora.items()]))
 
 
 @dataclass(frozen=True, eq=False)

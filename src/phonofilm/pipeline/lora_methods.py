@@ -100,7 +100,10 @@ class LoraMethods:
     @property
     def few_steps(self) -> FewSteps | None:
         """What the distilled LoRA among those at work must be sampled with."""
-        return few_steps_of_loras({name: self._loaded[name] for name in self._active})
+        at_work = {
+            name: lora for name, strength in self._active.items() if Use(lora := self._loaded[name], strength).works
+        }
+        return few_steps_of_loras(at_work)
 
     def get_active_adapters(self) -> list[str]:
         """Names of the LoRAs at work, in the order in which they were loaded or set."""
