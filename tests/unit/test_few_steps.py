@@ -322,3 +322,18 @@ def test_a_student_at_strength_0_is_the_teacher(with_student: Checkpoint, file: 
     pipe = MovaPipeline.from_pretrained(GOLDEN)
     pipe.load_lora_weights(file, "student", weight=0.0)
     assert pipe.facts.few_steps is None
+
+
+def test_the_students_own_settings_keep_it(with_student: Checkpoint) -> None:
+    own: dict[str, Any] = {"steps": 4, "guidance_scale": 1.0, "audio_guidance_scale": 1.0, "modality_scale": "1"}
+    own |= {"video_shift": 3.0, "audio_shift": 2.0, "boundary_ratio": 0.95}
+    own |= {"solver": "euler", "cache": "none", "guidance_interval": "0:1"}
+    for options in (*({name: value} for name, value in own.items()), own):
+        assert [use.own for use in planned(with_student, **options).loras] == [True], options
+    for options in (
+        {"solver": "ab2"},
+        {"cache": "easy"},
+        {"guidance_interval": "0:0.5"},
+        {"modality_scale": "1,2,1,1"},
+    ):
+        assert planned(with_student, **options).loras == (), options

@@ -177,9 +177,9 @@ def _as_made(made: Decoded) -> Decoded:
 
 def plan_clip(inputs: ClipInputs, checkpoint: Checkpoint) -> ClipPlan:
     """Resolve and check everything that needs no weights. Raises InputError for the first thing wrong."""
-    options = inputs.options
+    options, sampling = inputs.options, _sampling(inputs.options)
     if options.lora is None and (checkpoint.layout.folder / STUDENT_FILE).is_file():
-        options = with_own_student(options, checkpoint)
+        options = with_own_student(options, sampling, checkpoint)
     loras = checkpoint.loras.take(options.lora) if options.lora else ()
     request = CallRequest(
         inputs.prompt,
@@ -189,7 +189,7 @@ def plan_clip(inputs: ClipInputs, checkpoint: Checkpoint) -> ClipPlan:
         inputs.image_fit,
         inputs.tracks,
         _sizes(inputs, checkpoint),
-        _sampling(options),
+        sampling,
         keyframes=inputs.keyframes,
     )
     return ClipPlan(

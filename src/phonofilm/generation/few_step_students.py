@@ -8,27 +8,30 @@ from typing import TYPE_CHECKING
 
 from phonofilm.generation.loras import LoraUse
 from phonofilm.generation.options import ClipOptions
-from phonofilm.generation.provenance import OWN_STUDENT, TEACHERS
+from phonofilm.generation.provenance import OWN_STUDENT
 from phonofilm.pipeline.few_step_loras import few_steps_of_loras, uncovered_parts, wan_name
 from phonofilm.pipeline.few_steps import FewSteps
-from phonofilm.pipeline.sampling_plan import ModelFacts
+from phonofilm.pipeline.sampling_plan import ModelFacts, SamplingOptions
 
 if TYPE_CHECKING:
     from phonofilm.generation.checkpoint import Checkpoint
 
 
-def with_own_student(options: ClipOptions, checkpoint: Checkpoint) -> ClipOptions:
+def with_own_student(options: ClipOptions, sampling: SamplingOptions, checkpoint: Checkpoint) -> ClipOptions:
     """The options, which name no LoRA, with the checkpoint's own student of few steps where nothing speaks against it.
 
-    Any option that the student has no use for and any other number of steps mean the model itself, as does the LoRA "none".
+    Any option that is not as the student has it means the model itself, as do a negative prompt, for which the student has
+    no use, and the LoRA "none". `sampling`: the options for sampling.
     """
-    if any(getattr(options, name) is not None for name in TEACHERS):
+    if options.negative_prompt is not None:
         return options
     (student,) = checkpoint.loras.take((OWN_STUDENT,))
-    few = few_steps_of_loras({student.name: student.lora})
-    if few is None or options.steps not in (None, few.steps):
+    few = few_steps_of((student,))
+    if few is None:
         return options
-    return replace(options, lora=(OWN_STUDENT,))
+    own = SamplingOptions(**few.call_arguments())
+    against = [name for name, value in vars(sampling).items() if value not in (None, getattr(own, name))]
+    return options if against else replace(options, lora=(OWN_STUDENT,))
 
 
 def few_steps_of(loras: Sequence[LoraUse]) -> FewSteps | None:
