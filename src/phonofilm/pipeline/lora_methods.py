@@ -100,10 +100,8 @@ class LoraMethods:
     @property
     def few_steps(self) -> FewSteps | None:
         """What the distilled LoRA among those at work must be sampled with."""
-        at_work = {
-            name: lora for name, strength in self._active.items() if Use(lora := self._loaded[name], strength).works
-        }
-        return few_steps_of_loras(at_work)
+        uses = {name: Use(self._loaded[name], strength) for name, strength in self._active.items()}
+        return few_steps_of_loras({name: use.lora for name, use in uses.items() if use.works})
 
     def get_active_adapters(self) -> list[str]:
         """Names of the LoRAs at work, in the order in which they were loaded or set."""
