@@ -17,9 +17,11 @@ from phonofilm.errors import InputError
 from phonofilm.media import load_image
 from phonofilm.media.images import fit_image
 from phonofilm.pipeline.conditions import clean_prompt, image_tensor
-from phonofilm.untrusted import parse_json, require_file, shown
+from phonofilm.untrusted import file_fault, parse_json, require_file, shown
 
 KEYS = ("caption", "image", "last_image")
+TEXT, JSON_LINES = ".txt", (".jsonl", ".ndjson")
+EXAMPLE = '{"caption": "a dog barks", "image": "dog.png"}'
 
 
 @dataclass(frozen=True)
@@ -40,43 +42,64 @@ class CaptionsBuilt:
 
 
 def read_captions(path: Path) -> tuple[Caption, ...]:
-    """Captions of a file: one a line, or JSONL whose pictures lie relative to it. Raises InputError."""
+    """Captions of a file: .txt has one a line, .jsonl and .ndjson an object a line, whose pictures lie relative to the file.
+
+    Raises InputError, also for another ending, and for JSON in a .txt.
+    """
     require_file(path, "captions")
+    ending = path.suffix.lower()
+    if ending not in (TEXT, *JSON_LINES):
+        raise InputError(
+            f"{shown(path)} is no file of captions; expected a name that ends in {TEXT}, with a caption a line, or in "
+            f"{' or '.join(JSON_LINES)}, with an object a line, such as {EXAMPLE}"
+        )
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text ({error}); expected captions, one a line, or JSONL") from error
     rows = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
-    if path.suffix.lower() == ".jsonl":
-        found = tuple(_from_json(line, path, number) for number, line in rows)
-    else:
-        found = tuple(Caption(line) for _, line in rows)
+    read = _from_text if ending == TEXT else _from_json
+    found = tuple(read(line, path, number) for number, line in rows)
     if not found:
         raise InputError(f"{path} holds no captions; expected one a line, or JSONL")
     return found
 
 
+def _from_text(line: str, path: Path, number: int) -> Caption:
+    if line.startswith("{"):
+        try:
+            parse_json(line)
+        except ValueError:
+            return Caption(line)
+        raise InputError(
+            f"{path}, line {number} is a JSON object, and {TEXT} has a caption a line; call the file "
+            f"{path.with_suffix(JSON_LINES[0]).name}"
+        )
+    return Caption(line)
+
+
 def _from_json(line: str, path: Path, number: int) -> Caption:
+    where = f"{path}, line {number}"
     try:
-        content = parse_json(line)
+        content = parse_json(line, unique_keys=True)
     except ValueError as error:
-        raise InputError(f"{path}, line {number}: no JSON: {error}") from error
+        raise InputError(f"{where} cannot be read as JSON: {error}; expected for example {EXAMPLE}") from error
     if (
         not isinstance(content, dict)
         or not set(content) <= set(KEYS)
-        or not all(isinstance(v, str) for v in content.values())
+        or not all(isinstance(value, str | None) for value in content.values())
     ):
-        raise InputError(
-            f"{path}, line {number}: {shown(repr(content))}; expected text under some of {', '.join(KEYS)}"
-        )
-    if not content.get("caption", "").strip():
-        raise InputError(f"{path}, line {number} has no caption")
-    images = {key: path.parent / content[key] for key in KEYS[1:] if key in content}
-    if missing := [image for image in images.values() if not image.is_file()]:
-        raise InputError(f"{path}, line {number}: there is no picture {missing[0]}")
+        raise InputError(f"{where}: {shown(repr(content))}; expected text under some of {', '.join(KEYS)}")
+    given = {key: value for key, value in content.items() if value is not None}
+    if not given.get("caption", "").strip():
+        raise InputError(f"{where} has no caption")
+    images = {key: path.parent / given[key] for key in KEYS[1:] if key in given}
+    for key, image in images.items():
+        if (fault := file_fault(image)) is not None:
+            raise InputError(f"{where}: no {key} at {shown(image)}: {fault}")
     if set(images) == {"last_image"}:
-        raise InputError(f"{path}, line {number} has a last_image and no image; give both")
-    return Caption(content["caption"], **images)
+        raise InputError(f"{where} has a last_image and no image; give both")
+    return Caption(given["caption"], **images)
 
 
 def update_caption_cache(

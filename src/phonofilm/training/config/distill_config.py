@@ -43,7 +43,7 @@ class DistillConfig(Strict):
         substeps: the teacher's in one of them.
         guidance_scale, audio_guidance_scale, modality_scale: the teacher's; null: the checkpoint's own.
         negative_prompt: the teacher's; null: the checkpoint's own.
-        captions: a file of captions to learn from instead of clips: text, one a line, or JSONL with "caption" and, if
+        captions: a file of captions to learn from instead of clips: .txt, one a line, or .jsonl with "caption" and, if
             wanted, "image" (first frame) and "last_image".
         stored: the warm start.
     """
