@@ -123,7 +123,7 @@ def test_what_is_there_already_is_counted_as_that(client: TestClient, services: 
 
 def test_the_models_own_few_steps_are_no_lora_that_is_missing(client: TestClient, tmp_path: Path) -> None:
     """As a clip without options says of itself; used again, its settings would ask for the model without its student."""
-    own = {"loras": [{"path": "few-steps", "sha256": "0" * 64, "strength": "1"}], "inputs": []}
+    own = {"loras": [{"path": "few-steps", "sha256": "0" * 64, "strength": "1.0"}], "inputs": []}
     used = {**SETTINGS, "guidance_scale": 1.0, "solver": "euler", "cache": "none", "negative_prompt": ""}
     write_clip(tmp_path / "own.mp4", {**used, **own})
     (clip,) = bring_in(client, tmp_path / "own.mp4")["data"]
@@ -132,7 +132,7 @@ def test_the_models_own_few_steps_are_no_lora_that_is_missing(client: TestClient
     assert sorted(settings["request"]) == ["fps", "model", "num_frames", "prompt", "seed", "size"]
     assert client.post(f"/v1/studio/clips/{clip['id']}/variations", json={"count": 1}).status_code == 200
     write_clip(
-        tmp_path / "other.mp4", {**used, "loras": [{"path": "grain.safetensors", "strength": "1"}], "inputs": []}
+        tmp_path / "other.mp4", {**used, "loras": [{"path": "grain.safetensors", "strength": "1.0"}], "inputs": []}
     )
     (clip,) = bring_in(client, tmp_path / "other.mp4")["data"]
     assert client.get(clip["settings_url"]).json()["missing"] == ["a LoRA that it was made with"]

@@ -12,6 +12,7 @@ from phonofilm.errors import InputError, MediaError
 from phonofilm.files import file_hash
 from phonofilm.generation.options import options_from_json
 from phonofilm.generation.provenance import OWN_STUDENT, SETTINGS, TEACHERS
+from phonofilm.lora.strength import tell_strength
 from phonofilm.media import read_clip, save_clip
 from phonofilm.media.opening import opened, picture_stream, sound_stream
 from phonofilm.serving.worker.clip_files import clip_facts, write_pictures
@@ -19,6 +20,7 @@ from phonofilm.serving.worker.clip_files import clip_facts, write_pictures
 # What every browser plays.
 PLAYED_PICTURE, PLAYED_SOUND = ("h264",), ("aac", "mp3")
 LONGEST_PROMPT = 100_000
+WHOLE = tell_strength(1.0)
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def _missing(settings: Mapping[str, Any]) -> list[str]:
 
 def _has_own_student(settings: Mapping[str, Any]) -> bool:
     """Whether the clip was made by the model's own student of few steps, as clips without options are: no file is missing."""
-    return [(one.get("path"), one.get("strength")) for one in _entries(settings, "loras")] == [(OWN_STUDENT, "1")]
+    return [(one.get("path"), one.get("strength")) for one in _entries(settings, "loras")] == [(OWN_STUDENT, WHOLE)]
 
 
 def _entries(settings: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
