@@ -15,6 +15,7 @@ from phonofilm.cli.wording import in_flags
         ("a lower vram_limit, slots=1", "a lower --vram-limit, --slots 1"),
         ("give it with image=, or not", "give it with --image, or not"),
         ("then model=FOLDER", "then --model FOLDER"),
+        ("or a cache with data.cache=DIR", "or a cache with data.cache=DIR"),
         ("num_frames 10 is not 1 + a multiple of 4; use 9", "num_frames 10 is not 1 + a multiple of 4; use 9"),
         ("slots= and ram_limit= would change nothing", "--slots and --ram-limit would change nothing"),
         ("LoRA v.safetensors (video=0.0,audio=0.5)", "LoRA v.safetensors (video=0.0,audio=0.5)"),

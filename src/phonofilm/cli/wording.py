@@ -13,7 +13,7 @@ def in_flags(message: str) -> str:
     """The message with `name=value` as an option and its value, and the hardware's two-word names as options."""
     hardware = [field.name for field in fields(HardwareOptions)]
     names = [*hardware, *(field.name for field in fields(ClipOptions)), "model", "prompts", "remove_video_dit"]
-    given = re.compile(rf"(?<![\w\-(,:])({'|'.join(names)})=(?:\"([^\"]*)\"|([\w.:/-]*[\w/]))?")
+    given = re.compile(rf"(?<![\w\-(,:.])({'|'.join(names)})=(?:\"([^\"]*)\"|([\w.:/-]*[\w/]))?")
     message = given.sub(_option, message)
     two_words = [name for name in (*hardware, "remove_video_dit") if "_" in name]
     return re.sub(rf"(?<![\w-])({'|'.join(two_words)})(?!\w)", lambda found: _flag(found[1]), message)
