@@ -344,6 +344,9 @@ def test_broken_settings_in_a_file_are_refused(content: Any, message: str) -> No
     whole = json.loads(FewSteps(4, 3.0, 3.0, 0.95).as_json())
     with pytest.raises(CheckpointError, match="expected a number from 0 to 1"):
         few_steps_from(whole | {"boundary_ratio": 7}, "file")
+    for name in whole:
+        with pytest.raises(CheckpointError, match=rf"file \(few_steps\) has {name} null; give it a number"):
+            few_steps_from(whole | {name: None}, "file")
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,8 @@ def check_few_steps(value: Any) -> None:
     """The settings of a distilled model."""
     if not isinstance(value, dict) or not FEW_STEPS_NEEDED <= set(value) <= set(FEW_STEPS_RANGES):
         raise ValueError(f"has few_steps {value!r:.80}; expected an object with {', '.join(FEW_STEPS_RANGES)}")
+    if empty := [name for name, number in value.items() if number is None]:
+        raise ValueError(f"(few_steps) has {empty[0]} null; give it a number")
     try:
         check_ranges(value, FEW_STEPS_RANGES)
     except ValueError as error:
