@@ -337,3 +337,16 @@ def test_the_students_own_settings_keep_it(with_student: Checkpoint) -> None:
         {"modality_scale": "1,2,1,1"},
     ):
         assert planned(with_student, **options).loras == (), options
+
+
+def test_guidance_that_a_distilled_model_asks_for_is_named(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    few = replace(FEW, guidance_scale=-1000.0, modality_scale=1000.0)
+    odd = save_lora(tiny_lora(tiny_components(), few_steps=few.as_json()), tmp_path / "odd.safetensors")  # type: ignore[arg-type]
+    plan = planned(checkpoint, lora=(str(odd),))
+    warnings = [text for text in unused_options(plan, checkpoint.facts) if "has its guidance in its weights" in text]
+    assert [text.partition(",")[0] for text in warnings] == [
+        "this model's own settings have guidance_scale -1000",
+        "this model's own settings have modality_scale 1000",
+    ]
+    given = planned(checkpoint, lora=(str(odd),), guidance_scale=1.0, modality_scale="1")
+    assert not any("own settings" in text for text in unused_options(given, checkpoint.facts))

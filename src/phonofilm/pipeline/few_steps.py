@@ -101,3 +101,8 @@ def step_experts(steps: list[Step], boundary_ratio: float, train_timesteps: int,
 def settings_against(few: FewSteps, used: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """The settings of a call that differ from those of the distilled model: (used, the model's) by name."""
     return {name: (used[name], value) for name, value in few.call_arguments().items() if used[name] != value}
+
+
+def own_guidance(few: FewSteps) -> dict[str, float]:
+    """The scales of a distilled model that are guidance on top of what is in its weights, by the names of a call."""
+    return {name: value for name, value in few.call_arguments().items() if name.endswith("_scale") and value != 1}

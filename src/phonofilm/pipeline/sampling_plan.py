@@ -27,7 +27,7 @@ from phonofilm.pipeline.call_arguments import (
 from phonofilm.pipeline.conditions import tokenize
 from phonofilm.pipeline.denoising import ExpertName, expert_for
 from phonofilm.pipeline.edit_tasks import EditTask
-from phonofilm.pipeline.few_steps import FewSteps, settings_against
+from phonofilm.pipeline.few_steps import FewSteps, own_guidance, settings_against
 from phonofilm.pipeline.given_media import Picture
 from phonofilm.pipeline.guidance import EVERY_STEP, Evaluation, Guidance, guidance_per_step
 from phonofilm.pipeline.keyframes import Keyframe, with_keyframes
@@ -129,13 +129,21 @@ class SamplingPlan:
 
     @property
     def against_few_steps(self) -> list[str]:
-        """Settings that a distilled model should not have, each with what it was made for."""
+        """Settings that a distilled model should not have, each with what it was made for; also guidance of its own."""
         if self.few_steps is None:
             return []
-        against = settings_against(self.few_steps, vars(self.sampling))
+        used = vars(self.sampling)
         return [
-            f"{name} is {used}, and this model was distilled for {right:g}: the clip will be worse; leave {name} out"
-            for name, (used, right) in against.items()
+            *(
+                f"{name} is {value}, and this model was distilled for {right:g}: the clip will be worse; leave {name} out"
+                for name, (value, right) in settings_against(self.few_steps, used).items()
+            ),
+            *(
+                f"this model's own settings have {name} {value:g}, and a distilled model has its guidance in its weights: the "
+                f"clip may be spoilt; try {name} 1"
+                for name, value in own_guidance(self.few_steps).items()
+                if used[name] == value
+            ),
         ]
 
     def warn(self) -> None:
