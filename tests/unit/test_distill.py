@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -232,7 +233,7 @@ def states_folder(ground: Ground, output: Path, checkpoint: Path | None = None, 
         told[section] = {**told[section], **values} if isinstance(values, dict) else values
     task = task_of(ground, **told)
     task.prepare(torch.device("cpu"))
-    task.before_training(output)
+    task.before_training(output, 0)
     assert task.stored is not None
     return task.stored.folder
 
@@ -255,6 +256,17 @@ def test_states_of_another_teacher_are_not_learnt_from(ground: Ground, tmp_path:
     ]
     assert len(set(found)) == len(found)
     assert states_folder(ground, tmp_path, same) == found[0]
+
+
+def test_the_warm_start_is_made_only_where_updates_of_it_are_to_come(ground: Ground, tmp_path: Path) -> None:
+    told: dict[str, Any] = {"distill": STORED}
+    finetune(task_of(ground, **told), tmp_path, until=3)
+    shutil.rmtree(tmp_path / "states")
+    finetune(task_of(ground, **told), tmp_path, resume=True)
+    assert not (tmp_path / "states").exists()
+    task = task_of(ground, **told, max_steps=1)
+    task.before_training(tmp_path, 1)  # its run is finished
+    assert task.stored is None
 
 
 @pytest.mark.slow

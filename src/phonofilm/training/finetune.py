@@ -157,7 +157,7 @@ def finetune(
     if before is not None and not goes_on:
         before(trainer)
     with trainer.undisturbed(), trainer.arithmetic(), trainer.accelerator.autocast():
-        task.before_training(output)
+        task.before_training(output, trainer.step)
     try:
         end = trainer.run(until)
     except PhonofilmError as error:

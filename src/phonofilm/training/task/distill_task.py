@@ -206,9 +206,10 @@ class DistillTask(FinetuneTask):
         """Where it computes."""
         return self._device
 
-    def before_training(self, output: Path) -> None:
-        """Make the warm start's states, those that are not in the run's folder yet. Every process makes its share."""
-        if self.distill.stored.updates:
+    def before_training(self, output: Path, step: int) -> None:
+        """Make the warm start's states, those that are not in the run's folder yet, if an update is still to learn from them.
+        Every process makes its share."""
+        if step < min(self.distill.stored.updates, self.config.max_steps or self.distill.stored.updates):
             self.stored = StoredStates(self, output / "states")
 
     def scalars(self) -> dict[str, Any]:

@@ -77,8 +77,9 @@ class FinetuneTask:
             share_clips(self.model, self.config, device)
         self.placement.place(self.model, device)
 
-    def before_training(self, output: Path) -> None:
-        """Make what the run needs besides its clips, and keep it in the run's folder. Every process calls it."""
+    def before_training(self, output: Path, step: int) -> None:
+        """Make what the run needs besides its clips from update `step` on, and keep it in the run's folder. Every process
+        calls it."""
 
     def loss(self, model: nn.Module, index: BatchIndex) -> TaskLoss:
         size = self.config.batch_size
