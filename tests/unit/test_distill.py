@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tests.conftest import writable_copy
 from tests.unit.checkpoints import WEIGHTS, edit_weights
 from tests.unit.finetune_helpers import ALL_PARTS, Ground
@@ -256,6 +259,35 @@ def test_states_of_another_teacher_are_not_learnt_from(ground: Ground, tmp_path:
     ]
     assert len(set(found)) == len(found)
     assert states_folder(ground, tmp_path, same) == found[0]
+
+
+def test_states_that_cannot_be_written_are_an_error_of_the_disk(ground: Ground, tmp_path: Path) -> None:
+    limits, before = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # a file may not grow beyond it: writing fails
+    try:
+        with pytest.raises(CheckpointError, match=r"warm start cannot be written to .*GB are free there\. Make room"):
+            states_folder(ground, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert not list((tmp_path / "states").rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize("damage", ["empty", "truncated", "flipped", "other"])
+def test_damaged_states_are_not_learnt_from(ground: Ground, tmp_path: Path, damage: str) -> None:
+    told = {"distill": STORED | {"stored": {"updates": 1, "trajectories": 2, "substeps": 1}}, "max_steps": 1}
+    trainer, task = trainer_of(ground, tmp_path, **told)
+    task.before_training(tmp_path, 0)
+    (file,) = (tmp_path / "states").rglob("*.safetensors")
+    whole = bytearray(file.read_bytes())
+    whole[-20] ^= 1
+    kept = {"empty": b"", "truncated": bytes(whole[:-100]), "flipped": bytes(whole)}
+    if damage == "other":
+        save_file(load_file(file), file)
+    else:
+        file.write_bytes(kept[damage])
+    with pytest.raises(CheckpointError, match=r"000000\.safetensors .*delete it and go on with --resume"):
+        trainer.run()
 
 
 def test_the_warm_start_is_made_only_where_updates_of_it_are_to_come(ground: Ground, tmp_path: Path) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
+from phonofilm.errors import CheckpointError
 from phonofilm.files import replacing
 from phonofilm.models.fingerprint import fingerprint
 from phonofilm.notices import NOTICE
@@ -18,6 +22,7 @@ from phonofilm.training.checkpointing.digest import digest
 from phonofilm.training.loop.processes import join_processes
 from phonofilm.training.task.distill_batch import DistillBatch
 from phonofilm.training.task.latent_dataset import ShuffledOrder
+from phonofilm.units import format_gigabytes
 
 if TYPE_CHECKING:
     from phonofilm.training.task.distill_task import DistillTask
@@ -26,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 # Clips of the warm start are counted from here, so that none starts from the noise of an update.
 FIRST_NUMBER = 2**40
+DIGEST = "digest"
+REMEDY = "delete it and go on with --resume, which makes it again"
 
 
 class StoredStates:
@@ -59,7 +66,7 @@ class StoredStates:
         """What a group's clips are given, and their states from noise to the end, for the `number`-th micro-batch drawn."""
         group = int(self._order.rows(number, 1))
         batch, noise = self._begin(group, device)
-        tensors = load_file(self._path(group))
+        tensors = read_states(self._path(group))
         pairs = zip(tensors["video"].to(device).float(), tensors["audio"].to(device).float(), strict=True)
         return batch, [noise, *(Latents(video, audio) for video, audio in pairs)]
 
@@ -90,8 +97,7 @@ class StoredStates:
             place = turn * makers + mine
             states = self._walk(missing[min(place, len(missing) - 1)], task.device)
             if writes and place < len(missing):
-                with replacing(self._path(missing[place])) as temporary:
-                    save_file(states, temporary)
+                write_states(self._path(missing[place]), states)
             if state.is_main_process and (turn + 1) % max(1, rounds // 10) == 0:
                 logger.log(
                     NOTICE, "warm start: %d of %d clips", (turn + 1) * makers * self._size, len(missing) * self._size
@@ -112,3 +118,29 @@ class StoredStates:
 
     def _path(self, group: int) -> Path:
         return self.folder / f"{group:06d}.safetensors"
+
+
+def write_states(path: Path, states: Mapping[str, Tensor]) -> None:
+    """A file of states with their digest. Raises CheckpointError when it cannot be written, leaving nothing behind."""
+    try:
+        with replacing(path, error=CheckpointError) as temporary:
+            save_file(dict(states), temporary, {DIGEST: digest(states)})
+    except SafetensorError as error:
+        free = format_gigabytes(shutil.disk_usage(path.parent).free)
+        raise CheckpointError(
+            f"the clips of the warm start cannot be written to {path.parent}: {error}; {free} are free there. Make room, or "
+            "set distill.stored.trajectories lower, and go on with --resume; clips that are made already are kept"
+        ) from error
+
+
+def read_states(path: Path) -> dict[str, Tensor]:
+    """The states of a file. Raises CheckpointError when they are not those that were written."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            states = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            written = (file.metadata() or {}).get(DIGEST)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); {REMEDY}") from error
+    if written != digest(states):
+        raise CheckpointError(f"{path} does not hold the states that were written to it; {REMEDY}")
+    return states
