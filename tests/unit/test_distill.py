@@ -32,6 +32,7 @@ from phonofilm.training.checkpointing.run_folder import latest_checkpoint
 from phonofilm.training.checkpointing.snapshot import load_snapshot
 from phonofilm.training.config.config_files import read_config
 from phonofilm.training.finetune import finetune, load_model
+from phonofilm.training.finetune_hooks import finetune_dry_run
 from phonofilm.training.loop.distill_validation import TeacherDistance
 from phonofilm.training.loop.trainer import Trainer
 from phonofilm.training.task.adapter_switch import adapters_off
@@ -299,6 +300,21 @@ def test_the_warm_start_is_made_only_where_updates_of_it_are_to_come(ground: Gro
     task = task_of(ground, **told, max_steps=1)
     task.before_training(tmp_path, 1)  # its run is finished
     assert task.stored is None
+
+
+def test_the_dry_run_counts_the_warm_start(ground: Ground, tmp_path: Path) -> None:
+    trainer, task = trainer_of(ground, tmp_path, distill=STORED)
+    estimate = finetune_dry_run(task, trainer)
+    cost = estimate.warm_start
+    assert cost is not None
+    assert cost.clips == 4
+    assert cost.seconds > 0
+    assert estimate.total_seconds > estimate.count_updates() * estimate.seconds_per_update + cost.seconds * 0.99
+    assert dict(estimate.lines())["warm start"].startswith("4 clips of the teacher, ")
+    task.before_training(tmp_path, 0)
+    written = sum(file.stat().st_size for file in (tmp_path / "states").rglob("*.safetensors"))
+    assert cost.files == pytest.approx(written, rel=0.05)
+    assert finetune_dry_run(task, trainer).warm_start is None  # it is made
 
 
 @pytest.mark.slow

@@ -28,8 +28,10 @@ from phonofilm.pipeline.decode import decode_video, to_uint8
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler
 from phonofilm.pipeline.types import Latents, Text
 from phonofilm.training.config.finetune_config import SetConfig
-from phonofilm.training.dry_run.estimate import Estimate
+from phonofilm.training.dry_run.estimate import Estimate, WarmStartCost
 from phonofilm.training.dry_run.measure_run import ExpertSwitch, MicroBatchKind, estimate_run
+from phonofilm.training.dry_run.stopwatch import Stopwatch
+from phonofilm.training.dry_run.warm_start import warm_start_cost
 from phonofilm.training.finetune import cached_clips, distill_data
 from phonofilm.training.loop.distill_validation import ClipReader, TeacherDistance
 from phonofilm.training.loop.previews import Preview, PreviewComponents, SampleHook
@@ -67,7 +69,11 @@ def finetune_hooks(task: FinetuneTask, output: Path, reader: ClipReader | None =
 
 def finetune_dry_run(task: FinetuneTask, trainer: Trainer, clock: Callable[[], float] = time.perf_counter) -> Estimate:
     """The dry run of a fine-tuning: an update of each bucket, its change of experts, its validation and its samples."""
-    return estimate_run(trainer, task.model, _cases(task, trainer), _switching(task), clock)
+
+    def warm_start(watch: Stopwatch) -> WarmStartCost | None:
+        return warm_start_cost(task, trainer, watch) if isinstance(task, DistillTask) else None
+
+    return estimate_run(trainer, task.model, _cases(task, trainer), _switching(task), warm_start, clock)
 
 
 def _cases(task: FinetuneTask, trainer: Trainer) -> dict[str, MicroBatchKind]:

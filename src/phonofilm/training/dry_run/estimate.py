@@ -36,6 +36,15 @@ class HookCost:
 
 
 @dataclass(frozen=True)
+class WarmStartCost:
+    """Clips of the teacher that are still to be made before a distillation: how many, the seconds and the bytes of files."""
+
+    clips: int
+    seconds: float
+    files: int
+
+
+@dataclass(frozen=True)
 class Estimate:
     """The dry run's result.
 
@@ -45,6 +54,7 @@ class Estimate:
         updates, shares: cost and relative frequency of each kind of micro-batch (bucket).
         parts: processes of which each has a part of the trained weights; `trained` and `persistent` are one's.
         around_seconds: of every update beside them: the running average, and bringing the other expert.
+        warm_start: what is made before the first update, if anything.
     """
 
     device: str
@@ -59,6 +69,7 @@ class Estimate:
     looks: tuple[HookCost, ...]
     config: LoopConfig
     parts: int = 1
+    warm_start: WarmStartCost | None = None
 
     @property
     def peak(self) -> int:
@@ -79,13 +90,14 @@ class Estimate:
 
     @property
     def disk(self) -> int:
-        """Bytes the run leaves at its largest: checkpoints with one being written, the best ones, samples."""
+        """Bytes the run leaves at its largest: checkpoints with one being written, the best ones, samples, a warm start."""
         average = self.trained if self.config.ema_decay else 0
         checkpoint = self.persistent + self.trained
         best = BEST * (average or self.trained) if any(look.name == "validation" for look in self.looks) else 0
         updates = self.count_updates()
         samples = sum(look.files * self.calls(look, updates) for look in self.looks) if updates else 0
-        return self.parts * (checkpoint * (self.config.keep_last + 1) + best) + samples
+        states = 0 if self.warm_start is None else self.warm_start.files
+        return self.parts * (checkpoint * (self.config.keep_last + 1) + best) + samples + states
 
     @property
     def seconds_per_update(self) -> float:
@@ -116,7 +128,8 @@ class Estimate:
     def total_seconds(self) -> float:
         updates = self.count_updates()
         looking = sum(look.seconds * self.calls(look, updates) for look in self.looks)
-        return updates * self.seconds_per_update + looking
+        before = 0.0 if self.warm_start is None else self.warm_start.seconds
+        return before + updates * self.seconds_per_update + looking
 
     def lines(self) -> list[tuple[str, str]]:
         """(what, how much) for a table."""
@@ -127,6 +140,8 @@ class Estimate:
         rows = [*memory, ("disk", format_gigabytes(self.disk)), ("one update", f"{self.seconds_per_update:.3g} s")]
         if len(self.updates) > 1:
             rows += [(f"  {name}", f"{self.seconds_of(name):.3g} s") for name in self.updates]
+        if (warm := self.warm_start) is not None:
+            rows.append(("warm start", f"{warm.clips} clips of the teacher, {format_duration(warm.seconds)}"))
         for look in self.looks:
             count = self.calls(look, updates)
             rows.append((look.name, f"{count} x {look.seconds:.3g} s"))

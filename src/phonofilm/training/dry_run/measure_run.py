@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from phonofilm.parallel.sharded_tensors import local_nbytes
-from phonofilm.training.dry_run.estimate import Estimate, UpdateCost
+from phonofilm.training.dry_run.estimate import Estimate, UpdateCost, WarmStartCost
 from phonofilm.training.dry_run.hook_costs import hook_cost
 from phonofilm.training.dry_run.layer_depth import at_each_depth, at_full_depth
 from phonofilm.training.dry_run.peak_memory import bytes_in_use, peak_of, resident_bytes
@@ -47,6 +47,7 @@ def estimate_run(
     model: JointModel,
     cases: Mapping[str, MicroBatchKind],
     switching: ExpertSwitch | None = None,
+    warm_start: Callable[[Stopwatch], WarmStartCost | None] = lambda watch: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Estimate:
     """Measure a few updates, a validation batch and a sample of `trainer`, whose task trains `model`; training is not disturbed.
@@ -59,6 +60,7 @@ def estimate_run(
         average = _average_seconds(trainer, watch)
         updates = {name: _update(trainer, model, case.index, watch) for name, case in cases.items()}
         switch = 0.0 if switching is None else watch(switching.there_and_back) / 2 * switching.per_update
+        before = warm_start(watch)
         looks = [hook_cost(hook, model, watch) for hook in trainer.hooks if hook.every]
     gc.collect()
     state = max(cost.state_per_weight for cost in updates.values()) * trained
@@ -75,6 +77,7 @@ def estimate_run(
         looks=tuple(look for look in looks if look is not None),
         config=trainer.config,
         parts=trainer.checkpointer.shards,
+        warm_start=before,
     )
 
 

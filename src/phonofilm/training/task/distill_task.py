@@ -46,6 +46,9 @@ from phonofilm.training.task.stored_states import StoredStates
 from phonofilm.training.task.trajectories import UNGUIDED, Grid, Policy, mean_velocity
 from phonofilm.training.task.weight_placement import ResidentWeights, WeightPlacement
 
+# The folder of the warm start's clips in a run's.
+STATES = "states"
+
 
 @dataclass(frozen=True)
 class Lesson:
@@ -210,7 +213,8 @@ class DistillTask(FinetuneTask):
         """Make the warm start's states, those that are not in the run's folder yet, if an update is still to learn from them.
         Every process makes its share."""
         if step < min(self.distill.stored.updates, self.config.max_steps or self.distill.stored.updates):
-            self.stored = StoredStates(self, output / "states")
+            self.stored = StoredStates(self, output / STATES)
+            self.stored.make()
 
     def scalars(self) -> dict[str, Any]:
         """Its settings, also under the names that any reader of a checkpoint takes for its defaults."""

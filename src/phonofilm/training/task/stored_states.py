@@ -38,7 +38,7 @@ REMEDY = "delete it and go on with --resume, which makes it again"
 class StoredStates:
     """Groups of one micro-batch each: float16 states after every step of the student, under the hash of all that decides them.
 
-    Making one makes what is missing. Every process calls it.
+    `make` makes what is missing.
     """
 
     def __init__(self, task: DistillTask, folder: Path) -> None:
@@ -60,26 +60,35 @@ class StoredStates:
             task.teacher.boundary,
         ]
         self.folder = folder / digest(decides)
-        self._make()
 
     def group_at(self, number: int, device: torch.device) -> tuple[DistillBatch, list[Latents]]:
         """What a group's clips are given, and their states from noise to the end, for the `number`-th micro-batch drawn."""
         group = int(self._order.rows(number, 1))
-        batch, noise = self._begin(group, device)
+        batch, noise = self.begin(group, device)
         tensors = read_states(self._path(group))
         pairs = zip(tensors["video"].to(device).float(), tensors["audio"].to(device).float(), strict=True)
         return batch, [noise, *(Latents(video, audio) for video, audio in pairs)]
 
-    def _begin(self, group: int, device: torch.device) -> tuple[DistillBatch, Latents]:
+    def begin(self, group: int, device: torch.device) -> tuple[DistillBatch, Latents]:
+        """What a group's clips are given, and their noise."""
         task, first = self._task, FIRST_NUMBER + group * self._size
         batch = task.data.batch(group, self._size, device)
         return task.begin(batch, task.clips.bucket_at(group, self._size), range(first, first + self._size))
 
-    def _make(self) -> None:
-        """Every process makes its share, all of them the same number, for some models compute only together."""
+    def missing(self) -> list[int]:
+        """The groups that have no file yet."""
+        return [group for group in range(self._groups) if not self._path(group).exists()]
+
+    def nbytes(self, noise: Latents) -> int:
+        """Bytes of a group's states in float16, by its noise."""
+        return 2 * len(self._task.steps) * (noise.video.numel() + noise.audio.numel())
+
+    def make(self) -> None:
+        """Make the groups that are missing. Every process makes its share, all of them the same number, for some models
+        compute only together."""
         task = self._task
         state = join_processes(task.config)
-        missing = [group for group in range(self._groups) if not self._path(group).exists()]
+        missing = self.missing()
         state.wait_for_everyone()
         if not missing:
             return
@@ -106,7 +115,7 @@ class StoredStates:
 
     def _walk(self, group: int, device: torch.device) -> dict[str, Tensor]:
         task = self._task
-        batch, now = self._begin(group, device)
+        batch, now = self.begin(group, device)
         states = []
         for step in task.steps:
             now = task.teacher.rollout(batch, now, task.grid.substeps(step, task.distill.stored.substeps))
