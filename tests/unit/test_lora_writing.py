@@ -253,3 +253,10 @@ def test_low_resource_is_one_pt_file(lora: LoraFile, tmp_path: Path) -> None:
     assert "audio_dit.blocks.0.self_attn.q.lora_A" in content["lora_state_dict"]
     with pytest.raises(InputError, match=r"should end in \.pt"):
         export_low_resource(lora, tmp_path / "folder")
+
+
+def test_one_lora_is_the_same_file_byte_for_byte(tmp_path: Path) -> None:
+    lora = tiny_lora(tiny_components(), only=["audio_dit"], about='ö "\n\x1f\u2028\U0001f3b5', b="2", c="3", d="4")
+    written = {save_lora(lora, tmp_path / f"{number}.safetensors").read_bytes() for number in range(6)}
+    assert len(written) == 1
+    assert read_lora(tmp_path / "0.safetensors").equals(lora)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -90,7 +91,20 @@ def _same(one: Adapter, other: Adapter) -> bool:
 
 
 def save_lora_tensors(tensors: Mapping[str, Tensor], path: Path, header: Mapping[str, str]) -> None:
+    """A safetensors file with this metadata, the same byte for byte whenever it is written."""
     # A copy of each: tensors that share memory are refused by the format.
     copies = {key: tensor.detach().cpu().clone().contiguous() for key, tensor in tensors.items()}
     save_file(copies, path, {**header})
+    _sort_metadata(path)
     path.chmod(0o644)  # safetensors makes files that only their owner can read; a LoRA is made to be passed on
+
+
+def _sort_metadata(path: Path) -> None:
+    """Put the metadata of a safetensors file in order, which its writer leaves to chance. The header stays as long as it was."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        file.seek(8)
+        file.write(text.ljust(length))
