@@ -413,6 +413,7 @@ def test_broken_settings_in_a_file_are_refused(content: Any, message: str) -> No
     ("settings", "message"),
     [
         (["data.sets=[]"], "nothing to distill from"),
+        (["distill.captions=x.txt", "data.buckets=[32x32x5, 64x64x5]"], "captions are learnt at one size"),
         (["lora.dropout=0.1", "data.cache=x"], "lora.dropout"),
         (["objective.caption_dropout=0.2", "data.cache=x"], "has no guidance"),
         (["turn_updates=3", "data.cache=x"], "from one micro-step to the next"),

@@ -193,6 +193,11 @@ class FinetuneConfig(LoopConfig):
             raise ValueError("distill.captions and --data were both given; give captions, or clips that have them")
         if distill.captions is not None and (self.objective.hold_video or self.objective.hold_audio):
             raise ValueError(HELD_WITHOUT_CLIPS)
+        if distill.captions is not None and len(self.data.buckets) > 1:
+            raise ValueError(
+                f"data.buckets has {len(self.data.buckets)} sizes, and captions are learnt at one size, for no clip has a "
+                "shape of its own to choose by; give one"
+            )
         if distill.captions is None and not self.data.sets and self.data.cache is None:
             raise ValueError(
                 "nothing to distill from was given; name a file of captions with distill.captions=FILE, a folder of clips "
