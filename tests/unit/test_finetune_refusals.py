@@ -55,6 +55,11 @@ def test_a_changed_config_is_seen_before_the_model_is_looked_for(ground: Ground,
     )
     with refused, open_run(changed, run, resume=True):
         pass
+    with (
+        pytest.raises(InputError, match=r"distill\.stepz is no key of the config.*such as optimizer\.lr"),
+        open_run(changed, run, resume=True, allow=("model", "optimizer.lr", "distill.stepz")),
+    ):
+        pass
     with open_run(changed, run, resume=True, allow=("model", "optimizer.lr")) as goes_on:
         assert goes_on
 

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from phonofilm.errors import CheckpointError
+from phonofilm.errors import CheckpointError, InputError
 from phonofilm.training.config.training_config import LoopConfig
 
 FREE_TO_CHANGE = frozenset({"log_every", "checkpoint_every", "keep_last", "tensorboard", "wandb", "samples"})
 CONTENT = "data.content"
+PROCESSES = "processes"
 
 
 def run_state(
@@ -44,12 +45,23 @@ def refuse_other_run(
     now = config.model_dump(mode="json")
     if content is not None:
         before[CONTENT], now[CONTENT] = state.get("content", content), content
+    _refuse_unknown_keys(allow, {*_flat(before), *_flat(now), CONTENT, PROCESSES})
     refuse_config_changes(before, now, FREE_TO_CHANGE | set(allow))
-    if state["processes"] != processes and "processes" not in allow:
+    if state["processes"] != processes and PROCESSES not in allow:
         raise CheckpointError(
             f"the run used {state['processes']} processes and now has {processes}; use as many, or allow processes: it "
             "then goes on with the same weights, and other clips than it would have had"
         )
+
+
+def _refuse_unknown_keys(allow: Collection[str], known: Collection[str]) -> None:
+    """Raises InputError for a name that is allowed to change, and that nothing in the run goes by."""
+    for name in allow:
+        if not any(key == name or key.startswith(f"{name}.") for key in known):
+            raise InputError(
+                f"{name} is no key of the config, so it cannot be allowed to change; expected a key such as optimizer.lr, "
+                f"a section, {CONTENT} or {PROCESSES}"
+            )
 
 
 def restore(accelerator: Accelerator, state: dict[str, Any], optimizers: Sequence[Any]) -> None:
