@@ -16,7 +16,7 @@ from phonofilm.data.yaml_files import parse_yaml
 from phonofilm.errors import InputError, MissingExtraError
 from phonofilm.training.config.config_files import READY, parse_config, read_config
 from phonofilm.training.config.distill_config import DistillConfig
-from phonofilm.training.config.finetune_config import as_plain
+from phonofilm.training.config.finetune_config import FinetuneConfig, as_plain
 from phonofilm.training.config.training_config import OptimizerConfig
 from phonofilm.training.loop.optimizers import build_optimizers
 
@@ -173,3 +173,10 @@ def test_the_trainings_that_the_few_steps_page_prints_are_accepted() -> None:
     assert read_config("distill_nano", ["distill.captions=c.txt", "distill.stored={}"]).distill == DistillConfig(
         captions=Path("c.txt")
     )
+
+
+@pytest.mark.parametrize("section", ["samples", "validation"])
+def test_null_takes_the_section_of_what_is_looked_at_away(section: str) -> None:
+    config = read_config("distill", ["data.cache=x", f"{section}=null"])
+    assert isinstance(config, FinetuneConfig)
+    assert getattr(config, section).every == 0

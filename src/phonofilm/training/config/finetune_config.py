@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from phonofilm.training.config.config_lint import ignored_keys
 from phonofilm.training.config.distill_config import DistillConfig
@@ -133,6 +133,11 @@ class FinetuneConfig(LoopConfig):
     trigger_word: str | None = None
     samples: SamplesConfig = SamplesConfig()
     validation: ValidationConfig = ValidationConfig()
+
+    @field_validator("samples", "validation", mode="before")
+    @classmethod
+    def _null_is_never(cls, value: Any) -> Any:
+        return {"every": 0} if value is None else value
 
     @property
     def modalities(self) -> frozenset[Modality]:
