@@ -350,3 +350,13 @@ def test_guidance_that_a_distilled_model_asks_for_is_named(checkpoint: Checkpoin
     ]
     given = planned(checkpoint, lora=(str(odd),), guidance_scale=1.0, modality_scale="1")
     assert not any("own settings" in text for text in unused_options(given, checkpoint.facts))
+
+
+@pytest.mark.parametrize(("options", "wanted"), [({"solver": "ab2"}, "euler"), ({"cache": "easy:0.1"}, "none")])
+def test_another_solver_or_a_cache_is_named(
+    checkpoint: Checkpoint, file: Path, options: dict[str, str], wanted: str
+) -> None:
+    (name,) = options
+    plan = planned(checkpoint, lora=(str(file),), **options)
+    (text,) = (text for text in unused_options(plan, checkpoint.facts) if text.startswith(name))
+    assert f"this model was distilled for {wanted}" in text

@@ -14,7 +14,9 @@ from typing import Any
 from phonofilm.errors import CheckpointError
 from phonofilm.models.config_check import check_few_steps
 from phonofilm.pipeline.denoising import ExpertName, expert_for
+from phonofilm.pipeline.sampling_limits import NO_CACHE
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler, Step
+from phonofilm.pipeline.solvers import DEFAULT_SOLVER
 from phonofilm.untrusted import parse_json
 
 FEW_STEPS_KEY = "few_steps"
@@ -99,8 +101,12 @@ def step_experts(steps: list[Step], boundary_ratio: float, train_timesteps: int,
 
 
 def settings_against(few: FewSteps, used: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """The settings of a call that differ from those of the distilled model: (used, the model's) by name."""
-    return {name: (used[name], value) for name, value in few.call_arguments().items() if used[name] != value}
+    """The settings of a call that differ from those of the distilled model: (used, the model's) by name.
+
+    It learnt every one of its steps as Euler's method takes it, none left out.
+    """
+    wanted = {**few.call_arguments(), "solver": DEFAULT_SOLVER, "cache": NO_CACHE}
+    return {name: (used[name], value) for name, value in wanted.items() if used[name] != value}
 
 
 def own_guidance(few: FewSteps) -> dict[str, float]:
