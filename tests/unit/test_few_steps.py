@@ -360,3 +360,11 @@ def test_another_solver_or_a_cache_is_named(
     plan = planned(checkpoint, lora=(str(file),), **options)
     (text,) = (text for text in unused_options(plan, checkpoint.facts) if text.startswith(name))
     assert f"this model was distilled for {wanted}" in text
+
+
+def test_a_damaged_student_is_refused_with_the_way_round_it(tmp_path: Path) -> None:
+    folder = copy_golden(tmp_path)
+    (folder / "few_steps.safetensors").write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match=r"few_steps\.safetensors.*lora=none is the model without its student"):
+        planned(open_checkpoint(str(folder)))
+    assert planned(open_checkpoint(str(folder)), lora=("none",)).sampling.few_steps is None

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from phonofilm.generation.loras import LoraUse
+from phonofilm.errors import CheckpointError
+from phonofilm.generation.loras import NONE, LoraUse
 from phonofilm.generation.options import ClipOptions
 from phonofilm.generation.provenance import OWN_STUDENT
 from phonofilm.pipeline.few_step_loras import few_steps_of_loras, uncovered_parts, wan_name
@@ -25,7 +26,10 @@ def with_own_student(options: ClipOptions, sampling: SamplingOptions, checkpoint
     """
     if options.negative_prompt is not None:
         return options
-    (student,) = checkpoint.loras.take((OWN_STUDENT,))
+    try:
+        (student,) = checkpoint.loras.take((OWN_STUDENT,))
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; lora={NONE} is the model without its student") from error
     few = few_steps_of((student,))
     if few is None:
         return options
