@@ -32,6 +32,7 @@ from phonofilm.lora.writing import save_lora
 from phonofilm.pipeline.few_step_loras import WAN_FEW_STEPS, few_steps_of_lora, few_steps_of_loras
 from phonofilm.pipeline.few_steps import FEW_STEPS_KEY, FewSteps
 from phonofilm.pipeline.mova import MovaPipeline
+from phonofilm.pipeline.quantizing import quantize_checkpoint
 
 CPU = DevicePlacement(torch.device("cpu"), torch.float32)
 FEW = FewSteps(4, 3.0, 2.0, 0.95)
@@ -368,3 +369,12 @@ def test_a_damaged_student_is_refused_with_the_way_round_it(tmp_path: Path) -> N
     with pytest.raises(CheckpointError, match=r"few_steps\.safetensors.*lora=none is the model without its student"):
         planned(open_checkpoint(str(folder)))
     assert planned(open_checkpoint(str(folder)), lora=("none",)).sampling.few_steps is None
+
+
+def test_quantising_says_that_the_student_is_left_out(
+    with_student: Checkpoint, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    quantize_checkpoint(str(with_student.layout.folder), "int8", "keep", tmp_path / "small", False)
+    assert not (tmp_path / "small" / "few_steps.safetensors").exists()
+    assert "without few_steps.safetensors" in caplog.text
+    assert "lora merge few-steps" in caplog.text

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import torch
 
 from phonofilm.errors import InputError
+from phonofilm.models.checkpoint_files import STUDENT_FILE
 from phonofilm.models.hub import resolve_model
 from phonofilm.models.quantized import (
     QUANTIZED_COMPONENTS,
@@ -17,6 +19,8 @@ from phonofilm.models.quantized import (
 )
 from phonofilm.models.saving import require_replaceable
 from phonofilm.pipeline.mova import MovaPipeline
+
+logger = logging.getLogger(__name__)
 
 DTYPES = {"keep": None, "bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
@@ -43,7 +47,16 @@ def quantize_checkpoint(
     if dtype not in DTYPES:
         raise InputError(f"dtype {dtype!r} is unknown; use one of {', '.join(DTYPES)}")
     require_replaceable(output.absolute(), overwrite)
-    pipe = MovaPipeline.from_pretrained(resolve_model(model), torch_dtype=DTYPES[dtype])
+    folder = resolve_model(model)
+    if (folder / STUDENT_FILE).is_file():
+        logger.warning(
+            "%s is written without %s: quantised weights take no LoRA. To have its few steps, merge it first, with phonofilm "
+            "lora merge few-steps --model %s -o FOLDER, and quantise that",
+            output,
+            STUDENT_FILE,
+            model,
+        )
+    pipe = MovaPipeline.from_pretrained(folder, torch_dtype=DTYPES[dtype])
     reports = quantize_pipeline(pipe, kind)
     pipe.save_pretrained(output, overwrite=overwrite)
     return reports
