@@ -378,3 +378,7 @@ def test_quantising_says_that_the_student_is_left_out(
     assert not (tmp_path / "small" / "few_steps.safetensors").exists()
     assert "without few_steps.safetensors" in caplog.text
     assert "lora merge few-steps" in caplog.text
+
+
+def test_one_step_is_not_plural(checkpoint: Checkpoint) -> None:
+    assert "1 step (1 high-noise)" in plan_line(planned(checkpoint, steps=1), checkpoint, CPU)

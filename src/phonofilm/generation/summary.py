@@ -30,7 +30,8 @@ def plan_line(plan: ClipPlan, checkpoint: Checkpoint, placement: DevicePlacement
         f"{plan.frames_in_all} frames, {seconds:.3f} s at {float(geometry.frame_rate):g} fps",
         *(_parts(plan) if plan.parts else ()),
         _task(plan),
-        f"{times}{len(plan.sampling.steps)} {'distilled ' if plan.sampling.few_steps else ''}steps "
+        f"{times}{len(plan.sampling.steps)} {'distilled ' if plan.sampling.few_steps else ''}"
+        f"step{'' if len(plan.sampling.steps) == 1 else 's'} "
         f"({' + '.join(f'{experts[name]} {name}-noise' for name in experts)})",
         f"{'-'.join(map(str, forwards))} forward{'s' if forwards[-1] > 1 else ''} a step, {_sampling(plan)}",
         *(f"LoRA {use.summary}" for use in plan.loras),
