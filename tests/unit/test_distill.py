@@ -357,6 +357,11 @@ def test_captions_and_first_frames_are_enough(ground: Ground, tmp_path: Path) ->
     masks = given.condition[:, :4]
     assert [float(mask.sum()) / mask[0, 0].numel() for mask in masks] == [4.0, 4.0, 5.0]
     assert not torch.equal(given.condition[0, 4:], given.condition[1, 4:])
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    (tmp_path / "bad.jsonl").write_text('{"caption": "a"}\n\n{"caption": "b", "image": "bad.png"}\n')
+    bad = {"distill": DISTILL["distill"] | {"captions": str(tmp_path / "bad.jsonl")}}
+    with pytest.raises(InputError, match=r"bad\.jsonl, line 3: .*bad\.png"):
+        ground.task(**{**DISTILL, **told, **bad})
     with pytest.raises(InputError, match="captions and no clips"):
         ground.task(data={"cache": str(tmp_path / "cache")})
     with pytest.raises(InputError, match="hold_video and hold_audio hold a clip's own track"):

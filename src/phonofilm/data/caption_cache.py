@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from phonofilm.data.cache import Entry, Index, write_around, write_given_frames
 from phonofilm.data.cache_keys import autoencoder_hash, given_key, text_hash, text_key, white_key
 from phonofilm.data.encoders import Encoders
 from phonofilm.data.windows import Bucket
-from phonofilm.errors import InputError
+from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.media import load_image
 from phonofilm.media.images import fit_image
 from phonofilm.pipeline.conditions import clean_prompt, image_tensor
@@ -26,11 +26,12 @@ EXAMPLE = '{"caption": "a dog barks", "image": "dog.png"}'
 
 @dataclass(frozen=True)
 class Caption:
-    """A caption, and the files of its first and last frame if it has any."""
+    """A caption, and the files of its first and last frame if it has any. where: its file and line, for messages."""
 
     caption: str
     image: Path | None = None
     last_image: Path | None = None
+    where: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def _from_json(line: str, path: Path, number: int) -> Caption:
             raise InputError(f"{where}: no {key} at {shown(image)}: {fault}")
     if set(images) == {"last_image"}:
         raise InputError(f"{where} has a last_image and no image; give both")
-    return Caption(given["caption"], **images)
+    return Caption(given["caption"], **images, where=where)
 
 
 def update_caption_cache(
@@ -115,8 +116,8 @@ def update_caption_cache(
         key = given_key(files, bucket, rate, autoencoders) if files else white
         if files:
 
-            def encode(files: Sequence[Path] = files) -> Tensor:
-                return encoders.given_frames(geometry, *(_pixels(file, bucket) for file in files))
+            def encode(files: Sequence[Path] = files, where: str = one.where) -> Tensor:
+                return encoders.given_frames(geometry, *(_pixels(file, bucket, where) for file in files))
 
             made += write_given_frames(folder, key, encode)
         caption = clean_prompt(one.caption)
@@ -127,5 +128,9 @@ def update_caption_cache(
     return CaptionsBuilt(len(entries), made)
 
 
-def _pixels(file: Path, bucket: Bucket) -> Tensor:
-    return image_tensor(fit_image(load_image(file), bucket.height, bucket.width))
+def _pixels(file: Path, bucket: Bucket, where: str) -> Tensor:
+    try:
+        image = load_image(file)
+    except PhonofilmError as error:
+        raise InputError(f"{where}: {error}") from error
+    return image_tensor(fit_image(image, bucket.height, bucket.width))
