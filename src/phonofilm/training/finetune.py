@@ -264,9 +264,7 @@ def _update(folder: Path, config: FinetuneConfig, layout: CheckpointLayout, devi
         made = update_caption_cache(
             folder, read_captions(captions), bucket, rate, config.model, Encoders(layout, device)
         )
-        logger.log(
-            NOTICE, "cache %s: %d captions, of which %d frames were encoded now", folder, made.entries, made.frames
-        )
+        logger.log(NOTICE, "cache %s: %d captions; frames encoded now: %d", folder, made.entries, made.frames)
         _give_back(device)
         return
     buckets = tuple(map(parse_bucket, data.buckets)) or (_default_bucket(layout),)
