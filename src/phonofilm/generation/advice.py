@@ -45,7 +45,8 @@ def unused_options(plan: ClipPlan, model: ModelFacts) -> list[str]:
     """
     options, task = plan.inputs.options, plan.sampling.task
     found = plan.sampling.against_few_steps if plan.sampling.few_steps else []
-    found = found + [use.idle for use in plan.loras if use.idle is not None] + weakened_students(plan.loras)
+    found = found + [use.idle for use in plan.loras if use.idle is not None]
+    found = found + (weakened_students(plan.loras) if plan.loras else [])
     if all(step.evaluations == (Evaluation.PROMPT,) for step in plan.sampling.guidance):
         found += _unguided(plan, model.defaults.negative_prompt)
     shift = model.scheduler.config["shift"]

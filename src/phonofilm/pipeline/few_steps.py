@@ -100,13 +100,14 @@ def step_experts(steps: list[Step], boundary_ratio: float, train_timesteps: int,
     return [expert_for(step.video.timestep, boundary_ratio * train_timesteps, experts) for step in steps]
 
 
-def settings_against(few: FewSteps, used: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """The settings of a call that differ from those of the distilled model: (used, the model's) by name.
+def settings_against(few: FewSteps, used: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
+    """The settings of a call that differ from those of the distilled model: (used, the model's as text) by name.
 
     It learnt every one of its steps as Euler's method takes it, none left out.
     """
     wanted = {**few.call_arguments(), "solver": DEFAULT_SOLVER, "cache": NO_CACHE}
-    return {name: (used[name], value) for name, value in wanted.items() if used[name] != value}
+    against = {name: value for name, value in wanted.items() if used[name] != value}
+    return {name: (used[name], str(value).removesuffix(".0")) for name, value in against.items()}
 
 
 def own_guidance(few: FewSteps) -> dict[str, float]:

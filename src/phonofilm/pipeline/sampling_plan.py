@@ -135,7 +135,7 @@ class SamplingPlan:
         used = vars(self.sampling)
         return [
             *(
-                f"{name} is {value}, and this model was distilled for {_short(right)}: the clip will be worse; leave {name} out"
+                f"{name} is {value}, and this model was distilled for {right}: the clip will be worse; leave {name} out"
                 for name, (value, right) in settings_against(self.few_steps, used).items()
             ),
             *(
@@ -234,10 +234,6 @@ def _with_few_steps(options: SamplingOptions, few: FewSteps) -> SamplingOptions:
     if options.guidance_scale is not None:
         del wanted["audio_guidance_scale"]
     return replace(options, **{name: value for name, value in wanted.items() if getattr(options, name) is None})
-
-
-def _short(value: float | str) -> str:
-    return value if isinstance(value, str) else f"{value:g}"
 
 
 def _scales(given: float | Sequence[float]) -> float | tuple[float, ...]:
