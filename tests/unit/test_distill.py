@@ -23,9 +23,10 @@ from phonofilm.errors import CheckpointError, InputError
 from phonofilm.lora.reading import read_lora
 from phonofilm.lora.target_layers import empty_components
 from phonofilm.models.checkpoint_files import STUDENT_FILE
+from phonofilm.models.config_check import FEW_STEPS_KEY
 from phonofilm.models.joint import JointDenoiser
 from phonofilm.models.layout import read_layout
-from phonofilm.pipeline.few_steps import FEW_STEPS_KEY, FewSteps, few_step_settings, few_steps_from
+from phonofilm.pipeline.few_steps import FewSteps, few_step_settings, few_steps_from
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler
 from phonofilm.training.checkpointing.digest import digest
 from phonofilm.training.checkpointing.run_folder import latest_checkpoint

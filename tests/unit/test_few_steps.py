@@ -29,8 +29,9 @@ from phonofilm.lora.adapter import Layout, LoraFile
 from phonofilm.lora.exporting import export_comfyui
 from phonofilm.lora.reading import read_lora
 from phonofilm.lora.writing import save_lora
+from phonofilm.models.config_check import FEW_STEPS_KEY
 from phonofilm.pipeline.few_step_loras import WAN_FEW_STEPS, few_steps_of_lora, few_steps_of_loras
-from phonofilm.pipeline.few_steps import FEW_STEPS_KEY, FewSteps
+from phonofilm.pipeline.few_steps import FewSteps
 from phonofilm.pipeline.mova import MovaPipeline
 from phonofilm.pipeline.quantizing import quantize_checkpoint
 

@@ -15,7 +15,7 @@ from phonofilm.files import file_hash
 from phonofilm.generation.options import EXCLUSIVE, ClipOptions, options_from_json
 from phonofilm.media.metadata import FOLDER_FILE
 from phonofilm.models.checkpoint_files import STUDENT_FILE
-from phonofilm.pipeline.few_steps import FEW_STEPS_KEY, few_steps_from
+from phonofilm.models.config_check import FEW_STEPS_KEY, check_few_steps
 from phonofilm.untrusted import FOLDER_FAULT, file_fault, shown
 
 if TYPE_CHECKING:
@@ -171,12 +171,14 @@ def _without_few_steps(options: dict[str, Any], metadata: Mapping[str, Any], cli
     """The options without those that are as the clip's distilled model wanted them: other LoRAs have settings of their own."""
     if FEW_STEPS_KEY not in metadata:
         return options
+    few = metadata[FEW_STEPS_KEY]
     try:
-        few = asdict(few_steps_from(metadata[FEW_STEPS_KEY], shown(clip)))
-    except CheckpointError as error:
+        check_few_steps(few)
+    except ValueError as error:
         raise _not_ours(clip) from error
-    few["modality_scale"] = str(few["modality_scale"])  # which is a text among the options
-    return {name: value for name, value in options.items() if name not in few or value != few[name]}
+    # Among the options modality_scale is a text.
+    wanted = {name: str(float(value)) if name == "modality_scale" else value for name, value in few.items()}
+    return {name: value for name, value in options.items() if name not in wanted or value != wanted[name]}
 
 
 def recorded_files(

@@ -18,6 +18,8 @@ LONGEST_LIST, LONGEST_TEXT = 1024, 10_000
 # The released models have 30 and 40.
 MOST_LAYERS = 512
 _FACTORS = ("scale_factor_spatial", "scale_factor_temporal")
+# Where the settings of a distilled model stand in metadata and in model_index.json.
+FEW_STEPS_KEY = "few_steps"
 # The fields of pipeline.few_steps.FewSteps, and those that have no default.
 FEW_STEPS_RANGES: dict[str, tuple[float, float] | type] = {
     "steps": (1, 1000),

@@ -13,7 +13,8 @@ from phonofilm.errors import InputError
 from phonofilm.lora.adapter import Layout, LoraFile
 from phonofilm.lora.components import LORA_COMPONENTS
 from phonofilm.lora.reading import read_lora
-from phonofilm.pipeline.few_steps import FEW_STEPS_KEY, FewSteps, few_steps_from
+from phonofilm.models.config_check import FEW_STEPS_KEY
+from phonofilm.pipeline.few_steps import FewSteps, few_steps_from
 
 # Wan 2.2's few-step LoRAs in circulation: lightx2v's, also under the name Lightning. They were made for timesteps 1000,
 # 937.5, 833.3 and 625, which are the grid of four steps at shift 5, without guidance, experts changing at 0.9.

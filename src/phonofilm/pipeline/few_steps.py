@@ -12,14 +12,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from phonofilm.errors import CheckpointError
-from phonofilm.models.config_check import check_few_steps
+from phonofilm.models.config_check import FEW_STEPS_KEY, check_few_steps
 from phonofilm.pipeline.denoising import ExpertName, expert_for
 from phonofilm.pipeline.sampling_limits import NO_CACHE
 from phonofilm.pipeline.schedule import FlowMatchPairScheduler, Step
 from phonofilm.pipeline.solvers import DEFAULT_SOLVER
 from phonofilm.untrusted import parse_json
-
-FEW_STEPS_KEY = "few_steps"
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from phonofilm.data.windows import parse_bucket
 from phonofilm.errors import InputError
+from phonofilm.models.config_check import FEW_STEPS_KEY
 from phonofilm.models.layout import CheckpointLayout
 from phonofilm.pipeline.call_arguments import Defaults
 from phonofilm.pipeline.few_steps import (
-    FEW_STEPS_KEY,
     FewSteps,
     few_step_settings,
     index_entries,
