@@ -36,7 +36,7 @@ def train_student(config: StudentConfig, checkpoint: Path, world: World, run_dir
     captions = _write_captions(world, min(config.captions, world.config.clips), run_dir / "captions")
     end = () if config.budget_seconds is None else (f"budget_seconds={config.budget_seconds}", "max_steps=null")
     where = (f"model={checkpoint}", f"distill.captions={captions}")
-    settings = read_config("distill_nano", ("distill.stored={}", *end, *config.settings, *where))
+    settings = read_config("distill_nano", (*end, *config.settings, *where))
     output = run_dir / "run"
     with open_run(settings, output, resume=True) as goes_on:
         made = finetune(prepare_finetune(settings, output), output, resume=goes_on)

@@ -170,8 +170,8 @@ def test_the_trainings_that_the_few_steps_page_prints_are_accepted() -> None:
         assert config.distill is not None
     with pytest.raises(InputError, match="hold a clip's own track"):
         read_config("distill_nano", ["distill.captions=captions.jsonl", "objective.hold_video=0.1"])
-    assert read_config("distill_nano", ["distill.captions=c.txt", "distill.stored={}"]).distill == DistillConfig(
-        captions=Path("c.txt")
+    assert read_config("distill_nano", ["distill.captions=c.txt"]).distill == DistillConfig(
+        captions=Path("c.txt"), substeps=2
     )
 
 

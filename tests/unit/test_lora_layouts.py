@@ -76,8 +76,29 @@ def test_diffsynth_is_for_the_high_expert_unless_the_user_says_otherwise(
     read = read_lora(file, model)
     assert read.layout is Layout.DIFFSYNTH
     assert same(read, lora)
-    assert "taken for the high expert" in caplog.text
+    assert caplog.text.count("taken for the high expert") == 1
     assert same(read_lora(file, model, expert="low"), lora, {"video_dit": "video_dit_2"})
+
+
+@pytest.mark.parametrize(
+    ("name", "expert"),
+    [
+        ("wan2.2_i2v_lightx2v_4steps_lora_v1_low_noise", "video_dit_2"),
+        ("wan2.2_i2v_lightx2v_4steps_lora_v1_high_noise", "video_dit"),
+        ("Wan2.2-Lightning_I2V-A14B-4steps-lora_LOW_fp16", "video_dit_2"),
+    ],
+)
+def test_a_files_name_says_for_which_expert_it_is_and_the_user_may_say_another(
+    model: dict[str, nn.Module], tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, expert: str
+) -> None:
+    lora = tiny_lora(model, alpha=4.0, only=["video_dit"])
+    tensors = named(lora, "video_dit", "{path}", ".lora_A.default.weight", ".lora_B.default.weight")
+    file = write(tensors, tmp_path / f"{name}.safetensors")
+    assert same(read_lora(file, model), lora, {"video_dit": expert})
+    assert caplog.text == ""
+    assert same(read_lora(file, model, expert="high"), lora)
+    quiet = write(tensors, tmp_path / "low_key_light.safetensors")
+    assert same(read_lora(quiet, model), lora)
 
 
 @pytest.mark.parametrize(("name", "component"), [("transformer", "video_dit_2"), ("transformer_2", "video_dit")])

@@ -41,11 +41,11 @@ def inspect(
 
     from phonofilm.cli.terminal import json_text
     from phonofilm.lora.inspection import report_on
-    from phonofilm.lora.reading import read_lora
     from phonofilm.lora.target_layers import components_of
+    from phonofilm.pipeline.few_step_loras import read_saying_steps
 
     components = None if model is None else components_of(model)
-    report = report_on(read_lora(file, components, expert=expert, alpha=alpha), file, components)
+    report = report_on(read_saying_steps(file, components, expert=expert, alpha=alpha), file, components)
     if not as_json:
         return _print(file, report)
     typer.echo(json_text(asdict(report)))

@@ -12,7 +12,7 @@ from phonofilm.lora.components import LORA_COMPONENTS, component_named
 from phonofilm.lora.ours import COMPONENT_KEY
 from phonofilm.lora.sources import PEFT_WEIGHTS, LoraSource
 from phonofilm.lora.target_layers import Shape
-from phonofilm.lora.tensor_names import Parts, component_in_name, component_of_key, flatten, module_path
+from phonofilm.lora.tensor_names import Parts, component_in_name, component_of_key, expert_in_name, flatten, module_path
 from phonofilm.models.checkpoint_files import listed
 
 logger = logging.getLogger(__name__)
@@ -43,11 +43,11 @@ def place_layers(
             "name the model too"
         )
     said = _component_said(source, options)
+    second = set() if said is not None else {layer for layer in parts if layer.startswith("transformer_2.")}
+    usual = said or ("video_dit" if second == set(parts) else _default(options, source))
     placed: dict[str, tuple[str, str]] = {}
     for layer in parts:
-        component = (
-            "video_dit_2" if said is None and layer.startswith("transformer_2.") else said or _default(options, source)
-        )
+        component = "video_dit_2" if layer in second else usual
         flattened = flatten((options.layers or {}).get(component, {}))
         placed[layer] = (component, module_path(layer, flattened))
     return placed
@@ -67,9 +67,11 @@ def _component_said(source: LoraSource, options: ReadOptions) -> str | None:
 
 
 def _default(options: ReadOptions, source: LoraSource) -> str:
-    if options.expert is None:
+    """What the user says, else the expert that the file's name has, else the high one."""
+    named = expert_in_name(source.path)
+    if options.expert is None and named is None:
         logger.warning("%s does not say which part of the model it is for; taken for the high expert", source.path)
-    return options.expert or "video_dit"
+    return options.expert or named or "video_dit"
 
 
 def check_layers_fit(source: LoraSource, adapters: Mapping[str, Mapping[str, Adapter]], layers: Layers | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor
 
@@ -93,6 +94,13 @@ def detect(keys: Collection[str], layers: Collection[str], stem: str) -> Layout:
     return Layout.DIFFSYNTH if any(".default." in key for key in keys) else Layout.PEFT
 
 
+# "low" alone is a word of many names, such as "low key"; in capitals it stands for the expert.
+EXPERT_NAMES = {
+    "video_dit": re.compile(r"(?i:high[-_ ]?noise)|(?<![A-Za-z])HIGH(?![A-Za-z])"),
+    "video_dit_2": re.compile(r"(?i:low[-_ ]?noise)|(?<![A-Za-z])LOW(?![A-Za-z])"),
+}
+
+
 def component_of_key(layer: str) -> str | None:
     """The component a layer's name starts with, if it does."""
     first = layer.partition(".")[0]
@@ -103,6 +111,12 @@ def component_in_name(stem: str) -> str | None:
     """The component that the name of a VideoX-Fun file means."""
     match = VIDEOX_NAME.match(stem)
     return None if match is None else VIDEOX_COMPONENTS.get(match["component"])
+
+
+def expert_in_name(path: Path) -> str | None:
+    """The video expert whose noise a file's name has, as those of LoRAs for Wan 2.2 have, which come in pairs; else None."""
+    found = {component for component, word in EXPERT_NAMES.items() if word.search(path.stem)}
+    return found.pop() if len(found) == 1 else None
 
 
 def module_path(layer: str, flattened: Mapping[str, str]) -> str:
