@@ -107,6 +107,24 @@ def test_a_full_disk_fails_jobs_with_the_reason_until_there_is_room(
     assert len(client.get("/v1/videos").json()["data"]) == 2  # the uploads made no job
 
 
+def test_nothing_is_kept_in_the_empty_place_of_a_store_that_was_unmounted(
+    client: TestClient, services: Services, working: None
+) -> None:
+    assert ended(client)[0] == "completed"
+    made = client.get("/v1/videos").json()["data"][0]["id"]
+    place = Path(services.worker.store)
+    place.rename(place.with_name("disk"))
+    place.mkdir()  # as the mount point that the disk covered
+    assert ended(client)[:2] == ("failed", "storage_error")
+    assert client.get(f"/v1/videos/{made}/content").status_code == 503
+    assert client.post("/v1/videos", data=BALL, files={"input_reference": PNG}).status_code == 503
+    assert list(place.iterdir()) == []
+    place.rmdir()
+    place.with_name("disk").rename(place)
+    assert client.get(f"/v1/videos/{made}/content").status_code == 200
+    assert ended(client)[0] == "completed"
+
+
 def test_a_store_that_is_gone_fails_jobs_and_no_worker(client: TestClient, services: Services, working: None) -> None:
     assert ended(client)[0] == "completed"
     made = client.get("/v1/videos").json()["data"][0]["id"]

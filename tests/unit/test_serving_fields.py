@@ -169,6 +169,13 @@ def test_a_remix_takes_keyframes_along(client: TestClient, services: Services) -
     assert again.request.inputs == {"keyframe:1": f"inputs/{again.id}/keyframe-1.png"}
 
 
+def test_a_reference_takes_no_key_that_it_does_not_know(client: TestClient) -> None:
+    body = {"prompt": "A ball.", "video": {"id": "video_0", "index": 1}}
+    answer = client.post("/v1/videos/extensions", json=body)
+    assert answer.status_code == 400
+    assert "unknown key, index" in answer.json()["error"]["message"]
+
+
 def test_more_clips_than_a_request_may_have_are_refused_before_there_is_a_seed_for_each(client: TestClient) -> None:
     # A list of 2^63 seeds would fill the memory, and with it end the server, long before it could be counted.
     for field in ("n", "num_outputs_per_prompt"):

@@ -34,6 +34,7 @@ from phonofilm.untrusted import shown
 
 FILE_FIELDS = {"input_reference": IMAGE, "last_frame": IMAGE, "video": VIDEO, "audio": AUDIO, "voice": AUDIO}
 MOST_KEYFRAMES = 16
+REFERENCE_KEYS = ("id", "file_id", "image_url", "video_url", "audio_url", "url")
 _KEYFRAME_FILE = re.compile(r"keyframes\[([^\[\]]{1,20})\]")
 URL_FIELDS = {"reference_url": "input_reference", "video_url": "video"}
 _DATA_URL = re.compile(r"data:[\w.+-]{0,100}/?[\w.+-]{0,100}(?:;[\w=.+-]{0,100})*;base64,", re.ASCII | re.IGNORECASE)
@@ -148,7 +149,12 @@ class _Keeping:
 
     def keep_reference(self, option: str, name: str, given: str | dict[str, Any]) -> None:
         if isinstance(given, dict):
-            inner = [given.get(key) for key in ("id", "file_id", "image_url", "video_url", "audio_url", "url")]
+            if unknown := given.keys() - {*REFERENCE_KEYS, "type"}:
+                raise invalid(
+                    f"{name} has an unknown key, {shown(min(unknown))}; it takes one of {', '.join(REFERENCE_KEYS)}",
+                    name,
+                )
+            inner = [given.get(key) for key in REFERENCE_KEYS]
             texts = [one.get("url") if isinstance(one, dict) else one for one in inner if one is not None]
             if len(texts) != 1 or not isinstance(texts[0], str):
                 raise invalid(f'{name}: expected {{"id": ...}} or {{"image_url": ...}}', name)

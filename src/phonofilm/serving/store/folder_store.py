@@ -11,18 +11,26 @@ from pathlib import Path
 from phonofilm.files import replacing
 from phonofilm.serving.store.interface import CHUNK_BYTES, NotStored, StoreError, checked_name
 
+MARKER = ".phonofilm-store"
+
 
 class FolderStore:
-    """A store in `root`, which is made if it is not there, readable by its owner alone. Raises StoreError where it cannot be."""
+    """A store in `root`, which is made if it is not there, readable by its owner alone. Raises StoreError where it cannot be.
+
+    A file in it marks it: where a disk was unmounted, its empty mount point lies in its place, and files that were kept there
+    would be hidden when it comes back.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         try:
             self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            (self.root / MARKER).touch(mode=0o600)
         except OSError as error:
             raise StoreError(f"cannot use {root} as a store: {error.strerror}; name another folder") from error
 
     def put(self, name: str, file: Path) -> None:
+        self._require_there()
         with replacing(self._path(name), error=StoreError) as temporary:
             shutil.copyfile(file, temporary)
 
@@ -30,7 +38,7 @@ class FolderStore:
         try:
             return self._path(name).stat().st_size
         except OSError as error:
-            raise _fault(name, error) from error
+            raise self._fault(name, error) from error
 
     def read(self, name: str, start: int, length: int) -> Iterator[bytes]:
         try:
@@ -40,12 +48,13 @@ class FolderStore:
                     length -= len(chunk)
                     yield chunk
         except OSError as error:
-            raise _fault(name, error) from error
+            raise self._fault(name, error) from error
 
     @contextmanager
     def as_file(self, name: str) -> Iterator[Path]:
         path = self._path(name)
         if not path.is_file():
+            self._require_there()
             raise NotStored(f"{name} is not in the store")
         yield path
 
@@ -57,18 +66,20 @@ class FolderStore:
                 shutil.copyfile(file, temporary)
 
     def delete(self, name: str) -> None:
+        self._require_there()
         path = self._path(name)
         try:
             path.unlink(missing_ok=True)
             if path.parent.is_dir() and not any(path.parent.iterdir()):
                 path.parent.rmdir()
         except OSError as error:
-            raise _fault(name, error) from error
+            raise self._fault(name, error) from error
 
     def folders(self, kind: str) -> list[tuple[str, float]]:
         try:
             return [(folder.name, folder.stat().st_mtime) for folder in (self.root / kind).iterdir()]
         except FileNotFoundError:
+            self._require_there()
             return []
 
     def files(self, kind: str, job_id: str) -> list[str]:
@@ -76,13 +87,21 @@ class FolderStore:
         try:
             return [f"{kind}/{job_id}/{file.name}" for file in folder.iterdir() if not file.name.startswith(".")]
         except FileNotFoundError:
+            self._require_there()
             return []
 
     def _path(self, name: str) -> Path:
         return self.root / checked_name(name)
 
+    def _require_there(self) -> None:
+        """Raises StoreError where the folder is not the one that was opened."""
+        try:
+            (self.root / MARKER).stat()
+        except OSError as error:
+            raise StoreError("the store is away: its folder was moved or unmounted, or cannot be reached") from error
 
-def _fault(name: str, error: OSError) -> StoreError:
-    if isinstance(error, FileNotFoundError):
-        return NotStored(f"{name} is not in the store")
-    return StoreError(f"{name} cannot be read: {error.strerror}")
+    def _fault(self, name: str, error: OSError) -> StoreError:
+        if isinstance(error, FileNotFoundError):
+            self._require_there()
+            return NotStored(f"{name} is not in the store")
+        return StoreError(f"{name} cannot be read: {error.strerror}")

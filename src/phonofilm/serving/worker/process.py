@@ -16,6 +16,7 @@ from types import FrameType
 from phonofilm.errors import PhonofilmError
 from phonofilm.process.lean_imports import make_imports_lean
 from phonofilm.serving.database.migrate import START_PATIENCE, open_migrated
+from phonofilm.serving.jobs.claims import give_back
 from phonofilm.serving.logs import log_to_stderr
 from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.store.interface import StoreError
@@ -32,12 +33,19 @@ NICENESS = 10
 def work_until_stopped(worker: Worker) -> int:
     """Run the worker in this process until SIGTERM or SIGINT; returns the exit code.
 
-    The process ends at once on a second signal, and on the first one while no job can be lost: a model that is being loaded.
+    On a second signal the job goes back into the queue at once, and the process ends; at once without that on a third, and on the
+    first one while no job can be lost: a model that is being loaded.
     """
+    hurried = threading.Event()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        if worker.stop.is_set():
+        if hurried.is_set():
             os._exit(1)
+        if worker.stop.is_set():
+            hurried.set()
+            # Not here: what the signal interrupts may hold the database.
+            threading.Thread(target=_give_back_and_end, args=(worker,), name="give back", daemon=True).start()
+            return
         if worker.is_starting:
             os._exit(0)
         worker.ask_to_stop()
@@ -54,6 +62,15 @@ def work_until_stopped(worker: Worker) -> int:
         logger.error("%s", error)
         return CANNOT_START
     return 0
+
+
+def _give_back_and_end(worker: Worker) -> None:
+    try:
+        give_back(worker.database, worker.id)
+        logger.info("worker %s: its job is in the queue again", worker.id)
+    finally:
+        sys.stderr.flush()
+        os._exit(1)
 
 
 def work_alone(settings: WorkerSettings) -> int:
