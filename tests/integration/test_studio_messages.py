@@ -138,3 +138,29 @@ def test_a_moment_outside_the_clip_is_said_and_takes_no_selection_away(
         end.fill("2.05")
         end.blur()
         assert end.input_value() == "2.042", "less than a frame beyond the end is the end"
+
+
+def test_the_library_is_found_as_it_was_left(browser: Browser, served: tuple[str, Services]) -> None:
+    """Scrolled, and with the keyboard at the clip that was opened."""
+    url, services = served
+    for number in range(60):
+        finished_clip(services, f"Bell {number} rings.")
+    with page_of(browser) as page:
+        answer_without_planner(page)
+        answer_without_film(page)
+        page.goto(f"{url}/studio#/library")
+        page.get_by_role("link", name="Bell 59 rings.").first.wait_for()
+        grid = page.locator(".viewport")
+        grid.evaluate("grid => grid.scrollTo(0, 1500)")
+        page.wait_for_function("() => document.querySelector('.viewport li').dataset.index > 0")
+        opened = page.locator(".viewport li .open").nth(10)
+        opened.scroll_into_view_if_needed()
+        place = grid.evaluate("grid => grid.scrollTop")
+        assert place > 1000
+        opened.click()
+        page.get_by_role("link", name="Library").first.wait_for()
+        page.go_back()
+        grid.wait_for()
+        page.wait_for_function(f"() => document.querySelector('.viewport')?.scrollTop === {place}")
+        page.get_by_label("Search").fill("Bell 3")
+        page.wait_for_function("() => document.querySelector('.viewport').scrollTop === 0")

@@ -48,6 +48,8 @@ export const shelf = $state<Shelf>({
   shelves: null,
   trouble: null,
 });
+/** Where the list was left, and under which filters. */
+export const left = { filters: "", top: 0, current: 0 };
 export const picked = $state<{ ids: string[] }>({ ids: [] });
 
 let asked: AbortController | null = null;

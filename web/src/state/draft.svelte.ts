@@ -98,6 +98,12 @@ export function clearDraft(): void {
   Object.assign(draft, { ...EMPTY, model: draft.model, separate: draft.separate, earlier: [], loras: [], keyFrames: [] });
 }
 
+/** Nothing of the form stays in this browser for whoever signs in next. */
+export function forgetDraft(): void {
+  clearDraft();
+  keepDraft();
+}
+
 /** The form as it is now, to put it back with Object.assign. Its files stay where they are. */
 export function copyOfDraft(): Draft {
   return $state.snapshot(draft) as Draft;

@@ -1,0 +1,7 @@
+// What a training is doing, in a word. One that made all its steps has finished; the server says of both that they stopped.
+import type { Run } from "../api/types";
+
+export function stateOf(run: Run): string {
+  const done = run.steps !== null && Math.max(run.step ?? 0, run.checkpoints.at(-1) ?? 0) >= run.steps;
+  return run.state === "stopped" && done ? "finished" : run.state;
+}
