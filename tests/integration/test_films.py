@@ -73,7 +73,7 @@ def test_24_seconds_of_the_released_model_are_3_parts(session: Session) -> None:
     plan = session.plan("a man", seconds=24, size="32x32", steps=1)
     assert [part.plan.sampling.task.geometry.num_frames for part in plan.parts] == [205, 205, 201]
     assert plan.frames_in_all == 577
-    assert "577 frames, 24.042 s at 24 fps · 3 parts, 2 joins · text only (no first frame) · 3 x 1 steps" in str(plan)
+    assert "577 frames, 24.042 s at 24 fps · 3 parts, 2 joins · text only (no first frame) · 3 x 1 step " in str(plan)
 
 
 def test_a_run_that_stopped_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
