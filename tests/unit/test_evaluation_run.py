@@ -20,7 +20,7 @@ from phonofilm.evaluation.catalogue import CLASSES, build, suite
 from phonofilm.evaluation.clip_cards import clip_card
 from phonofilm.evaluation.clip_facts import ClipFacts
 from phonofilm.evaluation.clip_list import list_clips
-from phonofilm.evaluation.compare import compare_results, without_partner
+from phonofilm.evaluation.compare import differences, paired_figures, without_partner
 from phonofilm.evaluation.evaluate import evaluate, plan_evaluation, write_report
 from phonofilm.evaluation.figures import summarise_metric
 from phonofilm.evaluation.generating import parse_setting, shipped_prompts
@@ -240,7 +240,7 @@ def test_two_reports_are_compared_clip_by_clip(report: Path, tmp_path: Path) -> 
     for clip in second["clips"]:
         row = clip["rows"]["amplitude"]
         row["values"] = {name: value + 1 for name, value in row["values"].items()}
-    found = {one.figure: one for one in compare_results(first, second) if one.metric == "amplitude"}
+    found = {one.figure: one for one in differences(paired_figures(first, second)) if one.metric == "amplitude"}
     assert found["rms_dbfs"].difference == pytest.approx(1)
     assert (found["rms_dbfs"].clips, found["rms_dbfs"].verdict) == (2, "different")
     (tmp_path / "b").mkdir()
@@ -257,7 +257,7 @@ def test_two_reports_are_compared_clip_by_clip(report: Path, tmp_path: Path) -> 
     assert page.count("data:video/mp4;base64,") == 8
     second["profile"] = "fixed"
     with pytest.raises(InputError, match="one profile"):
-        compare_results(first, second)
+        differences(paired_figures(first, second))
 
 
 def test_results_that_were_edited_into_something_else_are_refused(report: Path, tmp_path: Path) -> None:

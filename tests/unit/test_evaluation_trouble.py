@@ -23,7 +23,7 @@ from phonofilm.evaluation.catalogue import CLASSES, build
 from phonofilm.evaluation.clip_cards import clip_card
 from phonofilm.evaluation.clip_facts import ClipFacts, TrackFacts
 from phonofilm.evaluation.clip_list import list_clips, passed_over
-from phonofilm.evaluation.compare import compare_results, remarks
+from phonofilm.evaluation.compare import differences, paired_figures, remarks
 from phonofilm.evaluation.evaluate import evaluate, make_setup, plan_evaluation, write_report
 from phonofilm.evaluation.figures import summarise_metric
 from phonofilm.evaluation.lag import GRID, find_lag, on_grid
@@ -201,7 +201,7 @@ def test_comparing_says_where_the_prompts_differ(clips: Path, tmp_path: Path) ->
     assert remarks(*sides) == ["every clip has a partner"]
     sides[1]["inputs"][0]["prompt"] = "another"
     assert remarks(*sides)[1] == "made from other prompts in A and B: 1 clip (a)"
-    assert compare_results(*sides)
+    assert differences(paired_figures(*sides))
 
 
 def test_hidden_files_are_no_clips_and_a_folder_that_cannot_be_listed_is_an_error(

@@ -90,15 +90,16 @@ def compare(
 
 def _compare(first: Path, second: Path, output: Path | None) -> None:
     from phonofilm.cli.terminal import console, table
-    from phonofilm.evaluation.compare import compare_results, paired_figures, remarks, write_comparison
+    from phonofilm.evaluation.compare import differences, paired_figures, remarks, write_comparison
     from phonofilm.evaluation.result import read_result
     from phonofilm.evaluation.text_tables import COMPARISON_COLUMNS, comparison_rows
 
-    found = compare_results(one := read_result(first), other := read_result(second))
+    clips = paired_figures(one := read_result(first), other := read_result(second))
+    found = differences(clips)
     console().print(table(COMPARISON_COLUMNS, comparison_rows(found), f"A: {first}, B: {second}"))
     typer.echo("\n".join(remarks(one, other)), err=True)
     if output is not None:
-        for path in write_comparison(found, paired_figures(one, other), first, second, output):
+        for path in write_comparison(found, clips, first, second, output):
             typer.echo(path)
 
 

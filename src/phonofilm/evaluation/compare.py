@@ -61,10 +61,10 @@ class PairedFigure:
     second: float
 
 
-def compare_results(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[PairedDifference, ...]:
-    """Every figure that both results have. Raises InputError for other profiles, or when no clip is in both."""
+def differences(clips: Iterable[PairedFigure]) -> tuple[PairedDifference, ...]:
+    """Each figure over its clips."""
     groups: dict[tuple[str, str], list[PairedFigure]] = defaultdict(list)
-    for one in paired_figures(first, second):
+    for one in clips:
         groups[one.metric, one.figure].append(one)
     return tuple(map(_difference, groups.values()))
 

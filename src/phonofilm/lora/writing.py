@@ -106,7 +106,9 @@ def _sort_metadata(path: Path) -> None:
         header = json.loads(file.read(length))
         header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
         text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-        if len(text) > length:  # characters that its writer writes shorter: better in another order than over the weights
+        if (
+            len(text) > length
+        ):  # characters that its writer writes shorter: better in another order than over the weights
             return
         file.seek(8)
         file.write(text.ljust(length))

@@ -15,9 +15,8 @@ from phonofilm.media.onsets import ONSET_HOP_SECONDS, SILENT_PEAK, onset_strengt
 
 RATE = 24_000
 SIGNIFICANT = 0.01
-WARPED_SIGNIFICANT = (
-    0.03  # the third null cannot be as strict: a sound that is 8 % slower still fits its own picture somewhat
-)
+# The third null cannot be as strict: a sound that is 8 % slower still fits its own picture somewhat.
+WARPED_SIGNIFICANT = 0.03
 CLEAREST_RIVAL = 0.8  # of the best lag's correlation: above, the events repeat and chance decides which lag is the best
 BEGINNING = 0.1  # seconds: that sound and picture begin together is no event
 SMOOTHING = 9  # taps of the Hann window over the onset strength
