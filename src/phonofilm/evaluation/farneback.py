@@ -1,4 +1,4 @@
-"""Farneback's optical flow, equal to OpenCV's to the last bit and about twice as fast.
+"""Farneback's optical flow, equal to OpenCV's to the last bit in three fifths of its time.
 
 Source: Farneback, Two-Frame Motion Estimation Based on Polynomial Expansion, 2003; the order of every sum, and what is a float
 and what a double, as in OpenCV 4 and 5 (`modules/video/src/optflowgf.cpp`), which AV-Align's published figures come from.
@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from phonofilm.evaluation.farneback_loops import PLACES, RADIUS, Floats, equations, expand, solve
+from phonofilm.evaluation.farneback_loops import PLACES, RADIUS, Floats, expand, refine
 
 SCALE = 0.5  # of a level of the pyramid to the one before
 SMALLEST = 32  # pixels of height and width of the smallest level
@@ -54,12 +54,13 @@ class Level:
         if flow is None:
             flow = np.zeros((2, height, width), np.float32)
         else:
-            field = np.ascontiguousarray(flow.transpose(1, 2, 0))
-            larger = cv2.resize(field, self.size, interpolation=cv2.INTER_LINEAR) * f32(1 / SCALE)
-            flow = np.ascontiguousarray(larger.transpose(2, 0, 1))
+            # both planes at once: OpenCV rounds a single one otherwise
+            larger = cv2.resize(cv2.merge(list(flow)), self.size, interpolation=cv2.INTER_LINEAR)
+            flow = np.empty((2, height, width), np.float32)
+            cv2.split(larger, list(flow))
+            flow *= f32(1 / SCALE)
         for _ in range(ROUNDS):
-            equations(self.rows[1 - turn], self.pixels[turn], flow, *self.edges, self.system)
-            solve(self.system, window, flow)
+            refine(self.rows[1 - turn], self.pixels[turn], *self.edges, window, self.system, flow)
         return flow
 
 

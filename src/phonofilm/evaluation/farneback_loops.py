@@ -19,7 +19,7 @@ R = TypeVar("R")
 
 RADIUS = 5  # of the neighbourhood that a polynomial is fitted to, in pixels
 PLACES = 8  # floats kept for a pixel's 5 coefficients: one wide register
-ROWS = 32  # of the picture, whose running sums go side by side
+ROWS = 16  # of the picture, whose running sums go side by side
 TILE = 64  # columns that are turned at a time, so that what is written stays in the first cache
 f32, f64 = np.float32, np.float64
 
@@ -132,10 +132,13 @@ def expand(picture: Floats, g: Floats, xg: Floats, xxg: Floats, inverse: Any, ro
 
 @compiled
 def displaced(dx: Floats, dy: Floats, y: int, height: int, step: int, at: Any, weights: Floats) -> None:
-    """Where a row's pixels go to: the index of the upper left of the 4 pixels around, -1 outside, and those pixels' weights."""
+    """Where a row's pixels go to: the index of the upper left of the 4 pixels around, -1 outside, and those pixels' weights.
+
+    weights: [6, w], of which the last two rows are for the way there.
+    """
     width, one, zero = dx.shape[0], f32(1), f32(0)
     right, bottom, row = f32(width - 1), f32(height - 1), f32(y)
-    a, b, c, d = weights[0], weights[1], weights[2], weights[3]
+    a, b, c, d, right_of, below = weights[0], weights[1], weights[2], weights[3], weights[4], weights[5]
     for x in range(width):
         fx, fy = f32(x) + dx[x], row + dy[x]
         left, top = np.floor(fx), np.floor(fy)
@@ -146,21 +149,19 @@ def displaced(dx: Floats, dy: Floats, y: int, height: int, step: int, at: Any, w
         )
         at[x] = at[x] if inside else np.int32(-1)
     for x in range(width):
-        fx, fy = f32(x) + dx[x], row + dy[x]
-        fx, fy = fx - np.floor(fx), fy - np.floor(fy)
-        a[x] = (one - fx) * (one - fy)
+        fx = f32(x) + dx[x]
+        right_of[x] = fx - np.floor(fx)
     for x in range(width):
-        fx, fy = f32(x) + dx[x], row + dy[x]
-        fx, fy = fx - np.floor(fx), fy - np.floor(fy)
-        b[x] = fx * (one - fy)
+        fy = row + dy[x]
+        below[x] = fy - np.floor(fy)
     for x in range(width):
-        fx, fy = f32(x) + dx[x], row + dy[x]
-        fx, fy = fx - np.floor(fx), fy - np.floor(fy)
-        c[x] = (one - fx) * fy
+        a[x] = (one - right_of[x]) * (one - below[x])
     for x in range(width):
-        fx, fy = f32(x) + dx[x], row + dy[x]
-        fx, fy = fx - np.floor(fx), fy - np.floor(fy)
-        d[x] = fx * fy
+        b[x] = right_of[x] * (one - below[x])
+    for x in range(width):
+        c[x] = (one - right_of[x]) * below[x]
+    for x in range(width):
+        d[x] = right_of[x] * below[x]
 
 
 @compiled
@@ -170,15 +171,17 @@ def at_edge(place: int, size: int) -> bool:
 
 
 @compiled
-def equations(before: Floats, after: Floats, flow: Floats, across: Floats, down: Floats, out: Floats) -> None:
-    """What a pixel says about its displacement: the entries 11, 12, 22 of G and 1, 2 of h, [h, 5, w]."""
+def equations(
+    before: Floats, after: Floats, flow: Floats, across: Floats, down: Floats, start: int, end: int, out: Floats
+) -> None:
+    """What a pixel of the rows from start to end says about its displacement: 11, 12, 22 of G and 1, 2 of h, [h, 5, w]."""
     height, width = flow.shape[1:]
     source, step, half, quarter = after.reshape(height * width * PLACES), width * PLACES, f32(0.5), f32(0.25)
-    at, weights = np.empty(width, np.int32), np.empty((4, width), np.float32)
+    at, weights = np.empty(width, np.int32), np.empty((6, width), np.float32)
     moved = np.empty((width, PLACES), np.float32)
     target, q = moved.reshape(width * PLACES), np.empty((5, width), np.float32)
     r2, r3, r4, r5, r6 = q[0], q[1], q[2], q[3], q[4]
-    for y in range(height):
+    for y in range(start, end):
         dx, dy, here = flow[0, y], flow[1, y], before[y]
         displaced(dx, dy, y, height, step, at, weights)
         for x in range(width):
@@ -211,7 +214,9 @@ def equations(before: Floats, after: Floats, flow: Floats, across: Floats, down:
         for x in range(width):
             r3[x] = (here[1, x] - r3[x]) * half + (r6[x] * dy[x] + r5[x] * dx[x])
         outer = at_edge(y, height)
-        for x in range(width):
+        inner = 0 if outer or width <= 10 else width - 10  # columns that need no look
+        for place in range(width - inner):
+            x = place if place < 5 else place + inner
             if outer or at_edge(x, width):
                 counts = across[0, x] * across[1, x] * down[0, y] * down[1, y]
                 for c in range(5):
@@ -276,20 +281,30 @@ def sum_along(turned: Any, window: int, first: int, rows: int, along: Any, found
 
 
 @compiled
-def solve(equations: Floats, window: int, flow: Floats) -> None:
-    """[h, 5, w] -> [2, h, w]: the displacement that fits the whole of a window, by running sums, first down, then along."""
+def refine(
+    before: Floats, after: Floats, across: Floats, down: Floats, window: int, system: Floats, flow: Floats
+) -> None:
+    """flow, [2, h, w], anew: the displacement that fits the whole of a window, by running sums, first down, then along.
+
+    The equations of rows are set up just before they are summed, while they are near; `system` is room for them, [h, 5, w].
+    """
     height, width = flow.shape[1:]
     reach = window // 2
-    down = np.empty((5, width), np.float64)
+    sums = np.empty((5, width), np.float64)
     turned = np.empty((width, 5 * ROWS), np.float64)
     along, found = np.empty(5 * ROWS, np.float64), np.empty(2 * ROWS, np.float32)
+    ready = min(reach, height)
+    equations(before, after, flow, across, down, 0, ready, system)
     for c in range(5):
         for x in range(width):
-            down[c, x] = f64(equations[0, c, x] * f32(reach + 2))
+            sums[c, x] = f64(system[0, c, x] * f32(reach + 2))
         for y in range(1, reach):
             for x in range(width):
-                down[c, x] += f64(equations[min(y, height - 1), c, x])
+                sums[c, x] += f64(system[min(y, height - 1), c, x])
     for first in range(0, height, ROWS):
         rows = min(ROWS, height - first)
-        sum_down(equations, reach, first, rows, down, turned)
+        needed = min(first + rows + reach, height)
+        equations(before, after, flow, across, down, ready, needed, system)
+        ready = needed
+        sum_down(system, reach, first, rows, sums, turned)
         sum_along(turned, window, first, rows, along, found, flow)
