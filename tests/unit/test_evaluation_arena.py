@@ -220,6 +220,15 @@ def test_the_page_is_blind_until_the_vote_is_kept(server: ArenaServer, tmp_path:
     assert len(json.loads(_ask(server, "standings/overall")[1])["ratings"]) == 2
 
 
+def test_head_is_answered_as_get_without_the_content(server: ArenaServer) -> None:
+    key = json.loads(_ask(server, "pair")[1])["key"]
+    whole = _ask(server, f"media/{key}/left")[1]
+    with closing(http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=600)) as connection:
+        connection.request("HEAD", f"/media/{key}/left")
+        reply = connection.getresponse()
+        assert (reply.status, reply.headers["Content-Length"], reply.read()) == (200, str(len(whole)), b"")
+
+
 def test_strange_requests_are_refused(server: ArenaServer) -> None:
     key = json.loads(_ask(server, "pair")[1])["key"]
     assert _ask(server, "elsewhere")[0] == 404

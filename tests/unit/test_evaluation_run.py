@@ -374,6 +374,8 @@ def test_clips_are_made_under_several_settings_and_compared(tmp_path: Path) -> N
     assert few["inputs"][0]["prompt"] == more["inputs"][0]["prompt"] == "A bouncing green ball."
     assert few["inputs"][0]["sha256"] != more["inputs"][0]["sha256"]
     assert (tmp_path / "out" / "few-more" / "compare.html").is_file()
+    done = CliRunner().invoke(app, [*call, "--setting", "few:steps=2,num_frames=5", "-o", str(tmp_path / "out")])
+    assert "1 of 1 clips are there already and were made with other options" in " ".join(done.output.split())
 
 
 def test_settings_and_sets_that_do_not_exist_are_refused() -> None:

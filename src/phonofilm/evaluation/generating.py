@@ -80,11 +80,10 @@ def generate_clips(
         planned = plan_lines(lines, session)
         session.resolve([one.plan for one in planned if one.plan is not None], on_progress)
         done = make_lines(planned, session, False, on_progress)
-    others = sum("exists already" in failure for failure in done.failures)
-    if others:
+    if done.occupied:
         raise PhonofilmError(
-            f"{others} of {len(lines)} clips are there already and were made with other options or another model; give the "
-            f"setting another name, name another folder (-o), or remove {folder / CLIPS_FOLDER} and its reports first"
+            f"{done.occupied} of {len(lines)} clips are there already and were made with other options or another model; give "
+            f"the setting another name, name another folder (-o), or remove {folder / CLIPS_FOLDER} and its reports first"
         )
     if done.failures:
         failures = "\n  ".join(done.failures)

@@ -64,7 +64,7 @@ def _metrics_fault(metrics: object) -> str | None:
             if fault := _text(described.get("label"), f"{where}.label"):
                 return fault
             chance = described.get("chance")
-            if not isinstance(chance, str | None) and not _is_number(chance):
+            if not isinstance(chance, str | None) and not is_number(chance):
                 return f"{where}.chance is neither a number nor a figure's name"
     return None
 
@@ -79,12 +79,12 @@ def _clip_fault(clip: Mapping[str, Any], where: str) -> str | None:
         if not isinstance(row, Mapping) or row.get("state") not in STATES:
             return f"{where}.rows.{metric}.state is none of {', '.join(STATES)}"
         values = row.get("values")
-        if not isinstance(values, Mapping) or not all(map(_is_number, values.values())):
+        if not isinstance(values, Mapping) or not all(map(is_number, values.values())):
             return f"{where}.rows.{metric}.values holds no numbers"
     return None
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
     """One of a size that can be reckoned with."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from phonofilm.evaluation.clip_facts import ClipFacts
 from phonofilm.evaluation.metric import Metric
+from phonofilm.evaluation.result_check import is_number
 from phonofilm.evaluation.rows import Row
 from phonofilm.files import replacing
 from phonofilm.untrusted import parse_json
@@ -63,15 +64,11 @@ def _is_row(row: Any) -> bool:
     return (
         row["state"] in LASTING
         and isinstance(row["reason"], str)
-        and _is_number(row["seconds"])
+        and is_number(row["seconds"])
         and all(isinstance(row[name], dict) for name in ("values", "detail", "series"))
-        and all(map(_is_number, row["values"].values()))
+        and all(map(is_number, row["values"].values()))
         and all(isinstance(one, list) for one in row["series"].values())
     )
-
-
-def _is_number(value: object) -> bool:
-    return type(value) in (int, float)
 
 
 def _digest(value: Any) -> str:

@@ -47,11 +47,14 @@ class ArenaServer(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """GET /, /pair, /standings/QUESTION, /media/KEY/SIDE; POST /vote/KEY."""
+    """GET or HEAD /, /pair, /standings/QUESTION, /media/KEY/SIDE; POST /vote/KEY."""
 
     server: ArenaServer
 
     def do_GET(self) -> None:
+        self._answered(self._get)
+
+    def do_HEAD(self) -> None:
         self._answered(self._get)
 
     def do_POST(self) -> None:
@@ -113,8 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"Content-Type": kind, "Content-Length": str(len(content)), "Cache-Control": "no-store"}
         for name, value in headers.items():
             self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(content)
+        self._finish(content)
 
     def _send_file(self, path: Path) -> None:
         """The file, or the part of it that a player seeks to. Its name and date would give the model away."""
@@ -135,8 +137,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Cache-Control", "no-store")
         if asked:
             self.send_header("Content-Range", f"bytes {first}-{last}/{size}")
+        self._finish(content)
+
+    def _finish(self, content: bytes) -> None:
         self.end_headers()
-        self.wfile.write(content)
+        if self.command != "HEAD":
+            self.wfile.write(content)
 
 
 def arena_page() -> str:
