@@ -12,6 +12,7 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -36,7 +37,7 @@ from phonofilm.media.wav import write_wav
 from phonofilm.models.checkpoint_files import STUDENT_FILE
 from phonofilm.models.hub import PACKAGED_WEIGHTS
 from phonofilm.serving.api.services import Services
-from phonofilm.serving.callbacks import Callbacks, signed_headers
+from phonofilm.serving.callbacks import MOST_TO_ONE, Callbacks, signed_headers
 from phonofilm.serving.database.engines import open_database
 from phonofilm.serving.database.migrate import migrate
 from phonofilm.serving.database.tables import API_KEY, JOB
@@ -413,9 +414,13 @@ def test_addresses_that_are_not_asked(url: str) -> None:
 
 
 class _Pages(http.server.BaseHTTPRequestHandler):
-    """/png is a picture, /away redirects to a private address, /round to itself; what is posted is kept."""
+    """/png is a picture, /away redirects to a private address, /round to itself; what is posted is kept.
+
+    What is posted to /hang is answered once `go_on` is set, and to /drip never, byte by byte.
+    """
 
     posted: list[tuple[dict[str, str], bytes]]
+    go_on: threading.Event
 
     def do_GET(self) -> None:
         where = {"/away": "http://169.254.169.254/latest/", "/round": "/round", "/to": "/png"}.get(self.path)
@@ -429,6 +434,13 @@ class _Pages(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.posted.append((dict(self.headers.items()), body))
+        if self.path == "/hang":
+            assert self.go_on.wait(600)
+        while self.path == "/drip":
+            try:
+                self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            except OSError:
+                return
         self.send_response(500 if len(self.posted) == 1 else 204)
         self.end_headers()
 
@@ -438,8 +450,15 @@ class _Pages(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def pages() -> Iterator[str]:
-    _Pages.posted = []
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Pages)
+    _Pages.posted, _Pages.go_on = [], threading.Event()
+    with _listening(_Pages) as address:
+        yield address
+    _Pages.go_on.set()
+
+
+@contextmanager
+def _listening(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
@@ -513,6 +532,44 @@ def test_a_callback_is_signed_tried_again_and_tells_no_prompt(pages: str, tmp_pa
     event = json.loads(body)
     assert (event["type"], event["data"]["id"]) == ("video.completed", job.id)
     assert b"secret" not in body
+
+
+def test_a_receiver_that_hangs_holds_up_its_own_callbacks_alone(
+    pages: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    taken = threading.Event()
+
+    class Quick(_Pages):
+        def do_POST(self) -> None:
+            taken.set()
+            self.send_response(200)
+            self.end_headers()
+
+    database = new_database(tmp_path)
+    jobs = [ask(database) for _ in range(MOST_TO_ONE + 3)]
+    quick = jobs[-1]
+    with _listening(Quick) as other, database.write() as connection:
+        connection.execute(JOB.update().values(callback_url=f"{pages}/hang", callback_due=1.0, status="completed"))
+        for at, (job, url) in {2.0: (jobs[-2], "http://[::1]/token-7"), 3.0: (quick, f"{other}/hook")}.items():
+            connection.execute(JOB.update().where(JOB.c.id == job.id).values(callback_url=url, callback_due=at))
+        connection.commit()
+        with caplog.at_level(logging.INFO, logger="phonofilm"):
+            sending = threading.Thread(target=Callbacks(database, "s" * 16, WEB).send_due, daemon=True)
+            sending.start()
+            assert taken.wait(600), "what is due later to another receiver does not wait"
+            assert len(_Pages.posted) <= MOST_TO_ONE, "the rest waits for one of its own"
+            assert not _Pages.go_on.is_set()
+            _Pages.go_on.set()
+            sending.join(600)
+    assert len(_Pages.posted) == MOST_TO_ONE + 1
+    assert f"callback of {quick.id}: delivered" in caplog.text
+    assert f"callback of {jobs[-2].id}: try 1 of 6: the URL leads to a private" in caplog.text
+    assert "token-7" not in caplog.text
+
+
+def test_an_answer_that_comes_byte_by_byte_is_given_up(pages: str) -> None:
+    with pytest.raises(FetchError):
+        replace(WEB, timeout=0.1).post(f"{pages}/drip", b"x", {})
 
 
 def test_openais_own_client_verifies_the_signature() -> None:

@@ -1,6 +1,8 @@
 """Telling a client's own server that a job has ended: signed, only to public addresses, tried again for a while.
 
-The signature is that of Standard Webhooks, which OpenAI's clients verify: HMAC-SHA256 over "id.time.body".
+Several are sent at once, a few of them to one receiver, so that one which does not answer holds up no other's. A job has one
+event, and one try of it runs at a time. The signature is that of Standard Webhooks, which OpenAI's clients verify: HMAC-SHA256
+over "id.time.body".
 """
 
 from __future__ import annotations
@@ -12,9 +14,12 @@ import json
 import logging
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from sqlalchemy import select, update
+from sqlalchemy.exc import DBAPIError
 
 from phonofilm.errors import InputError
 from phonofilm.serving.api.objects import video_object
@@ -30,6 +35,9 @@ logger = logging.getLogger(__name__)
 TRIES = 6
 FIRST_PAUSE = 10.0
 HELD_SECONDS = 120.0
+# Sent at once, and of those to one receiver: more of its own wait for it, and for nobody else.
+MOST_AT_ONCE, MOST_TO_ONE = 16, 4
+LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -39,29 +47,51 @@ class Callbacks:
     database: Database
     secret: str
     web: PublicHttp = field(default_factory=PublicHttp)
+    _sending: Counter[str] = field(default_factory=Counter)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
 
     def send_due(self, stop: threading.Event | None = None) -> int:
-        """Send the callbacks whose time has come, one server each, until `stop` is set; the number sent."""
-        sent = 0
-        while (stop is None or not stop.is_set()) and (job := self._take()) is not None:
-            self._send(job)
-            sent += 1
-        return sent
+        """Send the callbacks whose time has come, and those that become due meanwhile; the number sent.
 
-    def _take(self) -> Job | None:
-        """The next one, put off for a while so that no other server sends it too."""
-        due = (
-            select(JOB.c.id)
-            .where(JOB.c.callback_due < DatabaseNow())
-            .order_by(JOB.c.callback_due)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-            .correlate(None)
-            .scalar_subquery()
-        )
+        None is begun once `stop` is set; those on their way are waited for.
+        """
+        sent = 0
+        while True:
+            due = [] if stop is not None and stop.is_set() else self._due()
+            begun = sum(self._begin(job_id, receiver) for job_id, receiver in due)
+            sent += begun
+            with self._changed:
+                if not begun and not self._sending.total():
+                    return sent
+                if not begun:
+                    self._changed.wait(LOOK_SECONDS)
+
+    def _due(self) -> list[tuple[str, str]]:
+        """The jobs whose callbacks are due, each with its receiver; those that are longest due first."""
+        due = select(JOB.c.id, JOB.c.callback_url).where(JOB.c.callback_due < DatabaseNow())
+        with self.database.read() as connection:
+            rows = connection.execute(due.order_by(JOB.c.callback_due).limit(1000)).all()
+        return [(str(row.id), urlsplit(row.callback_url).netloc) for row in rows]
+
+    def _begin(self, job_id: str, receiver: str) -> bool:
+        """Send this one in a thread of its own, if there is room and no other server has it."""
+        with self._changed:
+            if self._sending.total() >= MOST_AT_ONCE or self._sending[receiver] >= MOST_TO_ONE:
+                return False
+        job = self._take(job_id)
+        if job is None:
+            return False
+        with self._changed:
+            self._sending[receiver] += 1
+        # A daemon: a receiver that does not answer does not keep the server from ending; the callback is sent again.
+        threading.Thread(target=self._send_and_leave, args=(job, receiver), name="callback", daemon=True).start()
+        return True
+
+    def _take(self, job_id: str) -> Job | None:
+        """This one, put off for a while so that no other server sends it too; None where another has done so."""
         statement = (
             update(JOB)
-            .where(JOB.c.id == due)
+            .where(JOB.c.id == job_id, JOB.c.callback_due < DatabaseNow())
             .values(callback_due=DatabaseNow() + HELD_SECONDS, callback_tries=JOB.c.callback_tries + 1)
             .returning(*JOB.c)
         )
@@ -69,7 +99,35 @@ class Callbacks:
             row = connection.execute(statement).mappings().first()
         return None if row is None else job_of(row)
 
+    def _send_and_leave(self, job: Job, receiver: str) -> None:
+        try:
+            self._send(job)
+        except DBAPIError as error:
+            logger.warning("callback of %s: the database is away (%s); it is sent again", job.id, type(error).__name__)
+        except Exception:
+            # Nobody waits for this thread; the callback is due again after HELD_SECONDS.
+            logger.exception("callback of %s", job.id)
+        finally:
+            with self._changed:
+                self._sending[receiver] -= 1
+                self._changed.notify_all()
+
     def _send(self, job: Job) -> None:
+        fault = self._fault(job)
+        due = None
+        if fault is None:
+            logger.info("callback of %s: delivered", job.id)
+        else:
+            again = job.callback_tries < TRIES
+            pause = FIRST_PAUSE * 4 ** (job.callback_tries - 1)
+            due = DatabaseNow() + pause if again else None
+            way_on = f"again in {pause:.0f} s" if again else "given up"
+            logger.warning("callback of %s: try %d of %d: %s; %s", job.id, job.callback_tries, TRIES, fault, way_on)
+        with self.database.write() as connection:
+            connection.execute(update(JOB).where(JOB.c.id == job.id).values(callback_due=due))
+
+    def _fault(self, job: Job) -> str | None:
+        """Send the event; why the receiver has not taken it, without its address, or None."""
         assert job.callback_url is not None
         data = video_object(job, "", model_facts(self.database, job.model)).model_dump(
             mode="json", exclude={"prompt", "url", "urls"}
@@ -79,16 +137,8 @@ class Callbacks:
         try:
             status = self.web.post(job.callback_url, body, signed_headers(self.secret, f"evt_{job.id}", body))
         except InputError as error:
-            logger.info("callback of %s: %s", job.id, error)
-            status = 0
-        done = 200 <= status < 300
-        if not done and job.callback_tries < TRIES:
-            due = DatabaseNow() + FIRST_PAUSE * 4 ** (job.callback_tries - 1)
-        else:
-            due = None
-            logger.info("callback of %s: %s", job.id, "delivered" if done else "given up")
-        with self.database.write() as connection:
-            connection.execute(update(JOB).where(JOB.c.id == job.id).values(callback_due=due))
+            return str(error)
+        return None if 200 <= status < 300 else f"the receiver answered with status {status}"
 
 
 def signed_headers(secret: str, event_id: str, body: bytes, at: int | None = None) -> dict[str, str]:

@@ -1,11 +1,13 @@
-"""What a server does beside answering: lost jobs, expired clips, orphaned files, callbacks; in one thread."""
+"""What a server does beside answering: lost jobs, expired clips, orphaned files; in one thread, and callbacks in another."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from sqlalchemy.exc import DBAPIError
 
@@ -32,28 +34,42 @@ class Housekeeping:
     keep: float | None
     callbacks: Callbacks | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
+    _threads: list[threading.Thread] = field(default_factory=list)
 
     def start(self) -> None:
-        self._thread = threading.Thread(target=self._work, name="housekeeping", daemon=True)
-        self._thread.start()
+        work = {"housekeeping": self._sweep_often, **({} if self.callbacks is None else {"callbacks": self._call_back})}
+        self._threads = [threading.Thread(target=one, name=name, daemon=True) for name, one in work.items()]
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         self._stop.set()
-        if self._thread is not None:
-            self._thread.join(CLOSING_SECONDS)
+        until = time.monotonic() + CLOSING_SECONDS
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
 
-    def _work(self) -> None:
+    def _sweep_often(self) -> None:
         files_at = time.monotonic() + FILES_SECONDS / 10
+
+        def sweep() -> None:
+            nonlocal files_at
+            sweep_jobs(self.database, self.store, self.keep)
+            purge_old(self.database, self.store, TRASH_SECONDS)
+            if time.monotonic() > files_at:
+                files_at = time.monotonic() + FILES_SECONDS
+                sweep_files(self.database, self.store)
+
+        self._often(sweep)
+
+    def _call_back(self) -> None:
+        """In a thread of its own: a receiver that does not answer holds up no sweep."""
+        assert self.callbacks is not None
+        self._often(partial(self.callbacks.send_due, self._stop))
+
+    def _often(self, work: Callable[[], object]) -> None:
         while not self._stop.wait(JOBS_SECONDS):
             try:
-                sweep_jobs(self.database, self.store, self.keep)
-                purge_old(self.database, self.store, TRASH_SECONDS)
-                if self.callbacks is not None:
-                    self.callbacks.send_due(self._stop)
-                if time.monotonic() > files_at:
-                    files_at = time.monotonic() + FILES_SECONDS
-                    sweep_files(self.database, self.store)
+                work()
             except (DBAPIError, StoreError) as error:
                 logger.warning("housekeeping has to wait: %s", type(error).__name__)
             except Exception:

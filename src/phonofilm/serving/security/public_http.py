@@ -10,9 +10,10 @@ import http.client
 import ipaddress
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -71,8 +72,11 @@ class PublicHttp:
         raise FetchError(f"the URL was redirected more than {MAX_REDIRECTS} times")
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
-        """Send `body` and return the status. No redirect is followed. Raises RefusedAddress and FetchError."""
-        with closing(self._connect(url)) as connection:
+        """Send `body` and return the status. No redirect is followed. Raises RefusedAddress and FetchError.
+
+        A host that sends its answer byte by byte is given up after three times the timeout, as in `fetch`.
+        """
+        with closing(self._connect(url)) as connection, _cut_after(3 * self.timeout, connection):
             return _ask(connection, "POST", url, body, headers).status
 
     def check(self, url: str) -> None:
@@ -123,6 +127,23 @@ class PublicHttp:
         except OSError as error:
             raise FetchError(f"the URL's host cannot be reached ({error.strerror or type(error).__name__})") from error
         return connection
+
+
+@contextmanager
+def _cut_after(seconds: float, connection: http.client.HTTPConnection) -> Iterator[None]:
+    """While open, the connection ends after so many seconds, whatever it waits for."""
+
+    def cut() -> None:
+        with suppress(OSError):
+            connection.sock.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _ask(
