@@ -23,7 +23,8 @@ WHOLE = ("fps", "seconds", "num_frames", "seed", "num_inference_steps")
 @dataclass
 class SglangStub:
     """film: what every clip is. polls: answers before a job is completed. forget: jobs that are lost like those of a server
-    that was restarted. away: requests that are answered 503. failure: what a job fails with."""
+    that was restarted. away: requests that are answered 503; broken: those that are answered 500; asked: for clips. failure: what
+    a job fails with. memory: of a clip, in MB; 0 where it was not measured, as on other devices than CUDA's."""
 
     film: bytes
     url: str = ""
@@ -31,6 +32,9 @@ class SglangStub:
     polls: int = 2
     forget: int = 0
     away: int = 0
+    broken: int = 0
+    asked: int = 0
+    memory: float = 1234.5
     failure: str | None = None
     created: list[dict[str, str]] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
@@ -57,7 +61,7 @@ class SglangStub:
         job["polls"] += 1
         job |= {"status": "in_progress", "progress": min(99, 100 * job["polls"] // (self.polls + 1))}
         if job["polls"] > self.polls:
-            ended = {"status": "completed", "progress": 100, "peak_memory_mb": 1234.5}
+            ended = {"status": "completed", "progress": 100, "peak_memory_mb": self.memory}
             job |= ended if self.failure is None else {"status": "failed", "error": {"message": self.failure}}
         return 200, job
 
@@ -88,6 +92,7 @@ def serving_sglang(stub: SglangStub) -> Iterator[SglangStub]:
     class Handler(StubHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            stub.asked += 1
             if not self.is_away():
                 self.reply(*stub.create(form_of(self.headers["Content-Type"], body)))
 
@@ -112,6 +117,10 @@ def serving_sglang(stub: SglangStub) -> Iterator[SglangStub]:
             if stub.away:
                 stub.away -= 1
                 self.reply(503, {"detail": "loading"})
+                return True
+            if stub.broken:
+                stub.broken -= 1
+                self.reply(500, {"detail": "the scheduler died"})
                 return True
             return False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,20 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from tests.media_makers import flash_and_beep
+from tests.unit.http_stub import StubHandler, listening
 from tests.unit.serving_helpers import PNG, client_of, services_in
 from tests.unit.sglang_stub import SglangStub, serving_sglang
 
 from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.media import Clip, save_clip
 from phonofilm.serving.api.services import Services
+from phonofilm.serving.client import ServerClient, ServerError
 from phonofilm.serving.engines.engine_settings import EngineSettings, engine_settings
 from phonofilm.serving.engines.sglang_limits import facts_of
-from phonofilm.serving.engines.sglang_maker import SglangMaker
-from phonofilm.serving.jobs.roster import write_setting
+from phonofilm.serving.engines.sglang_maker import FAULTS, SglangMaker
+from phonofilm.serving.jobs.roster import READY, WorkerReport, report_worker, write_setting
 from phonofilm.serving.settings import WorkerSettings
+from phonofilm.serving.worker.failures import failure_of
 from phonofilm.serving.worker.loop import Worker
 
 FIRST_FRAME = {"input_reference": ("a.png", PNG, "image/png")}
@@ -66,6 +70,8 @@ def working(services: Services) -> Iterator[None]:
     worker = Worker(services.worker, SglangMaker(services.worker, poll=0.01))
     thread = threading.Thread(target=worker.run, daemon=True)
     thread.start()
+    while worker.is_starting:
+        time.sleep(0.01)
     yield
     worker.ask_to_stop()
     thread.join()
@@ -90,6 +96,7 @@ def test_a_job_is_made_by_sglang_and_its_file_is_ours(
     job = finished(client, submitted(client, seed="7", n="2", **options))
     assert (job["status"], job["size"], job["seeds"]) == ("completed", "64x64", [7, 8])
     assert job["peak_memory_mb"] == 1234.5
+    assert (job["step"], job["steps"], job["progress"]) == (50, 50, 100), "steps of both clips, all of them made"
     expected = {
         "prompt": "a man speaks", "size": "640x352", "num_frames": "97", "fps": "24", "num_inference_steps": "25",
         "guidance_scale": "4.5", "negative_prompt": "grey", "input_reference": PNG[:8].decode("latin-1"),
@@ -127,6 +134,81 @@ def test_sglangs_reason_is_passed_on_and_a_silent_clip_is_a_failure(
     stub.failure, stub.film = None, films[1]
     silent = finished(client, submitted(client))
     assert "without its sound" in silent["error"]["message"]
+    stub.film = b"no film"
+    broken = finished(client, submitted(client))
+    assert "SGLang made cannot be read" in broken["error"]["message"]
+    assert [job["error"]["code"] for job in (silent, broken)] == ["generation_failed"] * 2, "not the client's doing"
+
+
+@pytest.mark.usefixtures("working")
+def test_a_steady_fault_of_sglang_is_asked_a_few_times_and_fails_the_job(client: TestClient, stub: SglangStub) -> None:
+    before, stub.broken = stub.asked, 10**9
+    job = finished(client, submitted(client))
+    assert stub.asked - before == FAULTS
+    assert job["error"] == {
+        "code": "generation_failed",
+        "message": f"the SGLang server failed with status 500 {FAULTS} times: the scheduler died",
+    }
+    stub.broken = FAULTS - 1
+    assert finished(client, submitted(client))["status"] == "completed"
+
+
+@pytest.mark.usefixtures("working")
+def test_what_sglang_refuses_after_all_is_not_the_clients_doing(
+    client: TestClient, stub: SglangStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stub, "create", lambda form: (400, {"detail": "no room for this size"}))
+    error = finished(client, submitted(client))["error"]
+    assert error == {
+        "code": "generation_failed",
+        "message": "the SGLang server refused it: no room for this size",
+    }
+
+
+@pytest.mark.usefixtures("working")
+def test_a_figure_that_sglang_has_not_measured_is_left_out(client: TestClient, stub: SglangStub) -> None:
+    stub.memory = 0.0
+    job = finished(client, submitted(client))
+    assert (job["status"], job["peak_memory_mb"]) == ("completed", None)
+
+
+def test_a_clip_that_is_cut_off_is_the_servers_fault(tmp_path: Path) -> None:
+    class Cuts(StubHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(b"some")
+
+    with listening(Cuts) as url, pytest.raises(ServerError) as error:
+        ServerClient(url, tries=1).fetch("video_1", tmp_path / "a.mp4")
+    assert failure_of(error.value)[0] == "generation_failed"
+
+
+def test_health_says_that_the_engine_is_away(
+    client: TestClient, services: Services, stub: SglangStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("phonofilm.serving.worker.loop.REPORT_SECONDS", 0.01)
+    worker = Worker(services.worker, SglangMaker(services.worker, poll=0.01))
+    thread = threading.Thread(target=worker.run, daemon=True)
+    thread.start()
+
+    def until(status: str) -> tuple[int, dict[str, Any]]:
+        while (answer := client.get("/health")).json()["status"] != status:
+            time.sleep(0.01)
+        return answer.status_code, answer.json()
+
+    assert until("ok") == (200, {"status": "ok", "workers": 1, "reason": None})
+    stub.away = 10**9
+    reason = "the engine's server does not answer 1 of 1 workers; jobs wait for it"
+    assert until("degraded") == (503, {"status": "degraded", "workers": 0, "reason": reason})
+    assert client.get("/liveness").status_code == 200
+    report_worker(services.database, WorkerReport("another", READY, ["360p"], 0.0))
+    assert until("degraded")[0] == 200, "one makes clips"
+    stub.away = 0
+    assert until("ok")[0] == 200
+    worker.ask_to_stop()
+    thread.join()
 
 
 @pytest.mark.usefixtures("working")

@@ -43,12 +43,14 @@ class ServerError(PhonofilmError):
 class ServerClient:
     """A server at `url` (http://host:port). `key`: what it was given by `phonofilm serve keys create`.
 
-    `tries`: how often a request is sent while the server is away or full; more often where a job is waited for.
+    `tries`: how often a request is sent while the server is away or full; more often where a job is waited for. `timeout`:
+    seconds that an answer, or a piece of it, may take.
     """
 
     url: str
     key: str | None = None
     tries: int = TRIES
+    timeout: float = TIMEOUT
 
     def submit(
         self, fields: Mapping[str, Any], files: Mapping[str, Path], route: str = "/v1/videos", key: str | None = None
@@ -109,7 +111,7 @@ class ServerClient:
             expected = int(response.headers.get("Content-Length", -1))
             taken = 0
             with temporary.open("wb") as stream:
-                while piece := response.read(2**20):
+                while piece := _piece(response):
                     stream.write(piece)
                     taken += len(piece)
             if expected not in (-1, taken):
@@ -142,7 +144,7 @@ class ServerClient:
             request = urllib.request.Request(self.url.rstrip("/") + path, body, every, method=method)
             pause = min(LONGEST_WAIT, 0.5 * 2**attempt)
             try:
-                response = urllib.request.urlopen(request, timeout=TIMEOUT)
+                response = urllib.request.urlopen(request, timeout=self.timeout)
                 assert isinstance(response, http.client.HTTPResponse)
                 return response
             except urllib.error.HTTPError as error:
@@ -188,6 +190,14 @@ def _reason(error: urllib.error.HTTPError) -> str:
             return str(content["error"]["message"] if "error" in content else content["detail"])
         except (ValueError, KeyError, TypeError):
             return f"the server answered with status {error.code}"
+
+
+def _piece(response: http.client.HTTPResponse) -> bytes:
+    """The next bytes of an answer. Raises ServerError when the server breaks off: no file of this machine is to blame."""
+    try:
+        return response.read(2**20)
+    except (OSError, http.client.HTTPException) as error:
+        raise ServerError(f"the server broke off in the middle of the clip ({type(error).__name__})") from error
 
 
 def _object(content: bytes) -> dict[str, Any]:

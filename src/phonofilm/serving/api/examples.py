@@ -71,5 +71,5 @@ EXAMPLES = {
     "setLora": Example({"lora_nickname": ["fast"], "strength": [0.5]}, LORAS),
     "unsetLora": Example(answer={**LORAS, "loaded": []}),
     "liveness": Example(answer={"status": "ok"}),
-    "health": Example(answer={"status": "ok", "workers": 1}),
+    "health": Example(answer={"status": "ok", "workers": 1, "reason": None}),
 }

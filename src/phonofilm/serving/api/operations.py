@@ -17,17 +17,20 @@ from phonofilm.serving.api.answers import ERRORS
 from phonofilm.serving.api.services import MayAdminister, Services, ServicesOf
 from phonofilm.serving.database.tables import JOB
 from phonofilm.serving.jobs.job import COMPLETED, FAILED
-from phonofilm.serving.jobs.roster import STARTING, living_workers
+from phonofilm.serving.jobs.roster import ENGINE_AWAY, STARTING, living_workers
 from phonofilm.serving.jobs.sweep import counts_by_status, oldest_waiting_seconds, used_bytes
 
 router = APIRouter(tags=["operations"])
 
 
 class Health(BaseModel):
-    """ok: clips are made. starting: the model is being loaded. no_worker: nobody works."""
+    """ok: clips are made. degraded: some are not, or none, for a `reason`. starting: the model is being loaded. no_worker:
+    nobody works. workers: those that make clips.
+    """
 
     status: str
     workers: int
+    reason: str | None = None
 
 
 @router.get("/liveness", operation_id="liveness")
@@ -38,12 +41,14 @@ async def liveness() -> dict[str, str]:
 
 @router.get("/health", operation_id="health", responses={503: {"model": Health, "description": "Not yet."}})
 def get_health(services: ServicesOf, response: Response) -> Health:
-    """Whether clips are made: 503 until a worker has its model."""
-    workers = living_workers(services.database)
-    ready = sum(worker["state"] != STARTING for worker in workers)
-    status = "ok" if ready else "starting" if workers else "no_worker"
+    """Whether clips are made: 503 until a worker has its model, and while the engine that makes the clips of all is away."""
+    states = [worker["state"] for worker in living_workers(services.database)]
+    ready = sum(state not in (STARTING, ENGINE_AWAY) for state in states)
     response.status_code = 200 if ready else 503
-    return Health(status=status, workers=ready)
+    if away := states.count(ENGINE_AWAY):
+        reason = f"the engine's server does not answer {away} of {len(states)} workers; jobs wait for it"
+        return Health(status="degraded", workers=ready, reason=reason)
+    return Health(status="ok" if ready else "starting" if states else "no_worker", workers=ready)
 
 
 @router.get(

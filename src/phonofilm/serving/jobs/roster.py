@@ -16,6 +16,8 @@ from phonofilm.serving.database.engines import Database
 from phonofilm.serving.database.tables import SETTING, WORKER
 
 STARTING, READY, BUSY = "starting", "ready", "busy"
+# Of a worker that lives, while the server of another engine that makes its clips does not answer.
+ENGINE_AWAY = "engine_away"
 ALIVE_SECONDS = 30.0
 
 

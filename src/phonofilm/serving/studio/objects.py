@@ -76,9 +76,9 @@ class StudioJobs(BaseModel):
 
 
 class StudioWorker(BaseModel):
-    """A worker that lives. memory: bytes."""
+    """A worker that lives. memory: bytes. engine_away: another engine makes its clips, whose server does not answer."""
 
-    state: Literal["starting", "ready", "busy"]
+    state: Literal["starting", "ready", "busy", "engine_away"]
     models: list[str]
     memory: float
 

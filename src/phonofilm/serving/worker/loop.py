@@ -18,11 +18,13 @@ from sqlalchemy.exc import DBAPIError
 from phonofilm.errors import PhonofilmError
 from phonofilm.generation.report import Cancelled
 from phonofilm.serving.database.engines import Database, is_unreachable, open_database
+from phonofilm.serving.engines.engine_watch import EngineWatch
 from phonofilm.serving.jobs.claims import Claims
 from phonofilm.serving.jobs.job import Job, MadeClips
 from phonofilm.serving.jobs.job_queue import find_all
 from phonofilm.serving.jobs.roster import (
     BUSY,
+    ENGINE_AWAY,
     READY,
     STARTING,
     WorkerReport,
@@ -86,6 +88,7 @@ class Worker:
         self.store: Store = open_store(self.settings.store)
         self.claims = Claims(self.database, self.id, self.settings.lease)
         self.held: HeldJob | None = None
+        self.engine = None if self.settings.engine is None else EngineWatch(self.settings.engine)
         reporting = threading.Thread(target=self._report_often, name="report", daemon=True)
         reporting.start()
         for model, facts in self.maker.open().items():
@@ -203,6 +206,8 @@ class Worker:
     def _report(self) -> None:
         memory = float(psutil.Process().memory_info().rss)
         models = [*self.maker.loaded, *(name for name in self.settings.models if name not in self.maker.loaded)]
+        is_away = self.engine is not None and not self.is_starting and self.engine.is_away()
         # The state is read where no other thread writes an earlier one after it.
         with self._reporting, suppress(DBAPIError):
-            report_worker(self.database, WorkerReport(self.id, self._state, models, memory))
+            state = ENGINE_AWAY if is_away else self._state
+            report_worker(self.database, WorkerReport(self.id, state, models, memory))
