@@ -241,13 +241,16 @@ export interface components {
         };
         /**
          * Health
-         * @description ok: clips are made. starting: the model is being loaded. no_worker: nobody works.
+         * @description ok: clips are made. degraded: some are not, or none, for a `reason`. starting: the model is being loaded. no_worker:
+         *     nobody works. workers: those that make clips.
          */
         Health: {
             /** Status */
             status: string;
             /** Workers */
             workers: number;
+            /** Reason */
+            reason: string | null;
         };
         /**
          * IdsFields
@@ -1109,14 +1112,14 @@ export interface components {
         };
         /**
          * StudioWorker
-         * @description A worker that lives. memory: bytes.
+         * @description A worker that lives. memory: bytes. engine_away: another engine makes its clips, whose server does not answer.
          */
         StudioWorker: {
             /**
              * State
              * @enum {string}
              */
-            state: "starting" | "ready" | "busy";
+            state: "starting" | "ready" | "busy" | "engine_away";
             /** Models */
             models: string[];
             /** Memory */
