@@ -20,6 +20,7 @@ from phonofilm.serving.jobs.claims import Claims
 from phonofilm.serving.jobs.job import MadeClips
 from phonofilm.serving.jobs.job_queue import Room
 from phonofilm.serving.jobs.roster import write_setting
+from phonofilm.serving.security.api_keys import create_key, revoke_key
 from phonofilm.serving.settings import RequestLimits
 
 BALL = {"prompt": "a ball", "seconds": 2}
@@ -495,9 +496,27 @@ def test_the_database_being_away_is_said_and_heals(client: TestClient, services:
         return original(*args)
 
     services.database.reader.connect = connect  # type: ignore[method-assign]
+    assert "phonofilm_database_up 1.0" in client.get("/metrics").text.splitlines()
     broken.set()
     answer = client.get("/v1/videos")
     refused(answer, 503, "database_unavailable")
     assert answer.headers["retry-after"] == "2"
+    lines = client.get("/metrics").text.splitlines()
+    assert "phonofilm_database_up 0.0" in lines
+    assert 'phonofilm_http_responses_total{route="/v1/videos",status="503"} 1.0' in lines
+    assert [line for line in lines if line.startswith("process_resident_memory_bytes ")]
+    assert not [line for line in lines if line.startswith("phonofilm_jobs")], "not known, and not 0"
     broken.clear()
     assert client.get("/v1/videos").status_code == 200
+    token = create_key(services.database, "watch", ["admin"])
+    headers = {"Authorization": f"Bearer {token}"}
+    assert client.get("/metrics", headers=headers).status_code == 200
+    broken.set()
+    assert "phonofilm_database_up 0.0" in client.get("/metrics", headers=headers).text, "a key that was let in before"
+    refused(client.get("/v1/videos", headers=headers), 503, "database_unavailable")
+    refused(client.get("/metrics", headers={"Authorization": "Bearer other"}), 503, "database_unavailable")
+    broken.clear()
+    revoke_key(services.database, "watch")
+    refused(client.get("/metrics", headers=headers), 401, "invalid_api_key")
+    broken.set()
+    refused(client.get("/metrics", headers=headers), 503, "database_unavailable")

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 from sqlalchemy import func, select
+from sqlalchemy.exc import DBAPIError
 
 from phonofilm.serving.api.answers import ERRORS
-from phonofilm.serving.api.services import MayAdminister, Services, ServicesOf
+from phonofilm.serving.api.services import MayWatch, Services, ServicesOf
 from phonofilm.serving.database.tables import JOB
 from phonofilm.serving.jobs.job import COMPLETED, FAILED
 from phonofilm.serving.jobs.roster import ENGINE_AWAY, STARTING, living_workers
 from phonofilm.serving.jobs.sweep import counts_by_status, oldest_waiting_seconds, used_bytes
+
+logger = logging.getLogger(__name__)
 
 router = APIRouter(tags=["operations"])
 
@@ -63,21 +67,37 @@ def get_health(services: ServicesOf, response: Response) -> Health:
         },
     },
 )
-async def metrics(request: Request, services: ServicesOf, access: MayAdminister) -> Response:
-    """Prometheus' text format."""
+async def metrics(request: Request, services: ServicesOf, access: MayWatch) -> Response:
+    """Prometheus' text format. While the database is away: the figures of this process, and `phonofilm_database_up 0`."""
     registry = CollectorRegistry(auto_describe=False)
+    ProcessCollector(registry=registry)
     registry.register(_Numbers(services, request.app.state.answers))
     text = await run_in_threadpool(generate_latest, registry)
     return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 
 class _Numbers:
-    """What is measured, read when it is asked for: from the table, so that every server of a database says the same."""
+    """What is measured, read when it is asked for: from the table, so that every server of a database says the same, and from
+    this process.
+    """
 
     def __init__(self, services: Services, answers: Counter[tuple[str, int]]) -> None:
         self.services, self.answers = services, answers
 
     def collect(self) -> Iterator[Metric]:
+        try:
+            found = [*self._from_tables()]
+        except DBAPIError as error:
+            logger.warning("metrics without those of the database: %s", type(error).__name__)
+            found = []
+        yield GaugeMetricFamily("phonofilm_database_up", "1 where the job database answers, else 0.", int(bool(found)))
+        yield from found
+        answers = CounterMetricFamily("phonofilm_http_responses", "Answers of this server.", labels=["route", "status"])
+        for (route, code), count in sorted(self.answers.items()):
+            answers.add_metric([route, str(code)], count)
+        yield answers
+
+    def _from_tables(self) -> Iterator[Metric]:
         database = self.services.database
         jobs = GaugeMetricFamily("phonofilm_jobs", "Jobs in the table.", labels=["status"])
         for status, count in counts_by_status(database).items():
@@ -95,10 +115,6 @@ class _Numbers:
             memory.add_metric([worker["id"]], worker["memory"])
         yield from (workers, memory)
         yield from _from_ended_jobs(self.services)
-        answers = CounterMetricFamily("phonofilm_http_responses", "Answers of this server.", labels=["route", "status"])
-        for (route, code), count in sorted(self.answers.items()):
-            answers.add_metric([route, str(code)], count)
-        yield answers
 
 
 def _from_ended_jobs(services: Services) -> Iterator[Metric]:

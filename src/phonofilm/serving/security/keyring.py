@@ -26,7 +26,10 @@ class Admitted:
 
 @dataclass
 class Keyring:
-    """Remembers keys and sessions that were valid, by hash, for `seconds`; what was refused is looked up anew each time."""
+    """Remembers keys and sessions that were valid, by hash, for `seconds`; what was refused is looked up anew each time.
+
+    What is past its time is kept for `recall_last` alone.
+    """
 
     database: Database
     seconds: float = REMEMBERED_SECONDS
@@ -39,6 +42,11 @@ class Keyring:
         found = self._known.get(_shown(key, session))
         return found[1] if found is not None and self.clock() < found[0] else None
 
+    def recall_last(self, key: str | None, session: str | None = None) -> Admitted | None:
+        """Who showed the same when it was last looked up, however long ago; for what is asked while the database is away."""
+        found = self._known.get(_shown(key, session))
+        return None if found is None else found[1]
+
     def look_up(self, key: str | None, session: str | None = None) -> Admitted | None:
         """Who shows a key or, without one, a browser's session, from the database; None for nobody."""
         until = self.clock() + self.seconds
@@ -46,6 +54,7 @@ class Keyring:
         by_session = access is not None
         access = access or access_of(self.database, key)
         if access is None:
+            self._known.pop(_shown(key, session), None)
             return None
         if len(self._known) >= MOST_REMEMBERED:
             self._known.clear()
