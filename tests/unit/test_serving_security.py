@@ -534,6 +534,34 @@ def test_a_callback_is_signed_tried_again_and_tells_no_prompt(pages: str, tmp_pa
     assert b"secret" not in body
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("127.0.0.1", "127.1", "0x7f000001", "0x7F.1", "0177.0.0.1", "2130706433", "0", "10.1.2.3", "0xa9fea9fe"),
+        *("[::1]", "[::ffff:127.0.0.1]", "[fe80::1]", "[fd00::1]", "[64:ff9b::7f00:1]"),
+        *("localhost", "LOCALHOST.", "a.localhost", "printer.local", "db", "metadata.google.internal", "router.lan"),
+        *("\uff11\uff12\uff17.0.0.1", "127\u30020\u30020\u30021", "169.254.169.254."),
+    ],
+)
+def test_a_callback_to_a_private_host_is_refused_when_the_job_is_sent(
+    client: TestClient, services: Services, host: str
+) -> None:
+    services.api = replace(services.api, allow_callbacks=True)
+    answer = client.post("/v1/videos", json={**BALL, "callback_url": f"http://{host}/hook"})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["param"]) == (400, "callback_not_allowed", "callback_url")
+    assert error["message"] == "callback_url: the URL leads to a private, local or reserved address"
+    with pytest.raises(RefusedAddress):
+        PublicHttp().post(f"http://{host}/hook", b"", {})
+
+
+def test_a_callback_to_a_public_host_is_taken(client: TestClient, services: Services) -> None:
+    services.api = replace(services.api, allow_callbacks=True)
+    for host in ("example.org", "93.184.216.34", "[2606:2800:220:1::1]", "internal.example.org", "0x7f.example.org"):
+        answer = client.post("/v1/videos", json={**BALL, "callback_url": f"https://{host}/hook"})
+        assert answer.status_code == 200, host
+
+
 def test_a_receiver_that_hangs_holds_up_its_own_callbacks_alone(
     pages: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

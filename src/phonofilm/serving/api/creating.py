@@ -227,7 +227,7 @@ def _check_callback(services: Services, url: str | None) -> None:
     try:
         PublicHttp().check(url)
     except InputError as error:
-        raise invalid(str(error), "callback_url", code="callback_not_allowed") from None
+        raise invalid(f"callback_url: {error}", "callback_url", code="callback_not_allowed") from None
 
 
 def _require_video(body: RequestBody) -> None:

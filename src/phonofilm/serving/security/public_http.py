@@ -12,6 +12,7 @@ import socket
 import ssl
 import threading
 import time
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from phonofilm.errors import InputError
 TIMEOUT = 20.0
 MAX_REDIRECTS = 3
 PORTS = (None, 80, 443)
+# Ends of names that are used within a machine or network alone (RFC 6761, 6762, 8375, 9476 and ICANN's .internal).
+LOCAL_NAMES = (".localhost", ".local", ".localdomain", ".internal", ".home.arpa", ".lan", ".test", ".invalid", ".alt")
 _MOVED = (301, 302, 303, 307, 308)
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -80,7 +83,9 @@ class PublicHttp:
             return _ask(connection, "POST", url, body, headers).status
 
     def check(self, url: str) -> None:
-        """Raises RefusedAddress for a URL that could never be asked; looks no name up."""
+        """Raises RefusedAddress for a URL that could never be asked: its host is a private address, however it is written, or a
+        name of this machine or network. Looks no name up; what one leads to is checked when it is asked.
+        """
         self._parts(url)
 
     def _parts(self, url: str) -> SplitResult:
@@ -95,11 +100,8 @@ class PublicHttp:
             raise RefusedAddress("a URL with a user name or password is not asked")
         if self.ports is not None and port not in self.ports:
             raise RefusedAddress(f"port {port} is not asked; use 80 or 443")
-        try:
-            literal = ipaddress.ip_address(host)
-        except ValueError:
-            return parts
-        self._check(literal)
+        if (literal := _literal(host)) is not None:
+            self._check(literal)
         return parts
 
     def _check(self, address: Address) -> None:
@@ -127,6 +129,22 @@ class PublicHttp:
         except OSError as error:
             raise FetchError(f"the URL's host cannot be reached ({error.strerror or type(error).__name__})") from error
         return connection
+
+
+def _literal(host: str) -> Address | None:
+    """The address that a host is without any look-up: written as one, in each way that the system's resolver takes, or as a
+    name that is never another's, which stands for this machine. None for a name that has to be looked up.
+    """
+    name = unicodedata.normalize("NFKC", host).replace("\u3002", ".").rstrip(".").lower()  # as IDNA reads it
+    try:
+        return ipaddress.ip_address(name)
+    except ValueError:
+        pass
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(name))  # 127.1, 0x7f000001, 0177.0.0.1, 2130706433
+    except (OSError, UnicodeError):
+        is_local = "." not in name or name.endswith(LOCAL_NAMES)
+        return ipaddress.IPv4Address("127.0.0.1") if is_local else None
 
 
 @contextmanager
