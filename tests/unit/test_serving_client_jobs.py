@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from tests.unit.serving_helpers import PNG
+from tests.unit.http_stub import StubHandler, listening
+from tests.unit.serving_helpers import PNG, ask, client_of, services_in
+from typer.testing import CliRunner
 
+from phonofilm.cli.main import app as cli
 from phonofilm.errors import InputError
 from phonofilm.generation.options import ClipOptions
 from phonofilm.generation.prompt_file import Line
 from phonofilm.serving.api.fields import EditFields, ExtensionFields
-from phonofilm.serving.client import ServerClient, ServerError
+from phonofilm.serving.client import PAGE, ServerClient, ServerError
 from phonofilm.serving.client_jobs import Submission, fetch_clips, submit_all
 from phonofilm.serving.client_requests import FIELDS, FILES, HERE, request_of
 
@@ -167,3 +170,30 @@ def test_the_options_of_one_clip_are_refused_in_their_own_words() -> None:
         request_of(Line("", replace(EVERYTHING, image_fit=None, seed=-1)), {})
     with pytest.raises(InputError, match="give a prompt, or a file"):
         Submission().lines(None)
+
+
+def test_the_list_is_whole_however_many_jobs_there_are(tmp_path: Path) -> None:
+    services = services_in(tmp_path)
+    jobs = [ask(services.database, f"prompt {number}").id for number in range(PAGE + 30)]
+    app = client_of(services)
+    asked: list[str] = []
+
+    class Server(StubHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            answer = app.get(self.path)
+            self.reply(answer.status_code, answer.json())
+
+    with listening(Server) as url:
+
+        def listed(*words: str) -> list[str]:
+            shown = CliRunner().invoke(cli, ["list", "--server", url, *words])
+            assert shown.exit_code == 0, shown.output
+            return [line.split()[0] for line in shown.stdout.splitlines()]
+
+        assert listed() == jobs[::-1]
+        assert len(asked) == 2
+        assert listed("--limit", "3") == jobs[-3:][::-1]
+        assert "limit=3" in asked[-1]
+        assert len(listed("--limit", str(PAGE + 1), "--status", "queued")) == PAGE + 1
+        assert listed("--status", "failed") == []

@@ -91,12 +91,12 @@ def cancel(ids: Ids, server: Server = None, key: Key = None) -> None:
 
 
 def list_jobs(
-    limit: Annotated[int, typer.Option(min=1, max=100)] = 20,
+    limit: Annotated[int | None, typer.Option(min=1, help="The newest only. [default: all]")] = None,
     status: Annotated[str | None, typer.Option(help="queued, in_progress, completed, failed or cancelled.")] = None,
     server: Server = None,
     key: Key = None,
 ) -> None:
-    """List a server's newest jobs."""
+    """List a server's jobs, the newest first."""
     for job in _client(server, key).list(limit, status):
         typer.echo(describe_job(job))
 

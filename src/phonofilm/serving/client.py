@@ -7,6 +7,7 @@ import filecmp
 import http.client
 import json
 import logging
+import math
 import mimetypes
 import os
 import time
@@ -14,7 +15,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ TRIES = 6
 PATIENT_TRIES = 9  # two minutes: a server that answered before is being started again
 TIMEOUT = 60.0
 LONGEST_WAIT = 60.0
+PAGE = 100  # jobs
 
 
 class ServerError(PhonofilmError):
@@ -72,10 +74,17 @@ class ServerClient:
         """A job as it is now."""
         return self._json("GET", f"/v1/videos/{_quoted(video_id)}")
 
-    def list(self, limit: int, status: str | None = None) -> list[dict[str, Any]]:
-        """The newest jobs."""
-        query = {"limit": str(limit), **({} if status is None else {"status": status})}
-        return list(self._json("GET", f"/v1/videos?{urllib.parse.urlencode(query)}")["data"])
+    def list(self, limit: int | None = None, status: str | None = None) -> Iterator[dict[str, Any]]:
+        """The newest jobs, at most `limit` of them, or all; asked for page by page, as they are taken."""
+        query, left = {} if status is None else {"status": status}, math.inf if limit is None else limit
+        while left > 0:
+            size = min(PAGE, left)
+            found = self._json("GET", f"/v1/videos?{urllib.parse.urlencode({**query, 'limit': size})}")
+            yield from found["data"]
+            left -= len(found["data"])
+            if not found.get("has_more") or not found["data"]:
+                return
+            query["after"] = found["data"][-1]["id"]
 
     def cancel(self, video_id: str) -> dict[str, Any]:
         """Stop a job."""
