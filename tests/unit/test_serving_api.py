@@ -268,6 +268,18 @@ def test_sync_answers_with_the_file(client: TestClient, working: StubMaker) -> N
     refused(client.post("/v1/videos/sync", json={**BALL, "prompt": "refuse"}), 400, "invalid_request")
 
 
+@pytest.mark.parametrize("several", [{"n": 2}, {"num_outputs_per_prompt": 3}, {"seed": [1, 2]}])
+def test_sync_makes_no_clips_that_it_does_not_answer_with(
+    client: TestClient, services: Services, several: dict[str, Any]
+) -> None:
+    answer = client.post("/v1/videos/sync", json={"prompt": "a ball", **several})
+    assert answer.status_code == 400
+    (name,) = several
+    message = f"{name}: this route answers with the file of one clip; for several use POST /v1/videos"
+    assert (answer.json()["error"]["message"], answer.json()["error"]["param"]) == (message, name)
+    assert client.get("/v1/videos").json()["data"] == []
+
+
 def test_a_remix_keeps_settings_and_seed(client: TestClient, working: StubMaker) -> None:
     first = finished(client, created(client, seed=9, num_inference_steps=3)["id"])
     again = client.post(f"/v1/videos/{first['id']}/remix", json={"prompt": "a lamp"}).json()

@@ -19,7 +19,7 @@ from phonofilm.serving.api.answers import ERRORS, answer, wait_for
 from phonofilm.serving.api.body import RequestBody, read_body
 from phonofilm.serving.api.content import send_variant
 from phonofilm.serving.api.errors import ApiError, invalid, validation_error
-from phonofilm.serving.api.fields import EditFields, ExtensionFields, RemixFields, VideoFields
+from phonofilm.serving.api.fields import EditFields, ExtensionFields, RemixFields, SyncFields, VideoFields
 from phonofilm.serving.api.media import FILE_FIELDS, content_hashes, store_media
 from phonofilm.serving.api.objects import VideoObject
 from phonofilm.serving.api.openapi import body_of, video_links
@@ -108,11 +108,11 @@ async def extend(entry: JobEntryOf) -> Response:
     operation_id="createVideoSync",
     response_class=Response,
     responses={**ERRORS, 200: {"content": {"video/mp4": {}}, "description": "The clip."}},
-    openapi_extra=body_of(VideoFields, FILE_FIELDS),
+    openapi_extra=body_of(SyncFields, FILE_FIELDS),
 )
 async def create_sync(request: Request, services: ServicesOf, access: MayWrite) -> Response:
-    """Ask for a clip and wait for its file. When the client hangs up, the job is cancelled."""
-    job, _ = await _enter(JobEntry(request, services, access), VideoFields)
+    """Ask for one clip and wait for its file. When the client hangs up, the job is cancelled."""
+    job, _ = await _enter(JobEntry(request, services, access), SyncFields)
     job = await wait_for(request, services, access, job, services.api.sync_timeout)
     if job.status != COMPLETED:
         message = job.error_message or f"the job was {job.status}"
@@ -157,7 +157,7 @@ async def _answer_entry(entry: JobEntry, kind: type[VideoFields]) -> Response:
 async def _enter(entry: JobEntry, kind: type[VideoFields]) -> tuple[Job, bool]:
     """The request's job, and whether it is a new one."""
     body = await read_body(entry.request)
-    if kind is not VideoFields:
+    if issubclass(kind, EditFields | ExtensionFields):
         _require_video(body)
     try:
         fields = kind.model_validate(body.fields)

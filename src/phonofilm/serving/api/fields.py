@@ -148,6 +148,24 @@ class VideoFields(_Plain):
     callback_url: Annotated[str | None, Field(max_length=4096)] = None
 
 
+class SyncFields(VideoFields):
+    """POST /v1/videos/sync: one clip, whose file is the answer."""
+
+    n: Annotated[int | None, Field(ge=1, description="1.", json_schema_extra={"maximum": 1})] = None
+    num_outputs_per_prompt: Annotated[
+        int | None, Field(ge=1, description="The same as n.", json_schema_extra={"maximum": 1})
+    ] = None
+    seed: Annotated[int | list[int] | None, Field(json_schema_extra={"maxItems": 1})] = None
+
+    @field_validator("n", "num_outputs_per_prompt", "seed")
+    @classmethod
+    def _is_one_clip(cls, value: int | list[int] | None, info: ValidationInfo) -> int | list[int] | None:
+        count = len(value) if isinstance(value, list) else 1 if info.field_name == "seed" else value
+        if count is not None and count > 1:
+            raise ValueError("this route answers with the file of one clip; for several use POST /v1/videos")
+        return value
+
+
 class EditFields(VideoFields):
     """POST /v1/videos/edits: a stretch of a clip made anew."""
 
