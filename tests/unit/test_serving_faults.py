@@ -7,9 +7,12 @@ import errno
 import http.client
 import json
 import logging
+import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -30,6 +33,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DataError
 from sse_starlette.sse import AppStatus
 from starlette.types import Receive, Scope, Send
+from tests.serving_processes import jobs_of, python_path
 from tests.serving_stub import StubMaker, worker_thread
 from tests.unit.serving_helpers import PNG, ask, client_of, services_in
 
@@ -44,7 +48,7 @@ from phonofilm.serving.client import ServerClient, ServerError
 from phonofilm.serving.jobs.claims import Claims, expire_leases
 from phonofilm.serving.jobs.job import JobRequest, MadeClips, new_job_id
 from phonofilm.serving.jobs.job_queue import NewJob, Room, cancel_job, enter, find
-from phonofilm.serving.jobs.roster import WorkerReport, report_worker
+from phonofilm.serving.jobs.roster import WorkerReport, living_workers, report_worker
 from phonofilm.serving.jobs.sweep import sweep_jobs
 from phonofilm.serving.security.access import OPEN_ACCESS
 from phonofilm.serving.server import uvicorn_config
@@ -153,6 +157,42 @@ def test_a_store_that_is_away_while_a_worker_starts_ends_the_worker_and_not_its_
         signal.signal(signal.SIGTERM, before[0])
         signal.signal(signal.SIGINT, before[1])
     assert code == 1, "a death, after which another is started; CANNOT_START would stop the server"
+
+
+def test_a_second_ctrl_c_gives_the_job_back_and_takes_the_worker_away(services: Services) -> None:
+    """Of a process. Two of the same signal may come as one, so that the second is SIGTERM, which has the same handler."""
+    database = services.database
+    enter(database, NewJob(new_job_id(), JobRequest({**BALL, "steps": 1_000_000}), "nano"), OPEN_ACCESS, Room())
+    settings = replace(services.worker, grace=3600.0, lease=3600.0)
+    words = [sys.executable, "-m", "tests.serving_stub", "worker"]
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": python_path()})
+    assert process.stdin is not None
+    try:
+        process.stdin.write(json.dumps({"settings": settings.to_json(), "worker": "worker_1"}) + "\n")
+        process.stdin.flush()
+        while jobs_of(database)[0].step == 0 or not living_workers(database):
+            assert process.poll() is None
+            time.sleep(0.05)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            process.send_signal(number)
+        assert process.wait(600) == 1
+    finally:
+        process.kill()
+        process.wait()
+    (job,) = jobs_of(database)
+    assert (job.status, job.strikes, job.worker) == ("queued", 0, None), "nobody has to wait for its lease"
+    assert living_workers(database) == [], "/health counts it no more"
+
+
+def test_a_worker_that_has_left_is_not_counted_again_by_a_late_report(services: Services) -> None:
+    worker, thread = worker_thread(services.worker, StubMaker())
+    while not living_workers(services.database):
+        time.sleep(0.01)
+    worker.leave()
+    worker._report()
+    assert living_workers(services.database) == []
+    worker.ask_to_stop()
+    thread.join()
 
 
 def test_a_disk_at_the_bottom_of_an_error_is_no_fault_of_the_request() -> None:

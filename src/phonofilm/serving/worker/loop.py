@@ -76,6 +76,8 @@ class Worker:
     apart: Collection[int] = ()
     _state: str = field(default=STARTING, init=False)
     _reporting: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _has_reported: bool = field(default=False, init=False)
+    _has_left: bool = field(default=False, init=False)
 
     @property
     def is_starting(self) -> bool:
@@ -100,9 +102,15 @@ class Worker:
             while not self.stop.is_set():
                 self._turn()
         finally:
-            with suppress(DBAPIError):
-                remove_worker(self.database, self.id)
+            self.leave()
             self.maker.close()
+
+    def leave(self) -> None:
+        """Take this worker out of the table, so that nobody counts it from now on, whatever a thread of it still reports."""
+        with self._reporting, suppress(DBAPIError):
+            self._has_left = True
+            if self._has_reported:
+                remove_worker(self.database, self.id)
 
     def ask_to_stop(self) -> None:
         """Take no more jobs; what runs has `grace` seconds. May be called from a signal handler."""
@@ -209,5 +217,8 @@ class Worker:
         is_away = self.engine is not None and not self.is_starting and self.engine.is_away()
         # The state is read where no other thread writes an earlier one after it.
         with self._reporting, suppress(DBAPIError):
+            if self._has_left:
+                return
+            self._has_reported = True
             state = ENGINE_AWAY if is_away else self._state
             report_worker(self.database, WorkerReport(self.id, state, models, memory))

@@ -33,8 +33,8 @@ NICENESS = 10
 def work_until_stopped(worker: Worker) -> int:
     """Run the worker in this process until SIGTERM or SIGINT; returns the exit code.
 
-    On a second signal the job goes back into the queue at once, and the process ends; at once without that on a third, and on the
-    first one while no job can be lost: a model that is being loaded.
+    On a second signal the job goes back into the queue at once, and the process ends; on the first one while no job can be lost:
+    a model that is being loaded. On one more it ends without a word to the table, which may be away.
     """
     hurried = threading.Event()
 
@@ -47,7 +47,9 @@ def work_until_stopped(worker: Worker) -> int:
             threading.Thread(target=_give_back_and_end, args=(worker,), name="give back", daemon=True).start()
             return
         if worker.is_starting:
-            os._exit(0)
+            hurried.set()
+            threading.Thread(target=_leave_and_end, args=(worker, 0), name="leave", daemon=True).start()
+            return
         worker.ask_to_stop()
 
     signal.signal(signal.SIGTERM, stop)
@@ -69,8 +71,15 @@ def _give_back_and_end(worker: Worker) -> None:
         give_back(worker.database, worker.id)
         logger.info("worker %s: its job is in the queue again", worker.id)
     finally:
+        _leave_and_end(worker, 1)
+
+
+def _leave_and_end(worker: Worker, code: int) -> None:
+    try:
+        worker.leave()
+    finally:
         sys.stderr.flush()
-        os._exit(1)
+        os._exit(code)
 
 
 def work_alone(settings: WorkerSettings) -> int:
