@@ -403,6 +403,23 @@ def test_waiting_jobs_are_changed_and_moved(client: TestClient) -> None:
     refused(client.patch(f"/v1/videos/{ids[0]}", json={"num_frames": 10}), 400, "invalid_value", "num_frames")
 
 
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        ("n", "n of a job cannot be changed; what can be, while it waits: prompt, negative_prompt, seconds, size"),
+        ("model", "model of a job cannot be changed; what can be"),
+        ("image", "unknown field image; what can be, while it waits: prompt"),  # nothing here takes a picture
+        ("colour", "unknown field colour; what can be, while it waits: prompt"),
+        ("steps", "unknown field steps; use num_inference_steps"),
+    ],
+)
+def test_a_change_that_there_is_none_says_what_can_be_changed(client: TestClient, field: str, said: str) -> None:
+    answer = client.patch(f"/v1/videos/{created(client)['id']}", json={field: 2})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"]) == (400, field)
+    assert error["message"].startswith(said)
+
+
 def test_a_request_sent_twice_makes_one_job(client: TestClient) -> None:
     first, again = (client.post("/v1/videos", json=BALL, headers={"Idempotency-Key": "k"}) for _ in range(2))
     assert first.json()["id"] == again.json()["id"]

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from phonofilm.errors import PhonofilmError
-from phonofilm.serving.api.fields import MEANT
+from phonofilm.serving.api.fields import MEANT, ChangeFields, EditFields
 from phonofilm.serving.jobs.job_queue import QueueFull
 from phonofilm.serving.side_process import SideProcessError
 from phonofilm.serving.store.interface import StoreError
@@ -110,8 +110,8 @@ def wrong_kind(kind: str) -> ApiError:
     return ApiError(415, message, "unsupported_media")
 
 
-def first_fault(errors: Any, known: Collection[str] = ()) -> tuple[str, str | None]:
-    """Pydantic's first complaint as a sentence, and its field; `known` are the fields that there are.
+def first_fault(errors: Any, fields: type[BaseModel] | None = None) -> tuple[str, str | None]:
+    """Pydantic's first complaint as a sentence, and its field; `fields` are those that there are.
 
     An unknown field comes first: others are missing for it.
     """
@@ -120,10 +120,19 @@ def first_fault(errors: Any, known: Collection[str] = ()) -> tuple[str, str | No
     names = [name for name in names if re.fullmatch(r"[A-Za-z_-]+|\d+", name)]
     param = names[0] if names else None
     if fault["type"] == "extra_forbidden":
-        meant = _meant(param or "", known)
-        return f"unknown field {shown(param or '')}{f'; use {meant}' if meant else ''}", param
+        return _unknown(param or "", fields), param
     text = str(fault["msg"]).removeprefix("Value error, ")
     return (f"{param}: {text}" if param else text), param
+
+
+def _unknown(name: str, fields: type[BaseModel] | None) -> str:
+    known = () if fields is None else fields.model_fields
+    if (meant := _meant(name, known)) is not None:
+        return f"unknown field {shown(name)}; use {meant}"
+    if fields is not ChangeFields:
+        return f"unknown field {shown(name)}"
+    what = f"{name} of a job cannot be changed" if name in EditFields.model_fields else f"unknown field {shown(name)}"
+    return f"{what}; what can be, while it waits: {', '.join(known)}"
 
 
 def _meant(name: str, known: Collection[str]) -> str | None:
@@ -136,7 +145,7 @@ def _meant(name: str, known: Collection[str]) -> str | None:
 
 def validation_error(error: ValidationError, fields: type[BaseModel]) -> ApiError:
     """The answer for what does not fit these fields."""
-    message, param = first_fault(error.errors(), fields.model_fields)
+    message, param = first_fault(error.errors(), fields)
     return invalid(message, param)
 
 
@@ -156,8 +165,7 @@ async def _validation(request: Request, error: Exception) -> JSONResponse:
     if (unread := _unread_body(request, error)) is not None:
         return await _api_error(request, unread)
     body = getattr(request.scope["route"], "body_field", None)
-    known = () if body is None else body.field_info.annotation.model_fields
-    message, param = first_fault(error.errors(), known)
+    message, param = first_fault(error.errors(), None if body is None else body.field_info.annotation)
     return error_response(400, message, "invalid_value", param)
 
 
