@@ -49,7 +49,7 @@ from phonofilm.serving.jobs.claims import Claims, expire_leases
 from phonofilm.serving.jobs.job import JobRequest, MadeClips, new_job_id
 from phonofilm.serving.jobs.job_queue import NewJob, Room, cancel_job, enter, find
 from phonofilm.serving.jobs.roster import WorkerReport, living_workers, report_worker
-from phonofilm.serving.jobs.sweep import sweep_jobs
+from phonofilm.serving.jobs.sweep import sweep_files, sweep_jobs
 from phonofilm.serving.security.access import OPEN_ACCESS
 from phonofilm.serving.server import uvicorn_config
 from phonofilm.serving.slow_clients import HurriedProtocol
@@ -96,19 +96,37 @@ def no_room(*words: Any, **more: Any) -> None:
 
 
 def test_a_full_disk_fails_jobs_with_the_reason_until_there_is_room(
-    client: TestClient, working: None, monkeypatch: pytest.MonkeyPatch
+    client: TestClient, services: Services, working: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as full:
         full.setattr(shutil, "copyfile", no_room)
         assert ended(client)[:2] == ("failed", "storage_error")
         answer = client.post("/v1/videos", data=BALL, files={"input_reference": PNG})
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "storage_unavailable")
+        assert list((Path(services.worker.store) / "inputs").iterdir()) == [], "no folder without a file"
     with monkeypatch.context() as full:  # where uploads are kept before they are stored
         full.setattr(shutil, "copyfileobj", no_room)
         answer = client.post("/v1/videos", data=BALL, files={"input_reference": PNG})
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "storage_unavailable")
     assert ended(client)[0] == "completed"
     assert len(client.get("/v1/videos").json()["data"]) == 2  # the uploads made no job
+
+
+def test_what_a_killed_server_left_half_written_is_swept(services: Services) -> None:
+    job = ask(services.database)
+    root = Path(services.worker.store) / "inputs"
+    for name, file in (
+        ("video_1", ".phonofilm-0-1-2.part"),
+        ("video_2", None),
+        ("video_3", "image.png"),
+        (job.id, "image.png"),
+    ):
+        (root / name).mkdir(parents=True)
+        if file is not None:
+            (root / name / file).write_bytes(b"half")
+        os.utime(root / name, (1.0, 1.0))
+    assert sweep_files(services.database, services.store) == 1
+    assert [folder.name for folder in root.iterdir()] == [job.id]
 
 
 def test_nothing_is_kept_in_the_empty_place_of_a_store_that_was_unmounted(

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from tests.media_makers import flash_and_beep
 from tests.serving_stub import FACTS
 from tests.unit.serving_helpers import PNG, client_of, services_in
 
+from phonofilm.media import save_clip
 from phonofilm.serving.api.services import Services
 from phonofilm.serving.jobs.claims import Claims
 from phonofilm.serving.jobs.job import Job
@@ -356,3 +358,17 @@ def test_a_stretch_that_the_clip_does_not_have_is_refused_in_the_fields_that_wer
     assert changed.json()["error"]["param"] == "retake"
     client.delete(f"/v1/videos/{source.id}")  # its copy is there still
     assert client.patch(f"/v1/videos/{waiting.json()['id']}", json={"prompt": "a bell"}).status_code == 200
+
+
+def test_a_clip_that_cannot_be_cut_is_refused_without_the_servers_folders(
+    client: TestClient, services: Services, tmp_path: Path
+) -> None:
+    save_clip(flash_and_beep(side=64), tmp_path / "whole.mp4")
+    sent = {"video": ("a.mp4", (tmp_path / "whole.mp4").read_bytes()[:300], "video/mp4")}
+    answer = client.post("/v1/videos/extensions", data={"prompt": "a", "continue_at": "0.5"}, files=sent)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"]) == (400, "continue_at")
+    assert error["message"].startswith("continue_at: video ")
+    assert str(tmp_path) not in error["message"]
+    assert list((tmp_path / "files" / "inputs").iterdir()) == []
+    services.close()

@@ -40,6 +40,15 @@ def test_what_is_put_can_be_read_in_part_copied_listed_and_removed(store: Store,
     assert b"".join(store.read(COPY, 0, 10)) == content[:10]
 
 
+def test_all_that_is_there_of_a_job_is_cleared(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "clip").write_bytes(b"x")
+    for name in (NAME, NAME.replace("video.mp4", "thumbnail.webp"), COPY):
+        store.put(name, tmp_path / "clip")
+    store.clear("outputs", "video_1")
+    store.clear("outputs", "video_1")
+    assert [name for name, _ in store.folders("outputs")] == ["video_2"]
+
+
 def test_what_is_not_there_or_no_name_of_a_file_is_an_error(store: Store, tmp_path: Path) -> None:
     (tmp_path / "clip").write_bytes(b"x")
     for missing in (store.size, lambda name: b"".join(store.read(name, 0, 1)), lambda name: store.copy(name, COPY)):

@@ -30,6 +30,7 @@ from phonofilm.serving.security.public_http import PublicHttp
 from phonofilm.serving.security.sniffing import AUDIO, IMAGE, SNIFFED_BYTES, VIDEO, MediaKind, check_kind
 from phonofilm.serving.store.interface import INPUTS
 from phonofilm.serving.studio.media_work import cut_clip
+from phonofilm.serving.worker.failures import without_paths
 from phonofilm.untrusted import shown
 
 FILE_FIELDS = {"input_reference": IMAGE, "last_frame": IMAGE, "video": VIDEO, "audio": AUDIO, "voice": AUDIO}
@@ -192,7 +193,8 @@ class _Keeping:
             settings = self.services.worker
             self.services.media.run(cut_clip, settings.store, whole, target, seconds, settings.limits)
         except (InputError, MediaError) as error:
-            raise invalid(f"continue_at: {error}".replace(whole, "the clip"), "continue_at") from None
+            said = without_paths(str(error), settings.store, settings.loras)
+            raise invalid(f"continue_at: {said}", "continue_at") from None
         self.media.nbytes -= self.services.store.size(whole)
         self.services.store.delete(whole)
         self._kept("continue_from", target)

@@ -55,9 +55,13 @@ def sweep_files(database: Database, store: Store) -> int:
                 continue
             with database.read() as connection:
                 row = connection.execute(select(JOB.c.outputs, JOB.c.status).where(JOB.c.id == job_id)).first()
-            if row is not None and (kind == INPUTS or row.status not in ENDED):
+            if row is None:
+                removed += len(store.files(kind, job_id))
+                store.clear(kind, job_id)
                 continue
-            published = set() if row is None else {name for clip in row.outputs for name in clip.values()}
+            if kind == INPUTS or row.status not in ENDED:
+                continue
+            published = {name for clip in row.outputs for name in clip.values()}
             # What was measured of a clip is named as the clip is.
             stems = tuple(f"{name.rpartition('-')[0]}-" for name in published)
             for name in set(store.files(kind, job_id)) - published:

@@ -77,6 +77,10 @@ class BucketStore:
         except NotStored:
             return
 
+    def clear(self, kind: str, job_id: str) -> None:
+        for name in self.files(kind, job_id):
+            self.delete(name)
+
     def folders(self, kind: str) -> list[tuple[str, float]]:
         newest: dict[str, float] = {}
         for entry in self._entries(f"{kind}/"):

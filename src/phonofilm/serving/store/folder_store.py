@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from phonofilm.files import replacing
@@ -31,7 +31,7 @@ class FolderStore:
 
     def put(self, name: str, file: Path) -> None:
         self._require_there()
-        with replacing(self._path(name), error=StoreError) as temporary:
+        with self._placing(name) as temporary:
             shutil.copyfile(file, temporary)
 
     def size(self, name: str) -> int:
@@ -59,7 +59,7 @@ class FolderStore:
         yield path
 
     def copy(self, name: str, target: str) -> None:
-        with self.as_file(name) as file, replacing(self._path(target), error=StoreError) as temporary:
+        with self.as_file(name) as file, self._placing(target) as temporary:
             try:
                 os.link(file, temporary)
             except OSError:  # a file system without links
@@ -70,10 +70,18 @@ class FolderStore:
         path = self._path(name)
         try:
             path.unlink(missing_ok=True)
-            if path.parent.is_dir() and not any(path.parent.iterdir()):
-                path.parent.rmdir()
+            _remove_if_empty(path.parent)
         except OSError as error:
             raise self._fault(name, error) from error
+
+    def clear(self, kind: str, job_id: str) -> None:
+        self._require_there()
+        try:
+            shutil.rmtree(self.root / kind / job_id)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise self._fault(f"{kind}/{job_id}", error) from error
 
     def folders(self, kind: str) -> list[tuple[str, float]]:
         try:
@@ -90,6 +98,18 @@ class FolderStore:
             self._require_there()
             return []
 
+    @contextmanager
+    def _placing(self, name: str) -> Iterator[Path]:
+        """A temporary path that takes the name's place; where it cannot, the folder that was made for it goes too."""
+        path = self._path(name)
+        try:
+            with replacing(path, error=StoreError) as temporary:
+                yield temporary
+        except BaseException:
+            with suppress(OSError):
+                _remove_if_empty(path.parent)
+            raise
+
     def _path(self, name: str) -> Path:
         return self.root / checked_name(name)
 
@@ -105,3 +125,8 @@ class FolderStore:
             self._require_there()
             return NotStored(f"{name} is not in the store")
         return StoreError(f"{name} cannot be read: {error.strerror}")
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()

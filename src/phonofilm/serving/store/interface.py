@@ -44,6 +44,9 @@ class Store(Protocol):
     def delete(self, name: str) -> None:
         """Remove a file; nothing happens when it is not there."""
 
+    def clear(self, kind: str, job_id: str) -> None:
+        """Remove all that is there of a job, also what was left half-written; nothing happens when there is nothing."""
+
     def folders(self, kind: str) -> list[tuple[str, float]]:
         """The jobs that have files under inputs or outputs, each with the newest file's time (seconds since 1970)."""
 
