@@ -342,8 +342,22 @@ def test_streams_of_events_end_whole_when_the_server_stops(
         assert answer.readline().startswith(b"id: ")
         monkeypatch.setattr(AppStatus, "should_exit", True)
         services.closing.set()
-        assert b'"status":"queued"' in answer.read()  # raises IncompleteRead for a stream that was cut off
+        whole = answer.read()  # raises IncompleteRead for a stream that was cut off
+        assert b'"status":"queued"' in whole
+        assert whole.endswith(b'event: closing\r\ndata: {"reason": "shutdown"}\r\n\r\n')
         connection.close()
+
+
+@pytest.mark.parametrize("path", ["/v1/videos/{}/events", "/v1/studio/events"])
+def test_a_stream_that_ends_before_what_it_follows_says_why(services: Services, path: str) -> None:
+    services.api = replace(services.api, stream_seconds=0.0)
+    job = ask(services.database)
+    stream = client_of(services).get(path.format(job.id)).text
+    assert stream.endswith('event: closing\r\ndata: {"reason": "time"}\r\n\r\n')
+    cancel_job(services.database, job)
+    ended = client_of(services).get(f"/v1/videos/{job.id}/events").text
+    assert "cancelled" in ended
+    assert "closing" not in ended
 
 
 def test_a_client_says_that_it_tries_again_and_why(

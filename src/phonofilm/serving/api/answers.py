@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -58,6 +59,12 @@ async def answer(request: Request, services: Services, job: Job, headers: Mappin
     after = poll_after(job, time.time())
     hint = {} if after is None else {POLL_HEADER: str(after)}
     return Response(found.model_dump_json(), media_type="application/json", headers={**hint, **(headers or {})})
+
+
+def closing_event(services: Services) -> dict[str, Any]:
+    """The last event of a stream that ends before what it follows does: a client connects again, to this server or another."""
+    reason = "shutdown" if services.closing.is_set() else "time"
+    return {"event": "closing", "data": json.dumps({"reason": reason})}
 
 
 async def find_or_404(services: Services, video_id: str, access: Access) -> Job:

@@ -12,7 +12,15 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from sse_starlette import EventSourceResponse
 
-from phonofilm.serving.api.answers import ERRORS, LAST_LOOK_SECONDS, LOOK_SECONDS, answer, described, find_or_404
+from phonofilm.serving.api.answers import (
+    ERRORS,
+    LAST_LOOK_SECONDS,
+    LOOK_SECONDS,
+    answer,
+    closing_event,
+    described,
+    find_or_404,
+)
 from phonofilm.serving.api.changing import changed_request
 from phonofilm.serving.api.content import send_variant
 from phonofilm.serving.api.errors import ApiError, invalid
@@ -92,7 +100,9 @@ async def get_content(
     "/v1/videos/{video_id}/events",
     operation_id="followVideo",
     response_class=EventSourceResponse,
-    responses={200: {"description": "Events status, progress and preview.", "content": {"text/event-stream": {}}}},
+    responses={
+        200: {"description": "Events status, progress, preview and closing.", "content": {"text/event-stream": {}}}
+    },
 )
 async def follow(video_id: str, request: Request, services: ServicesOf, access: MayRead) -> EventSourceResponse:
     """The job's states as server-sent events, until it has ended."""
@@ -150,7 +160,10 @@ def _listed(services: Services, jobs: list[Job], base_url: str, more: bool) -> V
 
 
 async def _events(services: Services, access: Access, job: Job, base_url: str) -> AsyncIterator[dict[str, Any]]:
-    """An event `status` for a new state, `progress` for a new step, each with the job as data; `preview` with an address."""
+    """An event `status` for a new state, `progress` for a new step, each with the job as data; `preview` with an address.
+
+    `closing` is the last one where the stream ends before the job.
+    """
     before: tuple[object, ...] = ()
     previewed = -1
     until = time.monotonic() + services.api.stream_seconds
@@ -160,7 +173,10 @@ async def _events(services: Services, access: Access, job: Job, base_url: str) -
             kind = "status" if not before or before[0] != now[0] else "progress"
             data = await run_in_threadpool(described, services, job, base_url)
             yield {"event": kind, "data": data.model_dump_json(), "id": f"{job.attempt}-{job.step}-{time.time():.3f}"}
-        if job.has_ended or services.closing.is_set() or time.monotonic() > until:
+        if job.has_ended:
+            return
+        if services.closing.is_set() or time.monotonic() > until:
+            yield closing_event(services)
             return
         if job.preview is not None and job.step != previewed:
             previewed = job.step

@@ -13,7 +13,7 @@ from fastapi import APIRouter
 from fastapi.concurrency import run_in_threadpool
 from sse_starlette import EventSourceResponse
 
-from phonofilm.serving.api.answers import ERRORS, LAST_LOOK_SECONDS
+from phonofilm.serving.api.answers import ERRORS, LAST_LOOK_SECONDS, closing_event
 from phonofilm.serving.api.services import Bearer, Cookie, MayRead, Services, ServicesOf
 from phonofilm.serving.jobs.roster import living_workers
 from phonofilm.serving.library.clips import revision
@@ -34,7 +34,7 @@ Event = dict[str, Any]
     response_class=EventSourceResponse,
     responses={
         200: {
-            "description": "Events jobs, job, removed, preview, clips and workers.",
+            "description": "Events jobs, job, removed, preview, clips, workers and closing.",
             "content": {"text/event-stream": {}},
         }
     },
@@ -49,7 +49,8 @@ async def follow_studio(services: ServicesOf, access: MayRead, bearer: Bearer, c
 async def events_of(services: Services, access: Access, key: str | None, cookie: str | None) -> AsyncIterator[Event]:
     """The events for one page.
 
-    They end with the server, after `stream_seconds`, or when the page's key or session is not valid any more.
+    They end with the server or after `stream_seconds`, with a last event that says so; and when the page's key or session is
+    not valid any more.
     """
     watch, ring = Watch(services, access), services.keyring
     until = time.monotonic() + services.api.stream_seconds
@@ -59,6 +60,7 @@ async def events_of(services: Services, access: Access, key: str | None, cookie:
         for event in await run_in_threadpool(lambda: list(watch.look())):
             yield event
         await asyncio.sleep(LOOKS_APART)
+    yield closing_event(services)
 
 
 @dataclass
