@@ -42,7 +42,7 @@ def settings_in(folder: Path) -> WorkerSettings:
 
 def test_a_clip_that_takes_too_long_goes_back_to_the_queue_without_a_strike(tmp_path: Path) -> None:
     database = new_database(tmp_path)
-    job = edit_job(database, ask(database), JobRequest(ENDLESS), 0)
+    edit_job(database, ask(database), JobRequest(ENDLESS), 0)
     servers = Servers(settings_in(tmp_path))
     until(database, lambda jobs: jobs[0].status == IN_PROGRESS and jobs[0].step > 0)
     workers = servers.workers()
@@ -51,7 +51,7 @@ def test_a_clip_that_takes_too_long_goes_back_to_the_queue_without_a_strike(tmp_
     assert psutil.wait_procs(workers, timeout=0)[1] == []
     (stopped,) = jobs_of(database)
     assert (stopped.status, stopped.strikes, stopped.attempt) == (QUEUED, 0, 1)
-    edit_job(database, job, JobRequest({"prompt": "a ball"}), 0)
+    edit_job(database, stopped, JobRequest({"prompt": "a ball"}), 0)
     servers.start()
     until(database, lambda jobs: jobs[0].status == COMPLETED)
     servers.stop()
