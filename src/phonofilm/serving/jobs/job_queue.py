@@ -67,6 +67,10 @@ class NotWaiting(Exception):
     """The job cannot be changed: it runs already, or has ended."""
 
 
+# Built once: with its values in it, SQLAlchemy would take it to pieces for every job, which is a third of a submission's time.
+_ENTER = insert(JOB).values(position=DatabaseNow(), created_at=DatabaseNow()).returning(*JOB.c)
+
+
 def enter(database: Database, new: NewJob, access: Access, room: Room) -> tuple[Job, bool]:
     """Put a job into the queue: (the job, True), or (the one that the same idempotency key made, False).
 
@@ -78,7 +82,6 @@ def enter(database: Database, new: NewJob, access: Access, room: Room) -> tuple[
         if new.idempotency_key is not None and (before := _made_before(connection, new, access)) is not None:
             return before, False
         _check_room(connection, new, access, room)
-        now = DatabaseNow()
         values = {
             "id": new.id,
             "owner": access.owner,
@@ -86,9 +89,7 @@ def enter(database: Database, new: NewJob, access: Access, room: Room) -> tuple[
             "hidden": False,
             "model": new.model,
             "priority": new.priority,
-            "position": now,
             "request": new.request.to_json(),
-            "created_at": now,
             "attempt": 0,
             "strikes": 0,
             "cancel_requested": False,
@@ -103,7 +104,7 @@ def enter(database: Database, new: NewJob, access: Access, room: Room) -> tuple[
             "callback_url": new.callback_url,
             "callback_tries": 0,
         }
-        row = connection.execute(insert(JOB).values(values).returning(*JOB.c)).mappings().one()
+        row = connection.execute(_ENTER, values).mappings().one()
         return job_of(row), True
 
 

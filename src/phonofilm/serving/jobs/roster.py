@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Table, delete, select
+from sqlalchemy import Table, bindparam, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from phonofilm.serving.database.clock import DatabaseNow
@@ -70,10 +70,13 @@ def model_facts(database: Database, model: str) -> dict[str, Any] | None:
     return facts if isinstance(facts, dict) else None
 
 
+_SETTING = select(SETTING.c.value).where(SETTING.c.name == bindparam("wanted"))
+
+
 def read_setting(database: Database, name: str) -> Any:
     """A value that servers share, or None."""
     with database.read() as connection:
-        return connection.execute(select(SETTING.c.value).where(SETTING.c.name == name)).scalar()
+        return connection.execute(_SETTING, {"wanted": name}).scalar()
 
 
 def write_setting(database: Database, name: str, value: Any) -> None:
