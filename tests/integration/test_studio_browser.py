@@ -142,6 +142,8 @@ def test_what_waits_is_changed_moved_cancelled_and_seen_in_two_tabs(studio: Stud
         other.get_by_role("textbox", name="What is seen and heard").fill("A purple lamp blinks.")
         other.get_by_role("button", name="Keep the changes").click()
         page.get_by_role("article", name="Waiting: A purple lamp").wait_for()
+        # The old one goes when the new one has its place: until then both wait, and either may be the first.
+        other.get_by_role("status").get_by_text("Changed.").wait_for()
         page.close()
         other.goto(f"{studio.url}#/queue")
         waits = other.get_by_role("list", name="Waiting clips").get_by_role("listitem")

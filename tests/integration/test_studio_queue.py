@@ -77,6 +77,43 @@ def test_focus_stays_on_the_button_that_moved_a_row_to_the_top(browser: Browser,
         assert page.get_by_role("button", name="Later: Three.").get_attribute("aria-disabled") == "true"
 
 
+def taken(page: Page, held: list[Route]) -> Route:
+    """The next request that is held, once it is there."""
+    while not held:
+        page.wait_for_timeout(20)
+    return held.pop(0)
+
+
+def test_an_answer_that_an_event_overtook_takes_nothing_back(browser: Browser, served: tuple[str, Services]) -> None:
+    """The stream says each change once: a queue from before it, which comes later, would stay on the page for good."""
+    url, _ = served
+    streams: list[Route] = []
+    answers: list[Route] = []
+    with page_of(browser) as page:
+        for name in ("One", "Two"):
+            page.request.post(f"{url}/v1/videos", data={"prompt": f"{name}.", "model": "nano"})
+        jobs = page.request.get(f"{url}/v1/studio/jobs").json()
+        page.route("**/v1/studio/events", lambda route: streams.append(route))
+        page.route("**/v1/studio/jobs", lambda route: answers.append(route))
+        page.route("**/cancel", lambda route: route.fulfill(json={"status": "cancelled"}))
+        page.goto(f"{url}/studio#/queue")
+        first = f"retry: 10\n\nevent: jobs\ndata: {json.dumps(jobs)}\n\n"
+        taken(page, streams).fulfill(content_type="text/event-stream", body=first)
+        page.get_by_role("button", name="Cancel: One.").click()
+        late = taken(page, answers)
+        gone = json.dumps({"id": jobs["waiting"][1]["id"]})
+        second = f"retry: 600000\n\nevent: removed\ndata: {gone}\n\n"
+        taken(page, streams).fulfill(content_type="text/event-stream", body=second)
+        two = page.get_by_role("article", name="Waiting: Two.")
+        two.wait_for(state="detached")
+        late.fulfill(json=jobs)
+        now = taken(page, answers)
+        assert two.count() == 0
+        now.fulfill(json={"running": [], "waiting": [], "ended": []})
+        page.get_by_role("heading", name="Nothing waits").wait_for()
+        page.unroute_all(behavior="ignoreErrors")
+
+
 def test_what_is_waited_for_is_said_and_since_when(browser: Browser, served: tuple[str, Services]) -> None:
     """From the start of the server on, not from when the page was opened."""
     url, _ = served

@@ -27,6 +27,8 @@ let again: ReturnType<typeof setTimeout> | undefined;
 let following = false;
 let connected = false;
 let failed = 0;
+/** How many events about jobs have come. */
+let changes = 0;
 const LONGEST_WAIT_MS = 30_000;
 
 export function follow(): void {
@@ -42,9 +44,9 @@ export function follow(): void {
     if (stream?.readyState === EventSource.CLOSED) void refused();
     else if (++failed > 1) waitLonger();
   };
-  on<StudioJobs>("jobs", take);
-  on<StudioJob>("job", takeOne);
-  on<{ id: string }>("removed", ({ id }) => drop(id));
+  on<StudioJobs>("jobs", (jobs) => (changes++, take(jobs)));
+  on<StudioJob>("job", (job) => (changes++, takeOne(job)));
+  on<{ id: string }>("removed", ({ id }) => (changes++, drop(id)));
   on<{ id: string; step: number; url: string }>("preview", ({ id, step, url }) => {
     queue.previews[id] = `${url}${url.includes("?") ? "&" : "?"}step=${step}`;
   });
@@ -92,9 +94,16 @@ function waitLonger(): void {
   again = setTimeout(follow, Math.min(LONGEST_WAIT_MS, 3000 * 2 ** Math.min(failed - 1, 5)));
 }
 
-/** Asks for the queue now, where waiting for the next event would feel slow. */
+/**
+ * Asks for the queue now, where waiting for the next event would feel slow. An answer that events overtook may be older than
+ * they are, and nothing would say again what it takes back: then it is asked once more, and at last left to the events.
+ */
 export async function refreshQueue(): Promise<void> {
-  take(await listJobs());
+  for (let tries = 0; tries < 2; tries++) {
+    const before = changes;
+    const jobs = await listJobs();
+    if (before === changes) return take(jobs);
+  }
 }
 
 function on<T>(kind: string, then: (data: T) => void): void {
