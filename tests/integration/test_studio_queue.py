@@ -79,7 +79,9 @@ def test_focus_stays_on_the_button_that_moved_a_row_to_the_top(browser: Browser,
 
 def taken(page: Page, held: list[Route]) -> Route:
     """The next request that is held, once it is there."""
-    while not held:
+    for _ in range(1000):
+        if held:
+            break
         page.wait_for_timeout(20)
     return held.pop(0)
 

@@ -76,14 +76,14 @@ export const getTimeline = (id: string) => json<T.Timeline>("GET", `/v1/studio/c
 export const filmstripUrl = (id: string, count: number, height: number) =>
   `/v1/studio/clips/${each(id)}/frames${query({ count, height })}`;
 
-export function importFiles(files: Blob[]): Promise<T.ImportReport> {
+export function importFiles(files: Blob[], signal: AbortSignal): Promise<T.ImportReport> {
   const form = new FormData();
   for (const file of files) form.append("file", file);
-  return json<T.ImportReport>("POST", "/v1/studio/imports", form);
+  return json<T.ImportReport>("POST", "/v1/studio/imports", form, signal);
 }
 export const listImportable = () => json<T.Importable>("GET", "/v1/studio/imports");
-export const importFromFolder = (ids: string[]) =>
-  json<T.ImportReport>("POST", "/v1/studio/imports/folder", { ids });
+export const importFromFolder = (ids: string[], signal: AbortSignal) =>
+  json<T.ImportReport>("POST", "/v1/studio/imports/folder", { ids }, signal);
 
 export const getArena = (by: string) => json<T.Arena>("GET", `/v1/studio/arena${query({ by })}`);
 export const nextPair = (by: string) => json<T.ArenaPair>("POST", "/v1/studio/arena/pairs", { by });

@@ -1,0 +1,120 @@
+// Films on their way into the library, one after the other: they go on while other parts of the page are shown.
+import { importFiles, importFromFolder } from "../api/calls";
+import { asSentence, explain } from "../api/faults";
+import type { ImportReport } from "../api/types";
+import { bytes, plural } from "../lib/format";
+import { refusalOf } from "../lib/kinds";
+import { complainOf, say } from "../state/notices.svelte";
+import { library } from "../state/queue.svelte";
+import { server } from "../state/server.svelte";
+import { filters, hasFilters } from "./state.svelte";
+
+// Few, so that the count is seen to grow and a cancel does not wait for long: the server takes up to fifty.
+const LISTED_AT_ONCE = 4;
+
+interface Importing {
+  /** Whether anything is on its way. */
+  busy: boolean;
+  done: number;
+  count: number;
+  /** Why files were not taken, a sentence for each, and of how many files; until somebody has read it. */
+  refused: { why: string[]; count: number } | null;
+}
+interface Outcome {
+  report: ImportReport | null;
+  why: string[];
+}
+interface Piece {
+  count: number;
+  run: (signal: AbortSignal) => Promise<Outcome>;
+}
+
+export const importing = $state<Importing>({ busy: false, done: 0, count: 0, refused: null });
+const waiting: Piece[] = [];
+let flight = new AbortController();
+
+export function importFilms(files: File[]): void {
+  add(files.map((file) => ({ count: 1, run: (signal) => importOne(file, signal) })));
+}
+
+/** Files of the folders that the server offers, by their ids. */
+export function importListed(ids: string[]): void {
+  const starts = Array.from({ length: Math.ceil(ids.length / LISTED_AT_ONCE) }, (_, index) => index * LISTED_AT_ONCE);
+  const some = starts.map((start) => ids.slice(start, start + LISTED_AT_ONCE));
+  add(some.map((these) => ({ count: these.length, run: (signal) => importThese(these, signal) })));
+}
+
+/** What has arrived stays; the rest is not sent. */
+export function cancelImport(): void {
+  waiting.length = 0;
+  flight.abort();
+}
+
+function add(pieces: Piece[]): void {
+  waiting.push(...pieces);
+  importing.count += pieces.reduce((sum, piece) => sum + piece.count, 0);
+  if (!importing.busy && waiting.length > 0) void work();
+}
+
+async function work(): Promise<void> {
+  importing.busy = true;
+  flight = new AbortController();
+  let [taken, known] = [0, 0];
+  const why: string[] = [];
+  for (let piece = waiting.shift(); piece !== undefined; piece = waiting.shift()) {
+    const { report, why: reasons } = await piece.run(flight.signal);
+    if (flight.signal.aborted && report === null) break;
+    importing.done += piece.count;
+    why.push(...reasons);
+    if (report === null) continue;
+    taken += report.data.length - report.known.length;
+    known += report.known.length;
+    library.revision += 1;
+  }
+  const { count } = importing;
+  Object.assign(importing, { busy: false, done: 0, count: 0 });
+  sayWhatCame(taken, known, flight.signal.aborted ? count : null);
+  const [first] = why;
+  if (why.length === 1 && first !== undefined) complainOf(first);
+  else if (why.length > 1) importing.refused = { why, count };
+}
+
+/** `stoppedOf`: how many were asked for, where it was cancelled. */
+function sayWhatCame(taken: number, known: number, stoppedOf: number | null): void {
+  const words = [];
+  if (stoppedOf !== null) words.push(`Stopped: ${taken} of ${plural(stoppedOf, "film")} imported.`);
+  else if (taken > 0) words.push(`${plural(taken, "clip")} imported.`);
+  if (known > 0) words.push(`${plural(known, "clip")} ${known === 1 ? "was" : "were"} in the library already.`);
+  if (taken + known > 0 && (hasFilters() || filters.trashed)) words.push("Clear the search and press “All clips” to see all.");
+  if (words.length > 0) say(words.join(" "));
+}
+
+const whyNot = (name: string, message: string) => `${name}: ${asSentence(message)}`;
+
+/** Each file is a request of its own: one that is too large or broken takes no other with it. */
+async function importOne(file: File, signal: AbortSignal): Promise<Outcome> {
+  const most = server.info?.limits.max_upload_bytes ?? Infinity;
+  const tooLarge = `${file.name} has ${bytes(file.size)}; at most ${bytes(most)} can be sent. Use a smaller or shorter film.`;
+  const refusal = file.size > most ? tooLarge : await refusalOf(file, file.name, "video");
+  if (refusal !== null) return { report: null, why: [refusal] };
+  try {
+    const report = await importFiles([file], signal);
+    return { report, why: report.refused.map((one) => whyNot(file.name, one.message)) };
+  } catch (error) {
+    return { report: null, why: [whyNot(file.name, explain(error))] };
+  }
+}
+
+async function importThese(ids: string[], signal: AbortSignal): Promise<Outcome> {
+  try {
+    const report = await importFromFolder(ids, signal);
+    return { report, why: report.refused.map((one) => whyNot(one.name, one.message)) };
+  } catch (error) {
+    return { report: null, why: [explain(error)] };
+  }
+}
+
+// Films that were chosen here are read from this page: without it the rest cannot be sent.
+addEventListener("beforeunload", (event) => {
+  if (importing.busy) event.preventDefault();
+});
