@@ -54,6 +54,14 @@ export class InStep {
     if (this.playing) void this.start();
   }
 
+  /** So many frames on or back, and still there: to the middle of a frame, where no rounding can show its neighbour. */
+  byFrames(frames: number, fps: number, length: number): void {
+    if (this.playing) this.toggle();
+    const last = Math.max(0, Math.round(length * fps) - 1);
+    const frame = Math.min(last, Math.max(0, Math.floor(this.time * fps + 1e-3) + frames));
+    this.seek((frame + 0.5) / fps);
+  }
+
   /** None begins before all can. */
   private async start(): Promise<void> {
     this.round += 1;
