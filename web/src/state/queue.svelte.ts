@@ -29,6 +29,8 @@ let connected = false;
 let failed = 0;
 /** How many events about jobs have come. */
 let changes = 0;
+// Pixels of a card by which one sees that a clip is there.
+const LEAST_SEEN = 120;
 const LONGEST_WAIT_MS = 30_000;
 
 export function follow(): void {
@@ -154,8 +156,14 @@ function finished(job: StudioJob): void {
   const [first] = job.clip_ids;
   if (told.has(job.id) || first === undefined) return;
   told.add(job.id);
-  if (route.place === "make") return;
+  if (route.place === "make" && newestAreInSight()) return;
   say(`Finished: ${(job.prompt ?? "").slice(0, 60)}`, { label: "Open", run: () => goTo("clip", first) });
+}
+
+/** Beside the form, or below it on a narrow screen. */
+function newestAreInSight(): boolean {
+  const place = document.getElementById("newest")?.getBoundingClientRect();
+  return place !== undefined && place.bottom > 0 && place.top > -LEAST_SEEN && place.top < innerHeight - LEAST_SEEN;
 }
 
 function drop(id: string): void {

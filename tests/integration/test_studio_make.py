@@ -1,0 +1,77 @@
+"""The form of the studio: what is being made stays in sight, and where files can be dropped is shown."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from tests.browser import page_of
+from tests.studio_page import answer_without_planner, finished_clip, show_a_picture
+
+from phonofilm.serving.api.services import Services
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page, Route
+
+DRAG = """
+    (kind) => {
+        const given = new DataTransfer();
+        given.items.add(new File(["x"], "a.bin"));
+        document.body.dispatchEvent(new DragEvent(kind, { dataTransfer: given, bubbles: true, cancelable: true }));
+    }
+"""
+
+
+def tell(page: Page, *events: tuple[str, Any]) -> None:
+    """Answer the page's stream of events with these alone."""
+    body = "".join(f"event: {kind}\ndata: {json.dumps(data)}\n\n" for kind, data in events)
+
+    def answer(route: Route) -> None:
+        route.fulfill(content_type="text/event-stream", body="retry: 600000\n\n" + body)
+
+    page.route("**/v1/studio/events", answer)
+
+
+def test_what_is_made_is_seen_from_the_end_of_the_form(browser: Browser, served: tuple[str, Services]) -> None:
+    """On a phone it is far from the form; the finished clip is then said with a way to it."""
+    url, services = served
+    with page_of(browser, width=390, height=700) as page:
+        page.request.post(f"{url}/v1/videos", data={"prompt": "A red ball bounces.", "model": "nano"})
+        (job,) = page.request.get(f"{url}/v1/studio/jobs").json()["waiting"]
+        running = job | {"status": "in_progress", "step": 3, "steps": 8, "progress": 42, "eta_seconds": 12}
+        clip = finished_clip(services, "A bell is played.")
+        done = running | {"status": "completed", "clip_ids": [clip]}
+        answer_without_planner(page)
+        show_a_picture(page)
+        tell(page, ("jobs", {"running": [running], "waiting": [], "ended": []}))
+        page.goto(f"{url}/studio")
+        state = page.get_by_role("banner").get_by_role("link", name="Making 1 clip")
+        state.wait_for()
+        assert "42 % · 12 s left" in state.inner_text()
+        assert state.evaluate("one => one.scrollWidth <= one.parentElement.clientWidth"), "all of it is seen"
+        state.click()
+        page.get_by_role("article", name="Being made: A red ball bounces.").wait_for()
+        page.unroute("**/v1/studio/events")
+        tell(page, ("jobs", {"running": [running], "waiting": [], "ended": []}), ("job", done))
+        page.goto("about:blank")
+        page.goto(f"{url}/studio")
+        page.get_by_role("status").get_by_text("Finished: A red ball bounces.").wait_for()
+
+
+def test_where_files_can_be_dropped_is_shown_while_they_are_dragged(
+    browser: Browser, served: tuple[str, Services]
+) -> None:
+    url, _ = served
+    with page_of(browser) as page:
+        answer_without_planner(page)
+        page.goto(f"{url}/studio")
+        page.get_by_text("Start from a film, a sound or a voice, chosen or dropped here").wait_for()
+        film = page.get_by_role("group", name="A film that wants sound")
+        assert film.is_hidden()
+        page.evaluate(DRAG, "dragover")
+        film.get_by_text("Drop a film here, or:").wait_for()
+        page.goto(f"{url}/studio#/library")
+        page.get_by_role("heading", name="Library").wait_for()
+        page.evaluate(DRAG, "dragover")
+        page.get_by_text("Drop films here: they come into the library").wait_for()
+        page.get_by_text("Drop films here: they come into the library").wait_for(state="detached")
