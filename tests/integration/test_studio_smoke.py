@@ -58,6 +58,15 @@ SENTENCES = {
     "fast disk":
         "It needs 11.4 GB of memory on the graphics card and 70.1 GB of the computer's memory for this clip; there are "
         "8 GB and 23 GB of the computer's memory. What would fit: 70.1 GB of free memory of the computer.",
+    "LoRA grain: 12 of its names have another shape; another model, or another --expert?: video.blocks.0.q (made for "
+    "32x16, the layer is 64x64), ...":
+        "“grain” was trained for another model than this one: leave it out, or choose the model that it was trained for.",
+    "the LoRA grain: 12 of its names are no linear layers of this model: video.blocks.0.q":
+        "“grain” was trained for another model than this one: leave it out, or choose the model that it was trained for.",
+    "12 adapters do not fit this model: video.blocks.0.q (made for 32x16)":
+        "A style or voice (LoRA) was trained for another model than this one: leave it out, or choose the model that it "
+        "was trained for.",
+    "audio has no sound": "There is no sound in the file that was given: give another one.",
     "the prompt has 600 tokens and the model reads 512; shorten it":
         "The prompt has 600 words and parts of words, and the model reads 512; shorten it.",
     "video_0a has no such clip: it is in_progress": "This clip is not there: it is being made.",

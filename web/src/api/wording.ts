@@ -37,6 +37,10 @@ const FIELDS: Record<string, string> = {
 };
 const MEDIA: Record<string, string> = { image: "a picture", video: "a film", audio: "a sound" };
 const REPHRASED: [RegExp, string][] = [
+  [/^(?:audio|voice) has no sound\b.*$/, "There is no sound in the file that was given: give another one"],
+  [/^(?:the )?LoRA ([^:]+): \d+ of its names (?:have another shape|are no linear layers).*$/i, "“$1” was trained for another model than this one: leave it out, or choose the model that it was trained for"],
+  [/^(?:the )?LoRA (\S+) is for [^:;]+, which this model does not have.*$/i, "“$1” was trained for another model than this one: leave it out, or choose the model that it was trained for"],
+  [/^\d+ adapters do not fit this model\b.*$/, "A style or voice (LoRA) was trained for another model than this one: leave it out, or choose the model that it was trained for"],
   [/num_frames and frame_rate follow the given video; leave them out/i, "The film says how long the clip is: leave “Seconds” open"],
   [/give this file as audio=/g, "give it as “A sound that wants a picture”"],
   [/give it as video=/g, "give it as “A film that wants sound”"],
