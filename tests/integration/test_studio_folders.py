@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -227,7 +228,22 @@ def test_contestants_are_named_by_what_differs_and_meet_where_all_else_is_alike(
     ]
 
 
-def test_a_run_is_followed_and_asked_to_stop(client: TestClient, services: Services) -> None:
+def test_a_training_that_prepares_is_there_before_its_first_figures(client: TestClient, services: Services) -> None:
+    (root,) = services.api.runs
+    run = root / "lora-2"
+    run.mkdir(parents=True)
+    assert client.get("/v1/studio/runs").json()["data"] == []
+    owner = {"pid": os.getpid(), "host": os.uname().nodename, "started": psutil.Process().create_time()}
+    (run / LOCK).write_text(json.dumps(owner))
+    (found,) = client.get("/v1/studio/runs").json()["data"]
+    assert (found["name"], found["state"], found["step"]) == ("lora-2", "running", None)
+    assert client.get(f"/v1/studio/runs/{found['id']}").json()["curves"] == []
+    shutil.rmtree(run)
+
+
+def test_a_run_is_followed_and_asked_to_stop(
+    client: TestClient, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (root,) = services.api.runs
     run = root / "lora-1"
     (run / "samples" / "step-000010").mkdir(parents=True)
@@ -257,7 +273,13 @@ def test_a_run_is_followed_and_asked_to_stop(client: TestClient, services: Servi
     assert (sample["prompt"], other["prompt"]) == ("", "zyx says hello"), "what a file does not say is left out"
     assert details["run"]["lora"] is None
     (run / "lora.safetensors").write_bytes(b"")
+    monkeypatch.chdir(root.parent)
     assert client.get(path).json()["run"]["lora"] == "runs/lora-1/lora.safetensors"
+    monkeypatch.chdir(run)
+    assert client.get(path).json()["run"]["lora"] == "lora.safetensors", "from where the server was started"
+    (root / "beside").mkdir()
+    monkeypatch.chdir(root / "beside")
+    assert client.get(path).json()["run"]["lora"] == "../lora-1/lora.safetensors"
     assert client.get(sample["video_url"]).content == b"clip"
     assert client.get(sample["sheet_url"]).content == b"sheet"
     for name in ("01", "..%2f00", "%2e%2e"):

@@ -49,6 +49,7 @@ def studio(
         room=Room(max_bytes=None if disk_quota is None else parse_size(disk_quota, "disk_quota")),
         imports=existing_folders("import", imports),
         runs=existing_folders("runs", runs),
+        command="phonofilm studio",
     )
     settings = ServerSettings(worker, port=choose_port(port), api=api, plans_soon=True)
 

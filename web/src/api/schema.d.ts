@@ -648,7 +648,7 @@ export interface components {
          * @description A training run.
          *
          *     folder: the name of the folder that the operator named; steps: at which it will end; lora: the newest LoRA that it wrote,
-         *     from that folder on.
+         *     from where the server was started.
          */
         Run: {
             /** Id */
@@ -862,6 +862,11 @@ export interface components {
             /** Steps */
             steps: number | null;
             /**
+             * Has Sound
+             * @description None where that was not written down, in earlier versions.
+             */
+            has_sound: boolean | null;
+            /**
              * Nbytes
              * @description Of all files of its job.
              */
@@ -912,12 +917,14 @@ export interface components {
          * StudioInfo
          * @description Everything that the page asks once.
          *
-         *     page: changes with the page's files; keep_days: None where clips are kept for ever; started_at: of the server, in seconds
+         *     command: what starts such a server; page: changes with the page's files; keep_days: None where clips are kept for ever; started_at: of the server, in seconds
          *     since 1970.
          */
         StudioInfo: {
             /** Version */
             version: string;
+            /** Command */
+            command: string;
             /** Started At */
             started_at: number;
             /** Page */

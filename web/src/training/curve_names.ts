@@ -1,23 +1,48 @@
 // What the figures of a training are called.
 
 const NAMES: Record<string, string> = {
-  "loss/video": "Loss of the picture",
-  "loss/audio": "Loss of the sound",
-  "loss/total": "Loss in all",
-  loss: "Loss in all",
-  "time/ms_per_update": "Milliseconds for an update",
+  "loss/video": "Error in the picture (loss)",
+  "loss/audio": "Error in the sound (loss)",
+  "loss/total": "Error in all (loss)",
+  loss: "Error in all (loss)",
+  "val/video": "Error in the picture, on clips it does not learn from",
+  "val/audio": "Error in the sound, on clips it does not learn from",
+  "val/mean": "Error in both, on clips it does not learn from",
+  "time/ms_per_update": "Milliseconds for a step",
   "update/rate": "Learning rate, as a share of the full one",
-  "update/gradient_norm": "Size of the gradients",
+  "update/gradient_norm": "How far a step would go (gradient norm)",
 };
-const WORDS: Record<string, string> = { video: "picture", audio: "sound", loss: "loss", validation: "validation" };
+const WORDS: Record<string, string> = {
+  video: "picture",
+  audio: "sound",
+  loss: "error",
+  no_bridge: "without what the one sees of the other",
+  val: "error on clips it does not learn from",
+  high: "noisy half",
+  low: "clear half",
+};
+// "0.25-0.50" or "0.25" of "loss/low/video/0.25-0.50" and "val/low/video/0.25", the share of noise.
+const NOISE = /^(\d?\.\d+)-(\d?\.\d+)$/;
+const SHARE = /^[01]?\.\d+$/;
+const STEP = /^step-(\d+)$/;
 
 /** In words; one that is not known by its parts. */
 export function curveName(name: string): string {
   const known = NAMES[name];
   if (known !== undefined) return known;
-  const text = name
-    .split("/")
-    .map((part) => WORDS[part] ?? part.replaceAll("_", " "))
-    .join(", ");
+  const text = name.split("/").map(inWords).join(", ");
   return text.slice(0, 1).toUpperCase() + text.slice(1);
 }
+
+function inWords(part: string): string {
+  const noise = NOISE.exec(part);
+  if (noise !== null) return `${percent(noise[1])} to ${percent(noise[2])} % noise`;
+  if (SHARE.test(part)) return `${percent(part)} % noise`;
+  const step = STEP.exec(part);
+  if (step !== null) return `step ${step[1]}`;
+  const held = /^(\w+)-held$/.exec(part)?.[1];
+  if (held !== undefined) return `${WORDS[held] ?? held} given`;
+  return WORDS[part] ?? part.replaceAll("_", " ");
+}
+
+const percent = (share: string | undefined): number => Math.round(Number(share) * 100);

@@ -46,6 +46,7 @@ class ApiSettings:
     hosts: the names it answers to while it has no keys. key_seconds: for how long a key that was valid is not looked up
     again. sync_timeout, stream_seconds: after which an answer that waits for its job, and a stream of events, end.
     imports: folders whose clips administrators may bring into the library; runs: folders with training runs to follow.
+    command: what starts such a server, for the page's advice.
     """
 
     room: Room = field(default_factory=Room)
@@ -57,6 +58,7 @@ class ApiSettings:
     imports: tuple[Path, ...] = ()
     runs: tuple[Path, ...] = ()
     key_seconds: float = REMEMBERED_SECONDS
+    command: str = "phonofilm serve"
 
 
 # Threads that put requests into the table. With one for each of many submissions, whoever asks for a state waits for all of them.

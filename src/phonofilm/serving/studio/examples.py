@@ -12,8 +12,8 @@ CLIP: dict[str, Any] = {
     "id": CLIP_ID, "job_id": VIDEO, "index": 0, "model": "nano", "title": "First bounce",
     "prompt": "A red ball bounces on a wooden floor.", "revised_prompt": None, "seed": 1, "created_at": 1795891733.2,
     "expires_at": 1796496533.2, "trashed_at": None, "purge_at": None, "size": "64x64", "width": 64, "height": 64,
-    "seconds": 2.041667, "fps": 24.0, "num_frames": 49, "steps": 4, "nbytes": 61234, "favourite": True, "folder": "Balls",
-    "tags": ["best"], "imported": False, "remixed_from": None, "origin": None, "video_url": FILES,
+    "seconds": 2.041667, "fps": 24.0, "num_frames": 49, "steps": 4, "has_sound": True, "nbytes": 61234, "favourite": True,
+    "folder": "Balls", "tags": ["best"], "imported": False, "remixed_from": None, "origin": None, "video_url": FILES,
     "thumbnail_url": f"{FILES}&variant=thumbnail", "spritesheet_url": f"{FILES}&variant=spritesheet",
     "sound_url": f"{HERE}/sound", "settings_url": f"{HERE}/settings", "frame_url": f"{HERE}/frame",
 }  # fmt: skip
@@ -35,7 +35,7 @@ VARIATION: dict[str, Any] = {
 SESSION = {"needs_key": True, "signed_in": True, "can_read": True, "can_write": True, "can_administer": False}
 SIGNED_OUT = {"needs_key": True, "signed_in": False, "can_read": False, "can_write": False, "can_administer": False}
 INFO: dict[str, Any] = {
-    "version": "0.1.0", "started_at": 1767225600.0, "page": "7c1f0b2a",
+    "version": "0.1.0", "command": "phonofilm serve", "started_at": 1767225600.0, "page": "7c1f0b2a",
     "models": [{"id": "nano", "loaded": True, "embedded": True, "sizes": FACTS}],
     "loras": ["fast", "night"],
     "limits": {

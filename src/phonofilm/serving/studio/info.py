@@ -56,11 +56,12 @@ class StudioFeatures(BaseModel):
 class StudioInfo(BaseModel):
     """Everything that the page asks once.
 
-    page: changes with the page's files; keep_days: None where clips are kept for ever; started_at: of the server, in seconds
+    command: what starts such a server; page: changes with the page's files; keep_days: None where clips are kept for ever; started_at: of the server, in seconds
     since 1970.
     """
 
     version: str
+    command: str
     started_at: float
     page: str | None
     models: list[StudioModel]
@@ -96,6 +97,7 @@ def get_info(services: ServicesOf, access: MayRead) -> StudioInfo:
     ]
     return StudioInfo(
         version=__version__,
+        command=services.api.command,
         started_at=services.started_at,
         page=page_version(),
         models=models,

@@ -38,6 +38,7 @@ class StudioClip(BaseModel):
     fps: float | None
     num_frames: int | None
     steps: int | None
+    has_sound: bool | None = Field(description="None where that was not written down, in earlier versions.")
     nbytes: int = Field(description="Of all files of its job.")
     favourite: bool
     folder: str
@@ -108,6 +109,7 @@ def studio_clip(clip: LibraryClip) -> StudioClip:
         fps=made.get("fps"),
         num_frames=made.get("num_frames"),
         steps=made.get("steps"),
+        has_sound=made.get("has_sound"),
         nbytes=job.nbytes,
         favourite=clip.favourite,
         folder=clip.folder,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -59,10 +60,10 @@ class SampleFile:
 
 
 def find_runs(roots: Sequence[Path]) -> list[RunFolder]:
-    """The runs in these folders (or the folders themselves), by name."""
+    """The runs in these folders (or the folders themselves), by name; also those that are about to begin."""
     found = []
     for number, root in enumerate(roots):
-        for path in _with_metrics(root, 0):
+        for path in _of_trainings(root, 0):
             name = hashlib.sha256(f"{number} {path.relative_to(root).as_posix()}".encode()).hexdigest()[:24]
             found.append(RunFolder(f"run_{name}", path, root))
     return found[:MOST_RUNS]
@@ -127,10 +128,10 @@ def sample_path(run: RunFolder, step: int, name: str, variant: str) -> Path | No
 
 
 def newest_lora(run: RunFolder) -> str | None:
-    """The newest LoRA that a run wrote, as a path from the folder that the operator named; None where it trains whole models."""
+    """The newest LoRA that a run wrote, as a path from where the server was started; None where it trains whole models."""
     homes = [run.path, *reversed(checkpoint_folders(run.path))]
     found = next((file for home in homes if (file := home / "lora.safetensors").is_file()), None)
-    return None if found is None else (Path(run.root.name) / found.relative_to(run.root)).as_posix()
+    return None if found is None else Path(os.path.relpath(found)).as_posix()
 
 
 def ask_to_stop(run: RunFolder) -> None:
@@ -138,13 +139,14 @@ def ask_to_stop(run: RunFolder) -> None:
     (run.path / STOP).touch()
 
 
-def _with_metrics(folder: Path, depth: int) -> list[Path]:
-    if (folder / METRICS).is_file():
+def _of_trainings(folder: Path, depth: int) -> list[Path]:
+    """Folders with figures, and those where a training prepares, which has none yet."""
+    if (folder / METRICS).is_file() or training_process(folder) is not None:
         return [folder]
     if depth == DEEPEST or not folder.is_dir():
         return []
     below = sorted(one for one in folder.iterdir() if one.is_dir() and not one.name.startswith("."))
-    return [path for one in below if not one.is_symlink() for path in _with_metrics(one, depth + 1)]
+    return [path for one in below if not one.is_symlink() for path in _of_trainings(one, depth + 1)]
 
 
 def _last_step(folder: Path) -> int | None:

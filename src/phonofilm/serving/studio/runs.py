@@ -34,7 +34,7 @@ class Run(BaseModel):
     """A training run.
 
     folder: the name of the folder that the operator named; steps: at which it will end; lora: the newest LoRA that it wrote,
-    from that folder on.
+    from where the server was started.
     """
 
     id: str

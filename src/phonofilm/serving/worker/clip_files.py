@@ -23,6 +23,7 @@ def clip_facts(clip: Clip) -> dict[str, Any]:
         "num_frames": clip.num_frames,
         "fps": float(clip.frame_rate),
         "steps": clip.metadata.get("steps"),
+        "has_sound": clip.audio is not None,
     }
 
 
