@@ -39,6 +39,7 @@ from phonofilm.serving.store.folder_store import FolderStore
 from phonofilm.serving.store.interface import Store
 from phonofilm.serving.studio.agreement import marks_in_words
 from phonofilm.serving.studio.events import Watch
+from phonofilm.serving.studio.plan import queue_seconds
 from phonofilm.serving.worker.held_job import HeldJob
 from phonofilm.serving.worker.loop import Worker
 from phonofilm.serving.worker.sessions import SessionMaker, model_facts_of
@@ -421,6 +422,14 @@ def test_a_plan_says_what_will_be_made_and_what_it_takes(studio: Studio) -> None
     assert studio.post("/v1/studio/plan", retake)["possible"]
     assert studio.services.store.folders("inputs") != []
     assert all("video_" in name for name, _ in studio.services.store.folders("inputs"))
+
+
+def test_before_the_first_clip_what_waits_is_taken_for_what_is_planned(tmp_path: Path) -> None:
+    services = services_in(tmp_path)
+    assert queue_seconds(services, 3.0) == 0
+    ask(services.database, "one", model="nano")
+    ask(services.database, "two", model="nano")
+    assert queue_seconds(services, 3.0) == 6.0
 
 
 def test_a_plan_of_what_cannot_be_taken_is_no_error(studio: Studio) -> None:

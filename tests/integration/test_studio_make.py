@@ -75,3 +75,51 @@ def test_where_files_can_be_dropped_is_shown_while_they_are_dragged(
         page.evaluate(DRAG, "dragover")
         page.get_by_text("Drop films here: they come into the library").wait_for()
         page.get_by_text("Drop films here: they come into the library").wait_for(state="detached")
+
+
+def test_a_sound_that_is_taken_out_leaves_its_field_in_sight(browser: Browser, served: tuple[str, Services]) -> None:
+    url, _ = served
+    given = {"name": "a.flac", "mimeType": "audio/flac", "buffer": b"fLaC" + bytes(100)}
+    with page_of(browser) as page:
+        answer_without_planner(page)
+        page.goto(f"{url}/studio")
+        field = page.get_by_label("A sound that wants a picture", exact=True)
+        field.locator("input[type=file]").set_input_files(given)
+        field.get_by_role("button", name="Remove: A sound that wants a picture").click()
+        field.get_by_text("Drop a sound here, or:").wait_for()
+
+
+def test_escape_empties_a_search_before_it_closes_anything(browser: Browser, served: tuple[str, Services]) -> None:
+    url, services = served
+    finished_clip(services, "A bell is played.")
+    with page_of(browser) as page:
+        answer_without_planner(page)
+        show_a_picture(page)
+        page.goto(f"{url}/studio#/library")
+        search = page.get_by_label("Search clips")
+        search.fill("drum")
+        page.get_by_text("No clip fits").wait_for()
+        search.press("Escape")
+        page.get_by_role("link", name="A bell is played.").first.wait_for()
+        assert search.input_value() == ""
+        page.goto(f"{url}/studio#/make")
+        page.get_by_role("button", name="First frame: frame of a clip").click()
+        dialog = page.get_by_role("dialog", name="Frame of a clip")
+        search = dialog.get_by_label("Search clips")
+        search.fill("drum")
+        dialog.get_by_text("There is no such clip yet.").wait_for()
+        search.press("Escape")
+        dialog.get_by_role("button", name="A bell is played.").wait_for()
+        assert search.input_value() == ""
+        search.press("Escape")
+        dialog.wait_for(state="detached")
+
+
+def test_the_field_for_the_key_has_the_keyboard(browser: Browser, served: tuple[str, Services]) -> None:
+    url, _ = served
+    session = {"needs_key": True, "signed_in": False, "can_read": False, "can_write": False, "can_administer": False}
+    with page_of(browser) as page:
+        page.route("**/studio/session", lambda route: route.fulfill(json=session))
+        page.goto(f"{url}/studio")
+        page.get_by_label("Key").wait_for()
+        assert page.evaluate("document.activeElement.id") == "key"

@@ -11,6 +11,18 @@ const SHORT: Record<Way, string> = {
   variation: "Variation",
 };
 
+/** The server's word for the model of a film whose file does not name one. */
+const NO_MODEL = "unknown";
+
+export function isFromElsewhere(clip: Pick<StudioClip, "model">): boolean {
+  return clip.model === NO_MODEL;
+}
+
+/** A model as it is called on the page. */
+export function modelName(model: string | null): string {
+  return model === NO_MODEL ? "made elsewhere" : (model ?? "");
+}
+
 /** What a clip is called where nobody gave it a title. */
 export function titleOf(clip: StudioClip): string {
   return clip.title || clip.prompt || "Untitled clip";

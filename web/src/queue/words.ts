@@ -1,6 +1,7 @@
 // What a job is called and what it is doing, in words.
 import type { StudioJob } from "../api/types";
 import { seconds } from "../lib/format";
+import { modelName } from "../lib/names";
 
 const KINDS = { create: "New clip", edit: "Retake", extension: "Continuation" };
 
@@ -36,7 +37,7 @@ export function stageOf(job: StudioJob): string {
 }
 
 export function factsOf(job: StudioJob): string {
-  const facts = [job.model, job.seconds === null ? "" : seconds(Number(job.seconds)), job.size?.replace("x", " × ") ?? ""];
+  const facts = [modelName(job.model), job.seconds === null ? "" : seconds(Number(job.seconds)), job.size?.replace("x", " × ") ?? ""];
   if (job.num_outputs > 1) facts.push(`${job.num_outputs} clips`);
   return facts.filter((fact) => fact !== "").join(" · ");
 }

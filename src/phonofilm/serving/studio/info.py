@@ -56,8 +56,8 @@ class StudioFeatures(BaseModel):
 class StudioInfo(BaseModel):
     """Everything that the page asks once.
 
-    command: what starts such a server; page: changes with the page's files; keep_days: None where clips are kept for ever; started_at: of the server, in seconds
-    since 1970.
+    command: what starts such a server; page: changes with the page's files; keep_days: None where clips are kept for ever;
+    started_at: of the server, in seconds since 1970.
     """
 
     version: str

@@ -32,7 +32,7 @@ from phonofilm.serving.api.translate import (
 )
 from phonofilm.serving.database.tables import JOB
 from phonofilm.serving.jobs.job import COMPLETED, IN_PROGRESS, QUEUED, JobRequest, job_of, new_job_id
-from phonofilm.serving.jobs.job_queue import seconds_per_job
+from phonofilm.serving.jobs.job_queue import UNKNOWN_SECONDS, seconds_per_job
 from phonofilm.serving.security.access import Access
 from phonofilm.serving.studio.objects import seconds_left
 from phonofilm.serving.studio.plan_work import PlanFound, PlannedClip, check_planned, plan_clip_here
@@ -157,13 +157,14 @@ def _planned(services: Services, access: Access, fields: VideoFields, body: Requ
 
 def _answer(services: Services, model: str, found: PlanFound, ignored: list[str]) -> Plan:
     measured = _measured_seconds(services, model, found.clip)
+    seconds = found.seconds if measured is None else measured
     return Plan(
         possible=True,
         line=found.line,
         clip=PlanClip(**{name: getattr(found.clip, name) for name in PlanClip.model_fields}),
-        seconds=found.seconds if measured is None else measured,
+        seconds=seconds,
         seconds_basis=found.basis if measured is None else "measured",
-        queue_seconds=_queue_seconds(services),
+        queue_seconds=queue_seconds(services, UNKNOWN_SECONDS if seconds is None else seconds),
         memory=PlanMemory(**asdict(found.memory)),
         warnings=[*ignored, *found.warnings],
         unknown_words=found.unknown_words,
@@ -172,7 +173,7 @@ def _answer(services: Services, model: str, found: PlanFound, ignored: list[str]
 
 
 def _unplanned(services: Services, reason: str) -> Plan:
-    return Plan(possible=True, queue_seconds=_queue_seconds(services), warnings=[reason])
+    return Plan(possible=True, queue_seconds=queue_seconds(services, UNKNOWN_SECONDS), warnings=[reason])
 
 
 def _refused(error: ApiError) -> Plan:
@@ -205,13 +206,16 @@ def _each(made: dict[str, Any]) -> float:
     return float(made["inference_time_s"]) / max(1, len(made.get("seeds") or [None]))
 
 
-def _queue_seconds(services: Services) -> float | None:
-    """How long what waits and runs already will take: by the pace of what runs, and by the last clips for what waits."""
+def queue_seconds(services: Services, unknown: float) -> float | None:
+    """How long what waits and runs already will take: by the pace of what runs, and by the last clips for what waits.
+
+    Before the first clip, `unknown` seconds each: what waits is like what is planned.
+    """
     with services.database.read() as connection:
         rows = connection.execute(
             select(JOB).where(JOB.c.status.in_((QUEUED, IN_PROGRESS))).limit(MOST_COUNTED)
         ).mappings()
         jobs = [job_of(row) for row in rows]
-        each = seconds_per_job(connection) if jobs else 0.0
+        each = seconds_per_job(connection, unknown) if jobs else 0.0
     left = [seconds_left(job, time.time()) for job in jobs]
     return round(sum(each if one is None else one for one in left), 2)
