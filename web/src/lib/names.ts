@@ -29,8 +29,12 @@ export function titleOf(clip: StudioClip): string {
 }
 
 /** Its beginning and its end, in whole words, in which clips that were made from one another differ. */
-export function shortTitleOf(clip: StudioClip, most = 52): string {
-  const title = titleOf(clip);
+export function shortTitleOf(clip: StudioClip): string {
+  return shortened(titleOf(clip));
+}
+
+/** The same for any text, in so many letters. */
+export function shortened(title: string, most = 52): string {
   if (title.length <= most) return title;
   const half = Math.floor((most - 3) / 2);
   const begin = title.slice(0, half + 1).replace(/\s+\S*$/, "").slice(0, half);

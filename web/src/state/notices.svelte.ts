@@ -5,7 +5,8 @@ export interface Notice {
   id: number;
   text: string;
   bad: boolean;
-  action: { label: string; run: () => void } | null;
+  /** leads: the address that it opens. Who is there by another way needs the message no more. */
+  action: { label: string; run: () => void; leads?: string } | null;
 }
 
 const MOST = 3;
@@ -38,6 +39,11 @@ export function dismiss(id: number): void {
   if (notices.length === 0) attention.here = false;
 }
 
+/** What they lead to is there, or is over. */
+export function dismissLeadingTo(address: string): void {
+  for (const one of notices.filter((notice) => notice.action?.leads === address)) dismiss(one.id);
+}
+
 /** Takes back what was done last, also when its message is gone; whether there was anything. */
 export function undoLast(): boolean {
   const taken = undo;
@@ -66,9 +72,9 @@ export async function attempt(work: () => Promise<unknown>): Promise<boolean> {
 
 function show(notice: Notice): void {
   if (notice.action?.label === "Undo") undo = notice;
-  // What was said before is over: of messages that only say that something was done, the newest is enough.
+  // What was said before is over: a message that only says that something was done gives way to any other.
   const isPlain = (one: Notice) => one.action === null && !one.bad;
-  for (const old of notices.filter((one) => (one.action === null && one.text === notice.text) || (isPlain(one) && isPlain(notice))))
+  for (const old of notices.filter((one) => (one.action === null && one.text === notice.text) || isPlain(one)))
     dismiss(old.id);
   notices.push(notice);
   if (notices.length > MOST) notices.shift();

@@ -1,8 +1,9 @@
 // The jobs of this server, live: one stream of events for the whole page.
 import { listJobs } from "../api/calls";
 import type { StudioJob, StudioJobs, StudioWorker } from "../api/types";
-import { say } from "./notices.svelte";
-import { goTo, route } from "./route.svelte";
+import { shortened } from "../lib/names";
+import { dismissLeadingTo, say } from "./notices.svelte";
+import { goTo, hrefOf, route } from "./route.svelte";
 import { heardOfWorkers, refreshInfo, server } from "./server.svelte";
 import { steady } from "./time_left";
 
@@ -31,6 +32,8 @@ let failed = 0;
 let changes = 0;
 // Pixels of a card by which one sees that a clip is there.
 const LEAST_SEEN = 120;
+// Letters of a clip's words in a message.
+const MOST_SAID = 90;
 const LONGEST_WAIT_MS = 30_000;
 
 export function follow(): void {
@@ -156,8 +159,9 @@ function finished(job: StudioJob): void {
   const [first] = job.clip_ids;
   if (told.has(job.id) || first === undefined) return;
   told.add(job.id);
+  dismissLeadingTo(hrefOf("queue"));
   if (route.place === "make" && newestAreInSight()) return;
-  say(`Finished: ${(job.prompt ?? "").slice(0, 60)}`, { label: "Open", run: () => goTo("clip", first) });
+  say(`Finished: ${shortened(job.prompt ?? "", MOST_SAID)}`, { label: "Open", run: () => goTo("clip", first), leads: hrefOf("clip", first) });
 }
 
 /** Beside the form, or below it on a narrow screen. */
