@@ -123,3 +123,17 @@ def test_the_field_for_the_key_has_the_keyboard(browser: Browser, served: tuple[
         page.goto(f"{url}/studio")
         page.get_by_label("Key").wait_for()
         assert page.evaluate("document.activeElement.id") == "key"
+
+
+def test_what_is_said_stays_in_a_shortened_title(browser: Browser, served: tuple[str, Services]) -> None:
+    """A retake that says another word has the beginning and the end of the clip that it was made from."""
+    url, services = served
+    words = 'A yellow face with a black top hat says "{}" in a low voice, in front of a cream wall.'
+    for said in ("ah", "oo"):
+        finished_clip(services, words.format(said))
+    with page_of(browser) as page:
+        answer_without_planner(page)
+        show_a_picture(page)
+        page.goto(f"{url}/studio#/library")
+        page.get_by_text('A yellow face with a … "oo" … of a cream wall.', exact=True).wait_for()
+        page.get_by_text('A yellow face with a … "ah" … of a cream wall.', exact=True).wait_for()

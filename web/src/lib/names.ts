@@ -28,7 +28,10 @@ export function titleOf(clip: StudioClip): string {
   return clip.title || clip.prompt || "Untitled clip";
 }
 
-/** Its beginning and its end, in whole words, in which clips that were made from one another differ. */
+// What is said in a clip, where that is a word or two.
+const SAID = /["“][^"“”]{1,20}["”]/;
+
+/** Its beginning, its end and what is said, in whole words: in these, clips that were made from one another differ. */
 export function shortTitleOf(clip: StudioClip): string {
   return shortened(titleOf(clip));
 }
@@ -36,10 +39,17 @@ export function shortTitleOf(clip: StudioClip): string {
 /** The same for any text, in so many letters. */
 export function shortened(title: string, most = 52): string {
   if (title.length <= most) return title;
-  const half = Math.floor((most - 3) / 2);
+  const said = SAID.exec(title)?.[0] ?? "";
+  const whole = joined(title, most, "");
+  return said === "" || whole.includes(said) ? whole : joined(title, most, said);
+}
+
+function joined(title: string, most: number, between: string): string {
+  const middle = between === "" ? " … " : ` … ${between} … `;
+  const half = Math.floor((most - middle.length) / 2);
   const begin = title.slice(0, half + 1).replace(/\s+\S*$/, "").slice(0, half);
   const end = title.slice(-half - 1).replace(/^\S*\s+/, "").slice(-half);
-  return `${begin} … ${end}`;
+  return begin + middle + end;
 }
 
 /** One or two words for how the clip was made, or null for one that was made from words alone. */
