@@ -646,10 +646,10 @@ def test_a_queue_counts_clips_and_its_time_left_falls(browser: Browser, served: 
             ("job", running | {"eta_seconds": 34}),
         ]
         page.get_by_text("Making 3 clips").wait_for()
-        page.get_by_text("30 s left").wait_for()
+        page.get_by_role("main").get_by_text("30 s left").wait_for()
         page.get_by_text("A film that was imported").wait_for()
         events[:] = [("job", running | {"eta_seconds": 60})]
-        page.get_by_text("60 s left").wait_for()
+        page.get_by_role("main").get_by_text("60 s left").wait_for()
         page.unroute_all(behavior="ignoreErrors")
 
 
