@@ -45,4 +45,3 @@ def test_pictures_of_clips_that_were_scrolled_past_are_not_waited_for(
         shown = {str(image.get_attribute("src")) for image in page.locator(".viewport li img").all()}
         assert any(first in one for one in given_up)
         assert not any(one in gone for one in shown for gone in given_up)
-        page.unroute_all(behavior="ignoreErrors")
