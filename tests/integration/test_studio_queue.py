@@ -142,6 +142,9 @@ def test_what_is_waited_for_is_said_and_since_when(browser: Browser, served: tup
         page.reload()
         state.get_by_text("Ready").wait_for()
         assert page.get_by_text("Nothing is made yet").count() == 0
+        now["workers"] = [worker | {"state": "engine_away"}]
+        page.reload()
+        state.get_by_text("The engine that makes the clips does not answer. Clips wait for it.").wait_for()
         now.update(started_at=now["started_at"] - 86_400, workers=[])
         page.reload()
         state.get_by_text("No worker runs: clips wait").wait_for()

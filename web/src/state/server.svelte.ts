@@ -103,6 +103,9 @@ export function waitedFor(): Waited | null {
 /** What the workers are doing, as a sentence, and for how long where that is waited for. `making`: clips of the jobs that are running. */
 export function workersSay(making: number): { text: string; good: boolean; seconds: number | null } {
   if (!server.reachable) return { text: "The server does not answer. Trying again…", good: false, seconds: null };
+  const workers = server.info?.workers ?? [];
+  if (workers.length > 0 && workers.every((worker) => worker.state === "engine_away"))
+    return { text: "The engine that makes the clips does not answer. Clips wait for it.", good: false, seconds: null };
   if (making > 0) return { text: `Making ${plural(making, "clip")}`, good: true, seconds: null };
   const waited = waitedFor();
   if (waited !== null) return { text: waited.short, good: false, seconds: waited.seconds };
