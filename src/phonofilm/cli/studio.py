@@ -32,7 +32,6 @@ def studio(
     """Make, look at and compare clips on a page in the browser. Everything stays on this machine.
 
     \b
-    phonofilm studio
     phonofilm studio --model nano --model 360p
     """
     require_serve_extra()

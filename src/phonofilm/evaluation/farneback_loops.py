@@ -178,7 +178,7 @@ def equations(
     height, width = flow.shape[1:]
     source, step, half, quarter = after.reshape(height * width * PLACES), width * PLACES, f32(0.5), f32(0.25)
     at, weights = np.empty(width, np.int32), np.empty((6, width), np.float32)
-    moved = np.empty((width, PLACES), np.float32)
+    moved, a, b, c, d = np.empty((width, PLACES), np.float32), weights[0], weights[1], weights[2], weights[3]
     target, q = moved.reshape(width * PLACES), np.empty((5, width), np.float32)
     r2, r3, r4, r5, r6 = q[0], q[1], q[2], q[3], q[4]
     for y in range(start, end):
@@ -187,17 +187,7 @@ def equations(
         for x in range(width):
             above = np.int64(at[x])
             if above >= 0:
-                blend(
-                    source,
-                    above,
-                    above + step,
-                    weights[0, x],
-                    weights[1, x],
-                    weights[2, x],
-                    weights[3, x],
-                    target,
-                    x * PLACES,
-                )
+                blend(source, above, above + step, a[x], b[x], c[x], d[x], target, x * PLACES)
             else:  # the mean with itself is itself, to the last bit
                 moved[x, 0], moved[x, 1] = f32(0), f32(0)
                 moved[x, 2], moved[x, 3], moved[x, 4] = here[2, x], here[3, x], here[4, x]
@@ -219,8 +209,8 @@ def equations(
             x = place if place < 5 else place + inner
             if outer or at_edge(x, width):
                 counts = across[0, x] * across[1, x] * down[0, y] * down[1, y]
-                for c in range(5):
-                    q[c, x] *= counts
+                for row in range(5):
+                    q[row, x] *= counts
         g11, g12, g22, h1, h2 = out[y, 0], out[y, 1], out[y, 2], out[y, 3], out[y, 4]
         for x in range(width):
             g11[x] = r4[x] * r4[x] + r6[x] * r6[x]
