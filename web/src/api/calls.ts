@@ -51,7 +51,6 @@ export interface ClipChanges {
   title?: string;
   favourite?: boolean;
   folder?: string;
-  tags?: string[];
 }
 export const changeClip = (id: string, changes: ClipChanges) =>
   json<T.StudioClip>("PATCH", `/v1/studio/clips/${each(id)}`, changes);
@@ -62,7 +61,7 @@ export interface ManyChanges {
   add_tags?: string[];
   remove_tags?: string[];
 }
-export const changeClips = (changes: ManyChanges) => json<unknown>("POST", "/v1/studio/clips/change", changes);
+export const changeClips = (changes: ManyChanges) => json<{ data: T.StudioClip[] }>("POST", "/v1/studio/clips/change", changes);
 export const trashClips = (ids: string[]) => json<unknown>("POST", "/v1/studio/clips/trash", { ids });
 export const restoreClips = (ids: string[]) => json<unknown>("POST", "/v1/studio/clips/restore", { ids });
 export const emptyTrash = () => json<{ purged: number }>("POST", "/v1/studio/clips/purge", { everything: true });
