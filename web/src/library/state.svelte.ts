@@ -96,10 +96,12 @@ export async function loadTo(index: number): Promise<void> {
   loadingMore = true;
   try {
     while (shelf.next !== null && shelf.clips.length <= Math.min(index, shelf.total - 1)) {
-      const current = asked;
-      const found = await listClips({ ...queryNow(), limit: PAGE, cursor: shelf.next });
-      if (current !== asked) continue; // the list was asked for anew: this page follows the old one
-      shelf.clips.push(...found.data);
+      const [current, cursor] = [asked, shelf.next];
+      const found = await listClips({ ...queryNow(), limit: PAGE, cursor });
+      // The list was asked for anew, or came: this page follows the old one.
+      if (current !== asked || cursor !== shelf.next) continue;
+      const there = new Set(shelf.clips.map((clip) => clip.id));
+      shelf.clips.push(...found.data.filter((clip) => !there.has(clip.id)));
       shelf.next = found.next_cursor;
     }
   } catch (error) {
