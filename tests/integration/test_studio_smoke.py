@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 # What the server says, and how the page says it to who knows neither the command line nor the API.
 SENTENCES = {
+    "key: String should have at least 1 character": "The key is empty: write something there.",
+    "folder: String should have at most 100 characters": "The folder has more than 100 letters: write less.",
+    "prompt: String should match pattern '^a$'":
+        "“What is seen and heard” cannot be read as it is written: write it in another way.",
     "image is a frame of what is made, and the given clip keeps its own; leave image out":
         "The film keeps its own frames: take the first and the last frame out.",
     "the clip to continue has 5 frames, and the model goes on from the last 17 (overlap_frames); give a longer one":

@@ -1,6 +1,6 @@
 // Every request that the page makes, one function each.
 import { ask, askForPlan, type Asked } from "./asking";
-import { json, query, send } from "./http";
+import { another, json, query, send } from "./http";
 import type * as T from "./types";
 
 const each = encodeURIComponent;
@@ -9,7 +9,12 @@ export const getSession = () => json<T.Session>("GET", "/studio/session");
 export const signIn = (key: string) => json<T.Session>("POST", "/studio/session", { key });
 export const signOut = () => json<T.Session>("DELETE", "/studio/session");
 
-export const getInfo = () => json<T.StudioInfo>("GET", "/v1/studio/info");
+/** Asked first and again and again: what is none of Phonofilm's answers must not be taken for one. */
+export async function getInfo(): Promise<T.StudioInfo> {
+  const found = await json<Partial<T.StudioInfo>>("GET", "/v1/studio/info");
+  if (!Array.isArray(found.models) || !Array.isArray(found.workers)) throw another(200);
+  return found as T.StudioInfo;
+}
 export const getVocabulary = (model: string) => json<T.Vocabulary>("GET", `/v1/studio/vocabulary${query({ model })}`);
 
 const ROUTES: Record<T.Task, string> = {

@@ -17,6 +17,9 @@ export class Fault extends Error {
 const WAYS_ON: Record<string, string> = {
   unreachable: "Check that “phonofilm studio” still runs. What waits in the queue is kept.",
   insufficient_scope: "Ask whoever runs this server for a key that may do this.",
+  another_server: "Sign in to the network, or open this page by the server's own address, and reload it.",
+  too_much: "What stands between this page and the server takes less at once. Ask for less, or whoever runs it.",
+  too_many_requests: "Wait for a moment, and try again.",
   body_too_large: "Use a smaller or shorter file.",
   unsupported_media: "Use another file.",
   gateway: "What stands between this page and the server does not reach it. Try again in a moment.",
@@ -46,6 +49,8 @@ const WAYS_ON: Record<string, string> = {
   bad_host: "Open the page by the address that “phonofilm studio” printed.",
 };
 
+const NOT_THERE = ["clip_not_found", "video_not_found"];
+
 /** What one can do about it; null where the sentence itself says it. */
 export function wayOn(code: string, retryAfter: number | null = null): string | null {
   const way = WAYS_ON[code] ?? null;
@@ -68,12 +73,18 @@ export function asSentence(text: string): string {
 export function told(message: string, code: string, param: string | null = null, retryAfter: number | null = null): string {
   const taken = code === "unsupported_media" ? takenBy(param) : null;
   const way = taken === null ? wayOn(code, retryAfter) : `Use ${taken}.`;
-  return way === null ? asSentence(message) : `${asSentence(message)} ${way}`;
+  // The id that was looked for says nothing to a person.
+  const sentence = NOT_THERE.includes(code) ? "There is no such clip." : asSentence(message);
+  return way === null ? sentence : `${sentence} ${way}`;
 }
 
 /** Any thrown thing as the text to show. */
 export function explain(error: unknown): string {
   if (error instanceof Fault && error.code === "invalid_api_key") return "The key is not valid, or not any more. Sign in with another one.";
   if (!(error instanceof Fault)) return asSentence(error instanceof Error ? error.message : String(error));
-  return told(error.message, error.code, error.param, error.retryAfter);
+  const said = told(error.message, error.code, error.param, error.retryAfter);
+  if (wayOn(error.code, error.retryAfter) !== null) return said;
+  if (error.status === 429) return `${said} ${WAYS_ON.too_many_requests}`;
+  // A sentence of two halves says in the second one what can be done.
+  return error.status === 400 && !/[;:]/.test(said) ? `${said} Change that, and try again.` : said;
 }

@@ -1,7 +1,7 @@
 // One request and its answer. Which requests there are is in calls.ts.
 import { Fault } from "./faults";
 
-const CODES: Record<number, string> = { 413: "body_too_large", 502: "gateway", 503: "gateway", 504: "gateway" };
+const CODES: Record<number, string> = { 429: "too_many_requests", 413: "body_too_large", 502: "gateway", 503: "gateway", 504: "gateway" };
 
 let whenSignedOut: () => void = () => undefined;
 
@@ -27,24 +27,41 @@ export async function send(method: string, path: string, body?: unknown, signal?
   }
   if (answer.ok) return answer;
   if (answer.status === 401) whenSignedOut();
-  throw await faultOf(answer);
+  throw await faultOf(answer, body instanceof FormData);
 }
 
+/** What Phonofilm answers is always an object: anything else comes from something in between. */
 export async function json<T>(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
-  return (await (await send(method, path, body, signal)).json()) as T;
+  const answer = await send(method, path, body, signal);
+  let found: unknown;
+  try {
+    found = await answer.json();
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
+    throw another(answer.status);
+  }
+  if (typeof found !== "object" || found === null) throw another(answer.status);
+  return found as T;
 }
 
-async function faultOf(answer: Response): Promise<Fault> {
+/** Where something else answered than Phonofilm. */
+export function another(status: number): Fault {
+  return new Fault(status, "another_server", "Something else than Phonofilm answered, such as the sign-in page of a network or a proxy.");
+}
+
+async function faultOf(answer: Response, withFiles: boolean): Promise<Fault> {
   const after = Number(answer.headers.get("Retry-After") ?? "");
   const retry = Number.isFinite(after) && after > 0 ? after : null;
   try {
     const { error } = (await answer.json()) as { error: { message: string; code: string | null; param: string | null } };
-    return new Fault(answer.status, error.code ?? "error", error.message, error.param, retry);
+    if (typeof error.message === "string" && error.message !== "")
+      return new Fault(answer.status, error.code ?? "error", error.message, error.param, retry);
   } catch {
     // Not the server's own answer: it always says what is wrong.
-    const code = CODES[answer.status] ?? "unexplained";
-    return new Fault(answer.status, code, `The server answered ${answer.status}.`, null, retry);
   }
+  // Only a request that brings files can do with smaller ones.
+  const code = answer.status === 413 && !withFiles ? "too_much" : (CODES[answer.status] ?? "unexplained");
+  return new Fault(answer.status, code, `The server answered ${answer.status}.`, null, retry);
 }
 
 export function query(values: Record<string, string | number | boolean | string[] | null | undefined>): string {

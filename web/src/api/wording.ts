@@ -34,6 +34,14 @@ const FIELDS: Record<string, string> = {
   start: "“From second”",
   end: "“To second”",
   retake_tracks: "“What is made again”",
+  key: "the key",
+  q: "what is searched for",
+  title: "the title",
+  folder: "the folder",
+  tag: "a tag",
+  tags: "a tag",
+  add_tags: "a tag",
+  remove_tags: "a tag",
 };
 const MEDIA: Record<string, string> = { image: "a picture", video: "a film", audio: "a sound" };
 const REPHRASED: [RegExp, string][] = [
@@ -87,6 +95,14 @@ const REPHRASED: [RegExp, string][] = [
   [/:? Input should be greater than ([\d.-]+)/, " must be more than $1"],
   [/:? Input should be less than or equal to ([\d.-]+)/, " must be at most $1"],
   [/:? Input should be less than ([\d.-]+)/, " must be less than $1"],
+  [/:? String should have at least 1 character.*$/, " is empty: write something there"],
+  [/:? String should have at least (\d+) characters.*$/, " has fewer than $1 letters: write more"],
+  [/:? String should have at most (\d+) characters?.*$/, " has more than $1 letters: write less"],
+  [/:? String should (?:match|be|have).*$/, " cannot be read as it is written: write it in another way"],
+  [/:? Input should be a valid string.*$/, " must be words"],
+  [/:? List should have at most (\d+) items?.*$/, " can be given $1 times at once: give fewer"],
+  [/:? List should have at least .*$/, " is missing"],
+  [/:? Field required$/, " is missing"],
   [/:? Input should be a valid integer.*$/, " must be a whole number"],
   [/:? Input should be a valid number.*$/, " must be a number"],
   [/\bin one request\b/g, "at once"],
@@ -105,7 +121,7 @@ export function takenBy(param: string | null): string | null {
 /** The sentence with fields, kinds and clips as the page calls them. */
 export function inPageWords(text: string): string {
   const said = REPHRASED.reduce((now, [found, put]) => now.replace(found, put), text.trim());
-  const named = said.replace(/^([a-z_]+)(?=:| (?:is|has|was|lasts|must)\b)/i, (word) => nameOf(word.toLowerCase()) ?? word);
+  const named = said.replace(/^([a-z_]+)(?=:| (?:is|has|was|lasts|must|can|cannot)\b)/i, (word) => nameOf(word.toLowerCase()) ?? word);
   const known = named.replace(/\b[a-z]+_[a-z_]+\b/g, (word) => nameOf(word) ?? word);
   return known
     .replace(/ is (image|video|audio) \((\w+)\)/g, (_, kind: string, suffix: string) => ` is ${MEDIA[kind]} (${suffix})`)

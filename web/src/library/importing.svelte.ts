@@ -91,6 +91,12 @@ function sayWhatCame(taken: number, known: number, stoppedOf: number | null): vo
 
 const whyNot = (name: string, message: string) => `${name}: ${asSentence(message)}`;
 
+// Where the server itself says what can be done.
+const HAS_A_WAY = /; (?:delete|give|list|send|use) /;
+
+/** The same for a file that arrived and was not taken. */
+const refusedFor = (name: string, message: string) => `${whyNot(name, message)}${HAS_A_WAY.test(message) ? "" : " Use another file."}`;
+
 /** Each file is a request of its own: one that is too large or broken takes no other with it. */
 async function importOne(file: File, signal: AbortSignal): Promise<Outcome> {
   const most = server.info?.limits.max_upload_bytes ?? Infinity;
@@ -99,7 +105,7 @@ async function importOne(file: File, signal: AbortSignal): Promise<Outcome> {
   if (refusal !== null) return { report: null, why: [refusal] };
   try {
     const report = await importFiles([file], signal);
-    return { report, why: report.refused.map((one) => whyNot(file.name, one.message)) };
+    return { report, why: report.refused.map((one) => refusedFor(file.name, one.message)) };
   } catch (error) {
     return { report: null, why: [whyNot(file.name, explain(error))] };
   }
@@ -108,7 +114,7 @@ async function importOne(file: File, signal: AbortSignal): Promise<Outcome> {
 async function importThese(ids: string[], signal: AbortSignal): Promise<Outcome> {
   try {
     const report = await importFromFolder(ids, signal);
-    return { report, why: report.refused.map((one) => whyNot(one.name, one.message)) };
+    return { report, why: report.refused.map((one) => refusedFor(one.name, one.message)) };
   } catch (error) {
     return { report: null, why: [explain(error)] };
   }
