@@ -32,6 +32,15 @@ def answer_without_planner(page: Page) -> None:
     page.route("**/v1/studio/plan", lambda route: route.fulfill(json=NO_PLAN))
 
 
+WORKS: dict[str, Any] = {"state": "busy", "models": ["nano"], "memory": 0}
+
+
+def show_a_worker(page: Page, url: str, *workers: dict[str, Any]) -> None:
+    """A worker that makes something, or those that are given, where none lives."""
+    info = page.request.get(f"{url}/v1/studio/info").json()
+    page.route("**/v1/studio/info", lambda route: route.fulfill(json=info | {"workers": workers or [WORKS]}))
+
+
 def show_a_picture(page: Page) -> None:
     """In the place of every clip and its thumbnail, for clips whose files are not there."""
     page.route("**/v1/videos/*/content*", lambda route: route.fulfill(content_type="image/png", body=PNG))

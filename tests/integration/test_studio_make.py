@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tests.browser import page_of
-from tests.studio_page import answer_without_planner, finished_clip, show_a_picture
+from tests.studio_page import WORKS, answer_without_planner, finished_clip, show_a_picture, show_a_worker
 
 from phonofilm.serving.api.services import Services
 
@@ -43,6 +43,7 @@ def test_what_is_made_is_seen_from_the_end_of_the_form(browser: Browser, served:
         done = running | {"status": "completed", "clip_ids": [clip]}
         answer_without_planner(page)
         show_a_picture(page)
+        show_a_worker(page, url)
         tell(page, ("jobs", {"running": [running], "waiting": [], "ended": []}))
         page.goto(f"{url}/studio")
         state = page.get_by_role("banner").get_by_role("link", name="Making 1 clip")
@@ -137,3 +138,20 @@ def test_what_is_said_stays_in_a_shortened_title(browser: Browser, served: tuple
         page.goto(f"{url}/studio#/library")
         page.get_by_text('A yellow face with a … "oo" … of a cream wall.', exact=True).wait_for()
         page.get_by_text('A yellow face with a … "ah" … of a cream wall.', exact=True).wait_for()
+
+
+def test_a_clip_whose_worker_has_ended_is_not_said_to_be_made(browser: Browser, served: tuple[str, Services]) -> None:
+    """Until another worker takes it, there is no time left to be counted."""
+    url, _ = served
+    with page_of(browser) as page:
+        page.request.post(f"{url}/v1/videos", data={"prompt": "A red ball bounces.", "model": "nano"})
+        (job,) = page.request.get(f"{url}/v1/studio/jobs").json()["waiting"]
+        running = job | {"status": "in_progress", "step": 3, "steps": 8, "progress": 37, "eta_seconds": 40}
+        answer_without_planner(page)
+        show_a_worker(page, url, WORKS | {"state": "starting"})
+        tell(page, ("jobs", {"running": [running], "waiting": [], "ended": []}))
+        page.goto(f"{url}/studio#/queue")
+        page.get_by_role("banner").get_by_text("The worker is started again").wait_for()
+        made = page.get_by_role("article", name="Being made: A red ball bounces.")
+        made.get_by_text("The worker is started again. The clip then goes on, or begins anew.").wait_for()
+        assert page.get_by_text("37 %").count() + page.get_by_text("left").count() == 0

@@ -13,10 +13,12 @@ from tests.browser import page_of
 from tests.studio_page import (
     NO_PLAN,
     NO_WORDS,
+    WORKS,
     answer_without_film,
     answer_without_planner,
     finished_clip,
     show_a_picture,
+    show_a_worker,
 )
 from tests.unit.serving_helpers import PNG
 
@@ -645,7 +647,9 @@ def test_a_queue_counts_clips_and_its_time_left_falls(browser: Browser, served: 
             == "It is the last one already"
         )
         imported = other | {"status": "failed", "prompt": "", "imported": True}
+        show_a_worker(page, url)
         events[:] = [
+            ("workers", {"workers": [WORKS]}),
             ("jobs", {"running": [running], "waiting": [], "ended": [imported]}),
             ("job", running | {"eta_seconds": 34}),
         ]

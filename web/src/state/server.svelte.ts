@@ -106,8 +106,10 @@ export function workersSay(making: number): { text: string; good: boolean; secon
   const workers = server.info?.workers ?? [];
   if (workers.length > 0 && workers.every((worker) => worker.state === "engine_away"))
     return { text: "The engine that makes the clips does not answer. Clips wait for it.", good: false, seconds: null };
-  if (making > 0) return { text: `Making ${plural(making, "clip")}`, good: true, seconds: null };
   const waited = waitedFor();
+  // What was being made when the worker ended is still said to be in progress until another one takes it.
+  if (making > 0 && waited !== null) return { text: waited.seconds === null ? waited.short : "The worker is started again", good: false, seconds: waited.seconds };
+  if (making > 0) return { text: `Making ${plural(making, "clip")}`, good: true, seconds: null };
   if (waited !== null) return { text: waited.short, good: false, seconds: waited.seconds };
   return { text: "Ready", good: true, seconds: null };
 }
