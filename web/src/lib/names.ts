@@ -58,8 +58,16 @@ export function badgeOf(clip: Pick<StudioClip, "origin" | "imported">): string |
   return clip.imported ? "Imported" : null;
 }
 
+/** Letters of a tag. */
+const MOST_OF_TAG = 50;
+
 /** Tags as they are written into one field: with commas between them, or each behind a #. */
 export function tagsOf(text: string): string[] {
-  const found = text.split(/[,;\n]|(?=#)/).map((one) => one.trim().replace(/^#+/, "").trim().slice(0, 50).trim());
+  const found = text.split(/[,;\n]|(?=#)/).map((one) => one.trim().replace(/^#+/, "").trim());
   return [...new Set(found.filter((one) => one !== ""))];
+}
+
+/** Why they cannot be tags; null where they can. */
+export function tagTrouble(names: string[]): string | null {
+  return names.some((name) => name.length > MOST_OF_TAG) ? `A tag has at most ${MOST_OF_TAG} letters.` : null;
 }
