@@ -13,7 +13,9 @@ from phonofilm.serving.api.services import Services
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Route
 
-ANOTHER = "Something else than Phonofilm answered, such as the sign-in page of a network or a proxy. Sign in to the network,"
+ANOTHER = (
+    "Something else than Phonofilm answered, such as the sign-in page of a network or a proxy. Sign in to the network,"
+)
 CUT = "the file is cut off: its picture should end at 2.00 s but ends at 1.00 s"
 
 
@@ -33,7 +35,10 @@ def test_an_answer_of_something_else_is_called_that(browser: Browser, served: tu
         ({"status": 500, "json": {"error": {"message": None}}}, "The server answered 500. Try again."),
         ({"status": 413, "body": "too large"}, "takes less at once."),
         ({"status": 429, "body": "slowly"}, "The server answered 429. Wait for a moment, and try again."),
-        ({"status": 400, "json": {"error": {"message": "tag is odd", "code": "invalid_value"}}}, "Change that, and try again."),
+        (
+            {"status": 400, "json": {"error": {"message": "tag is odd", "code": "invalid_value"}}},
+            "Change that, and try again.",
+        ),
     ],
 )
 def test_an_error_is_a_sentence_with_a_way_on(

@@ -461,6 +461,7 @@ def test_a_film_that_is_refused_takes_no_other_with_it(browser: Browser, served:
         files = {"one.mp4": film, "huge.mp4": film + bytes(2000), "text.mp4": b"words", "two.mp4": film}
         given = [{"name": name, "mimeType": "video/mp4", "buffer": content} for name, content in files.items()]
         page.get_by_label("Films to import").set_input_files(given)
+        page.get_by_role("button", name="2 not imported").click()
         report = page.get_by_role("dialog", name="2 of 4 files could not be imported")
         report.get_by_text("huge.mp4 has 2 kB; at most 1 kB can be sent.").wait_for()
         report.get_by_text("text.mp4 is not a film that can be read. Use an MP4, MOV,").wait_for()

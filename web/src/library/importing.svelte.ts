@@ -1,6 +1,6 @@
 // Films on their way into the library, one after the other: they go on while other parts of the page are shown.
 import { importFiles, importFromFolder } from "../api/calls";
-import { asSentence, explain } from "../api/faults";
+import { asSentence, explain, Fault } from "../api/faults";
 import type { ImportReport } from "../api/types";
 import { bytes, plural } from "../lib/format";
 import { refusalOf } from "../lib/kinds";
@@ -11,25 +11,35 @@ import { filters, hasFilters } from "./state.svelte";
 
 // Few, so that the count is seen to grow and a cancel does not wait for long: the server takes up to fifty.
 const LISTED_AT_ONCE = 4;
+// Answers of a server that is there again soon, and of what stands before it.
+const AWAY = [0, 429, 502, 503, 504];
+const AGAIN_SECONDS = 3;
 
 interface Importing {
   /** Whether anything is on its way. */
   busy: boolean;
   done: number;
   count: number;
-  /** Why files were not taken, a sentence for each, and of how many files; until somebody has read it. */
-  refused: { why: string[]; count: number } | null;
+  /** Whether the server is waited for. */
+  held: boolean;
+  /** Files that were not taken; until somebody has read of them. */
+  refused: { files: NotTaken[]; count: number; again: () => void } | null;
+}
+export interface NotTaken {
+  /** What it is called; null where the server was asked for several at once. */
+  name: string | null;
+  why: string;
 }
 interface Outcome {
   report: ImportReport | null;
-  why: string[];
+  why: NotTaken[];
 }
 interface Piece {
   count: number;
   run: (signal: AbortSignal) => Promise<Outcome>;
 }
 
-export const importing = $state<Importing>({ busy: false, done: 0, count: 0, refused: null });
+export const importing = $state<Importing>({ busy: false, done: 0, count: 0, held: false, refused: null });
 const waiting: Piece[] = [];
 let flight = new AbortController();
 
@@ -60,12 +70,14 @@ async function work(): Promise<void> {
   importing.busy = true;
   flight = new AbortController();
   let [taken, known] = [0, 0];
-  const why: string[] = [];
+  const why: NotTaken[] = [];
+  const failed: Piece[] = [];
   for (let piece = waiting.shift(); piece !== undefined; piece = waiting.shift()) {
     const { report, why: reasons } = await piece.run(flight.signal);
     if (flight.signal.aborted && report === null) break;
     importing.done += piece.count;
     why.push(...reasons);
+    if (reasons.length > 0) failed.push(piece);
     if (report === null) continue;
     taken += report.data.length - report.known.length;
     known += report.known.length;
@@ -75,8 +87,38 @@ async function work(): Promise<void> {
   Object.assign(importing, { busy: false, done: 0, count: 0 });
   sayWhatCame(taken, known, flight.signal.aborted ? count : null);
   const [first] = why;
-  if (why.length === 1 && first !== undefined) complainOf(first);
-  else if (why.length > 1) importing.refused = { why, count };
+  if (first === undefined) return;
+  importing.refused = { files: why, count, again: () => add(failed) };
+  if (why.length === 1) complainOf(sentenceOf(first));
+}
+
+export const sentenceOf = ({ name, why }: NotTaken): string => (name === null ? why : `${name}: ${why}`);
+
+/** Runs it again for as long as the server is away or has too much to do: an import of many films outlives a restart. */
+async function patiently<T>(work: () => Promise<T>, signal: AbortSignal, stillThere = () => Promise.resolve(true)): Promise<T> {
+  try {
+    for (;;) {
+      try {
+        return await work();
+      } catch (error) {
+        if (!(error instanceof Fault) || signal.aborted || !AWAY.includes(error.status) || error.code.endsWith("_exceeded")) throw error;
+        if (!(await stillThere())) throw new Error(GONE);
+        importing.held = true;
+        await pause((error.retryAfter ?? AGAIN_SECONDS) * 1000, signal);
+        if (signal.aborted) throw error;
+      }
+    }
+  } finally {
+    importing.held = false;
+  }
+}
+
+/** Until then, or until the import is stopped. */
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((done) => {
+    const timer = setTimeout(done, ms);
+    signal.addEventListener("abort", () => (clearTimeout(timer), done()), { once: true });
+  });
 }
 
 /** `stoppedOf`: how many were asked for, where it was cancelled. */
@@ -89,34 +131,41 @@ function sayWhatCame(taken: number, known: number, stoppedOf: number | null): vo
   if (words.length > 0) say(words.join(" "));
 }
 
-const whyNot = (name: string, message: string) => `${name}: ${asSentence(message)}`;
-
 // Where the server itself says what can be done.
 const HAS_A_WAY = /; (?:delete|give|list|send|use) /;
 
-/** The same for a file that arrived and was not taken. */
-const refusedFor = (name: string, message: string) => `${whyNot(name, message)}${HAS_A_WAY.test(message) ? "" : " Use another file."}`;
+/** A file that arrived and was not taken. */
+const refusedFor = (name: string, message: string): NotTaken => ({
+  name,
+  why: `${asSentence(message)}${HAS_A_WAY.test(message) ? "" : " Use another file."}`,
+});
+
+const GONE = "It cannot be read any more: it was changed or moved. Choose it again.";
 
 /** Each file is a request of its own: one that is too large or broken takes no other with it. */
 async function importOne(file: File, signal: AbortSignal): Promise<Outcome> {
   const most = server.info?.limits.max_upload_bytes ?? Infinity;
   const tooLarge = `${file.name} has ${bytes(file.size)}; at most ${bytes(most)} can be sent. Use a smaller or shorter film.`;
-  const refusal = file.size > most ? tooLarge : await refusalOf(file, file.name, "video");
-  if (refusal !== null) return { report: null, why: [refusal] };
+  const refusal = file.size > most ? tooLarge : await refusalOf(file, file.name, "video").catch(() => GONE);
+  if (refusal === GONE) return { report: null, why: [{ name: file.name, why: GONE }] };
+  if (refusal !== null) return { report: null, why: [{ name: null, why: refusal }] };
   try {
-    const report = await importFiles([file], signal);
+    const report = await patiently(() => importFiles([file], signal), signal, () => canBeRead(file));
     return { report, why: report.refused.map((one) => refusedFor(file.name, one.message)) };
   } catch (error) {
-    return { report: null, why: [whyNot(file.name, explain(error))] };
+    return { report: null, why: [{ name: file.name, why: explain(error) }] };
   }
 }
 
+/** To a browser, a file that is gone is a server that does not answer. */
+const canBeRead = (file: File): Promise<boolean> => file.slice(0, 1).arrayBuffer().then(() => true, () => false);
+
 async function importThese(ids: string[], signal: AbortSignal): Promise<Outcome> {
   try {
-    const report = await importFromFolder(ids, signal);
+    const report = await patiently(() => importFromFolder(ids, signal), signal);
     return { report, why: report.refused.map((one) => refusedFor(one.name, one.message)) };
   } catch (error) {
-    return { report: null, why: [explain(error)] };
+    return { report: null, why: [{ name: null, why: explain(error) }] };
   }
 }
 
