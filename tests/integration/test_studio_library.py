@@ -148,6 +148,16 @@ def test_clips_are_found_by_words_tags_folders_and_favourites(fresh: Studio) -> 
     assert shelves["bytes"] > 1000
 
 
+def test_a_clip_that_was_made_here_and_comes_back_is_known(studio: Studio) -> None:
+    """Its film is downloaded and imported: it is the clip that is there."""
+    one = studio.ids[0]
+    before = studio.listed()
+    film = studio.client.get(studio.get(f"/v1/studio/clips/{one}")["video_url"]).content
+    report = studio.client.post("/v1/studio/imports", files=[("file", ("ball.mp4", film))]).json()
+    assert ([clip["id"] for clip in report["data"]], report["known"]) == ([one], [one]), report
+    assert studio.listed() == before
+
+
 def test_the_trash_gives_back_and_takes_for_good(fresh: Studio) -> None:
     (gone,) = fresh.post("/v1/studio/clips/trash", {"ids": [fresh.ids[0]]})["data"]
     assert gone["purge_at"] - gone["trashed_at"] == 7 * 86_400

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import insert, select, update
 
+from phonofilm.files import file_hash
 from phonofilm.serving.database.clock import DatabaseNow
 from phonofilm.serving.database.engines import Database
 from phonofilm.serving.database.tables import CLIP, JOB
@@ -15,6 +17,10 @@ from phonofilm.serving.jobs.clip_rows import clip_id, new_clips
 from phonofilm.serving.jobs.job import COMPLETED, JobRequest, job_of
 from phonofilm.serving.jobs.job_queue import Room, check_bytes
 from phonofilm.serving.security.access import Access
+from phonofilm.serving.store.interface import NotStored, Store
+
+# Clips of one seed that are looked through: people take the same one again and again.
+MOST_OF_ONE_SEED = 50
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,30 @@ def brought_in(database: Database, sha256: str, access: Access) -> str | None:
     with database.read() as connection:
         found = connection.execute(statement.limit(1)).scalar()
     return None if found is None else str(found)
+
+
+def made_here(database: Database, store: Store, file: Path, sha256: str, seed: int, access: Access) -> str | None:
+    """The clip that was made here and whose film this very file is. One of its seed has to have as many bytes to be read."""
+    statement = (
+        select(CLIP.c.id, CLIP.c.number, JOB.c.outputs)
+        .join(JOB, JOB.c.id == CLIP.c.job_id)
+        .where(CLIP.c.imported.is_(None), CLIP.c.seed == seed, CLIP.c.owner == access.owner)
+        .where(CLIP.c.trashed_at.is_(None), JOB.c.hidden.is_(False), JOB.c.nbytes > 0)
+    )
+    with database.read() as connection:
+        found = connection.execute(statement.limit(MOST_OF_ONE_SEED)).all()
+    for row in found:
+        if row.number >= len(row.outputs) or (name := row.outputs[row.number].get("video")) is None:
+            continue
+        try:
+            if store.size(name) != file.stat().st_size:
+                continue
+            with store.as_file(name) as stored:
+                if file_hash(stored) == sha256:
+                    return str(row.id)
+        except NotStored:
+            continue  # it was deleted meanwhile
+    return None
 
 
 def remember_source(database: Database, name: str, mark: str) -> None:

@@ -25,7 +25,14 @@ from phonofilm.serving.api.openapi import BINARY, form_of_files
 from phonofilm.serving.api.services import MayAdminister, MayWrite, Services, ServicesOf
 from phonofilm.serving.jobs.job import JobRequest, new_job_id
 from phonofilm.serving.jobs.job_queue import QueueFull
-from phonofilm.serving.library.bringing_in import FoundClip, bring_in, brought_in, remember_source, sources_brought_in
+from phonofilm.serving.library.bringing_in import (
+    FoundClip,
+    bring_in,
+    brought_in,
+    made_here,
+    remember_source,
+    sources_brought_in,
+)
 from phonofilm.serving.library.clips import find_clips
 from phonofilm.serving.security.access import Access
 from phonofilm.serving.security.sniffing import SNIFFED_BYTES, VIDEO, check_kind
@@ -176,7 +183,10 @@ def _add(services: Services, access: Access, source: Path, title: str, report: I
     try:
         with TemporaryDirectory(prefix="phonofilm-") as folder:
             read = services.media.run(read_import, source, Path(folder))
-            if (before := brought_in(services.database, read.sha256, access)) is not None:
+            before = brought_in(services.database, read.sha256, access)
+            if before is None and read.seed is not None:
+                before = made_here(services.database, services.store, source, read.sha256, read.seed, access)
+            if before is not None:
                 report.data += [studio_clip(clip) for clip in find_clips(services.database, access, [before])]
                 report.known.append(before)
                 if mark:
