@@ -55,7 +55,8 @@ class Submission:
     def lines(self, folder: Path | None) -> list[Line]:
         """The clips that are asked for; those of a file are to be written into `folder`. Raises InputError."""
         if (self.prompt is None) == (self.prompts is None):
-            raise InputError("give a prompt, or a file of them with --prompts")
+            both = "" if self.prompt is None else ", not both"
+            raise InputError(f"give a prompt, or a file of them with --prompts{both}")
         names = {field.name for field in fields(ClipOptions)} & {field.name for field in fields(self)}
         common = ClipOptions(**{name: getattr(self, name) for name in names})
         return [Line("", common)] if self.prompts is None else _lines_of(self.prompts, folder, common)

@@ -46,10 +46,17 @@ def is_public(address: Address) -> bool:
             return is_public(inner)
         if address in _NAT64:
             return is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    if any(address in network for network in _ALSO_PRIVATE):
+        return False
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# Versions of Python differ about these: IETF's own (clouds' metadata among them), old 6to4 relays, a network's own NAT64,
+# segment routing, site-local.
+_ALSO_PRIVATE = tuple(
+    map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "64:ff9b:1::/48", "5f00::/16", "fec0::/10"))
+)
 
 
 @dataclass(frozen=True)
