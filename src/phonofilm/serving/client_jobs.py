@@ -138,7 +138,8 @@ def stage_of(job: Mapping[str, Any]) -> str:
 def describe_job(job: Mapping[str, Any]) -> str:
     """A job as a line: id, status, how far, why it failed, the beginning of its prompt."""
     prompt = printable(job["prompt"] or "").replace("\n", " ")
-    return f"{job['id']} {job['status']} {job['progress']} %{_reason(job)} {prompt[:60]}"
+    state = job["stage"] if job["stage"] == "cancelling" else job["status"]
+    return f"{job['id']} {state} {job['progress']} %{_reason(job)} {prompt[:60]}"
 
 
 def _lines_of(prompts: Path, folder: Path | None, common: ClipOptions) -> list[Line]:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 QUEUED, IN_PROGRESS, COMPLETED, FAILED, CANCELLED = "queued", "in_progress", "completed", "failed", "cancelled"
 ENDED = (COMPLETED, FAILED, CANCELLED)
+# The stage of a job that runs and is to be cancelled.
+CANCELLING = "cancelling"
 # A job that was running when its worker died or fell silent this many times is not tried again.
 STRIKES = 3
 # Begins the name of a keyframe among a request's files and addresses; its seconds follow.
@@ -100,6 +102,11 @@ class Job:
     @property
     def has_ended(self) -> bool:
         return self.status in ENDED
+
+    @property
+    def stage_shown(self) -> str | None:
+        """What is being done; CANCELLING from when someone asked to cancel a running job until its step has ended."""
+        return CANCELLING if self.status == IN_PROGRESS and self.cancel_requested else self.stage
 
     @property
     def preview_shown(self) -> str | None:
