@@ -93,6 +93,7 @@ def serve_until_stopped(settings: ServerSettings, on_listening: Callable[[str], 
         server.should_exit = True
 
     workers = _workers(settings, database, give_up)
+    services.workers_come = lambda: workers.are_coming
     callbacks = None if callback_key is None else Callbacks(database, callback_key)
     housekeeping = Housekeeping(database, store, settings.worker.keep, callbacks)
     workers.start()

@@ -71,7 +71,7 @@ WRITING = 4
 class Services:
     """Everything the routes need; one for each server. media decodes files; planner imports PyTorch and plans clips.
 
-    started_at: of the server, in seconds since 1970.
+    started_at: of the server, in seconds since 1970. workers_come: whether a worker of this server is on its way.
     """
 
     database: Database
@@ -83,6 +83,7 @@ class Services:
     planner: Runner = field(default_factory=lambda: SideProcess("planner", PLANNER_SECONDS))
     entering: Executor = field(default_factory=lambda: ThreadPoolExecutor(ENTERING, "phonofilm-entering"))
     started_at: float = field(default_factory=time.time)
+    workers_come: Callable[[], bool] = lambda: False
     writing: threading.Semaphore = field(default_factory=lambda: threading.BoundedSemaphore(WRITING))
     keyring: Keyring = field(init=False)
     reader: JobReader = field(init=False)

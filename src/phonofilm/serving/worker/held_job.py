@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError
 
 from phonofilm.generation.report import Event, Loading, Preview, SamplingStarted, StageStarted, StepDone
-from phonofilm.serving.database.engines import is_unreachable
+from phonofilm.serving.database.outages import is_unreachable
 from phonofilm.serving.jobs.claims import Claims
 from phonofilm.serving.jobs.job import Job, MadeClips
 
@@ -125,7 +125,6 @@ class HeldJob:
         except DBAPIError as error:
             if not is_unreachable(error):
                 raise
-            logger.warning("job %s: the database cannot be reached; the work goes on", self.job.id)
             return
         if answer is not True:
             self.why = self.why or (LOST if answer is None else CANCEL)

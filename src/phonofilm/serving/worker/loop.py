@@ -17,7 +17,8 @@ from sqlalchemy.exc import DBAPIError
 
 from phonofilm.errors import PhonofilmError
 from phonofilm.generation.report import Cancelled
-from phonofilm.serving.database.engines import Database, is_unreachable, open_database
+from phonofilm.serving.database.engines import Database, open_database
+from phonofilm.serving.database.outages import is_unreachable
 from phonofilm.serving.engines.engine_watch import EngineWatch
 from phonofilm.serving.jobs.claims import Claims
 from phonofilm.serving.jobs.job import Job, MadeClips
@@ -130,7 +131,6 @@ class Worker:
         except DBAPIError as error:
             if not is_unreachable(error):
                 raise
-            logger.warning("the database cannot be reached; trying again")
             self.stop.wait(1.0)
             return
         if job is None:
