@@ -45,12 +45,14 @@ class ApiSettings:
 
     hosts: the names it answers to while it has no keys. key_seconds: for how long a key that was valid is not looked up
     again. sync_timeout, stream_seconds: after which an answer that waits for its job, and a stream of events, end.
+    callback_hosts: receivers of callbacks, each with a port, that are private or on another port than 80 and 443.
     imports: folders whose clips administrators may bring into the library; runs: folders with training runs to follow.
     command: what starts such a server, for the page's advice.
     """
 
     room: Room = field(default_factory=Room)
     allow_callbacks: bool = False
+    callback_hosts: frozenset[tuple[str, int]] = frozenset()
     sync_timeout: float = 3600.0
     stream_seconds: float = math.inf
     hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]", "testserver")
