@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -138,8 +139,10 @@ def stage_of(job: Mapping[str, Any]) -> str:
 def describe_job(job: Mapping[str, Any]) -> str:
     """A job as a line: id, status, how far, why it failed, the beginning of its prompt."""
     prompt = printable(job["prompt"] or "").replace("\n", " ")
-    state = job["stage"] if job["stage"] == "cancelling" else job["status"]
-    return f"{job['id']} {state} {job['progress']} %{_reason(job)} {prompt[:60]}"
+    state = f"{job['stage'] if job['stage'] == 'cancelling' else job['status']} {job['progress']} %"
+    if job["status"] == "completed" and job["expires_at"] is not None and job["expires_at"] < time.time():
+        state = "expired"
+    return f"{job['id']} {state}{_reason(job)} {prompt[:60]}"
 
 
 def _lines_of(prompts: Path, folder: Path | None, common: ClipOptions) -> list[Line]:
