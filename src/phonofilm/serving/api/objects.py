@@ -111,7 +111,7 @@ def video_object(job: Job, base_url: str, facts: dict[str, Any] | None) -> Video
         stage=job.stage_shown,
         step=job.step,
         steps=job.steps,
-        warnings=job.request.warnings,
+        warnings=[*job.request.warnings, *job.made.get("warnings", [])],
     )
 
 

@@ -61,7 +61,7 @@ class Job:
 
     hidden: gone for clients, with its clips. dismissed: no longer in the list of jobs that have ended; its clips are kept.
     outputs: for each clip, the stored names of its files by variant. made: what is known of the clips (size, seconds,
-    seeds, inference_time_s, peak_memory_mb). preview: the stored name of the last one, until it is removed. Times are
+    seeds, inference_time_s, peak_memory_mb, warnings). preview: the stored name of the last one, until it is removed. Times are
     seconds since 1970 on the database's clock.
     """
 

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from phonofilm.generation.advice import unused_options
 from phonofilm.generation.clip_plan import ClipPlan, work_of
 from phonofilm.generation.options import ClipOptions
 from phonofilm.generation.outputs import Output
@@ -73,7 +74,8 @@ def make_job(
             held(StageStarted("writing"))
             (clip,) = out.clips([session.metadata(plan, out)])
             save_clip(clip, path, copy_audio_from=plan.sound_file, copy_video_from=plan.picture_file)
-            clips.add(clip, path, plan.seed, work=work_of(plan))
+            warnings = _warnings(plan, session, settings)
+            clips.add(clip, path, plan.seed, work=work_of(plan), warnings=warnings)
     store.delete(_preview_name(job))
     clips.about["inference_time_s"] = round(time.monotonic() - started, 3)
     clips.about["seconds_per_step"] = held.seconds_per_step
@@ -97,6 +99,14 @@ def _with_help(
             session.plan_options(options)
         options = clips.with_written_prompt(options, settings.writing, _seconds(options, session))
     return options if artist is None else artist.with_frame(options, folder, clips.held)
+
+
+def _warnings(plan: ClipPlan, session: Session, settings: WorkerSettings) -> list[str]:
+    """What changes nothing in the clip, or spoils it; a LoRA is called as clients call it."""
+    found = unused_options(plan, session.checkpoint.facts)
+    for name, file in settings.loras.items():
+        found = [text.replace(Path(file).name, f"LoRA {name}") for text in found]
+    return found
 
 
 def _check_runs(plan: ClipPlan, session: Session) -> None:
