@@ -22,9 +22,9 @@ def is_unreachable(error: BaseException) -> bool:
 
 @dataclass
 class Outages:
-    """Of one database, as this process sees it."""
+    """Of one database, as this process sees it. `is_away` is None before it answered first: who opens it says what is wrong."""
 
-    is_away: bool = False
+    is_away: bool | None = None
     _changing: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
@@ -36,14 +36,17 @@ class Outages:
             if is_unreachable(error):
                 self._say(True, type(error).__name__)
             raise
-        if self.is_away:
+        if self.is_away is not False:
             self._say(False, "")
 
     def _say(self, is_away: bool, kind: str) -> None:
         with self._changing:
-            if self.is_away is is_away:
+            before = self.is_away
+            if before is is_away or (before is None and is_away):
                 return
             self.is_away = is_away
+        if before is None:
+            return
         if is_away:
             logger.error("the job database cannot be reached (%s); it is asked again until it is back", kind)
         else:
