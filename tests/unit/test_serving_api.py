@@ -83,7 +83,7 @@ def test_a_job_is_described_in_both_dialects(client: TestClient) -> None:
 )
 def test_a_size_is_said_as_it_is_made(client: TestClient, asked: str, size: str | None) -> None:
     image = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
-    job = created(client, size=asked, num_frames=9, input_reference=image)
+    job = created(client, size=asked, num_frames=1, input_reference=image)
     assert job["size"] == size, "the shape of the picture is not known before it is opened"
     assert client.patch(f"/v1/videos/{job['id']}", json={"size": "80X64"}).json()["size"] == "80x64"
 
@@ -492,6 +492,8 @@ def test_health_waits_for_a_worker_and_metrics_count(client: TestClient, service
     assert client.get("/liveness").json() == {"status": "ok"}
     answer = client.get("/health")
     assert (answer.status_code, answer.json()["status"]) == (503, "no_worker")
+    services.workers_come = lambda: True
+    assert client.get("/health").json() == {"status": "starting", "workers": 0, "reason": "a worker is being started"}
     maker = StubMaker()
     worker, thread = worker_thread(services.worker, maker)
     finished(client, created(client)["id"])
@@ -513,7 +515,9 @@ def test_the_api_describes_both_kinds_of_body_and_what_comes_next(client: TestCl
     assert "400" in create["responses"]
 
 
-def test_the_database_being_away_is_said_and_heals(client: TestClient, services: Services, tmp_path: Path) -> None:
+def test_the_database_being_away_is_said_and_heals(
+    client: TestClient, services: Services, caplog: pytest.LogCaptureFixture
+) -> None:
     from sqlalchemy.exc import OperationalError
 
     broken = threading.Event()
@@ -530,13 +534,22 @@ def test_the_database_being_away_is_said_and_heals(client: TestClient, services:
     answer = client.get("/v1/videos")
     refused(answer, 503, "database_unavailable")
     assert answer.headers["retry-after"] == "2"
+    health = client.get("/health")
+    away = {"status": "degraded", "workers": 0, "reason": "the job database cannot be reached"}
+    assert (health.status_code, health.json()) == (503, away)
     lines = client.get("/metrics").text.splitlines()
     assert "phonofilm_database_up 0.0" in lines
     assert 'phonofilm_http_responses_total{route="/v1/videos",status="503"} 1.0' in lines
     assert [line for line in lines if line.startswith("process_resident_memory_bytes ")]
     assert not [line for line in lines if line.startswith("phonofilm_jobs")], "not known, and not 0"
     broken.clear()
-    assert client.get("/v1/videos").status_code == 200
+    with caplog.at_level("INFO", logger="phonofilm.serving.database"):
+        assert client.get("/v1/videos").status_code == 200
+    said = [one.getMessage() for one in caplog.records if "database" in one.getMessage()]
+    assert said == [
+        "the job database cannot be reached (OperationalError); it is asked again until it is back",
+        "the job database is back",
+    ]
     token = create_key(services.database, "watch", ["admin"])
     headers = {"Authorization": f"Bearer {token}"}
     assert client.get("/metrics", headers=headers).status_code == 200

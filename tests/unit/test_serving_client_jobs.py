@@ -18,7 +18,7 @@ from phonofilm.generation.options import ClipOptions
 from phonofilm.generation.prompt_file import Line
 from phonofilm.serving.api.fields import EditFields, ExtensionFields
 from phonofilm.serving.client import PAGE, ServerClient, ServerError
-from phonofilm.serving.client_jobs import Submission, fetch_clips, submit_all
+from phonofilm.serving.client_jobs import Submission, describe_job, fetch_clips, submit_all
 from phonofilm.serving.client_requests import FIELDS, FILES, HERE, request_of
 
 EVERYTHING = ClipOptions(
@@ -197,3 +197,13 @@ def test_the_list_is_whole_however_many_jobs_there_are(tmp_path: Path) -> None:
         assert "limit=3" in asked[-1]
         assert len(listed("--limit", str(PAGE + 1), "--status", "queued")) == PAGE + 1
         assert listed("--status", "failed") == []
+
+
+def test_a_clip_that_is_not_kept_any_more_is_expired() -> None:
+    job = {"id": "video_1", "status": "completed", "progress": 100, "stage": None, "prompt": "a ball", "error": None}
+    for expires_at, said in (
+        (1, "expired"),
+        (None, "completed 100 %"),
+        (2**40, "completed 100 %"),
+    ):
+        assert describe_job({**job, "expires_at": expires_at}) == f"video_1 {said} a ball"

@@ -384,11 +384,11 @@ def test_bug_a_job_was_given_up_while_its_server_was_started_again(monkeypatch: 
     monkeypatch.setattr("phonofilm.serving.client.time.sleep", pauses.append)
     answers = ["in_progress", *[None] * 8, "completed"]
 
-    def ask(request: urllib.request.Request, timeout: float) -> http.client.HTTPResponse:
+    def ask(_: object, request: urllib.request.Request, timeout: float) -> http.client.HTTPResponse:
         status = answers.pop(0)
         if status is None:
             raise urllib.error.URLError(ConnectionRefusedError(111, "Connection refused"))
-        body = json.dumps({"status": status}).encode()
+        body = json.dumps({"id": "video_a", "status": status}).encode()
         near, far = socket.socketpair()
         with far:
             far.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
@@ -396,8 +396,8 @@ def test_bug_a_job_was_given_up_while_its_server_was_started_again(monkeypatch: 
         response.begin()
         return response
 
-    monkeypatch.setattr("phonofilm.serving.client.urllib.request.urlopen", ask)
-    assert ServerClient("http://127.0.0.1:1").wait("video_a", lambda job: None) == {"status": "completed"}
+    monkeypatch.setattr(urllib.request.OpenerDirector, "open", ask)
+    assert ServerClient("http://127.0.0.1:1").wait("video_a", lambda job: None)["status"] == "completed"
     assert sum(pauses) > 120
 
 

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests.unit.serving_helpers import client_of, services_in
 
 from phonofilm.errors import CheckpointError
+from phonofilm.generation.placement.hardware import HardwareOptions
 from phonofilm.lora.glance import check_looks_like_lora
 from phonofilm.lora.reading import read_lora
 from phonofilm.models.checkpoint_files import STUDENT_FILE
 from phonofilm.models.hub import PACKAGED_WEIGHTS
+from phonofilm.serving.jobs.claims import Claims
 from phonofilm.serving.settings import parse_loras
 from phonofilm.serving.worker.failures import without_paths
+from phonofilm.serving.worker.held_job import HeldJob
+from phonofilm.serving.worker.sessions import SessionMaker
 
 ADAPTER = {"a.lora_A.weight": torch.zeros(1, 2), "a.lora_B.weight": torch.zeros(2, 1)}
 
@@ -98,3 +104,20 @@ def test_errors_name_a_lora_as_clients_do() -> None:
     assert said == "the LoRA voice has no layer a; see x.txt"
     said = without_paths("there is no LoRA at /srv/loras/v3-final.safetensors: no such file", "/srv/store", loras)
     assert said == "there is no LoRA voice: no such file"
+
+
+def test_a_strength_that_spoils_a_few_step_lora_is_among_the_jobs_warnings(tmp_path: Path) -> None:
+    student = shutil.copy(Path(PACKAGED_WEIGHTS) / STUDENT_FILE, tmp_path / "quick.safetensors")
+    services = services_in(tmp_path, loras={"fast": str(student)}, hardware=HardwareOptions(device="cpu"))
+    client = client_of(services)
+    asked = {"prompt": "A red ball bounces.", "size": "32x32", "num_frames": 5, "num_inference_steps": 1, "user": "me"}
+    video = client.post("/v1/videos", json={**asked, "loras": "fast:0.5"}).json()["id"]
+    claims = Claims(services.database, "a")
+    job = claims.claim(["nano"], [], 60)
+    assert job is not None
+    made = SessionMaker(services.worker).make(job, HeldJob(claims, job, 600), services.store)
+    assert claims.complete(job, made.outputs, made.about, made.nbytes, None)
+    ignored, *spoilt = client.get(f"/v1/videos/{video}").json()["warnings"]
+    assert ignored.startswith("user is ignored")
+    assert any(one.startswith("LoRA fast (0.5): its few steps were learnt at strength 1") for one in spoilt), spoilt
+    assert "quick" not in str(spoilt)

@@ -37,7 +37,7 @@ from phonofilm.media.wav import write_wav
 from phonofilm.models.checkpoint_files import STUDENT_FILE
 from phonofilm.models.hub import PACKAGED_WEIGHTS
 from phonofilm.serving.api.services import Services
-from phonofilm.serving.callbacks import MOST_TO_ONE, Callbacks, signed_headers
+from phonofilm.serving.callbacks import MOST_TO_ONE, Callbacks
 from phonofilm.serving.database.engines import open_database
 from phonofilm.serving.database.migrate import migrate
 from phonofilm.serving.database.tables import API_KEY, JOB
@@ -46,6 +46,7 @@ from phonofilm.serving.jobs.roster import READY, WorkerReport, remove_worker, re
 from phonofilm.serving.logs import QUOTING, JsonLines, TextLines, log_to_stderr
 from phonofilm.serving.security.api_keys import KeyLimits, create_key, describe_key, list_keys, revoke_key
 from phonofilm.serving.security.browser_sessions import access_of_session, start_session
+from phonofilm.serving.security.callback_signing import signed_headers, signing_key
 from phonofilm.serving.security.clip_limits import check_clip, check_files
 from phonofilm.serving.security.public_http import FetchError, PublicHttp, RefusedAddress, is_public
 from phonofilm.serving.security.sniffing import check_kind, sniff
@@ -387,6 +388,7 @@ def test_the_operators_limits_reach_the_workers() -> None:
         *[(one, False) for one in ("127.0.0.1", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "0.0.0.0")],
         *[(one, False) for one in ("100.64.0.1", "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fc00::1")],
         *[(one, False) for one in ("::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "198.18.0.1", "192.0.2.1")],
+        *[(one, False) for one in ("192.0.0.192", "192.0.0.8", "192.88.99.1", "64:ff9b:1::1", "5f00::1", "fec0::1")],
         *[(one, True) for one in ("1.1.1.1", "8.8.8.8", "2606:4700::1111")],
     ],
 )
@@ -516,7 +518,7 @@ def test_a_callback_is_signed_tried_again_and_tells_no_prompt(pages: str, tmp_pa
     with database.write() as connection:
         connection.execute(JOB.update().values(callback_url=f"{pages}/hook", callback_due=1.0, status="completed"))
     secret = "whsec_" + base64.b64encode(b"0123456789abcdef").decode()
-    callbacks = Callbacks(database, secret, WEB)
+    callbacks = Callbacks(database, signing_key(secret), WEB)
     stopping = threading.Event()
     stopping.set()
     assert callbacks.send_due(stopping) == 0
@@ -582,7 +584,7 @@ def test_a_receiver_that_hangs_holds_up_its_own_callbacks_alone(
             connection.execute(JOB.update().where(JOB.c.id == job.id).values(callback_url=url, callback_due=at))
         connection.commit()
         with caplog.at_level(logging.INFO, logger="phonofilm"):
-            sending = threading.Thread(target=Callbacks(database, "s" * 16, WEB).send_due, daemon=True)
+            sending = threading.Thread(target=Callbacks(database, b"s" * 16, WEB).send_due, daemon=True)
             sending.start()
             assert taken.wait(600), "what is due later to another receiver does not wait"
             assert len(_Pages.posted) <= MOST_TO_ONE, "the rest waits for one of its own"
@@ -605,9 +607,9 @@ def test_openais_own_client_verifies_the_signature() -> None:
     secret = "whsec_" + base64.b64encode(b"0123456789abcdef").decode()
     body = b'{"id": "evt_1", "object": "event", "type": "video.completed", "created_at": 1, "data": {"id": "video_1"}}'
     client = openai.OpenAI(api_key="any", webhook_secret=secret)
-    client.webhooks.verify_signature(body.decode(), signed_headers(secret, "evt_1", body))
+    client.webhooks.verify_signature(body.decode(), signed_headers(signing_key(secret), "evt_1", body))
     with pytest.raises(openai.InvalidWebhookSignatureError):
-        client.webhooks.verify_signature(body.decode() + " ", signed_headers(secret, "evt_1", body))
+        client.webhooks.verify_signature(body.decode() + " ", signed_headers(signing_key(secret), "evt_1", body))
 
 
 def test_every_answer_carries_a_request_id_and_security_headers(client: TestClient) -> None:

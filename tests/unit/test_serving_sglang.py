@@ -134,7 +134,7 @@ def test_sglangs_reason_is_passed_on_and_a_silent_clip_is_a_failure(
     stub.failure, stub.film = None, films[1]
     silent = finished(client, submitted(client))
     assert "without its sound" in silent["error"]["message"]
-    stub.film = b"no film"
+    stub.film = b"\0\0\0\x18ftypisom and no more"
     broken = finished(client, submitted(client))
     assert "SGLang made cannot be read" in broken["error"]["message"]
     assert [job["error"]["code"] for job in (silent, broken)] == ["generation_failed"] * 2, "not the client's doing"

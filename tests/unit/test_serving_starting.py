@@ -37,7 +37,9 @@ def test_a_worker_without_any_sign_of_life_is_replaced_after_the_time_that_start
     workers = WorkerProcesses(settings, services.database, 1, lambda: None, ("sh", "-c", "read line; exec sleep 1000"))
     workers.start()
     try:
+        assert workers.are_coming
         first = wait_until(lambda: workers._places[0].process)
+        assert workers.are_coming, "it has not reported yet"
         os.kill(first.pid, signal.SIGSTOP)
         wait_until(lambda: workers._places[0].process not in (None, first))
         assert first.poll() == -signal.SIGKILL
@@ -46,6 +48,7 @@ def test_a_worker_without_any_sign_of_life_is_replaced_after_the_time_that_start
             if place.process is not None:
                 place.process.kill()
         workers.stop()
+    assert not workers.are_coming
 
 
 def wait_until(there: Callable[[], Any]) -> Any:

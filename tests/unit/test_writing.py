@@ -97,6 +97,9 @@ def test_an_answer_that_changes_the_words_is_asked_again_and_then_refused(fake: 
     fake.answers["merge"] = "He says nothing."
     with pytest.raises(EndpointError, match="changes the words that the idea quotes"):
         PromptWriter(asking(fake)).write(IDEA)
+    fake.answers["merge"] = GOOD + "\ud800"
+    with pytest.raises(EndpointError, match="holds control characters"):
+        PromptWriter(asking(fake)).write(IDEA)
     fake.answers["merge"] = "word " * 2000
     with pytest.raises(EndpointError, match="at most 4,000 are taken"):
         PromptWriter(asking(fake)).write("a pier")

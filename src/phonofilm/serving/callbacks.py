@@ -1,15 +1,11 @@
 """Telling a client's own server that a job has ended: signed, only to public addresses, tried again for a while.
 
 Several are sent at once, a few of them to one receiver, so that one which does not answer holds up no other's. A job has one
-event, and one try of it runs at a time. The signature is that of Standard Webhooks, which OpenAI's clients verify: HMAC-SHA256
-over "id.time.body".
+event, and one try of it runs at a time.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import json
 import logging
 import threading
@@ -28,6 +24,7 @@ from phonofilm.serving.database.engines import Database
 from phonofilm.serving.database.tables import JOB
 from phonofilm.serving.jobs.job import Job, job_of
 from phonofilm.serving.jobs.roster import model_facts
+from phonofilm.serving.security.callback_signing import signed_headers
 from phonofilm.serving.security.public_http import PublicHttp
 
 logger = logging.getLogger(__name__)
@@ -42,10 +39,10 @@ LOOK_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Callbacks:
-    """Sends what is due. `secret`: what receivers verify with, as "whsec_..." (base64) or any text."""
+    """Sends what is due. `key`: what it is signed with."""
 
     database: Database
-    secret: str
+    key: bytes
     web: PublicHttp = field(default_factory=PublicHttp)
     _sending: Counter[str] = field(default_factory=Counter)
     _changed: threading.Condition = field(default_factory=threading.Condition)
@@ -135,20 +132,7 @@ class Callbacks:
         event = {"id": f"evt_{job.id}", "object": "event", "type": f"video.{job.status}", "data": data}
         body = json.dumps(event | {"created_at": int(time.time())}).encode()
         try:
-            status = self.web.post(job.callback_url, body, signed_headers(self.secret, f"evt_{job.id}", body))
+            status = self.web.post(job.callback_url, body, signed_headers(self.key, f"evt_{job.id}", body))
         except InputError as error:
             return str(error)
         return None if 200 <= status < 300 else f"the receiver answered with status {status}"
-
-
-def signed_headers(secret: str, event_id: str, body: bytes, at: int | None = None) -> dict[str, str]:
-    """The headers that let a receiver check who sent `body`, and when."""
-    at = int(time.time()) if at is None else at
-    key = base64.b64decode(secret.removeprefix("whsec_")) if secret.startswith("whsec_") else secret.encode()
-    digest = hmac.new(key, f"{event_id}.{at}.".encode() + body, hashlib.sha256).digest()
-    return {
-        "Content-Type": "application/json",
-        "webhook-id": event_id,
-        "webhook-timestamp": str(at),
-        "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
-    }

@@ -10,6 +10,7 @@ import logging
 import math
 import mimetypes
 import os
+import re
 import time
 import urllib.error
 import urllib.parse
@@ -22,6 +23,7 @@ from typing import Any
 
 from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.files import replacing
+from phonofilm.serving.client_answers import checked_job
 from phonofilm.untrusted import parse_json, shown
 
 logger = logging.getLogger(__name__)
@@ -31,10 +33,11 @@ PATIENT_TRIES = 9  # two minutes: a server that answered before is being started
 TIMEOUT = 60.0
 LONGEST_WAIT = 60.0
 PAGE = 100  # jobs
+UNREADABLE = 200  # the status of an answer that cannot be used: the server said that all is well
 
 
 class ServerError(PhonofilmError):
-    """The server refused a request, with this status, or did not answer (None)."""
+    """The server refused a request, with this status, or did not answer (None), or its answer cannot be used (UNREADABLE)."""
 
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
@@ -68,11 +71,11 @@ class ServerClient:
         body = _form(fields, files, boundary)
         kind = f"multipart/form-data; boundary={boundary}"
         headers = {"Content-Type": kind, "Idempotency-Key": key or uuid.uuid4().hex}
-        return self._json("POST", route, body, headers)
+        return _job(self._json("POST", route, body, headers))
 
     def video(self, video_id: str) -> dict[str, Any]:
         """A job as it is now."""
-        return self._json("GET", f"/v1/videos/{_quoted(video_id)}")
+        return _job(self._json("GET", f"/v1/videos/{_quoted(video_id)}"), video_id)
 
     def list(self, limit: int | None = None, status: str | None = None) -> Iterator[dict[str, Any]]:
         """The newest jobs, at most `limit` of them, or all; asked for page by page, as they are taken."""
@@ -80,15 +83,18 @@ class ServerClient:
         while left > 0:
             size = min(PAGE, left)
             found = self._json("GET", f"/v1/videos?{urllib.parse.urlencode({**query, 'limit': size})}")
-            yield from found["data"]
-            left -= len(found["data"])
-            if not found.get("has_more") or not found["data"]:
+            jobs = [_job(one) for one in _listed(found)]
+            yield from jobs
+            left -= len(jobs)
+            if not found.get("has_more") or not jobs:
                 return
-            query["after"] = found["data"][-1]["id"]
+            if query.get("after") == jobs[-1]["id"]:
+                raise _unreadable("its next page is the one before")
+            query["after"] = jobs[-1]["id"]
 
     def cancel(self, video_id: str) -> dict[str, Any]:
         """Stop a job."""
-        return self._json("POST", f"/v1/videos/{_quoted(video_id)}/cancel")
+        return _job(self._json("POST", f"/v1/videos/{_quoted(video_id)}/cancel"), video_id)
 
     def delete(self, video_id: str) -> None:
         """Stop a job and remove its clip."""
@@ -96,7 +102,7 @@ class ServerClient:
 
     def models(self) -> builtins.list[dict[str, Any]]:
         """The models that are served."""
-        return [dict(one) for one in self._json("GET", "/v1/models")["data"]]
+        return _listed(self._json("GET", "/v1/models"))
 
     def wait(self, video_id: str, on_change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         """The job once it has ended; `on_change` is called with every state that was seen."""
@@ -104,7 +110,7 @@ class ServerClient:
         while True:
             with self._ask("GET", f"/v1/videos/{_quoted(video_id)}", tries=tries) as response:
                 after = response.headers.get("openai-poll-after-ms", "1000")
-                job = _object(response.read())
+                job = _job(_object(response.read()), video_id)
             tries = max(tries, PATIENT_TRIES)
             on_change(job)
             if job["status"] in ("completed", "failed", "cancelled"):
@@ -124,7 +130,11 @@ class ServerClient:
                     stream.write(piece)
                     taken += len(piece)
             if expected not in (-1, taken):
-                raise ServerError(f"the clip was cut off after {taken:,} of {expected:,} bytes; fetch it again")
+                reason = f"the clip was cut off after {taken:,} of {expected:,} bytes; fetch it again"
+                raise ServerError(reason, UNREADABLE)
+            with temporary.open("rb") as stream:
+                if stream.read(8)[4:] != b"ftyp":
+                    raise ServerError(f"what the server sent for {video_id} is no mp4", UNREADABLE)
             if target.exists() and not filecmp.cmp(temporary, target, shallow=False):
                 raise InputError(
                     f"{shown(target)} is there already and is another clip; choose another name for {video_id}"
@@ -153,11 +163,11 @@ class ServerClient:
             request = urllib.request.Request(self.url.rstrip("/") + path, body, every, method=method)
             pause = min(LONGEST_WAIT, 0.5 * 2**attempt)
             try:
-                response = urllib.request.urlopen(request, timeout=self.timeout)
+                response = _OPENER.open(request, timeout=self.timeout)
                 assert isinstance(response, http.client.HTTPResponse)
                 return response
             except urllib.error.HTTPError as error:
-                reason, status = _reason(error), error.code
+                reason, status = self._refusal(error), error.code
                 if error.code not in (429, 502, 503):
                     raise ServerError(reason, status) from None
                 asked = error.headers.get("Retry-After", "")
@@ -170,13 +180,34 @@ class ServerClient:
                 time.sleep(pause)
         raise ServerError(reason, status)
 
+    def _refusal(self, error: urllib.error.HTTPError) -> str:
+        if 300 <= error.code < 400:
+            return f"{self.url} redirects to {error.headers.get('Location')}; name that as the server if it is the right one"
+        if error.code == 401:
+            said = "wants a key, and was given none" if self.key is None else "does not know the key that it was given"
+            return f"{self.url} {said}: --key, or PHONOFILM_API_KEY (phonofilm serve keys create makes one)"
+        return _reason(error)
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect is followed by nobody: the key would go wherever it leads."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+_OPENER = urllib.request.build_opener(_NoRedirect)
+
 
 def client_from(server: str | None, key: str | None) -> ServerClient:
     """A client of the server that was named, else of the one in PHONOFILM_SERVER. The key: PHONOFILM_API_KEY."""
     url = server or os.environ.get("PHONOFILM_SERVER", "http://127.0.0.1:8000")
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
         raise InputError(f"{shown(url)!r} is no server; use for example http://127.0.0.1:8000")
-    return ServerClient(url, key or os.environ.get("PHONOFILM_API_KEY"))
+    key = key or os.environ.get("PHONOFILM_API_KEY") or None
+    if key is not None and re.fullmatch("[!-~]+", key) is None:
+        raise InputError("the key holds a space, or another sign that no key has; give it as it was shown")
+    return ServerClient(url, key)
 
 
 def _form(fields: Mapping[str, Any], files: Mapping[str, Path], boundary: str) -> bytes:
@@ -213,10 +244,28 @@ def _object(content: bytes) -> dict[str, Any]:
     try:
         value = parse_json(content)
     except ValueError as error:
-        raise ServerError(f"the server's answer cannot be read: {error}") from None
+        raise _unreadable(str(error)) from None
     if not isinstance(value, dict):
-        raise ServerError("the server's answer is no object")
+        raise _unreadable("it is no object")
     return value
+
+
+def _job(answer: Mapping[str, Any], asked: str | None = None) -> dict[str, Any]:
+    try:
+        return checked_job(answer, asked)
+    except ValueError as error:
+        raise _unreadable(str(error)) from None
+
+
+def _listed(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
+    found = answer.get("data")
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise _unreadable("it holds no list of objects")
+    return found
+
+
+def _unreadable(reason: str) -> ServerError:
+    return ServerError(f"the server's answer cannot be read: {reason}", UNREADABLE)
 
 
 def _quoted(video_id: str) -> str:

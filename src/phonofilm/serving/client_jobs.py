@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -55,7 +56,8 @@ class Submission:
     def lines(self, folder: Path | None) -> list[Line]:
         """The clips that are asked for; those of a file are to be written into `folder`. Raises InputError."""
         if (self.prompt is None) == (self.prompts is None):
-            raise InputError("give a prompt, or a file of them with --prompts")
+            both = "" if self.prompt is None else ", not both"
+            raise InputError(f"give a prompt, or a file of them with --prompts{both}")
         names = {field.name for field in fields(ClipOptions)} & {field.name for field in fields(self)}
         common = ClipOptions(**{name: getattr(self, name) for name in names})
         return [Line("", common)] if self.prompts is None else _lines_of(self.prompts, folder, common)
@@ -137,7 +139,10 @@ def stage_of(job: Mapping[str, Any]) -> str:
 def describe_job(job: Mapping[str, Any]) -> str:
     """A job as a line: id, status, how far, why it failed, the beginning of its prompt."""
     prompt = printable(job["prompt"] or "").replace("\n", " ")
-    return f"{job['id']} {job['status']} {job['progress']} %{_reason(job)} {prompt[:60]}"
+    state = f"{job['stage'] if job['stage'] == 'cancelling' else job['status']} {job['progress']} %"
+    if job["status"] == "completed" and job["expires_at"] is not None and job["expires_at"] < time.time():
+        state = "expired"
+    return f"{job['id']} {state}{_reason(job)} {prompt[:60]}"
 
 
 def _lines_of(prompts: Path, folder: Path | None, common: ClipOptions) -> list[Line]:

@@ -9,10 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from sqlalchemy.exc import DBAPIError
-
 from phonofilm.serving.callbacks import Callbacks
 from phonofilm.serving.database.engines import Database
+from phonofilm.serving.database.outages import is_unreachable
 from phonofilm.serving.jobs.sweep import sweep_files, sweep_jobs
 from phonofilm.serving.library.changes import TRASH_SECONDS, purge_old
 from phonofilm.serving.store.interface import Store, StoreError
@@ -70,8 +69,10 @@ class Housekeeping:
         while not self._stop.wait(JOBS_SECONDS):
             try:
                 work()
-            except (DBAPIError, StoreError) as error:
+            except StoreError as error:
                 logger.warning("housekeeping has to wait: %s", type(error).__name__)
-            except Exception:
+            except Exception as error:
+                if is_unreachable(error):
+                    continue
                 # If this thread ended, nothing would expire or be called back, and nobody would know.
                 logger.exception("housekeeping failed")

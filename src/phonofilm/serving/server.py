@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import ipaddress
 import logging
-import os
 import signal
 import socket
 import sys
@@ -29,6 +28,9 @@ from phonofilm.serving.database.migrate import START_PATIENCE, open_migrated
 from phonofilm.serving.housekeeping import Housekeeping
 from phonofilm.serving.logs import log_to_stderr
 from phonofilm.serving.security.api_keys import has_keys
+from phonofilm.serving.security.callback_hosts import hosts_from_environment
+from phonofilm.serving.security.callback_signing import key_from_environment
+from phonofilm.serving.security.public_http import PublicHttp
 from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.side_process import SideProcessError
 from phonofilm.serving.slow_clients import HurriedProtocol
@@ -38,7 +40,6 @@ from phonofilm.serving.worker.supervisor import WORKER_COMMAND, WorkerProcesses
 
 logger = logging.getLogger(__name__)
 
-CALLBACK_SECRET = "PHONOFILM_CALLBACK_SECRET"
 MAX_CONNECTIONS = 1000
 CLOSING_SECONDS = 5
 # How long a thread keeps the interpreter from the one that answers, in seconds. Python's 0.005 adds up: an answer gives the
@@ -68,8 +69,10 @@ def serve_until_stopped(settings: ServerSettings, on_listening: Callable[[str], 
     """Serve until SIGTERM or Ctrl-C; returns the exit code. `on_listening` is called once with the server's address.
 
     Raises InputError for a port that is taken, an address beyond this machine without any key, a database or a store that
-    cannot be used; PhonofilmError for a database that does not come up.
+    cannot be used, or what is set for callbacks; PhonofilmError for a database that does not come up.
     """
+    callback_key = key_from_environment() if settings.api.allow_callbacks else None
+    callback_hosts = hosts_from_environment()
     _check_devices(settings)
     log_to_stderr(settings.worker.log_json)
     sys.setswitchinterval(SWITCH_SECONDS)
@@ -78,7 +81,7 @@ def serve_until_stopped(settings: ServerSettings, on_listening: Callable[[str], 
     store = open_store(settings.worker.store)
     listening = _listen(settings.host, settings.port)
     own_names = {settings.host.lower(), f"[{settings.host}]"} if settings.host not in ("0.0.0.0", "::") else set()
-    api = replace(settings.api, hosts=(*settings.api.hosts, *own_names))
+    api = replace(settings.api, hosts=(*settings.api.hosts, *own_names), callback_hosts=callback_hosts)
     services = Services(database, store, settings.worker, api)
     app = create_app(services)
     warm_up(app)
@@ -93,7 +96,9 @@ def serve_until_stopped(settings: ServerSettings, on_listening: Callable[[str], 
         server.should_exit = True
 
     workers = _workers(settings, database, give_up)
-    housekeeping = Housekeeping(database, store, settings.worker.keep, _callbacks(settings, database))
+    services.workers_come = lambda: workers.are_coming
+    callbacks = None if callback_key is None else Callbacks(database, callback_key, PublicHttp(trusted=callback_hosts))
+    housekeeping = Housekeeping(database, store, settings.worker.keep, callbacks)
     workers.start()
     housekeeping.start()
     if settings.plans_soon:
@@ -212,12 +217,3 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise InputError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --port") from error
     return listening
-
-
-def _callbacks(settings: ServerSettings, database: Database) -> Callbacks | None:
-    if not settings.api.allow_callbacks:
-        return None
-    secret = os.environ.get(CALLBACK_SECRET, "")
-    if len(secret) < 16:
-        raise InputError(f"callbacks are signed: set {CALLBACK_SECRET} to a secret of at least 16 characters")
-    return Callbacks(database, secret)

@@ -49,7 +49,8 @@ class WorkerSettings:
     loaded_models: sessions kept at once; the one used longest ago makes room. switch_after: seconds that a job may wait for
     its model to be loaded while jobs of a loaded one go first. keep: seconds that clips are kept, None for ever. grace:
     seconds that a running clip has when the worker is asked to stop. start: seconds that a worker of a server may start without
-    a sign of life. stall: seconds without a sign of progress after which a clip is given up. writing, first_frames: who rewrites
+    a sign of life. stall: seconds without a sign of progress after which a clip is given up. cancel: seconds after which a
+    worker of a server whose step goes on for a cancelled job is replaced. writing, first_frames: who rewrites
     prompts and draws first frames; None where that is not offered. engine: who makes the clips, if not this process.
     """
 
@@ -66,6 +67,7 @@ class WorkerSettings:
     grace: float = 30.0
     start: float = 600.0
     stall: float = 3600.0
+    cancel: float = 180.0
     allow_urls: bool = False
     log_json: bool = False
     writing: WritingEndpoint | None = None

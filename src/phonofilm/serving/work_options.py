@@ -81,7 +81,7 @@ def seconds_kept(text: str) -> float | None:
         return None
     match = re.fullmatch(r"(\d{1,6})([mhd])", text)
     if match is None:
-        raise InputError(f"--keep {text!r} is no span of time; use for example 12h, 7d or forever")
+        raise InputError(f"--keep {text!r} is no span of time; use for example 30m, 12h, 7d or forever")
     return int(match[1]) * {"m": 60.0, "h": 3600.0, "d": 86_400.0}[match[2]]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from phonofilm.data.endpoint import Endpoint, EndpointError
 from phonofilm.errors import InputError
 from phonofilm.media.images import load_image
+from phonofilm.untrusted import CONTROLS
 
 TRIES = 3
 MAX_IDEA_CHARACTERS = 10_000
@@ -90,6 +91,8 @@ def _fault(prompt: str, idea: str) -> str:
         return "it is empty"
     if len(prompt) > MAX_PROMPT_CHARACTERS:
         return f"it has {len(prompt):,} characters; at most {MAX_PROMPT_CHARACTERS:,} are taken"
+    if CONTROLS.search(prompt):
+        return "it holds control characters"
     for words in _quoted(idea):
         if words not in " ".join(prompt.split()):
             return f"it changes the words that the idea quotes ({words[:60]!r})"

@@ -50,7 +50,9 @@ def writing_endpoint(url: str | None, model: str | None) -> WritingEndpoint | No
     if not url:
         raise InputError(f"the writing model {model!r} has no endpoint; add for example http://localhost:8080/v1")
     if not model:
-        raise InputError("the writing endpoint needs a model; name the one that it should use")
+        raise InputError(
+            "the writing endpoint needs a model; name it with --model (of serve: --writing-model), or in PHONOFILM_WRITING_MODEL"
+        )
     parts = urlsplit(url)
     if parts.username is not None or parts.password is not None:
         raise InputError(f"put the endpoint's key into {KEY_VARIABLE}, not into its address")

@@ -225,7 +225,7 @@ def _check_callback(services: Services, url: str | None) -> None:
     if not services.api.allow_callbacks:
         raise invalid("callbacks are off on this server", "callback_url", code="callback_not_allowed")
     try:
-        PublicHttp().check(url)
+        PublicHttp(trusted=services.api.callback_hosts).check(url)
     except InputError as error:
         raise invalid(f"callback_url: {error}", "callback_url", code="callback_not_allowed") from None
 

@@ -108,10 +108,10 @@ def video_object(job: Job, base_url: str, facts: dict[str, Any] | None) -> Video
         seed=seeds[0] if seeds else None,
         seeds=seeds,
         priority=job.priority,
-        stage=job.stage,
+        stage=job.stage_shown,
         step=job.step,
         steps=job.steps,
-        warnings=job.request.warnings,
+        warnings=[*job.request.warnings, *job.made.get("warnings", [])],
     )
 
 

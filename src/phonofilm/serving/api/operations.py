@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Iterator
 
@@ -21,8 +20,6 @@ from phonofilm.serving.database.tables import JOB
 from phonofilm.serving.jobs.job import COMPLETED, FAILED
 from phonofilm.serving.jobs.roster import ENGINE_AWAY, STARTING, living_workers
 from phonofilm.serving.jobs.sweep import counts_by_status, oldest_waiting_seconds, used_bytes
-
-logger = logging.getLogger(__name__)
 
 router = APIRouter(tags=["operations"])
 
@@ -46,13 +43,23 @@ async def liveness() -> dict[str, str]:
 @router.get("/health", operation_id="health", responses={503: {"model": Health, "description": "Not yet."}})
 def get_health(services: ServicesOf, response: Response) -> Health:
     """Whether clips are made: 503 until a worker has its model, and while the engine that makes the clips of all is away."""
-    states = [worker["state"] for worker in living_workers(services.database)]
+    try:
+        states = [worker["state"] for worker in living_workers(services.database)]
+    except DBAPIError:
+        response.status_code = 503
+        return Health(status="degraded", workers=0, reason="the job database cannot be reached")
     ready = sum(state not in (STARTING, ENGINE_AWAY) for state in states)
     response.status_code = 200 if ready else 503
     if away := states.count(ENGINE_AWAY):
         reason = f"the engine's server does not answer {away} of {len(states)} workers; jobs wait for it"
         return Health(status="degraded", workers=ready, reason=reason)
-    return Health(status="ok" if ready else "starting" if states else "no_worker", workers=ready)
+    if ready:
+        return Health(status="ok", workers=ready)
+    if states:
+        return Health(status="starting", workers=0, reason="a worker loads its model")
+    if services.workers_come():
+        return Health(status="starting", workers=0, reason="a worker is being started")
+    return Health(status="no_worker", workers=0, reason="no worker runs; start one with phonofilm worker")
 
 
 @router.get(
@@ -87,8 +94,7 @@ class _Numbers:
     def collect(self) -> Iterator[Metric]:
         try:
             found = [*self._from_tables()]
-        except DBAPIError as error:
-            logger.warning("metrics without those of the database: %s", type(error).__name__)
+        except DBAPIError:
             found = []
         yield GaugeMetricFamily("phonofilm_database_up", "1 where the job database answers, else 0.", int(bool(found)))
         yield from found

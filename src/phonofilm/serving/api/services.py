@@ -45,12 +45,14 @@ class ApiSettings:
 
     hosts: the names it answers to while it has no keys. key_seconds: for how long a key that was valid is not looked up
     again. sync_timeout, stream_seconds: after which an answer that waits for its job, and a stream of events, end.
+    callback_hosts: receivers of callbacks, each with a port, that are private or on another port than 80 and 443.
     imports: folders whose clips administrators may bring into the library; runs: folders with training runs to follow.
     command: what starts such a server, for the page's advice.
     """
 
     room: Room = field(default_factory=Room)
     allow_callbacks: bool = False
+    callback_hosts: frozenset[tuple[str, int]] = frozenset()
     sync_timeout: float = 3600.0
     stream_seconds: float = math.inf
     hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]", "testserver")
@@ -71,7 +73,7 @@ WRITING = 4
 class Services:
     """Everything the routes need; one for each server. media decodes files; planner imports PyTorch and plans clips.
 
-    started_at: of the server, in seconds since 1970.
+    started_at: of the server, in seconds since 1970. workers_come: whether a worker of this server is on its way.
     """
 
     database: Database
@@ -83,6 +85,7 @@ class Services:
     planner: Runner = field(default_factory=lambda: SideProcess("planner", PLANNER_SECONDS))
     entering: Executor = field(default_factory=lambda: ThreadPoolExecutor(ENTERING, "phonofilm-entering"))
     started_at: float = field(default_factory=time.time)
+    workers_come: Callable[[], bool] = lambda: False
     writing: threading.Semaphore = field(default_factory=lambda: threading.BoundedSemaphore(WRITING))
     keyring: Keyring = field(init=False)
     reader: JobReader = field(init=False)

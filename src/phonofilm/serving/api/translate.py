@@ -24,9 +24,11 @@ from phonofilm.models.known import NAMED_SIZES
 from phonofilm.serving.api.errors import ApiError, invalid
 from phonofilm.serving.api.fields import EditFields, ExtensionFields, VideoFields
 from phonofilm.serving.api.media_times import check_given_clip, check_keyframes
+from phonofilm.serving.api.run_sizes import check_run_asked
 from phonofilm.serving.api.stretches import check_stretches, retake_of
 from phonofilm.serving.engines.sglang_limits import check_sglang_can
 from phonofilm.serving.jobs.job import KEYFRAME, JobRequest, is_keyframe
+from phonofilm.serving.most_work import RunSize
 from phonofilm.serving.settings import RequestLimits, WorkerSettings
 from phonofilm.untrusted import shown
 
@@ -269,9 +271,10 @@ def _check_size(options: ClipOptions, known: RequestChecks) -> ClipGeometry | No
         )
     if not facts:
         return None
-    return ClipGeometry(
-        height, width, frames or facts["num_frames"], rate, facts["spatial_factor"], factor, patch=facts["patch"]
-    )
+    frames = frames or facts["num_frames"]
+    if known.sglang is None:
+        check_run_asked(options, RunSize(width, height, frames), rate, facts)
+    return ClipGeometry(height, width, frames, rate, facts["spatial_factor"], factor, patch=facts["patch"])
 
 
 def param_in(message: str) -> str | None:

@@ -168,7 +168,7 @@ async def _events(services: Services, access: Access, job: Job, base_url: str) -
     previewed = -1
     until = time.monotonic() + services.api.stream_seconds
     while True:
-        now = (job.status, job.step, job.stage, len(job.outputs))
+        now = (job.status, job.step, job.stage_shown, len(job.outputs))
         if now != before:
             kind = "status" if not before or before[0] != now[0] else "progress"
             data = await run_in_threadpool(described, services, job, base_url)

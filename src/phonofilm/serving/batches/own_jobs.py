@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
 import threading
@@ -18,15 +17,14 @@ from phonofilm.errors import PhonofilmError
 from phonofilm.generation.placement.hardware import HardwareOptions
 from phonofilm.serving.cluster.ray_cluster import ClusterSettings
 from phonofilm.serving.cluster.ray_workers import RayWorkers
-from phonofilm.serving.database.engines import Database, is_unreachable, open_database
+from phonofilm.serving.database.engines import Database, open_database
 from phonofilm.serving.database.migrate import migrate
+from phonofilm.serving.database.outages import is_unreachable
 from phonofilm.serving.jobs.claims import end_lost_jobs
 from phonofilm.serving.jobs.job import Job, JobRequest, new_job_id
 from phonofilm.serving.jobs.job_queue import NewJob, Room, ended_of, enter, remove_jobs_of
 from phonofilm.serving.security.access import READ, Access
 from phonofilm.serving.settings import WorkerSettings
-
-logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.5
 DATABASE_VARIABLE = "PHONOFILM_DATABASE_URL"
@@ -110,7 +108,6 @@ def _follow(
         except DBAPIError as error:
             if not is_unreachable(error):
                 raise
-            logger.warning("the database cannot be reached; the work goes on")
             ended = []
         for job in ended:
             on_end(waiting.pop(job.id), job)

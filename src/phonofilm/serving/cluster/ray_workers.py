@@ -27,6 +27,7 @@ from phonofilm.serving.cluster.ray_cluster import (
 from phonofilm.serving.cluster.ray_worker import NEW_MAKER, RayWorker
 from phonofilm.serving.cluster.replicas import Scaling
 from phonofilm.serving.database.engines import Database
+from phonofilm.serving.database.outages import is_unreachable
 from phonofilm.serving.jobs.claims import expire_leases
 from phonofilm.serving.jobs.job import IN_PROGRESS, QUEUED
 from phonofilm.serving.jobs.roster import remove_worker
@@ -104,12 +105,18 @@ class RayWorkers:
             self._remove(replica)
         self._session.close()
 
+    @property
+    def are_coming(self) -> bool:
+        """Whether a worker is starting, or is about to be started in another's place."""
+        return not self._stop.is_set() and any(one.silence.reported is None for one in [*self.replicas])
+
     def _watch(self) -> None:
         while not self._stop.is_set():
             try:
                 self._turn()
-            except DBAPIError:
-                logger.warning("the database cannot be reached; the number of workers stays as it is")
+            except DBAPIError as error:  # the number of workers stays as it is
+                if not is_unreachable(error):
+                    logger.exception("the workers could not be looked after")
             except Exception:
                 # If this thread ended, nobody would be replaced any more, and nobody would know.
                 logger.exception("the workers could not be looked after")

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from phonofilm.errors import InputError
+from phonofilm.serving.database.outages import Outages
 
 BUSY_MILLISECONDS = 20_000
 CONNECT_SECONDS = 10
@@ -29,6 +30,7 @@ class Database:
     url: URL
     writer: Engine
     reader: Engine
+    outages: Outages = field(default_factory=Outages)
 
     @property
     def is_sqlite(self) -> bool:
@@ -37,13 +39,13 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction: committed at the end of the block, rolled back when it raises."""
-        with self.writer.begin() as connection:
+        with self.outages.watched(), self.writer.begin() as connection:
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A consistent look, without keeping a writer out."""
-        with self.reader.connect() as connection:
+        with self.outages.watched(), self.reader.connect() as connection:
             yield connection
 
     def close(self) -> None:
@@ -71,13 +73,6 @@ def open_database(address: str) -> Database:
         )
         return Database(url, engine, engine)
     raise InputError(f"databases of kind {backend!r} are not supported; use sqlite:///FILE or postgresql://...")
-
-
-def is_unreachable(error: BaseException) -> bool:
-    """Whether a statement failed because the database is gone, locked or full: trying again later can help."""
-    return isinstance(error, DBAPIError) and (
-        error.connection_invalidated or type(error).__name__ in ("OperationalError", "InterfaceError")
-    )
 
 
 def _sqlite(url: URL) -> Database:

@@ -104,7 +104,7 @@ class SglangMaker:
         emit(held, SamplingStarted(("high",) * steps))
         for _ in range(SENDINGS):
             video = self._patiently(partial(self.client.submit, fields, {"input_reference": image}), go_on)
-            video_id = str(video.get("id"))
+            video_id = video["id"]
             try:
                 ended = self._watched(video_id, steps, held, go_on)
             except Cancelled:
@@ -131,12 +131,12 @@ class SglangMaker:
                 if error.status == 404:
                     return None
                 raise
-            if job.get("status") == "completed":
+            if job["status"] == "completed":
                 emit(held, StepDone(steps, steps, "high"))
                 return job
-            if job.get("status") == "failed":
+            if job["status"] in ("failed", "cancelled"):
                 return job
-            emit(held, StepDone(min(steps, int(steps * _number(job.get("progress")) / 100)), steps, "high"))
+            emit(held, StepDone(min(steps, int(steps * _number(job["progress"]) / 100)), steps, "high"))
             time.sleep(self.poll)
 
     def _patiently(self, question: Callable[[], T], go_on: Callable[[], None], most_faults: float = FAULTS) -> T:
@@ -150,7 +150,7 @@ class SglangMaker:
             try:
                 return question()
             except ServerError as error:
-                if error.status not in AWAY and error.status is not None and error.status < 500:
+                if error.status not in AWAY and error.status is not None and 400 <= error.status < 500:
                     raise ServerError(f"the SGLang server refused it: {shown(error)}", error.status) from error
                 faults += error.status not in AWAY
                 if faults >= most_faults:

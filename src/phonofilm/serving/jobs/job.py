@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 QUEUED, IN_PROGRESS, COMPLETED, FAILED, CANCELLED = "queued", "in_progress", "completed", "failed", "cancelled"
 ENDED = (COMPLETED, FAILED, CANCELLED)
+# The stage of a job that runs and is to be cancelled.
+CANCELLING = "cancelling"
 # A job that was running when its worker died or fell silent this many times is not tried again.
 STRIKES = 3
 # Begins the name of a keyframe among a request's files and addresses; its seconds follow.
@@ -59,7 +61,7 @@ class Job:
 
     hidden: gone for clients, with its clips. dismissed: no longer in the list of jobs that have ended; its clips are kept.
     outputs: for each clip, the stored names of its files by variant. made: what is known of the clips (size, seconds,
-    seeds, inference_time_s, peak_memory_mb). preview: the stored name of the last one, until it is removed. Times are
+    seeds, inference_time_s, peak_memory_mb, warnings). preview: the stored name of the last one, until it is removed. Times are
     seconds since 1970 on the database's clock.
     """
 
@@ -100,6 +102,11 @@ class Job:
     @property
     def has_ended(self) -> bool:
         return self.status in ENDED
+
+    @property
+    def stage_shown(self) -> str | None:
+        """What is being done; CANCELLING from when someone asked to cancel a running job until its step has ended."""
+        return CANCELLING if self.status == IN_PROGRESS and self.cancel_requested else self.stage
 
     @property
     def preview_shown(self) -> str | None:

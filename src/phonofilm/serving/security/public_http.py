@@ -13,7 +13,7 @@ import ssl
 import threading
 import time
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urljoin, urlsplit
@@ -46,19 +46,30 @@ def is_public(address: Address) -> bool:
             return is_public(inner)
         if address in _NAT64:
             return is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    if any(address in network for network in _ALSO_PRIVATE):
+        return False
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# Versions of Python differ about these: IETF's own (clouds' metadata among them), old 6to4 relays, a network's own NAT64,
+# segment routing, site-local.
+_ALSO_PRIVATE = tuple(
+    map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "64:ff9b:1::/48", "5f00::/16", "fec0::/10"))
+)
 
 
 @dataclass(frozen=True)
 class PublicHttp:
-    """`allowed` decides on addresses; tests let loopback in by another. `ports`: those that may be asked; None is any."""
+    """`allowed` decides on addresses; tests let loopback in by another. `ports`: those that may be asked; None is any.
+
+    `trusted`: hosts, each with a port, that are asked whatever their address: the operator named them.
+    """
 
     allowed: Callable[[Address], bool] = is_public
     ports: tuple[int | None, ...] | None = PORTS
     timeout: float = TIMEOUT
+    trusted: Set[tuple[str, int]] = frozenset()
 
     def fetch(self, url: str, max_bytes: int) -> bytes:
         """The body at a URL, after up to MAX_REDIRECTS redirects. Raises RefusedAddress and FetchError."""
@@ -98,11 +109,16 @@ class PublicHttp:
             raise RefusedAddress("expected an http(s) URL")
         if parts.username is not None or parts.password is not None:
             raise RefusedAddress("a URL with a user name or password is not asked")
+        if self._is_trusted(parts):
+            return parts
         if self.ports is not None and port not in self.ports:
             raise RefusedAddress(f"port {port} is not asked; use 80 or 443")
         if (literal := _literal(host)) is not None:
             self._check(literal)
         return parts
+
+    def _is_trusted(self, parts: SplitResult) -> bool:
+        return (parts.hostname, _port(parts)) in self.trusted
 
     def _check(self, address: Address) -> None:
         if not self.allowed(address):
@@ -111,14 +127,13 @@ class PublicHttp:
     def _connect(self, url: str) -> http.client.HTTPConnection:
         parts = self._parts(url)
         assert parts.hostname is not None
-        secure = parts.scheme == "https"
-        port = parts.port or (443 if secure else 80)
+        secure, port = parts.scheme == "https", _port(parts)
         try:
             found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError):
             raise FetchError("the URL's host is not known") from None
         addresses = [ipaddress.ip_address(entry[4][0]) for entry in found]
-        for address in addresses:
+        for address in [] if self._is_trusted(parts) else addresses:
             self._check(address)
         connection = http.client.HTTPConnection(parts.hostname, port, timeout=self.timeout)
         try:
@@ -129,6 +144,10 @@ class PublicHttp:
         except OSError as error:
             raise FetchError(f"the URL's host cannot be reached ({error.strerror or type(error).__name__})") from error
         return connection
+
+
+def _port(parts: SplitResult) -> int:
+    return parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _literal(host: str) -> Address | None:

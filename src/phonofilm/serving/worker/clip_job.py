@@ -12,16 +12,18 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from phonofilm.generation.advice import unused_options
 from phonofilm.generation.clip_plan import ClipPlan, work_of
 from phonofilm.generation.options import ClipOptions
 from phonofilm.generation.outputs import Output
 from phonofilm.generation.rehearsal import rehearse_output
 from phonofilm.generation.report import OnProgress, Preview, StageStarted
 from phonofilm.generation.session import Session
-from phonofilm.geometry import parse_frame_rate
+from phonofilm.geometry import ClipGeometry, parse_frame_rate
 from phonofilm.media import save_clip
 from phonofilm.pipeline.decode import MovaPipelineOutput
 from phonofilm.serving.jobs.job import Job, MadeClips
+from phonofilm.serving.most_work import RunSize, check_run
 from phonofilm.serving.security.clip_limits import check_files
 from phonofilm.serving.security.public_http import PublicHttp
 from phonofilm.serving.settings import WorkerSettings
@@ -61,6 +63,7 @@ def make_job(
         _reset_peak(session)
         for number, seed in clips.lacking():
             plan = session.plan_options(replace(options, seed=seed))
+            _check_runs(plan, session)
             held.begin_clip(number, sum(len(run.sampling.experts) for run in plan.runs))
             path = folder / f"{number}.mp4"
             rehearse_output(plan, Output(path, "mp4"))
@@ -71,7 +74,8 @@ def make_job(
             held(StageStarted("writing"))
             (clip,) = out.clips([session.metadata(plan, out)])
             save_clip(clip, path, copy_audio_from=plan.sound_file, copy_video_from=plan.picture_file)
-            clips.add(clip, path, plan.seed, work=work_of(plan))
+            warnings = _warnings(plan, session, settings)
+            clips.add(clip, path, plan.seed, work=work_of(plan), warnings=warnings)
     store.delete(_preview_name(job))
     clips.about["inference_time_s"] = round(time.monotonic() - started, 3)
     clips.about["seconds_per_step"] = held.seconds_per_step
@@ -95,6 +99,24 @@ def _with_help(
             session.plan_options(options)
         options = clips.with_written_prompt(options, settings.writing, _seconds(options, session))
     return options if artist is None else artist.with_frame(options, folder, clips.held)
+
+
+def _warnings(plan: ClipPlan, session: Session, settings: WorkerSettings) -> list[str]:
+    """What changes nothing in the clip, or spoils it; a LoRA is called as clients call it."""
+    found = unused_options(plan, session.checkpoint.facts)
+    for name, file in settings.loras.items():
+        found = [text.replace(Path(file).name, f"LoRA {name}") for text in found]
+    return found
+
+
+def _check_runs(plan: ClipPlan, session: Session) -> None:
+    """Raises InputError as the server does, which does not know what the given files make of a clip."""
+    for run in plan.runs:
+        check_run(_size(run.sampling.task.geometry), _size(session.checkpoint.geometry), "length")
+
+
+def _size(geometry: ClipGeometry) -> RunSize:
+    return RunSize(geometry.width, geometry.height, geometry.num_frames)
 
 
 def _seconds(options: ClipOptions, session: Session) -> float:

@@ -10,12 +10,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
 from phonofilm.generation.report import Event, Loading, Preview, SamplingStarted, StageStarted, StepDone
-from phonofilm.serving.database.engines import is_unreachable
+from phonofilm.serving.database.outages import is_unreachable
 from phonofilm.serving.jobs.claims import Claims
 from phonofilm.serving.jobs.job import Job, MadeClips
 
@@ -26,15 +27,26 @@ LOADING_SECONDS = 0.5
 PREVIEW_SECONDS = 2.0
 
 
+@dataclass(frozen=True)
+class Stuck:
+    """What follows when the step of a cancelled job does not end within `seconds`: another process takes this one's place."""
+
+    seconds: float
+    end_process: Callable[[], None]
+
+
 class HeldJob:
     """Listens to a run (it is an `OnProgress`) and returns False when the run should stop; `why` says the reason.
 
     `finished`: the clips that were made so far; clients may have them for `keep` seconds. `keep_preview` stores a picture and
-    returns its name; without it none are made.
+    returns its name; without it none are made. `stuck`: None where nobody would take this process's place.
     """
 
-    def __init__(self, claims: Claims, job: Job, stall: float, keep: float | None = None) -> None:
+    def __init__(
+        self, claims: Claims, job: Job, stall: float, keep: float | None = None, stuck: Stuck | None = None
+    ) -> None:
         self.claims, self.job, self.stall, self.keep_seconds = claims, job, stall, keep
+        self.stuck = stuck
         self.why: str | None = None
         self.finished: MadeClips | None = None
         self._clip = ""
@@ -113,7 +125,6 @@ class HeldJob:
         except DBAPIError as error:
             if not is_unreachable(error):
                 raise
-            logger.warning("job %s: the database cannot be reached; the work goes on", self.job.id)
             return
         if answer is not True:
             self.why = self.why or (LOST if answer is None else CANCEL)
@@ -130,9 +141,29 @@ class HeldJob:
             thread.join()
 
     def _renew(self) -> None:
+        cancelled: float | None = None
         while not self._ended.wait(self.claims.lease / 3):
             if time.monotonic() - self._moved > self.stall:
                 self.why = self.why or STALLED
                 logger.error("job %s shows no progress since %.0f s; its lease is let go", self.job.id, self.stall)
                 return
+            if self.why == CANCEL and cancelled is None:
+                cancelled = time.monotonic()
+                logger.info("job %s is to be cancelled; waiting until its step has ended", self.job.id)
+            elif cancelled is not None and self.stuck and time.monotonic() - cancelled > self.stuck.seconds:
+                self._end_stuck(self.stuck)
             self.write()
+
+    def _end_stuck(self, stuck: Stuck) -> None:
+        """End the job in the table, and then the process, unless the step has ended. Tried again while the table is away."""
+        try:
+            self.claims.cancel(self.job, self.keep_seconds, self.finished)
+        except DBAPIError as error:
+            if not is_unreachable(error):
+                raise
+            return
+        if not self._ended.is_set():
+            logger.error(
+                "job %s was cancelled, and its step does not end; another worker takes this one's place", self.job.id
+            )
+            stuck.end_process()

@@ -17,7 +17,8 @@ from sqlalchemy.exc import DBAPIError
 
 from phonofilm.errors import PhonofilmError
 from phonofilm.generation.report import Cancelled
-from phonofilm.serving.database.engines import Database, is_unreachable, open_database
+from phonofilm.serving.database.engines import Database, open_database
+from phonofilm.serving.database.outages import is_unreachable
 from phonofilm.serving.engines.engine_watch import EngineWatch
 from phonofilm.serving.jobs.claims import Claims
 from phonofilm.serving.jobs.job import Job, MadeClips
@@ -35,7 +36,7 @@ from phonofilm.serving.jobs.roster import (
 from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.store.interface import Store, open_store
 from phonofilm.serving.worker.failures import failure_of, is_disk_error, without_paths
-from phonofilm.serving.worker.held_job import CANCEL, LOST, STALLED, STOPPING, HeldJob
+from phonofilm.serving.worker.held_job import CANCEL, LOST, STALLED, STOPPING, HeldJob, Stuck
 from phonofilm.serving.worker.ids import new_worker_id
 from phonofilm.serving.worker.maker import JobMaker, discard
 
@@ -66,7 +67,8 @@ def seconds_worked(apart: Collection[int] = ()) -> float:
 class Worker:
     """One process's work, until `stop` is set; then a running clip has `settings.grace` seconds, and goes back to the queue.
 
-    apart: threads of this process, by native id, whose work is not the worker's.
+    apart: threads of this process, by native id, whose work is not the worker's. end_process: ends it, where another takes its
+    place.
     """
 
     settings: WorkerSettings
@@ -74,6 +76,7 @@ class Worker:
     id: str = field(default_factory=new_worker_id)
     stop: threading.Event = field(default_factory=threading.Event)
     apart: Collection[int] = ()
+    end_process: Callable[[], None] | None = None
     _state: str = field(default=STARTING, init=False)
     _reporting: threading.Lock = field(default_factory=threading.Lock, init=False)
     _has_reported: bool = field(default=False, init=False)
@@ -128,7 +131,6 @@ class Worker:
         except DBAPIError as error:
             if not is_unreachable(error):
                 raise
-            logger.warning("the database cannot be reached; trying again")
             self.stop.wait(1.0)
             return
         if job is None:
@@ -136,7 +138,8 @@ class Worker:
             return
         self._state = BUSY
         logger.info("job %s: attempt %d", job.id, job.attempt)
-        self.held = HeldJob(self.claims, job, self.settings.stall, self.settings.keep)
+        stuck = None if self.end_process is None else Stuck(self.settings.cancel, self.end_process)
+        self.held = HeldJob(self.claims, job, self.settings.stall, self.settings.keep, stuck)
         with self.held.renewing():
             self._work(job, self.held)
         self.held, self._state = None, READY

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+from functools import partial
 from types import FrameType
 
 from phonofilm.errors import PhonofilmError
@@ -97,6 +98,7 @@ def main() -> None:
     settings = WorkerSettings.from_json(content["settings"])
     log_to_stderr(settings.log_json)
     worker = Worker(settings, new_maker(settings), content["worker"])
+    worker.end_process = partial(_leave_and_end, worker, 1)
     threading.Thread(target=_watch_parent, args=(worker,), name="parent", daemon=True).start()
     code = work_until_stopped(worker)
     sys.stderr.flush()

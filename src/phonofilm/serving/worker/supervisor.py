@@ -88,6 +88,12 @@ class WorkerProcesses:
                     give_back(self.database, worker)
                     remove_worker(self.database, worker)
 
+    @property
+    def are_coming(self) -> bool:
+        """Whether a worker is starting, or is about to be started in another's place."""
+        is_coming = (place.process is None or place.silence.reported is None for place in self._places)
+        return not self._stop.is_set() and any(is_coming)
+
     def _watch(self) -> None:
         while not self._stop.wait(LOOK_SECONDS):
             for place in self._places:
