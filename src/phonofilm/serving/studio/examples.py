@@ -56,7 +56,7 @@ PLAN: dict[str, Any] = {
     "clip": {
         "width": 64, "height": 64, "num_frames": 49, "fps": 24.0, "seconds": 2.041667, "steps": 4, "forwards": 4, "parts": 1,
     },
-    "seconds": 5.2, "seconds_basis": "measured", "queue_seconds": 0.0,
+    "seconds": 5.2, "seconds_basis": "measured", "queue_seconds": 0.0, "waiting_seconds": 0.0,
     "memory": {
         "weights_bytes": 92274688, "peak_bytes": 201326592, "host_bytes": 201326592, "available_bytes": 8589934592,
         "where": "host", "text": None,
@@ -108,7 +108,7 @@ STANDINGS: dict[str, Any] = {
 RUN: dict[str, Any] = {
     "id": "b2f1c0", "name": "owl", "folder": "runs", "state": "running", "step": 400, "steps": 2000, "seconds": 1312.5,
     "eta_seconds": 5250.0, "updated_at": 1795891700.0, "metrics": ["loss", "loss_audio"], "checkpoints": [200, 400],
-    "lora": "runs/owl/lora.safetensors", "can_stop": True,
+    "lora": "runs/owl/lora.safetensors", "validated_on": "other", "can_stop": True,
 }  # fmt: skip
 RUN_DETAILS: dict[str, Any] = {
     "run": RUN, "curves": [{"name": "loss_audio", "modality": "audio", "points": [[200, 655.1, 0.71], [400, 1311.9, 0.58]]}],
