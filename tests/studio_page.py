@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 NO_WORDS: dict[str, Any] = {"embedded": True, "words": [], "scenes": [], "prompts": []}
 NO_PLAN: dict[str, Any] = {
     "possible": True, "refused": [], "line": None, "clip": None, "seconds": None, "seconds_basis": None,
-    "queue_seconds": None, "memory": None, "warnings": [], "unknown_words": [], "suggestions": [],
+    "queue_seconds": None, "waiting_seconds": None, "memory": None, "warnings": [], "unknown_words": [], "suggestions": [],
 }  # fmt: skip
 
 SETTINGS: dict[str, Any] = {

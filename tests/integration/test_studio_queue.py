@@ -183,7 +183,7 @@ def test_a_plan_says_that_the_waiting_is_being_worked_out(browser: Browser, serv
         give(None)
         page.get_by_role("button", name="Make clip").click()
         plan.get_by_text("about 8 s (measured here) · working out how long the queue takes first…").wait_for()
-        give(found | {"queue_seconds": 30.0})
+        give(found | {"queue_seconds": 30.0, "waiting_seconds": 30.0})
         plan.get_by_text("about 8 s (measured here) after 30 s of waiting").wait_for()
         give(None)
         page.reload()
