@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tests.browser import page_of
-from tests.studio_page import answer_without_planner, finished_clip, show_a_picture
+from tests.studio_page import NO_PLAN, answer_without_planner, finished_clip, show_a_picture
 
 from phonofilm.serving.api.services import Services
 
@@ -137,3 +137,37 @@ def test_what_is_said_stays_in_a_shortened_title(browser: Browser, served: tuple
         page.goto(f"{url}/studio#/library")
         page.get_by_text('A yellow face with a … "oo" … of a cream wall.', exact=True).wait_for()
         page.get_by_text('A yellow face with a … "ah" … of a cream wall.', exact=True).wait_for()
+
+
+def test_what_is_set_in_the_folded_part_stays_in_sight(browser: Browser, served: tuple[str, Services]) -> None:
+    url, _ = served
+    with page_of(browser) as page:
+        answer_without_planner(page)
+        page.goto(f"{url}/studio")
+        page.get_by_text("More settings").click()
+        page.get_by_label("Steps", exact=True).fill("1")
+        page.get_by_label("Seed", exact=True).fill("5")
+        page.get_by_label("What should not be seen or heard").fill("rain")
+        page.get_by_text("More settings").click()
+        page.get_by_text("Set: 1 step, seed 5, not: rain", exact=True).wait_for()
+        page.get_by_role("button", name="Reset").click()
+        page.get_by_text("Set: 1 step, seed 5, not: rain", exact=True).wait_for(state="detached")
+        page.get_by_role("button", name="Undo").click()
+        page.get_by_text("Set: 1 step, seed 5, not: rain", exact=True).wait_for()
+
+
+def test_the_plan_waits_as_long_as_the_top_of_the_page_says(browser: Browser, served: tuple[str, Services]) -> None:
+    """What the server counted of the clip that is being made is an earlier estimate; what waits is added to the newest."""
+    url, _ = served
+    plan = NO_PLAN | {"seconds": 8.0, "seconds_basis": "measured", "queue_seconds": 66.0, "waiting_seconds": 20.0}
+    with page_of(browser) as page:
+        page.request.post(f"{url}/v1/videos", data={"prompt": "A red ball bounces.", "model": "nano"})
+        (job,) = page.request.get(f"{url}/v1/studio/jobs").json()["waiting"]
+        running = job | {"status": "in_progress", "step": 3, "steps": 8, "progress": 42, "eta_seconds": 16}
+        answer_without_planner(page)
+        page.route("**/v1/studio/plan", lambda route: route.fulfill(json=plan))
+        tell(page, ("jobs", {"running": [running], "waiting": [], "ended": []}))
+        page.goto(f"{url}/studio")
+        page.get_by_role("banner").get_by_text("16 s left").wait_for()
+        page.get_by_label("What is seen and heard").fill("A bell rings.")
+        page.locator(".plan").get_by_text("about 8 s (measured here) after 36 s of waiting").wait_for()
