@@ -832,6 +832,8 @@ export interface components {
             job_id: string;
             /** Index */
             index: number;
+            /** Set Size */
+            set_size: number;
             /** Model */
             model: string;
             /** Title */
@@ -1355,13 +1357,15 @@ export interface components {
         };
         /**
          * VocabularyAnswer
-         * @description The words that the embedded model knows; for any other model, prompts to begin with.
+         * @description The words that the embedded model knows, and the same in groups; for any other model, prompts to begin with.
          */
         VocabularyAnswer: {
             /** Embedded */
             embedded: boolean;
             /** Words */
             words: string[];
+            /** Groups */
+            groups: components["schemas"]["WordGroup"][];
             /** Scenes */
             scenes: string[];
             /** Prompts */
@@ -1382,6 +1386,16 @@ export interface components {
             answers: {
                 [key: string]: "left" | "right" | "tie";
             };
+        };
+        /**
+         * WordGroup
+         * @description Words that are looked for together.
+         */
+        WordGroup: {
+            /** Name */
+            name: string;
+            /** Words */
+            words: string[];
         };
         /**
          * WrittenPrompt

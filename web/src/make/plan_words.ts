@@ -55,7 +55,8 @@ export function notesOf(plan: Plan): PlanNote[] {
   for (const one of plan.refused) notes.push({ text: told(one.message, one.code, one.param), kind: "bad" });
   if (plan.unknown_words.length > 0) {
     const words = plan.unknown_words.map((word) => `“${word}”`).join(", ");
-    notes.push({ text: `The model does not know ${words}; it may ignore ${plan.unknown_words.length === 1 ? "it" : "them"}.`, kind: "warn" });
+    // What comes of it first, and then which words: the line is cut where it is narrow.
+    notes.push({ text: `May be ignored: ${words}. The model does not know ${plan.unknown_words.length === 1 ? "it" : "them"}.`, kind: "warn" });
   }
   for (const warning of plan.warnings) {
     const rest = plan.unknown_words.length > 0 ? withoutWords(warning) : warning;

@@ -9,7 +9,7 @@ from phonofilm.serving.api.examples import COMPLETED, FACTS, QUEUED, RUNNING, VI
 CLIP_ID = f"{VIDEO}_0"
 HERE, FILES = f"/v1/studio/clips/{CLIP_ID}", f"/v1/videos/{VIDEO}/content?index=0"
 CLIP: dict[str, Any] = {
-    "id": CLIP_ID, "job_id": VIDEO, "index": 0, "model": "nano", "title": "First bounce",
+    "id": CLIP_ID, "job_id": VIDEO, "index": 0, "set_size": 1, "model": "nano", "title": "First bounce",
     "prompt": "A red ball bounces on a wooden floor.", "revised_prompt": None, "seed": 1, "created_at": 1795891733.2,
     "expires_at": 1796496533.2, "trashed_at": None, "purge_at": None, "size": "64x64", "width": 64, "height": 64,
     "seconds": 2.041667, "fps": 24.0, "num_frames": 49, "steps": 4, "has_sound": True, "nbytes": 61234, "favourite": True,
@@ -48,7 +48,8 @@ INFO: dict[str, Any] = {
     "workers": [{"state": "ready", "models": ["nano"], "memory": 851968000.0}], "trash_days": 7.0, "keep_days": 7.0,
 }  # fmt: skip
 VOCABULARY = {
-    "embedded": True, "words": ["a", "ball", "bounces", "red"], "scenes": ["A red ball bounces on a wooden floor."],
+    "embedded": True, "words": ["ball", "bounces", "red"],
+    "groups": [{"name": "What is seen", "words": ["ball"]}], "scenes": ["A red ball bounces on a wooden floor."],
     "prompts": ["A yellow lamp blinks and beeps."],
 }  # fmt: skip
 PLAN: dict[str, Any] = {
