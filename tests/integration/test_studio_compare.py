@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.browser import page_of
-from tests.studio_page import answer_without_planner, finished_clip, show_a_picture
+from tests.studio_page import answer_without_film, answer_without_planner, finished_clip, show_a_picture
 from tests.unit.serving_helpers import PNG
 
 from phonofilm.serving.api.services import Services
@@ -85,7 +85,7 @@ def test_without_a_pair_it_is_said_what_one_is_and_the_form_is_one_press_away(
         finished_clip(services, "A bell is played.")
     with page_of(browser) as page:
         answer_without_planner(page)
-        show_a_picture(page)
+        answer_without_film(page)
         page.goto(f"{url}/studio#/arena?by=settings")
         page.get_by_text(
             "were made with another setting, such as the steps. Another seed alone makes no pair."
