@@ -14,10 +14,10 @@ from tests.unit.serving_helpers import PNG, ask
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-NO_WORDS: dict[str, Any] = {"embedded": True, "words": [], "scenes": [], "prompts": []}
+NO_WORDS: dict[str, Any] = {"embedded": True, "words": [], "groups": [], "scenes": [], "prompts": []}
 NO_PLAN: dict[str, Any] = {
     "possible": True, "refused": [], "line": None, "clip": None, "seconds": None, "seconds_basis": None,
-    "queue_seconds": None, "memory": None, "warnings": [], "unknown_words": [], "suggestions": [],
+    "queue_seconds": None, "waiting_seconds": None, "memory": None, "warnings": [], "unknown_words": [], "suggestions": [],
 }  # fmt: skip
 
 SETTINGS: dict[str, Any] = {

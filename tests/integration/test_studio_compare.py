@@ -5,12 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.browser import page_of
-from tests.studio_page import finished_clip, show_a_picture
+from tests.studio_page import answer_without_film, answer_without_planner, finished_clip, show_a_picture
+from tests.unit.serving_helpers import PNG
 
 from phonofilm.serving.api.services import Services
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+
+# A file beside every field, which is answered with a message.
+DROP = """
+    () => {
+        const given = new DataTransfer();
+        given.items.add(new File(["x"], "notes.txt"));
+        document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: given, bubbles: true, cancelable: true }));
+    }
+"""
 
 
 def test_clips_are_heard_and_stepped_by_keys_which_are_listed(browser: Browser, served: tuple[str, Services]) -> None:
@@ -64,3 +75,68 @@ def test_what_plays_all_is_in_sight_on_a_phone(browser: Browser, served: tuple[s
         assert box["y"] + box["height"] < 640 - 58, "above the bar at the bottom"
         assert play.evaluate("one => one.contains(document.elementFromPoint(one.getBoundingClientRect().x + 9,"
                              " one.getBoundingClientRect().y + 9))")  # fmt: skip
+
+
+def test_without_a_pair_it_is_said_what_one_is_and_the_form_is_one_press_away(
+    browser: Browser, served: tuple[str, Services]
+) -> None:
+    url, services = served
+    for _ in range(2):
+        finished_clip(services, "A bell is played.")
+    with page_of(browser) as page:
+        answer_without_planner(page)
+        answer_without_film(page)
+        page.goto(f"{url}/studio#/arena?by=settings")
+        page.get_by_text(
+            "were made with another setting, such as the steps. Another seed alone makes no pair."
+        ).wait_for()
+        page.get_by_role("button", name="Make another to compare").click()
+        page.get_by_text("The form has the settings of this clip.").wait_for()
+        assert page.get_by_label("What is seen and heard").input_value() == "A bell is played."
+
+
+def test_after_the_last_pair_no_other_is_offered(browser: Browser, served: tuple[str, Services]) -> None:
+    url, _ = served
+    state = {"by": "settings", "contestants": [], "pairs": 1, "voted": 0}
+    pair = {
+        "key": "k", "prompt": "A bell is played.", "left_url": "/left", "right_url": "/right", "voted": 0, "pairs": 1
+    }  # fmt: skip
+    with page_of(browser) as page:
+        page.route("**/v1/studio/arena?by=settings", lambda route: route.fulfill(json=state))
+        page.route("**/v1/studio/arena/pairs", lambda route: route.fulfill(json=pair))
+        for side in ("left", "right"):
+            page.route(f"**/{side}", lambda route: route.fulfill(content_type="image/png", body=PNG))
+            reveal = {one: {"name": one, "clip": None} for one in ("left", "right")}
+        page.route("**/v1/studio/arena/pairs/k/vote", lambda route: route.fulfill(json=reveal))
+        page.goto(f"{url}/studio#/arena?by=settings")
+        page.locator(".choice").first.click()
+        state["voted"] = 1
+        page.get_by_role("button", name="Vote").click()
+        page.get_by_role("button", name="That was the last pair: to the standings").click()
+        page.get_by_role("heading", name="The one pair is judged").wait_for()
+        page.unroute_all(behavior="ignoreErrors")
+
+
+def test_messages_lie_above_the_bar_that_plays(browser: Browser, served: tuple[str, Services]) -> None:
+    """Equal ones are one, and what was said goes with the part that it was said in."""
+    url, services = served
+    clips = [finished_clip(services, f"A {thing} is played.") for thing in ("mallet", "bell", "drum", "horn")]
+    for width in (390, 1280):
+        with page_of(browser, width=width, height=640) as page:
+            answer_without_planner(page)
+            show_a_picture(page)
+            page.goto(f"{url}/studio#/compare/{','.join(clips)}")
+            page.get_by_role("button", name="Play all").wait_for()
+            for _ in range(2):
+                page.evaluate(DROP)
+            page.get_by_text("×2", exact=True).wait_for()
+            assert page.locator(".notice").count() == 1
+            boxes = [
+                one.bounding_box() for one in (page.locator(".notice"), page.get_by_role("button", name="Play all"))
+            ]
+            assert boxes[0] is not None
+            assert boxes[1] is not None
+            assert boxes[0]["y"] + boxes[0]["height"] <= boxes[1]["y"]
+            assert boxes[0]["y"] > 120, "nor do they cover the heading"
+            page.goto(f"{url}/studio#/library")
+            page.locator(".notice").wait_for(state="detached")

@@ -39,7 +39,7 @@ from phonofilm.serving.store.folder_store import FolderStore
 from phonofilm.serving.store.interface import Store
 from phonofilm.serving.studio.agreement import marks_in_words
 from phonofilm.serving.studio.events import Watch
-from phonofilm.serving.studio.plan import queue_seconds
+from phonofilm.serving.studio.expected import queue_seconds
 from phonofilm.serving.worker.held_job import HeldJob
 from phonofilm.serving.worker.loop import Worker
 from phonofilm.serving.worker.sessions import SessionMaker, model_facts_of
@@ -436,10 +436,25 @@ def test_a_plan_says_what_will_be_made_and_what_it_takes(studio: Studio) -> None
 
 def test_before_the_first_clip_what_waits_is_taken_for_what_is_planned(tmp_path: Path) -> None:
     services = services_in(tmp_path)
-    assert queue_seconds(services, 3.0) == 0
+    assert queue_seconds(services, 3.0) == (0, 0)
     ask(services.database, "one", model="nano")
     ask(services.database, "two", model="nano")
-    assert queue_seconds(services, 3.0) == 6.0
+    assert queue_seconds(services, 3.0) == (0, 6.0)
+
+
+def test_what_waits_counts_by_its_own_length_steps_and_clips(tmp_path: Path) -> None:
+    services = services_in(tmp_path)
+    ask(services.database, "made", model="nano")
+    held = Claims(services.database, "w").claim(["nano"], [], 60)
+    assert held is not None
+    made = {"size": "64x64", "num_frames": 48, "steps": 4, "seeds": [1, 2], "inference_time_s": 8.0}
+    assert Claims(services.database, "w").complete(held, [{}, {}], made, 10, None)
+    ask(services.database, "as that", model="nano", num_frames=48, steps=4)
+    assert queue_seconds(services, 99.0) == (0, 4.0)
+    ask(services.database, "longer, with half the steps", model="nano", seconds=20.0, steps=2)
+    assert queue_seconds(services, 99.0) == (0, 24.0)
+    ask(services.database, "of another model", model="big")
+    assert queue_seconds(services, 99.0) == (0, 123.0)
 
 
 def test_a_plan_of_what_cannot_be_taken_is_no_error(studio: Studio) -> None:

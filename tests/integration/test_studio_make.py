@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tests.browser import page_of
-from tests.studio_page import WORKS, answer_without_planner, finished_clip, show_a_picture, show_a_worker
+from tests.studio_page import NO_PLAN, WORKS, answer_without_planner, finished_clip, show_a_picture, show_a_worker
 
 from phonofilm.serving.api.services import Services
 
@@ -136,8 +136,77 @@ def test_what_is_said_stays_in_a_shortened_title(browser: Browser, served: tuple
         answer_without_planner(page)
         show_a_picture(page)
         page.goto(f"{url}/studio#/library")
-        page.get_by_text('A yellow face with a … "oo" … of a cream wall.', exact=True).wait_for()
-        page.get_by_text('A yellow face with a … "ah" … of a cream wall.', exact=True).wait_for()
+        page.get_by_text('A yellow face with a black top … "oo" … in front of a cream wall.', exact=True).wait_for()
+        page.get_by_text('A yellow face with a black top … "ah" … in front of a cream wall.', exact=True).wait_for()
+
+
+def test_what_is_set_in_the_folded_part_stays_in_sight(browser: Browser, served: tuple[str, Services]) -> None:
+    url, _ = served
+    with page_of(browser) as page:
+        answer_without_planner(page)
+        page.goto(f"{url}/studio")
+        page.get_by_text("More settings").click()
+        page.get_by_label("Steps", exact=True).fill("1")
+        page.get_by_label("Seed", exact=True).fill("5")
+        page.get_by_label("What should not be seen or heard").fill("rain")
+        page.get_by_text("More settings").click()
+        page.get_by_text("Set: 1 step, seed 5, not: rain", exact=True).wait_for()
+        page.get_by_role("button", name="Reset").click()
+        page.get_by_text("Set: 1 step, seed 5, not: rain", exact=True).wait_for(state="detached")
+        page.get_by_role("button", name="Undo").click()
+        page.get_by_text("Set: 1 step, seed 5, not: rain", exact=True).wait_for()
+
+
+def test_the_plan_waits_as_long_as_the_top_of_the_page_says(browser: Browser, served: tuple[str, Services]) -> None:
+    """What the server counted of the clip that is being made is an earlier estimate; what waits is added to the newest."""
+    url, _ = served
+    plan = NO_PLAN | {"seconds": 8.0, "seconds_basis": "measured", "queue_seconds": 66.0, "waiting_seconds": 20.0}
+    with page_of(browser) as page:
+        page.request.post(f"{url}/v1/videos", data={"prompt": "A red ball bounces.", "model": "nano"})
+        (job,) = page.request.get(f"{url}/v1/studio/jobs").json()["waiting"]
+        running = job | {"status": "in_progress", "step": 3, "steps": 8, "progress": 42, "eta_seconds": 16}
+        answer_without_planner(page)
+        page.route("**/v1/studio/plan", lambda route: route.fulfill(json=plan))
+        tell(page, ("jobs", {"running": [running], "waiting": [], "ended": []}))
+        page.goto(f"{url}/studio")
+        page.get_by_role("banner").get_by_text("16 s left").wait_for()
+        page.get_by_label("What is seen and heard").fill("A bell rings.")
+        page.locator(".plan").get_by_text("about 8 s (measured here) after 36 s of waiting").wait_for()
+
+
+def test_the_words_of_the_model_are_in_groups(browser: Browser, served: tuple[str, Services]) -> None:
+    url, _ = served
+    with page_of(browser) as page:
+        page.route("**/v1/studio/plan", lambda route: route.fulfill(json=NO_PLAN))
+        page.goto(f"{url}/studio")
+        page.get_by_text("Words that nano knows").click()
+        said = page.get_by_role("group", name="What is said")
+        said.get_by_role("button", name="oo", exact=True).click()
+        assert page.get_by_label("What is seen and heard").input_value() == "oo"
+        assert (
+            page.get_by_role("group", name="Words between them")
+            .get_by_role("button", name="a", exact=True)
+            .is_visible()
+        )
+
+
+def test_what_is_being_made_is_seen_from_the_end_of_a_long_form(browser: Browser, served: tuple[str, Services]) -> None:
+    url, services = served
+    for number in range(12):
+        finished_clip(services, f"Bell {number} rings.")
+    with page_of(browser, height=600) as page:
+        answer_without_planner(page)
+        show_a_picture(page)
+        page.goto(f"{url}/studio")
+        page.get_by_label("What is seen and heard").fill("A red ball bounces.")
+        page.get_by_role("heading", name="Newest clips").wait_for()
+        page.locator("main").evaluate("main => main.scrollTo(0, 99999)")
+        page.get_by_role("button", name="Make clip").click()
+        row = page.get_by_role("article", name="Waiting: A red ball bounces.")
+        row.wait_for()
+        box = row.bounding_box()
+        assert box is not None
+        assert 52 <= box["y"] < 600
 
 
 def test_a_clip_whose_worker_has_ended_is_not_said_to_be_made(browser: Browser, served: tuple[str, Services]) -> None:

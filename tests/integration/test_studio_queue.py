@@ -77,6 +77,19 @@ def test_focus_stays_on_the_button_that_moved_a_row_to_the_top(browser: Browser,
         assert page.get_by_role("button", name="Later: Three.").get_attribute("aria-disabled") == "true"
 
 
+def test_the_focus_is_on_no_button_after_a_clip_was_cancelled(browser: Browser, served: tuple[str, Services]) -> None:
+    url, _ = served
+    with page_of(browser) as page:
+        for name in ("One", "Two"):
+            page.request.post(f"{url}/v1/videos", data={"prompt": f"{name}.", "model": "nano"})
+        page.goto(f"{url}/studio#/queue")
+        page.get_by_role("button", name="Cancel: One.").focus()
+        page.keyboard.press("Enter")
+        page.get_by_role("article", name="Waiting: One.").wait_for(state="detached")
+        page.wait_for_function("() => document.activeElement.matches('li')")
+        assert "Two." in page.evaluate("document.activeElement.textContent")
+
+
 def taken(page: Page, held: list[Route]) -> Route:
     """The next request that is held, once it is there."""
     for _ in range(1000):
@@ -183,7 +196,7 @@ def test_a_plan_says_that_the_waiting_is_being_worked_out(browser: Browser, serv
         give(None)
         page.get_by_role("button", name="Make clip").click()
         plan.get_by_text("about 8 s (measured here) · working out how long the queue takes first…").wait_for()
-        give(found | {"queue_seconds": 30.0})
+        give(found | {"queue_seconds": 30.0, "waiting_seconds": 30.0})
         plan.get_by_text("about 8 s (measured here) after 30 s of waiting").wait_for()
         give(None)
         page.reload()

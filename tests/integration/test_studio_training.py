@@ -8,14 +8,18 @@ import pytest
 from tests.browser import page_of
 
 from phonofilm.serving.api.services import Services
+from phonofilm.serving.studio.run_folders import RunFolder, validated_on
+from phonofilm.training.config.config_files import write_config
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from playwright.sync_api import Browser, Page
 
 RUN: dict[str, Any] = {
     "id": "run_0", "name": "owl", "folder": "runs", "state": "stopped", "step": 20, "steps": 20, "seconds": 9.0,
     "eta_seconds": None, "updated_at": 1767225600.0, "metrics": [], "checkpoints": [20],
-    "lora": "../runs/owl/lora.safetensors", "can_stop": False,
+    "lora": "../runs/owl/lora.safetensors", "validated_on": None, "can_stop": False,
 }  # fmt: skip
 CURVES = ["loss/video", "update/rate", "loss/low/audio/0.25-0.50", "loss/high/video/step-2/audio-held"]
 SAMPLES = [{"step": step, "name": "one", "prompt": "", "video_url": "/none", "sheet_url": "/none"} for step in (10, 20)]
@@ -52,6 +56,32 @@ def test_a_training_that_prepares_says_so(browser: Browser, served: tuple[str, S
         show(page, url, prepares)
         page.get_by_role("status").get_by_text("It prepares: the model is loaded, and clips are read.").wait_for()
         page.get_by_role("link", name="owl preparing").wait_for()
+
+
+@pytest.mark.parametrize(
+    ("clips", "words"),
+    [
+        ("other", "Error in the picture, on clips it does not learn from"),
+        ("training", "Error in the picture, on clips it learns from"),
+        (None, "Error in the picture, in validation"),
+    ],
+)
+def test_validation_is_named_by_the_clips_that_it_is_of(
+    browser: Browser, served: tuple[str, Services], clips: str | None, words: str
+) -> None:
+    url, _ = served
+    curve = {"name": "val/video", "modality": "video", "points": [[10, 1.0, 0.5]]}
+    with page_of(browser) as page:
+        show(page, url, RUN | {"validated_on": clips}, curves=[curve])
+        page.get_by_text(words, exact=True).wait_for()
+        page.get_by_text("One value so far, at step 10. The curve begins with the second.").wait_for()
+
+
+@pytest.mark.parametrize(("sets", "found"), [([], "training"), (["held-out"], "other"), (None, None)])
+def test_a_run_says_which_clips_it_validates_on(tmp_path: Path, sets: list[str] | None, found: str | None) -> None:
+    section = {"clips": 16, "every": 200} | ({} if sets is None else {"sets": sets})
+    write_config({"data": {"sets": ["clips"]}, "max_steps": 20, "validation": section}, tmp_path / "config.yaml")
+    assert validated_on(RunFolder("run_0", tmp_path, tmp_path)) == found
 
 
 def test_curves_have_names_in_words_and_one_sample_is_heard_at_a_time(

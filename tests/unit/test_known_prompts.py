@@ -17,6 +17,7 @@ from phonofilm import load
 from phonofilm.generation.checkpoint import open_checkpoint
 from phonofilm.generation.expected_time import Rates, announcement, clip_seconds
 from phonofilm.generation.known_prompts import PROMPTS, is_busy, unfamiliar, unknown_words, warn_if_unfamiliar
+from phonofilm.generation.known_words import GROUPS, grouped_words, known_words
 from phonofilm.geometry import ClipGeometry
 from phonofilm.models.hub import PACKAGED_WEIGHTS
 from phonofilm.nano.reading.frame_reader import read_frames
@@ -124,3 +125,12 @@ def test_bug_prompts_to_start_from_came_out_in_other_colours() -> None:
             assert seen.colour in prompt, prompt
             if scene == "face":
                 assert frames[:, :6, 24:40].mean() < 80, "the hat is black"
+
+
+def test_every_word_of_the_model_is_in_one_group() -> None:
+    words, groups = known_words(), grouped_words()
+    assert {"a", "ah", "ee", "eh", "oo", "ball", "pitched"} <= set(words)
+    assert sorted(word for group in groups.values() for word in group) == words
+    assert {name: text.split() for name, text in GROUPS.items()} == {name: groups[name] for name in GROUPS}, (
+        "no group names a word that the model does not know"
+    )

@@ -28,7 +28,8 @@ from tests.serving_stub import StubMaker, worker_thread
 from tests.unit.serving_helpers import PNG, ask, client_of, new_database, services_in
 
 from phonofilm.errors import InputError, MediaError
-from phonofilm.generation.known_prompts import known_words, warn_if_unfamiliar
+from phonofilm.generation.known_prompts import warn_if_unfamiliar
+from phonofilm.generation.known_words import known_words
 from phonofilm.generation.placement.hardware import HardwareOptions
 from phonofilm.geometry import ClipGeometry
 from phonofilm.lora.reading import read_lora

@@ -15,7 +15,6 @@ import numpy as np
 from PIL import Image
 
 from phonofilm.geometry import ClipGeometry
-from phonofilm.models.checkpoint_files import read_json
 from phonofilm.models.hub import PACKAGED_WEIGHTS
 
 logger = logging.getLogger(__name__)
@@ -84,13 +83,6 @@ EDGE, MOST_EDGES = 6, 0.39
 def is_embedded(folder: Path) -> bool:
     """Whether a checkpoint is the embedded model itself; one that was trained further may know more."""
     return folder.resolve() == PACKAGED_WEIGHTS.resolve()
-
-
-def known_words() -> list[str]:
-    """The whole words of the embedded model's tokenizer, sorted. Read from its file: no model library is imported for them."""
-    pieces = read_json(PACKAGED_WEIGHTS / "tokenizer" / "tokenizer.json")["model"]["vocab"]
-    words = {piece.removeprefix("▁") for piece, _ in pieces if piece.startswith("▁")}
-    return sorted(word for word in words if len(word) > 1 and word.isalpha())
 
 
 def unknown_words(prompt: str, vocabulary: Collection[str]) -> list[str]:

@@ -479,6 +479,8 @@ export interface components {
         /**
          * Plan
          * @description What would be made, and at what price. seconds: of one clip, measured here, computed, or at the very least.
+         *
+         *     queue_seconds: until all is made that runs and waits; waiting_seconds: of these, for what waits.
          */
         Plan: {
             /** Possible */
@@ -497,6 +499,8 @@ export interface components {
             seconds_basis: ("measured" | "computed" | "at_least") | null;
             /** Queue Seconds */
             queue_seconds: number | null;
+            /** Waiting Seconds */
+            waiting_seconds: number | null;
             memory: components["schemas"]["PlanMemory"] | null;
             /**
              * Warnings
@@ -648,7 +652,7 @@ export interface components {
          * @description A training run.
          *
          *     folder: the name of the folder that the operator named; steps: at which it will end; lora: the newest LoRA that it wrote,
-         *     from where the server was started.
+         *     from where the server was started. validated_on: whether the clips of its validation are others than it learns from.
          */
         Run: {
             /** Id */
@@ -678,6 +682,8 @@ export interface components {
             checkpoints: number[];
             /** Lora */
             lora: string | null;
+            /** Validated On */
+            validated_on: ("other" | "training") | null;
             /** Can Stop */
             can_stop: boolean;
         };
@@ -826,6 +832,8 @@ export interface components {
             job_id: string;
             /** Index */
             index: number;
+            /** Set Size */
+            set_size: number;
             /** Model */
             model: string;
             /** Title */
@@ -917,8 +925,8 @@ export interface components {
          * StudioInfo
          * @description Everything that the page asks once.
          *
-         *     command: what starts such a server; page: changes with the page's files; keep_days: None where clips are kept for ever; started_at: of the server, in seconds
-         *     since 1970.
+         *     command: what starts such a server; page: changes with the page's files; keep_days: None where clips are kept for ever;
+         *     started_at: of the server, in seconds since 1970.
          */
         StudioInfo: {
             /** Version */
@@ -1349,13 +1357,15 @@ export interface components {
         };
         /**
          * VocabularyAnswer
-         * @description The words that the embedded model knows; for any other model, prompts to begin with.
+         * @description The words that the embedded model knows, and the same in groups; for any other model, prompts to begin with.
          */
         VocabularyAnswer: {
             /** Embedded */
             embedded: boolean;
             /** Words */
             words: string[];
+            /** Groups */
+            groups: components["schemas"]["WordGroup"][];
             /** Scenes */
             scenes: string[];
             /** Prompts */
@@ -1376,6 +1386,16 @@ export interface components {
             answers: {
                 [key: string]: "left" | "right" | "tie";
             };
+        };
+        /**
+         * WordGroup
+         * @description Words that are looked for together.
+         */
+        WordGroup: {
+            /** Name */
+            name: string;
+            /** Words */
+            words: string[];
         };
         /**
          * WrittenPrompt

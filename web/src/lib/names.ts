@@ -37,7 +37,7 @@ export function shortTitleOf(clip: StudioClip): string {
 }
 
 /** The same for any text, in so many letters. */
-export function shortened(title: string, most = 52): string {
+export function shortened(title: string, most = 72): string {
   if (title.length <= most) return title;
   const said = SAID.exec(title)?.[0] ?? "";
   const whole = joined(title, most, "");

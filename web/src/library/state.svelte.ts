@@ -129,8 +129,8 @@ export async function inBatches(ids: string[], send: (some: string[]) => Promise
 
 const going = new Set<string>();
 
-/** Into the trash, with a way back; whether it was done. What is on its way there is not sent again. */
-export async function trash(wanted: string[]): Promise<boolean> {
+/** Into the trash, with a way back, said after `then`; whether it was done. What is on its way there is not sent again. */
+export async function trash(wanted: string[], then: () => unknown = () => undefined): Promise<boolean> {
   const ids = wanted.filter((id) => !going.has(id));
   if (ids.length === 0) return false;
   for (const id of ids) going.add(id);
@@ -138,6 +138,7 @@ export async function trash(wanted: string[]): Promise<boolean> {
     await inBatches(ids, trashClips);
     picked.ids = picked.ids.filter((id) => !ids.includes(id));
     library.revision += 1;
+    then();
     say(`${plural(ids.length, "clip")} deleted.`, { label: "Undo", run: () => void restore(ids) });
   });
   for (const id of ids) going.delete(id);

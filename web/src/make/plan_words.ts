@@ -1,6 +1,6 @@
 // A plan as lines to read: each fact once, the most important first.
 import { asSentence, told } from "../api/faults";
-import type { Plan } from "../api/types";
+import type { Plan, StudioJob } from "../api/types";
 import { bytes, duration, seconds } from "../lib/format";
 
 const BASES = { measured: "measured here", computed: "estimated", at_least: "at least" };
@@ -10,8 +10,18 @@ export interface PlanNote {
   kind: "bad" | "warn" | "quiet";
 }
 
-/** What is made and how long that takes, in one line; null where the plan does not say. `waitIsOld`: the queue is another since. */
-export function factsOf(plan: Plan, count: number, waitIsOld: boolean): string | null {
+/** Seconds until it is this clip's turn. `running`: the jobs that run now; null where the queue is another than the one that was counted. */
+export function waitOf(plan: Plan, running: StudioJob[] | null): number | null {
+  const left = running?.map((job) => job.eta_seconds) ?? [null];
+  if (plan.waiting_seconds === null || left.includes(null)) return plan.queue_seconds;
+  return left.reduce<number>((sum, one) => sum + (one ?? 0), plan.waiting_seconds);
+}
+
+/**
+ * What is made and how long that takes, in one line; null where the plan does not say.
+ * `waitIsOld`: the queue is another since; `wait`: seconds until it is its turn.
+ */
+export function factsOf(plan: Plan, count: number, waitIsOld: boolean, wait: number | null): string | null {
   const facts: string[] = [];
   const { clip } = plan;
   if (clip) {
@@ -19,8 +29,8 @@ export function factsOf(plan: Plan, count: number, waitIsOld: boolean): string |
     facts.push(`${count > 1 ? `${count} × ` : ""}${seconds(clip.seconds)}, ${clip.width} × ${clip.height}${parts}`);
   }
   if (plan.seconds !== null) {
-    const wait = plan.queue_seconds !== null && plan.queue_seconds >= 1 ? ` after ${duration(plan.queue_seconds)} of waiting` : "";
-    facts.push(`${takes(plan.seconds * count, plan.seconds_basis)}${waitIsOld ? "" : wait}`);
+    const after = wait !== null && wait >= 1 ? ` after ${duration(wait)} of waiting` : "";
+    facts.push(`${takes(plan.seconds * count, plan.seconds_basis)}${waitIsOld ? "" : after}`);
     if (waitIsOld) facts.push("working out how long the queue takes first…");
   }
   return facts.length === 0 ? null : facts.join(" · ");
@@ -45,7 +55,8 @@ export function notesOf(plan: Plan): PlanNote[] {
   for (const one of plan.refused) notes.push({ text: told(one.message, one.code, one.param), kind: "bad" });
   if (plan.unknown_words.length > 0) {
     const words = plan.unknown_words.map((word) => `“${word}”`).join(", ");
-    notes.push({ text: `The model does not know ${words}; it may ignore ${plan.unknown_words.length === 1 ? "it" : "them"}.`, kind: "warn" });
+    // What comes of it first, and then which words: the line is cut where it is narrow.
+    notes.push({ text: `May be ignored: ${words}. The model does not know ${plan.unknown_words.length === 1 ? "it" : "them"}.`, kind: "warn" });
   }
   for (const warning of plan.warnings) {
     const rest = plan.unknown_words.length > 0 ? withoutWords(warning) : warning;

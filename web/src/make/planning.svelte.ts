@@ -20,7 +20,9 @@ export class Planning {
   stale = $state(false);
   /** Whether the queue is another now than the one that the plan counted. */
   waitIsOld = $state(false);
-  private answered: { asked: Asked; open: number } | null = null;
+  /** How full the queue was when the plan counted it. */
+  counted = $state<string | null>(null);
+  private answered: { asked: Asked; open: string } | null = null;
 
   /** To be called in an effect; gives what ends it. */
   follow(asked: Asked | null): (() => void) | undefined {
@@ -34,7 +36,7 @@ export class Planning {
     }
     const large = bytesOf(asked) >= LARGE_BYTES;
     // What waits before it changes how long it takes. A server that is back is asked at once.
-    const open = large ? 0 : queue.running.length + queue.waiting.length;
+    const open = large ? "" : queueNow();
     void server.reachable;
     if (this.answered !== null && this.answered.open === open && isSame(this.answered.asked, asked)) {
       this.stale = false;
@@ -49,6 +51,7 @@ export class Planning {
         .then((found) => {
           this.answered = { asked, open };
           this.plan = found;
+          this.counted = open;
           this.trouble = null;
           this.stale = false;
           this.waitIsOld = false;
@@ -71,6 +74,11 @@ export class Planning {
       flight.abort();
     };
   }
+}
+
+/** How full the queue is: a clip that begins to be made waits no more. */
+export function queueNow(): string {
+  return `${queue.running.length}+${queue.waiting.length}`;
 }
 
 const bytesOf = ({ files }: Asked): number => Object.values(files).reduce((sum, file) => sum + file.size, 0);

@@ -3,7 +3,6 @@ import type { Asked } from "../api/asking";
 import { cancelJob, dismissJob, makeClip, moveJob } from "../api/calls";
 import type { StudioJob } from "../api/types";
 import { copyOfDraft, draft, type Draft } from "./draft.svelte";
-import { say } from "./notices.svelte";
 import { queue } from "./queue.svelte";
 
 // The fields of a request that the form shows. One with others is changed field by field, so that none is lost.
@@ -45,5 +44,4 @@ export async function keepChanges(asked: Asked): Promise<void> {
   // One that has begun meanwhile stops soon; it is listed as cancelled, with the clips that it has finished.
   if ((await cancelJob(job.id)).status === "cancelled") await dismissJob(job.id);
   stopChanging();
-  say("Changed.");
 }

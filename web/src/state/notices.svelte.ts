@@ -1,10 +1,15 @@
 // Short messages at the edge of the page, some with a button such as Undo.
 import { explain } from "../api/faults";
+import { route, type Place } from "./route.svelte";
 
 export interface Notice {
   id: number;
   text: string;
   bad: boolean;
+  /** How often it was said: equal ones are one. */
+  times: number;
+  /** The part of the page that it was said in. */
+  place: Place;
   /** leads: the address that it opens. Who is there by another way needs the message no more. */
   action: { label: string; run: () => void; leads?: string } | null;
 }
@@ -20,7 +25,7 @@ let last = 0;
 let undo: Notice | null = null;
 
 export function say(text: string, action: Notice["action"] = null): void {
-  show({ id: ++last, text, bad: false, action });
+  show({ id: ++last, text, bad: false, times: 1, place: route.place, action });
 }
 
 export function complain(error: unknown): void {
@@ -30,7 +35,7 @@ export function complain(error: unknown): void {
 
 /** What went wrong, in words that are shown as they are. */
 export function complainOf(text: string): void {
-  show({ id: ++last, text, bad: true, action: null });
+  show({ id: ++last, text, bad: true, times: 1, place: route.place, action: null });
 }
 
 export function dismiss(id: number): void {
@@ -42,6 +47,11 @@ export function dismiss(id: number): void {
 /** What they lead to is there, or is over. */
 export function dismissLeadingTo(address: string): void {
   for (const one of notices.filter((notice) => notice.action?.leads === address)) dismiss(one.id);
+}
+
+/** What was said in another part of the page is over; an error stays to be read. */
+export function dismissFromElsewhere(): void {
+  for (const one of notices.filter((notice) => !notice.bad && notice.place !== route.place)) dismiss(one.id);
 }
 
 /** Takes back what was done last, also when its message is gone; whether there was anything. */
@@ -71,14 +81,24 @@ export async function attempt(work: () => Promise<unknown>): Promise<boolean> {
 }
 
 function show(notice: Notice): void {
+  const equal = notices.find((one) => one.text === notice.text && one.bad === notice.bad);
+  if (equal !== undefined) {
+    notice.times += equal.times;
+    if (notice.action?.label === "Undo") notice.action = both(notice.action, equal.action);
+    dismiss(equal.id);
+  }
   if (notice.action?.label === "Undo") undo = notice;
   // What was said before is over: a message that only says that something was done gives way to any other.
   const isPlain = (one: Notice) => one.action === null && !one.bad;
-  for (const old of notices.filter((one) => (one.action === null && one.text === notice.text) || isPlain(one)))
-    dismiss(old.id);
+  for (const old of notices.filter(isPlain)) dismiss(old.id);
   notices.push(notice);
   if (notices.length > MOST) notices.shift();
   setTimeout(() => expire(notice.id), isPlain(notice) ? PLAIN_MS : LONG_MS);
+}
+
+/** What was done last is taken back first. */
+function both(newer: NonNullable<Notice["action"]>, older: Notice["action"]): NonNullable<Notice["action"]> {
+  return { ...newer, run: () => (newer.run(), older?.run()) };
 }
 
 function expire(id: number): void {

@@ -34,12 +34,25 @@ const SAID: { [Name in keyof Numbers]: (value: NonNullable<Numbers[Name]>) => st
   together: (scale) => `picture and sound together ${scale}`,
   seed: (seed) => `seed ${seed}`,
   count: (count) => plural(count, "clip"),
-  negative: (text) => (text === "" ? "" : `without “${text}”`),
+  negative: (text) => (text === "" ? "" : `not: ${text}`),
 };
 const UNSET: Partial<Record<keyof Numbers, string>> = { steps: "the model's own steps", seed: "a new seed each time" };
 
 /** What a preset sets, as a line. */
 export function describePreset({ numbers }: Preset): string {
+  return describeNumbers(numbers);
+}
+
+/** Of a form's numbers, those of the folded part that are not as the model has them. */
+export function unusual(
+  { steps, guidance, together, seed, negative }: Numbers,
+  usualSteps: number | null,
+): Partial<Numbers> {
+  const given = Object.entries({ steps: steps === usualSteps ? null : steps, guidance, together, seed }).filter(([, value]) => value !== null);
+  return { ...Object.fromEntries(given), ...(negative.trim() === "" ? {} : { negative: negative.trim() }) };
+}
+
+export function describeNumbers(numbers: Partial<Numbers>): string {
   const names = (Object.keys(SAID) as (keyof Numbers)[]).filter((name) => name in numbers);
   const said = names.map((name) => {
     const value = numbers[name];

@@ -222,11 +222,11 @@ def edit_job(database: Database, job: Job, request: JobRequest, priority: int) -
     return job_of(row)
 
 
-def seconds_per_job(connection: Connection, unknown: float = UNKNOWN_SECONDS) -> float:
-    """The mean time of the last clips; `unknown` where none was made yet."""
+def seconds_per_job(connection: Connection) -> float:
+    """The mean time of the last clips."""
     took = JOB.c.completed_at - JOB.c.started_at
     last = select(took.label("took")).where(took.is_not(None)).order_by(JOB.c.completed_at.desc()).limit(20).subquery()
-    return float(connection.execute(select(func.avg(last.c.took))).scalar() or unknown)
+    return float(connection.execute(select(func.avg(last.c.took))).scalar() or UNKNOWN_SECONDS)
 
 
 def _made_before(connection: Connection, new: NewJob, access: Access) -> Job | None:

@@ -116,13 +116,22 @@ def remember_source(database: Database, name: str, mark: str) -> None:
             connection.execute(update(JOB).where(JOB.c.id == owner).values(made={**made, "sources": [*marks, mark]}))
 
 
-def sources_brought_in(database: Database) -> set[str]:
-    """The marks of files of folders that are in the library."""
+@dataclass(frozen=True)
+class FilesHere:
+    """The files that clips of the library came from. marks: of those in folders; sizes: of all, in bytes."""
+
+    marks: set[str]
+    sizes: set[int]
+
+
+def files_brought_in(database: Database) -> FilesHere:
+    """The files of the clips that are in the library now."""
     statement = select(JOB.c.made).join(CLIP, CLIP.c.job_id == JOB.c.id)
     there = (CLIP.c.imported.is_not(None), CLIP.c.trashed_at.is_(None), JOB.c.hidden.is_(False))
     with database.read() as connection:
-        made = connection.execute(statement.where(*there)).scalars()
-        return {mark for one in made for mark in _sources(one)}
+        made = connection.execute(statement.where(*there)).scalars().all()
+    sizes = {one["source_bytes"] for one in made if "source_bytes" in one}
+    return FilesHere({mark for one in made for mark in _sources(one)}, sizes)
 
 
 def _sources(made: Mapping[str, Any]) -> list[str]:

@@ -9,7 +9,7 @@ from phonofilm.serving.api.examples import COMPLETED, FACTS, QUEUED, RUNNING, VI
 CLIP_ID = f"{VIDEO}_0"
 HERE, FILES = f"/v1/studio/clips/{CLIP_ID}", f"/v1/videos/{VIDEO}/content?index=0"
 CLIP: dict[str, Any] = {
-    "id": CLIP_ID, "job_id": VIDEO, "index": 0, "model": "nano", "title": "First bounce",
+    "id": CLIP_ID, "job_id": VIDEO, "index": 0, "set_size": 1, "model": "nano", "title": "First bounce",
     "prompt": "A red ball bounces on a wooden floor.", "revised_prompt": None, "seed": 1, "created_at": 1795891733.2,
     "expires_at": 1796496533.2, "trashed_at": None, "purge_at": None, "size": "64x64", "width": 64, "height": 64,
     "seconds": 2.041667, "fps": 24.0, "num_frames": 49, "steps": 4, "has_sound": True, "nbytes": 61234, "favourite": True,
@@ -48,7 +48,8 @@ INFO: dict[str, Any] = {
     "workers": [{"state": "ready", "models": ["nano"], "memory": 851968000.0}], "trash_days": 7.0, "keep_days": 7.0,
 }  # fmt: skip
 VOCABULARY = {
-    "embedded": True, "words": ["a", "ball", "bounces", "red"], "scenes": ["A red ball bounces on a wooden floor."],
+    "embedded": True, "words": ["ball", "bounces", "red"],
+    "groups": [{"name": "What is seen", "words": ["ball"]}], "scenes": ["A red ball bounces on a wooden floor."],
     "prompts": ["A yellow lamp blinks and beeps."],
 }  # fmt: skip
 PLAN: dict[str, Any] = {
@@ -56,7 +57,7 @@ PLAN: dict[str, Any] = {
     "clip": {
         "width": 64, "height": 64, "num_frames": 49, "fps": 24.0, "seconds": 2.041667, "steps": 4, "forwards": 4, "parts": 1,
     },
-    "seconds": 5.2, "seconds_basis": "measured", "queue_seconds": 0.0,
+    "seconds": 5.2, "seconds_basis": "measured", "queue_seconds": 0.0, "waiting_seconds": 0.0,
     "memory": {
         "weights_bytes": 92274688, "peak_bytes": 201326592, "host_bytes": 201326592, "available_bytes": 8589934592,
         "where": "host", "text": None,
@@ -108,7 +109,7 @@ STANDINGS: dict[str, Any] = {
 RUN: dict[str, Any] = {
     "id": "b2f1c0", "name": "owl", "folder": "runs", "state": "running", "step": 400, "steps": 2000, "seconds": 1312.5,
     "eta_seconds": 5250.0, "updated_at": 1795891700.0, "metrics": ["loss", "loss_audio"], "checkpoints": [200, 400],
-    "lora": "runs/owl/lora.safetensors", "can_stop": True,
+    "lora": "runs/owl/lora.safetensors", "validated_on": "other", "can_stop": True,
 }  # fmt: skip
 RUN_DETAILS: dict[str, Any] = {
     "run": RUN, "curves": [{"name": "loss_audio", "modality": "audio", "points": [[200, 655.1, 0.71], [400, 1311.9, 0.58]]}],

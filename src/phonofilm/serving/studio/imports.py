@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 
 from phonofilm.errors import PhonofilmError
+from phonofilm.files import file_hash
 from phonofilm.serving.api.answers import ERRORS
 from phonofilm.serving.api.body import MAX_FIELD_BYTES, MAX_FILES, read_form
 from phonofilm.serving.api.errors import ApiError, invalid
@@ -26,9 +27,11 @@ from phonofilm.serving.api.services import MayAdminister, MayWrite, Services, Se
 from phonofilm.serving.jobs.job import JobRequest, new_job_id
 from phonofilm.serving.jobs.job_queue import QueueFull
 from phonofilm.serving.library.bringing_in import (
+    FilesHere,
     FoundClip,
     bring_in,
     brought_in,
+    files_brought_in,
     made_here,
     remember_source,
     sources_brought_in,
@@ -123,7 +126,7 @@ async def import_clips(request: Request, services: ServicesOf, access: MayWrite)
 @router.get("/v1/studio/imports", operation_id="listImportable")
 def list_importable(services: ServicesOf, access: MayAdminister) -> ImportFolders:
     """The clips in the folders that the operator named; empty where none was."""
-    known = sources_brought_in(services.database) if services.api.imports else set()
+    here = files_brought_in(services.database) if services.api.imports else FilesHere(set(), set())
     folders = [
         ImportFolder(
             name=root.name,
@@ -133,7 +136,7 @@ def list_importable(services: ServicesOf, access: MayAdminister) -> ImportFolder
                     name=one.path.relative_to(root).as_posix(),
                     nbytes=one.nbytes,
                     modified_at=one.modified_at,
-                    imported=one.mark in known,
+                    imported=one.mark in here.marks or _came_otherwise(services, access, one, here),
                 )
                 for one in _files_in(number, root)
             ],
@@ -197,6 +200,7 @@ def _add(services: Services, access: Access, source: Path, title: str, report: I
                 services.store.put(outputs[variant], file)
             made: dict[str, Any] = {**read.made, "seeds": [read.seed], "missing": read.missing}
             made["sources"] = [mark] if mark else []
+            made["source_bytes"] = source.stat().st_size
             nbytes = sum(file.stat().st_size for file in read.files.values())
         request = JobRequest(read.options, seeds=[read.seed])
         model = read.model or "unknown"
@@ -212,6 +216,16 @@ def _add(services: Services, access: Access, source: Path, title: str, report: I
         # The message may name the temporary file, or a folder of the server's.
         message = str(error).replace(str(source), "the file").replace(str(source.parent), "")
         report.refused.append(RefusedFile(name=title, message=message))
+
+
+def _came_otherwise(services: Services, access: Access, one: _Listed, here: FilesHere) -> bool:
+    """Whether the file was brought in from elsewhere, such as by dropping it: one of that size is read, and then known."""
+    if one.nbytes not in here.sizes:
+        return False
+    before = brought_in(services.database, file_hash(one.path), access)
+    if before is not None:
+        remember_source(services.database, before, one.mark)
+    return before is not None
 
 
 def _files_in(number: int, root: Path) -> Iterator[_Listed]:

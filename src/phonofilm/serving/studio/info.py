@@ -73,11 +73,19 @@ class StudioInfo(BaseModel):
     keep_days: float | None
 
 
+class WordGroup(BaseModel):
+    """Words that are looked for together."""
+
+    name: str
+    words: list[str]
+
+
 class VocabularyAnswer(BaseModel):
-    """The words that the embedded model knows; for any other model, prompts to begin with."""
+    """The words that the embedded model knows, and the same in groups; for any other model, prompts to begin with."""
 
     embedded: bool
     words: list[str]
+    groups: list[WordGroup]
     scenes: list[str]
     prompts: list[str]
 
@@ -122,8 +130,12 @@ def get_vocabulary(
     services: ServicesOf, access: MayRead, model: Annotated[str | None, Query(max_length=200)] = None
 ) -> VocabularyAnswer:
     """The words to write a prompt with."""
-    from phonofilm.generation.known_prompts import PROMPTS, SCENES, known_words
+    from phonofilm.generation.known_prompts import PROMPTS, SCENES
+    from phonofilm.generation.known_words import grouped_words, known_words
 
     if services.worker.models[model_named(model, services.worker.models)] != EMBEDDED:
-        return VocabularyAnswer(embedded=False, words=[], scenes=[], prompts=list(PROMPTS))
-    return VocabularyAnswer(embedded=True, words=known_words(), scenes=SCENES.split(", "), prompts=list(PROMPTS))
+        return VocabularyAnswer(embedded=False, words=[], groups=[], scenes=[], prompts=list(PROMPTS))
+    groups = [WordGroup(name=name, words=words) for name, words in grouped_words().items()]
+    return VocabularyAnswer(
+        embedded=True, words=known_words(), groups=groups, scenes=SCENES.split(", "), prompts=list(PROMPTS)
+    )

@@ -22,6 +22,7 @@ class StudioClip(BaseModel):
     id: str
     job_id: str
     index: int
+    set_size: int
     model: str
     title: str
     prompt: str
@@ -93,6 +94,7 @@ def studio_clip(clip: LibraryClip) -> StudioClip:
         id=clip.id,
         job_id=job.id,
         index=clip.number,
+        set_size=len(job.request.seeds),
         model=job.model,
         title=clip.title,
         prompt=job.request.prompt,

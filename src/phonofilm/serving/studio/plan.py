@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from dataclasses import asdict, replace
-from typing import Any, Literal
+from typing import Literal
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ValidationError
-from sqlalchemy import select
 
 from phonofilm.errors import CheckpointError, InputError, MediaError
 from phonofilm.serving.api.answers import ERRORS
@@ -30,12 +27,11 @@ from phonofilm.serving.api.translate import (
     param_in,
     seeds_of,
 )
-from phonofilm.serving.database.tables import JOB
-from phonofilm.serving.jobs.job import COMPLETED, IN_PROGRESS, QUEUED, JobRequest, job_of, new_job_id
-from phonofilm.serving.jobs.job_queue import UNKNOWN_SECONDS, seconds_per_job
+from phonofilm.serving.jobs.job import JobRequest, new_job_id
+from phonofilm.serving.jobs.job_queue import UNKNOWN_SECONDS
 from phonofilm.serving.security.access import Access
-from phonofilm.serving.studio.objects import seconds_left
-from phonofilm.serving.studio.plan_work import PlanFound, PlannedClip, check_planned, plan_clip_here
+from phonofilm.serving.studio.expected import measured_seconds, queue_seconds
+from phonofilm.serving.studio.plan_work import PlanFound, check_planned, plan_clip_here
 from phonofilm.serving.worker.failures import without_paths
 
 router = APIRouter(tags=["studio"], responses=ERRORS)
@@ -44,8 +40,6 @@ KINDS_OF_TASK: dict[str, type[VideoFields]] = {
     "edit": EditFields,
     "extension": ExtensionFields,
 }
-REMEMBERED = 200
-MOST_COUNTED = 1000
 
 
 class PlanRefusal(BaseModel):
@@ -85,7 +79,10 @@ class PlanMemory(BaseModel):
 
 
 class Plan(BaseModel):
-    """What would be made, and at what price. seconds: of one clip, measured here, computed, or at the very least."""
+    """What would be made, and at what price. seconds: of one clip, measured here, computed, or at the very least.
+
+    queue_seconds: until all is made that runs and waits; waiting_seconds: of these, for what waits.
+    """
 
     possible: bool
     refused: list[PlanRefusal] = []
@@ -94,6 +91,7 @@ class Plan(BaseModel):
     seconds: float | None = None
     seconds_basis: Literal["measured", "computed", "at_least"] | None = None
     queue_seconds: float | None = None
+    waiting_seconds: float | None = None
     memory: PlanMemory | None = None
     warnings: list[str] = []
     unknown_words: list[str] = []
@@ -156,15 +154,17 @@ def _planned(services: Services, access: Access, fields: VideoFields, body: Requ
 
 
 def _answer(services: Services, model: str, found: PlanFound, ignored: list[str]) -> Plan:
-    measured = _measured_seconds(services, model, found.clip)
+    measured = measured_seconds(services, model, found.clip)
     seconds = found.seconds if measured is None else measured
+    running, waiting = queue_seconds(services, UNKNOWN_SECONDS if seconds is None else seconds)
     return Plan(
         possible=True,
         line=found.line,
         clip=PlanClip(**{name: getattr(found.clip, name) for name in PlanClip.model_fields}),
         seconds=seconds,
         seconds_basis=found.basis if measured is None else "measured",
-        queue_seconds=queue_seconds(services, UNKNOWN_SECONDS if seconds is None else seconds),
+        queue_seconds=running + waiting,
+        waiting_seconds=waiting,
         memory=PlanMemory(**asdict(found.memory)),
         warnings=[*ignored, *found.warnings],
         unknown_words=found.unknown_words,
@@ -173,49 +173,9 @@ def _answer(services: Services, model: str, found: PlanFound, ignored: list[str]
 
 
 def _unplanned(services: Services, reason: str) -> Plan:
-    return Plan(possible=True, queue_seconds=queue_seconds(services, UNKNOWN_SECONDS), warnings=[reason])
+    running, waiting = queue_seconds(services, UNKNOWN_SECONDS)
+    return Plan(possible=True, queue_seconds=running + waiting, waiting_seconds=waiting, warnings=[reason])
 
 
 def _refused(error: ApiError) -> Plan:
     return Plan(possible=False, refused=[PlanRefusal(message=error.message, param=error.param, code=error.code)])
-
-
-def _measured_seconds(services: Services, model: str, clip: PlannedClip) -> float | None:
-    """What clips of this size have taken here, the middle of the last ones; None while there was none.
-
-    Of one that is longer, shorter or made in several parts, by its share of their work.
-    """
-    statement = (
-        select(JOB.c.made)
-        .where(JOB.c.status == COMPLETED, JOB.c.model == model)
-        .order_by(JOB.c.completed_at.desc())
-        .limit(REMEMBERED)
-    )
-    with services.database.read() as connection:
-        made = connection.execute(statement).scalars().all()
-    alike = [one for one in made if "inference_time_s" in one and one.get("size") == f"{clip.width}x{clip.height}"]
-    sizes = (clip.num_frames, clip.steps, clip.work)
-    same = [
-        _each(one) for one in alike if (one.get("num_frames"), one.get("steps"), one.get("work", clip.work)) == sizes
-    ]
-    took = same or [_each(one) * clip.work / one["work"] for one in alike if one.get("work")]
-    return round(statistics.median(took[:5]), 2) if took else None
-
-
-def _each(made: dict[str, Any]) -> float:
-    return float(made["inference_time_s"]) / max(1, len(made.get("seeds") or [None]))
-
-
-def queue_seconds(services: Services, unknown: float) -> float | None:
-    """How long what waits and runs already will take: by the pace of what runs, and by the last clips for what waits.
-
-    Before the first clip, `unknown` seconds each: what waits is like what is planned.
-    """
-    with services.database.read() as connection:
-        rows = connection.execute(
-            select(JOB).where(JOB.c.status.in_((QUEUED, IN_PROGRESS))).limit(MOST_COUNTED)
-        ).mappings()
-        jobs = [job_of(row) for row in rows]
-        each = seconds_per_job(connection, unknown) if jobs else 0.0
-    left = [seconds_left(job, time.time()) for job in jobs]
-    return round(sum(each if one is None else one for one in left), 2)

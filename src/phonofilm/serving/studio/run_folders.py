@@ -9,13 +9,18 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from phonofilm.training.checkpointing.run_folder import STEP_PREFIX, STOP, checkpoint_folders
 from phonofilm.training.checkpointing.run_lock import training_process
 from phonofilm.training.loop.metrics_log import read_metrics
 
 METRICS = "metrics.csv"
+CONFIG = "config.yaml"
 SAMPLE = re.compile(r"[\w.-]{1,100}", re.ASCII)
+LAST_STEP = re.compile(r"^\s*max_steps:\s*(\d{1,12})\s*$", re.MULTILINE)
+# The section's lines are indented; of a list that is not empty, each entry has a line below.
+VALIDATION_SETS = re.compile(r"^validation:\n(?:[ \t]+.*\n)*?[ \t]+sets:[ \t]*(.*)$", re.MULTILINE)
 VARIANTS = {"video": ".mp4", "sheet": ".png"}
 MOST_RUNS, DEEPEST = 500, 3
 MOST_POINTS = 2000  # of a curve: more cannot be seen on a screen
@@ -149,15 +154,22 @@ def _of_trainings(folder: Path, depth: int) -> list[Path]:
     return [path for one in below if not one.is_symlink() for path in _of_trainings(one, depth + 1)]
 
 
+def validated_on(run: RunFolder) -> Literal["other", "training"] | None:
+    """Which clips the validation's figures are of, by the settings that the run wrote down; None where they do not say."""
+    found = VALIDATION_SETS.search(_settings_of(run.path))
+    return None if found is None else "training" if found[1] in ("[]", "null") else "other"
+
+
 def _last_step(folder: Path) -> int | None:
     """The step at which the run ends, from the settings that it wrote down."""
-    file = folder / "config.yaml"
-    if not file.is_file():
-        return None
-    match = re.search(
-        r"^\s*max_steps:\s*(\d{1,12})\s*$", file.read_text(encoding="utf-8", errors="replace"), re.MULTILINE
-    )
+    match = LAST_STEP.search(_settings_of(folder))
     return None if match is None else int(match[1])
+
+
+def _settings_of(folder: Path) -> str:
+    """The settings that the run wrote down; "" where there are none. Searched as text: a server may have no reader of YAML."""
+    file = folder / CONFIG
+    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
 
 
 def _thinned(points: list[Point]) -> list[Point]:

@@ -23,6 +23,7 @@ from phonofilm.serving.studio.run_folders import (
     sample_path,
     samples_of,
     state_of,
+    validated_on,
 )
 from phonofilm.untrusted import shown
 
@@ -34,7 +35,7 @@ class Run(BaseModel):
     """A training run.
 
     folder: the name of the folder that the operator named; steps: at which it will end; lora: the newest LoRA that it wrote,
-    from where the server was started.
+    from where the server was started. validated_on: whether the clips of its validation are others than it learns from.
     """
 
     id: str
@@ -49,6 +50,7 @@ class Run(BaseModel):
     metrics: list[str]
     checkpoints: list[int]
     lora: str | None
+    validated_on: Literal["other", "training"] | None
     can_stop: bool
 
 
@@ -174,5 +176,6 @@ def _described(run: RunFolder) -> Run:
         metrics=found.metrics,
         checkpoints=found.checkpoints,
         lora=newest_lora(run),
+        validated_on=validated_on(run),
         can_stop=found.is_running and not found.is_stopping,
     )
