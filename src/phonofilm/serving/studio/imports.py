@@ -34,7 +34,6 @@ from phonofilm.serving.library.bringing_in import (
     files_brought_in,
     made_here,
     remember_source,
-    sources_brought_in,
 )
 from phonofilm.serving.library.clips import find_clips
 from phonofilm.serving.security.access import Access
