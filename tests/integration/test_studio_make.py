@@ -166,6 +166,7 @@ def test_the_plan_waits_as_long_as_the_top_of_the_page_says(browser: Browser, se
         (job,) = page.request.get(f"{url}/v1/studio/jobs").json()["waiting"]
         running = job | {"status": "in_progress", "step": 3, "steps": 8, "progress": 42, "eta_seconds": 16}
         answer_without_planner(page)
+        show_a_worker(page, url, WORKS)
         page.route("**/v1/studio/plan", lambda route: route.fulfill(json=plan))
         tell(page, ("jobs", {"running": [running], "waiting": [], "ended": []}))
         page.goto(f"{url}/studio")
