@@ -51,6 +51,7 @@ def of_a_job(job: Any, content: bytes = MP4) -> Answer:
         {**JOB, "progress": "x"},
         {**JOB, "num_outputs": 10**9},
         {**JOB, "num_outputs": 0},
+        {**JOB, "expires_at": "soon"},
         {**JOB, "stage": ["a"]},
         {**JOB, "prompt": 7},
         {**JOB, "error": [1]},
@@ -74,9 +75,13 @@ def test_a_new_job_without_a_name_of_its_own_is_refused(answer: Any, tmp_path: P
 
 
 def test_what_servers_of_this_dialect_leave_out_is_no_fault() -> None:
-    with lying(of_a_job({"id": "video_1", "status": "failed", "error": "no memory"})) as url:
-        ended = CliRunner().invoke(app, ["status", "video_1", "--server", url])
-    assert (ended.exit_code, ended.stdout.strip()) == (0, "video_1 failed 0 %: no memory ·")
+    for left, said in (
+        ({"status": "failed", "error": "no memory"}, "failed 0 %: no memory ·"),
+        (JOB, "completed 100 %"),
+    ):
+        with lying(of_a_job({"id": "video_1", **left})) as url:
+            ended = CliRunner().invoke(app, ["status", "video_1", "--server", url])
+        assert (ended.exit_code, ended.stdout.strip()) == (0, f"video_1 {said}")
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>sign in</html>", b'{"error": "x"}', b"\0\0\0\x18"])

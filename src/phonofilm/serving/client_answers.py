@@ -10,7 +10,7 @@ from typing import Any
 STATES = ("queued", "in_progress", "completed", "failed", "cancelled")
 MOST_CLIPS = 1000  # of one job
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_LEFT_OUT = {"progress": 0, "error": None, "stage": None, "prompt": None, "num_outputs": 1}
+_LEFT_OUT = {"progress": 0, "error": None, "stage": None, "prompt": None, "num_outputs": 1, "expires_at": None}
 
 
 def checked_job(answer: Mapping[str, Any], asked: str | None = None) -> dict[str, Any]:
@@ -29,6 +29,8 @@ def checked_job(answer: Mapping[str, Any], asked: str | None = None) -> dict[str
         raise ValueError(f"its status is none of {', '.join(STATES)}")
     if not _is_number(job["progress"]):
         raise ValueError("its progress is no number")
+    if job["expires_at"] is not None and not _is_number(job["expires_at"]):
+        raise ValueError("its expires_at is no time")
     if not isinstance(job["num_outputs"], int) or not 1 <= job["num_outputs"] <= MOST_CLIPS:
         raise ValueError(f"its num_outputs is no number of clips from 1 to {MOST_CLIPS}")
     if not all(isinstance(job[name], str | None) for name in ("stage", "prompt")):
