@@ -128,6 +128,7 @@ def test_who_has_no_key_reads_how_to_give_one(key: str | None, said: str) -> Non
     ):
         ServerClient(url, key=key, tries=1).video("video_1")
     assert "--key, or PHONOFILM_API_KEY" in str(it.value)
+    assert url not in str(it.value), "clients of a server read what its engine says"
 
 
 def test_a_key_that_is_none_is_not_shown() -> None:

@@ -183,10 +183,10 @@ class ServerClient:
     def _refusal(self, error: urllib.error.HTTPError) -> str:
         if 300 <= error.code < 400:
             target = shown(error.headers.get("Location") or "")
-            return f"{self.url} redirects to {target}; name that as the server if it is the right one"
+            return f"the server redirects to {target}; name that as the server if it is the right one"
         if error.code == 401:
             said = "wants a key, and was given none" if self.key is None else "does not know the key that it was given"
-            return f"{self.url} {said}: --key, or PHONOFILM_API_KEY (phonofilm serve keys create makes one)"
+            return f"the server {said}: --key, or PHONOFILM_API_KEY (phonofilm serve keys create makes one)"
         return _reason(error)
 
 

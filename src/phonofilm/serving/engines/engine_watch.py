@@ -23,7 +23,7 @@ class EngineWatch:
         """Ask once; whether the last questions were not answered. Waits for at most TIMEOUT seconds, and raises nothing."""
         try:
             ServerClient(self.engine.url, tries=1, timeout=TIMEOUT).models()
-        except (ServerError, KeyError, TypeError, ValueError):
+        except ServerError:
             self._misses += 1
         else:
             self._misses = 0

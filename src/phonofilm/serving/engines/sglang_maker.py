@@ -114,7 +114,7 @@ class SglangMaker:
             if ended is None:
                 logger.warning("SGLang has forgotten a clip, and gets it again")
                 continue
-            if ended.get("status") != "completed":
+            if ended["status"] != "completed":
                 raise PhonofilmError(f"SGLang could not make the clip: {_reason(ended)}")
             self._patiently(partial(self.client.fetch, video_id, file), go_on)
             with suppress(ServerError):
@@ -136,7 +136,7 @@ class SglangMaker:
                 return job
             if job["status"] in ("failed", "cancelled"):
                 return job
-            emit(held, StepDone(min(steps, int(steps * _number(job["progress"]) / 100)), steps, "high"))
+            emit(held, StepDone(min(steps, int(steps * job["progress"] / 100)), steps, "high"))
             time.sleep(self.poll)
 
     def _patiently(self, question: Callable[[], T], go_on: Callable[[], None], most_faults: float = FAULTS) -> T:
@@ -150,6 +150,8 @@ class SglangMaker:
             try:
                 return question()
             except ServerError as error:
+                if error.status is not None and 300 <= error.status < 400:
+                    raise PhonofilmError("the SGLang server sends elsewhere, which is not followed") from error
                 if error.status not in AWAY and error.status is not None and 400 <= error.status < 500:
                     raise ServerError(f"the SGLang server refused it: {shown(error)}", error.status) from error
                 faults += error.status not in AWAY
