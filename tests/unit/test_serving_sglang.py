@@ -166,6 +166,21 @@ def test_what_sglang_refuses_after_all_is_not_the_clients_doing(
 
 
 @pytest.mark.usefixtures("working")
+def test_a_redirect_of_sglang_is_not_followed(
+    client: TestClient, stub: SglangStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = {"Location": f"{stub.url}/v1/videos/elsewhere"}
+    monkeypatch.setattr(stub, "create", lambda form: (307, {"detail": "moved"}, moved))
+    before = stub.asked
+    error = finished(client, submitted(client))["error"]
+    assert stub.asked == before + 1, "the frame and the prompt went to no other address"
+    assert error == {
+        "code": "generation_failed",
+        "message": "the SGLang server sends elsewhere, which is not followed",
+    }
+
+
+@pytest.mark.usefixtures("working")
 def test_a_figure_that_sglang_has_not_measured_is_left_out(client: TestClient, stub: SglangStub) -> None:
     stub.memory = 0.0
     job = finished(client, submitted(client))
