@@ -144,6 +144,14 @@ def test_the_command_prints_the_prompt_alone_and_draws_its_first_frame(
     assert len(fake.requests) == 2, "the file exists: nothing is asked for"
 
 
+def test_the_command_names_the_endpoint_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("phonofilm.writing.writing_endpoint.RETRIES", 0)
+    dead = run(IDEA, "--endpoint", "http://127.0.0.1:1/v1", "--model", "writer")
+    assert dead.exit_code == 1
+    assert "http://127.0.0.1:1/v1: " in dead.stderr
+    assert "refused" in dead.stderr
+
+
 def test_servers_that_know_no_response_format_draw_too_and_addresses_are_not_followed(
     fake: FakeEndpoint, tmp_path: Path
 ) -> None:

@@ -36,7 +36,7 @@ def prompt(
     from phonofilm.writing.prompt_writer import PromptWriter
     from phonofilm.writing.writing_endpoint import require_writing_endpoint
 
-    writer = PromptWriter(require_writing_endpoint(endpoint, model).open())
+    writer = PromptWriter(require_writing_endpoint(endpoint, model).open(), names_endpoint=True)
     drawing = frames.drawing()
     if drawing is not None:
         if image is not None:

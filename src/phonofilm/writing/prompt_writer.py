@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from phonofilm.data.endpoint import Endpoint, EndpointError
+from phonofilm.data.endpoint import Endpoint, EndpointError, UnansweredError
 from phonofilm.errors import InputError
 from phonofilm.media.images import load_image
 from phonofilm.untrusted import CONTROLS
@@ -47,9 +47,13 @@ _LABEL = re.compile(r"^\s*(?:\*\*)?(?:prompt|caption)(?:\*\*)?\s*:(?:\*\*)?\s*",
 
 @dataclass(frozen=True)
 class PromptWriter:
-    """Asks `endpoint` for prompts; where a picture is given, its model has to take pictures."""
+    """Asks `endpoint` for prompts; where a picture is given, its model has to take pictures.
+
+    names_endpoint: what is raised when it does not answer gives its address, for the one who chose it.
+    """
 
     endpoint: Endpoint
+    names_endpoint: bool = False
 
     def write(self, idea: str, image: Path | None = None, seconds: float = DEFAULT_SECONDS) -> str:
         """The prompt, one paragraph on one line; words in quotation marks are those of the idea.
@@ -70,11 +74,19 @@ class PromptWriter:
         content = text if image is None else [{"type": "text", "text": text}, _picture(image)]
         fault = ""
         for _ in range(TRIES):
-            prompt = _paragraph(self.endpoint.chat(content))
+            prompt = _paragraph(self._answer(content))
             fault = _fault(prompt, idea)
             if not fault:
                 return prompt
         raise EndpointError(f"{self.endpoint.model} wrote no prompt that can be used: {fault}")
+
+    def _answer(self, content: str | list[dict[str, Any]]) -> str:
+        try:
+            return self.endpoint.chat(content)
+        except UnansweredError as error:  # one that answers is there
+            if not self.names_endpoint:
+                raise
+            raise UnansweredError(f"{self.endpoint.base_url}: {error}", error.status) from error
 
 
 def _paragraph(answer: str) -> str:
