@@ -17,8 +17,9 @@ from phonofilm.evaluation.prompt_items import PromptItem
 from phonofilm.files import file_hash
 from phonofilm.media.decode_once import DecodeOnce
 from phonofilm.media.opening import opened, picture_stream, sound_stream, start_of
-from phonofilm.media.picture import read_picture
-from phonofilm.media.sound import read_sound
+from phonofilm.media.picture import EveryFrame, read_every_frame, read_picture
+from phonofilm.media.rates import source_rate
+from phonofilm.media.sound import DecodedSound, read_decoded_sound, read_sound
 from phonofilm.media.stillness import BlockLevels
 from phonofilm.media.waveform import audio_frames, channels_first, resample
 from phonofilm.media.window import DecodedFrames, Window
@@ -95,21 +96,19 @@ class ClipFacts:
         return self._picture.frames
 
     @cached_property
-    def _grey_picture(self) -> DecodedFrames:
-        import cv2
-
-        def grey(rgb: np.ndarray) -> np.ndarray:
-            return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
-
-        return read_picture(self.path, Window(plain=True), self.decode, grey)
-
-    @property
-    def plain_grey(self) -> NDArray[np.uint8]:
-        """[f, h, w]: frames as ffmpeg's command line and OpenCV decode them and OpenCV makes them grey, bit for bit.
+    def every_grey(self) -> EveryFrame:
+        """[f, h, w]: every frame once, as OpenCV decodes it and makes it grey, bit for bit; and OpenCV's frame rate.
 
         That is what published figures were read from. Needs OpenCV.
         """
-        return self._grey_picture.frames
+        return read_every_frame(self.path, self.decode, _grey)
+
+    @cached_property
+    def plain_grey(self) -> NDArray[np.uint8]:
+        """[f, h, w]: `every_grey` at the constant `frame_rate`: where the file's is none, frames are repeated or left out."""
+        if self.every_grey.regular:
+            return self.every_grey.frames
+        return read_picture(self.path, Window(plain=True), self.decode, _grey).frames
 
     @cached_property
     def is_still(self) -> bool:
@@ -119,23 +118,41 @@ class ClipFacts:
             levels.add(frame)
         return levels.never_change
 
-    @property
+    @cached_property
     def frame_rate(self) -> Fraction:
         """Frames per second of `frames` and `plain_grey`."""
-        return (self._grey_picture if "_grey_picture" in self.__dict__ else self._picture).frame_rate
+        with opened(self.path) as container:
+            stream = picture_stream(container)
+            if stream is None:
+                raise MediaError(f"{self.path} has no picture")
+            return source_rate(stream, self.path)
 
     @cached_property
-    def sound(self) -> tuple[NDArray[np.float32], int]:
-        """([channels, samples], rate): the whole track as it decodes, from its first sample on, encoder padding included.
-
-        That is what command-line tools extract. Where the first sample lies is in `sound_delay`.
-        """
-        start = self.tracks.sound_start
-        if start is None:
+    def _decoded_sound(self) -> DecodedSound:
+        if not self.has_sound:
             raise MediaError(f"{self.path} has no sound")
-        read = read_sound(self.path, origin=start, seconds=None, mono=False, padding=True)
-        if read is None or not read[0].shape[1]:
+        decoded = read_decoded_sound(self.path)
+        if decoded is None:
             raise MediaError(f"{self.path} has a sound track without a single sample")
+        return decoded
+
+    @property
+    def sound(self) -> tuple[NDArray[np.float32], int]:
+        """([channels, samples], rate): the samples of the whole track one after another, encoder padding included.
+
+        That is what command-line tools extract, which make no silence of holes in the track's timestamps.
+        """
+        return self._decoded_sound.wave, self._decoded_sound.rate
+
+    @cached_property
+    def timed_sound(self) -> tuple[NDArray[np.float32], int]:
+        """`sound` by its timestamps, holes silent. Where the first sample lies is in `sound_delay`."""
+        if self._decoded_sound.gapless:
+            return self.sound
+        start = self.tracks.sound_start
+        assert start is not None
+        read = read_sound(self.path, origin=start, seconds=None, mono=False, padding=True)
+        assert read is not None
         return read
 
     @property
@@ -145,21 +162,28 @@ class ClipFacts:
         return 0.0 if picture is None or sound is None else float(sound - picture)
 
     def channels(self, rate: int) -> NDArray[np.float32]:
-        """The track [channels, samples] at `rate`, nothing mixed."""
-        return self._kept(("channels", rate), lambda: resample(*self.sound, rate))
+        """The track [channels, samples] at `rate` by its timestamps, nothing mixed."""
+        return self._kept(("channels", rate), lambda: resample(*self.timed_sound, rate))
 
     def wave(self, rate: int) -> NDArray[np.float32]:
-        """The track [samples] at `rate`: the mean of its channels."""
+        """`sound` [samples] at `rate`: the mean of its channels."""
         wave, own = self.sound
         return self._kept(("wave", rate), lambda: resample(wave.mean(axis=0, keepdims=True), own, rate)[0])
 
+    def timed_wave(self, rate: int) -> NDArray[np.float32]:
+        """`timed_sound` [samples] at `rate`: the mean of its channels."""
+        if self._decoded_sound.gapless:
+            return self.wave(rate)
+        wave, own = self.timed_sound
+        return self._kept(("timed wave", rate), lambda: resample(wave.mean(axis=0, keepdims=True), own, rate)[0])
+
     def aligned_wave(self, rate: int) -> NDArray[np.float32]:
-        """`wave` on the picture's clock: sample 0 is the first frame's time; silence where the sound starts later."""
+        """`timed_wave` on the picture's clock: sample 0 is the first frame's time; silence where the sound starts later."""
         if abs(self.sound_delay) > FARTHEST_SECONDS:
             raise MediaError(
                 f"the sound begins {self.sound_delay:+,.0f} s from the picture; up to {FARTHEST_SECONDS:.0f} s are read"
             )
-        wave, shift = self.wave(rate), round(self.sound_delay * rate)
+        wave, shift = self.timed_wave(rate), round(self.sound_delay * rate)
         return np.pad(wave, (shift, 0)) if shift > 0 else wave[-shift:]
 
     def extracted(self, rate: int, sample_format: SampleFormat, layout: Layout = "mono") -> NDArray[Any]:
@@ -176,6 +200,12 @@ class ClipFacts:
         if key not in self._made:
             self._made[key] = make()
         return self._made[key]
+
+
+def _grey(rgb: np.ndarray) -> np.ndarray:
+    import cv2
+
+    return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
 
 
 def _extracted(

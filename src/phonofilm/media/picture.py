@@ -48,6 +48,44 @@ class PictureSize:
     frame_rate: Fraction
 
 
+@dataclass(frozen=True)
+class EveryFrame:
+    """Each frame that decodes, once, whenever it is shown: [f, h, w], or what was kept of each.
+
+    average_rate: frames per second over the whole track, which OpenCV calls the frame rate. regular: whether these are also
+    the frames at a constant rate, those that `read_picture` gives.
+    """
+
+    frames: np.ndarray
+    average_rate: Fraction
+    regular: bool
+
+
+def read_every_frame(path: str | Path, decode: Decode, kept: Callable[[np.ndarray], np.ndarray]) -> EveryFrame:
+    """The frames as OpenCV reads them, colours too. kept: what is kept of a frame [h, w, 3]. Raises as `read_picture` does."""
+    from av.video.reformatter import VideoReformatter
+
+    reformatter, room = VideoReformatter(), FrameBudget()
+    images: list[np.ndarray] = []
+    places: list[int] = []
+    with opened(path) as container:
+        stream, first, frames = _begun(path, container, decode)
+        rate = source_rate(stream, path)
+        _check_memory(path, container, first, Window(), rate)
+        origin = end = _time(first, start_of(stream))
+        for frame in chain([first], frames):
+            time = _time(frame, end)
+            images.append(kept(to_plain_rgb(frame, reformatter)))
+            room.take(images[-1].nbytes, 1, 1 / rate)
+            places.append(_place(time - origin, rate))
+            end = time + (_duration(frame) or 1 / rate)
+        _check_complete(path, stream, end)
+        assert stream.time_base is not None
+        average = stream.average_rate or 1 / stream.time_base
+    places.append(_place(end - origin, rate))
+    return EveryFrame(stacked(images), average, places == list(range(len(places))))
+
+
 def read_picture(
     path: str | Path,
     window: Window,
@@ -95,15 +133,7 @@ def _read(
 ) -> tuple[list[np.ndarray], Fraction, Fraction]:
     """What `convert` makes of each frame of the window, their rate, and the file's time of the first."""
     with opened(path) as container:
-        stream = picture_stream(container)
-        if stream is None and not container.streams.audio:
-            raise MediaError(f"{path} has neither picture nor sound; it is damaged or cut off")
-        if stream is None:
-            raise MediaError(f"{path} has no picture, only sound; give a clip, or give this file as audio=")
-        frames = decode(container, stream)
-        first = next(frames, None)
-        if first is None:
-            raise MediaError(f"{path} has a picture track without a single frame that can be decoded")
+        stream, first, frames = _begun(path, container, decode)
         origin = _time(first, start_of(stream))
         rate = window.frame_rate or source_rate(stream, path)
         window = window.on_frames_of(declared_rate(stream, path) or rate)
@@ -120,6 +150,27 @@ def _read(
     if not images:
         raise InputError(f"{path} is {float(end - origin):.3f} s long; there is nothing at {float(window.start):.3f} s")
     return images, rate, start
+
+
+def _begun(
+    path: str | Path, container: InputContainer, decode: Decode
+) -> tuple[VideoStream, VideoFrame, Iterator[VideoFrame]]:
+    """The picture's stream, its first frame, and those that follow."""
+    stream = picture_stream(container)
+    if stream is None and not container.streams.audio:
+        raise MediaError(f"{path} has neither picture nor sound; it is damaged or cut off")
+    if stream is None:
+        raise MediaError(f"{path} has no picture, only sound; give a clip, or give this file as audio=")
+    frames = decode(container, stream)
+    first = next(frames, None)
+    if first is None:
+        raise MediaError(f"{path} has a picture track without a single frame that can be decoded")
+    return stream, first, frames
+
+
+def _place(time: Fraction, rate: Fraction) -> int:
+    """The frame of a constant rate that is nearest to a time after the first one."""
+    return math.floor(time * rate + Fraction(1, 2))
 
 
 def _sampled(
@@ -150,14 +201,14 @@ def _sampled(
                 f"the picture's clock goes back by {float(_time(held, time) - time):,.1f} s; the file is damaged: bring it to a "
                 "constant frame rate first"
             )
-        index = math.floor((time - start) * rate + Fraction(1, 2))
+        index = _place(time - start, rate)
         if limit is not None and index >= limit:
             hold_until(limit)
             return images, end
         hold_until(index)
         held = frame
         end = time + (_duration(frame) or 1 / rate)
-    last = math.floor((end - start) * rate + Fraction(1, 2))
+    last = _place(end - start, rate)
     hold_until(last if limit is None else min(last, limit))
     return images, end
 

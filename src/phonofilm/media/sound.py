@@ -77,6 +77,36 @@ def read_sound(
     return (np.zeros((channels, 0), np.float32) if wave is None else wave), rate
 
 
+@dataclass(frozen=True)
+class DecodedSound:
+    """Every sample that decodes, one after another: float32 [channels, samples], samples per second.
+
+    gapless: whether the track's timestamps leave no holes and overlaps, so that `read_sound` gives the same.
+    """
+
+    wave: np.ndarray
+    rate: int
+    gapless: bool
+
+
+def read_decoded_sound(path: str | Path) -> DecodedSound | None:
+    """What command-line tools extract: the encoder's padding too, and nothing for holes. None without a track or a sample."""
+    blocks: list[np.ndarray] = []
+    position, gapless = 0, True
+    with opened(path) as container:
+        stream = sound_stream(container)
+        if stream is None:
+            return None
+        rate, origin = stream.codec_context.sample_rate, start_of(stream)
+        for timed, block in _decoded(_timed(container, stream), rate, mono=False):
+            apart = abs(round((timed.start - origin) * rate) - position)
+            gapless = gapless and apart <= (_GAP * rate if blocks else 0)
+            blocks.append(block)
+            position += block.shape[1]
+            _check_length(position, len(block), rate)
+    return DecodedSound(_joined(blocks, position), rate, gapless) if position else None
+
+
 def _timed(container: InputContainer, stream: AudioStream) -> Iterator[_Timed]:
     end = Fraction(0)
     for packet in container.demux(stream):

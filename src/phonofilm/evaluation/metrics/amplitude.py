@@ -23,6 +23,7 @@ class Amplitude(Metric):
 
     name = "amplitude"
     title = "Amplitude and loudness"
+    version = 2
     figures = (
         Figure("rms_dbfs", "RMS", "dBFS"),
         Figure("lufs", "Loudness", "LUFS"),
@@ -37,7 +38,8 @@ class Amplitude(Metric):
 
     def measure(self, clip: ClipFacts) -> Row:
         delay = max(0, round(clip.sound_delay * RATE))
-        wave = np.pad(clip.wave(RATE), (delay, 0))
+        sound = clip.wave(RATE) if self.setup.profile == "compat" else clip.timed_wave(RATE)
+        wave = np.pad(sound, (delay, 0))
         peak = float(max(wave.max(initial=0.0), -wave.min(initial=0.0)))
         if peak < SILENT_PEAK:
             return not_applicable("the sound is silent")

@@ -24,14 +24,14 @@ SILENT_PEAK = 1e-4
 class AvAlign(Metric):
     """Peaks of the flow's mean magnitude against onsets, within one frame, over all peaks and onsets.
 
-    compat: MOVA's variant (the sound from its own first sample, motion stamped at the later of two frames, 0 for a clip
-    that has peaks of one kind only). fixed: the sound on the picture's clock, motion stamped between its two frames, no
-    figure where nothing could coincide.
+    compat: MOVA's variant (the sound from its own first sample, frames as if they came evenly, motion stamped at the later of
+    two frames, 0 for a clip that has peaks of one kind only). fixed: the sound on the picture's clock, motion stamped between
+    its two frames, no figure where nothing could coincide.
     """
 
     name = "av_align"
     title = "AV-Align"
-    version = 3
+    version = 4
     figures = (
         Figure("av_align", "AV-Align", better="higher", chance="chance"),
         Figure("chance", "AV-Align of random onsets"),
@@ -48,10 +48,11 @@ class AvAlign(Metric):
         return ("close to chance on most clips: read it beside its chance level, never alone",)
 
     def measure(self, clip: ClipFacts) -> Row:
-        grey, rate = clip.plain_grey, float(clip.frame_rate)
+        compat = self.setup.profile == "compat"
+        grey = clip.every_grey.frames if compat else clip.plain_grey
+        rate = float(clip.every_grey.average_rate if compat else clip.frame_rate)
         if len(grey) < SHORTEST:
             return not_applicable(f"{len(grey)} frames are too few; {SHORTEST} are needed")
-        compat = self.setup.profile == "compat"
         wave = clip.extracted(RATE, "flt")[0] if compat else clip.aligned_wave(RATE)
         if np.abs(wave).max(initial=0.0) < SILENT_PEAK:
             return not_applicable("the sound is silent")

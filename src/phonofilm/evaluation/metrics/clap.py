@@ -35,6 +35,7 @@ class ClapScore(Metric):
 
     name = "clap"
     title = "CLAP score"
+    version = 2
     figures = (Figure("clap", "CLAP", better="higher", chance=0.0),)
     source = "Wu et al., 2023, 630k-audioset-fusion-best, as MOVA's evaluation code uses it"
 

@@ -35,6 +35,7 @@ class DeSync(Metric):
 
     name = "desync"
     title = "DeSync"
+    version = 2
     figures = (Figure("desync", "DeSync", "s", better="lower", chance=CHANCE, paper="DeSync"),)
     source = "Iashin et al., 2024 (Synchformer), as av-benchmark and MOVA's evaluation code compute it"
     alone = True

@@ -44,6 +44,7 @@ class Dnsmos(Metric):
 
     name = "dnsmos"
     title = "DNSMOS"
+    version = 2
     figures = (
         Figure("p808", "DNSMOS", "MOS", "higher", paper="DNSMOS"),
         Figure("sig", "P.835 signal", "MOS", "higher"),

@@ -32,6 +32,7 @@ class IbScore(Metric):
 
     name = "ib_score"
     title = "IB-Score"
+    version = 2
     figures = (Figure("ib_score", "IB-Score", better="higher", chance=0.0, paper="IB-Score"),)
     source = "Girdhar et al., 2023 (ImageBind), as av-benchmark and MOVA's evaluation code compute it"
     alone = True

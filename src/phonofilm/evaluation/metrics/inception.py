@@ -40,6 +40,7 @@ class Inception(Metric):
 
     name = "inception"
     title = "Inception score of sound"
+    version = 2
     figures = (Figure("is", "IS", better="higher", chance=1.0, paper="IS"),)
     source = "Salimans et al., 2016, with PANNs' Cnn14 (Kong et al., 2020) as MOVA's evaluation code computes it"
 

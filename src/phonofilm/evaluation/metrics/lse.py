@@ -65,6 +65,7 @@ class LipSyncErrors(Metric):
 
     name = "lse"
     title = "Lip sync (SyncNet)"
+    version = 2
     figures = (
         Figure("lse_d", "LSE-D", better="lower", paper="LSE-D"),
         Figure("lse_c", "LSE-C", better="higher", chance=0.0, paper="LSE-C"),
