@@ -13,10 +13,6 @@ class InputError(PhonofilmError, ValueError):
     """The request itself is wrong (a size, a file, a combination of options). The CLI turns it into exit code 2."""
 
 
-class ExistsError(InputError):
-    """What would be written is there already, and may not be replaced."""
-
-
 class CheckpointError(PhonofilmError):
     """A checkpoint cannot be used: something is missing, unknown, misshapen, truncated or unsafe."""
 

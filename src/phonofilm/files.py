@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
-from phonofilm.errors import ExistsError, InputError, MediaError, PhonofilmError
+from phonofilm.errors import InputError, MediaError, PhonofilmError
 from phonofilm.untrusted import FOLDER_FAULT, file_fault, shown
 
 TEMPORARY_PREFIX = ".phonofilm-"
@@ -53,11 +53,11 @@ def replacing(target: Path, *, error: type[PhonofilmError] = MediaError, keep_su
 
 
 def check_target(target: Path, overwrite: bool) -> None:
-    """Raises ExistsError when the target is there and overwrite is off, InputError when it can never be replaced."""
+    """Raises InputError when the target is there and overwrite is off, and when it can never be replaced."""
     if not os.path.lexists(target):
         return
     if not overwrite:
-        raise ExistsError(
+        raise InputError(
             f"{target} exists already; choose another name, or replace it (--overwrite, in Python overwrite=True)"
         )
     if not (target.is_file() or target.is_dir()):

@@ -10,10 +10,11 @@ from typing import Any
 
 from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.evaluation.prompt_items import PromptItem, choose_sets, read_prompt_items
-from phonofilm.generation.batch import make_lines, plan_lines
+from phonofilm.generation.batch import PlannedLine, is_done, make_lines, plan_lines
 from phonofilm.generation.checkpoint import open_checkpoint
 from phonofilm.generation.options import ClipOptions, options_from_json
 from phonofilm.generation.placement.hardware import HardwareOptions
+from phonofilm.generation.preflight import choose_outputs_of
 from phonofilm.generation.prompt_file import Line
 from phonofilm.generation.report import Message, OnProgress, emit
 from phonofilm.generation.session import Session
@@ -78,13 +79,9 @@ def generate_clips(
     ]
     with Session(open_checkpoint(model), HardwareOptions(device=device)) as session:
         planned = plan_lines(lines, session)
+        _refuse_others([one for one in planned if one.plan is not None], session, folder)
         session.resolve([one.plan for one in planned if one.plan is not None], on_progress)
         done = make_lines(planned, session, False, on_progress)
-    if done.occupied:
-        raise PhonofilmError(
-            f"{done.occupied} of {len(lines)} clips are there already and were made with other options or another model; give "
-            f"the setting another name, name another folder (-o), or remove {folder / CLIPS_FOLDER} and its reports first"
-        )
     if done.failures:
         failures = "\n  ".join(done.failures)
         raise PhonofilmError(f"{len(done.failures)} of {len(lines)} clips failed; run it again to go on:\n  {failures}")
@@ -107,6 +104,21 @@ def generate_reports(
     emit(on_progress, Message(f"{counted(len(items), 'prompt')} x {counted(len(parsed), 'setting')} with {model}"))
     made = generate_clips(model, device, items, prompts, parsed, output, seed, on_progress)
     return {output / name: [folder] for name, folder in made.items()}
+
+
+def _refuse_others(planned: Sequence[PlannedLine], session: Session, folder: Path) -> None:
+    """Raises InputError when other clips lie where some are to be made."""
+    occupied = 0
+    for one in planned:
+        outputs = choose_outputs_of(one.line.options, overwrite=True)
+        assert one.plan is not None
+        there = any(output.path.exists() for output in outputs)
+        occupied += there and not is_done(one.plan, outputs, one.line, session)
+    if occupied:
+        raise InputError(
+            f"{occupied} of {len(planned)} clips are there already and were made with other options or another model; give "
+            f"the setting another name, name another folder (-o), or remove {folder / CLIPS_FOLDER} and its reports first"
+        )
 
 
 def _line(item: PromptItem, setting: Setting, folder: Path, prompt_file: Path, seed: int) -> Line:

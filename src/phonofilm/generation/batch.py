@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from phonofilm.errors import ExistsError, InputError, PhonofilmError
+from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.generation.clip_maker import ClipMaker
 from phonofilm.generation.clip_plan import ClipPlan, without_media
 from phonofilm.generation.clip_writing import make_clips, with_kept_seed
@@ -37,11 +37,10 @@ class PlannedLine:
 
 @dataclass(frozen=True)
 class BatchResult:
-    """Files that were written, a sentence for each line that failed, and how many of these found another clip in its place."""
+    """Files that were written, and a sentence for each line that failed."""
 
     paths: list[Path]
     failures: list[str]
-    occupied: int = 0
 
 
 def plan_lines(lines: Sequence[Line], maker: ClipMaker) -> list[PlannedLine]:
@@ -66,12 +65,9 @@ def make_lines(
     """Make the clips that are not there yet; a line that is wrong does not keep the others from being made."""
     paths: list[Path] = []
     failures: list[str] = []
-    occupied: list[Line] = []
     waiting: list[Line] = []
 
     def failed(line: Line, error: PhonofilmError) -> None:
-        if isinstance(error, ExistsError):
-            occupied.append(line)
         failures.append(f"{line.where}: {error}")
         emit(on_progress, Message(f"error: {failures[-1]}"))
 
@@ -103,7 +99,7 @@ def make_lines(
             raise  # the other ranks are in the middle of this clip and cannot skip to the next
         except PhonofilmError as error:
             failed(line, error)
-    return BatchResult(paths, failures, len(occupied))
+    return BatchResult(paths, failures)
 
 
 def _claim(outputs: Sequence[Output], line: Line, written: WrittenFiles) -> None:
