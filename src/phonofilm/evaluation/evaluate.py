@@ -12,6 +12,7 @@ from phonofilm.errors import InputError
 from phonofilm.evaluation.catalogue import build
 from phonofilm.evaluation.clip_list import ClipEntry, list_clips, passed_over, without_clip
 from phonofilm.evaluation.figures import summarise_metric
+from phonofilm.evaluation.local_transcripts import PACKAGED, is_local
 from phonofilm.evaluation.measuring import MeasuringPlan, OnClip, Sharing, measure_all, measure_on_this_machine
 from phonofilm.evaluation.metric import PROFILES, Setup
 from phonofilm.evaluation.paper import compare_with_paper
@@ -19,17 +20,26 @@ from phonofilm.evaluation.prompt_items import choose_sets, read_prompt_items
 from phonofilm.evaluation.result import REPORT_FILE, RESULT_FILE, Evaluated, read_result, write_result
 from phonofilm.evaluation.weights import weights_folder
 from phonofilm.units import counted
+from phonofilm.untrusted import shown
 
 ROWS_FOLDER = "rows"
 
 
 def make_setup(profile: str, weights: Path | None, device: str, asr: str, asr_url: str | None) -> Setup:
-    """How to measure, from the words of the command. Raises InputError for an unknown profile or device, or no such folder."""
+    """How to measure, from the words of the command. Raises InputError for an unknown profile or device, no such folder, and a
+    recogniser that is none."""
     known = next((one for one in PROFILES if one == profile), None)
     if known is None:
         raise InputError(f"there is no profile {profile!r}; there are {', '.join(PROFILES)}")
     if asr_url is not None:
         check_address(asr_url)
+        if not asr:
+            raise InputError(f"--asr-url {asr_url} is given without a model; name it with --asr")
+    elif asr and not is_local(asr):
+        raise InputError(
+            f"--asr {shown(asr)}: there is no such folder with a Whisper model, and it is not {PACKAGED}; for a server's model "
+            "add --asr-url"
+        )
     folder = weights_folder(weights)
     if folder is not None and not folder.is_dir():
         raise InputError(f"there is no folder {folder} with weights; make it, or leave --weights out")
@@ -93,8 +103,9 @@ def evaluate(
 
 
 def lacks_a_metric(run: Evaluated, allow_missing: bool = False) -> bool:
-    """Whether some metric could not be measured on any clip: it failed, or, unless that is allowed, was unavailable."""
-    unmeasured = [one.states for one in run.summaries.values() if not one.states["ok"] + one.states["not_applicable"]]
+    """Whether a metric applies to some clip and has no figure: it failed, or, unless that is allowed, was unavailable."""
+    without = [one.states for one in run.summaries.values() if not one.ok]
+    unmeasured = [states for states in without if states["failed"] or states["unavailable"]]
     return any(not (allow_missing and states["unavailable"]) for states in unmeasured)
 
 

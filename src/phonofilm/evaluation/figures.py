@@ -17,14 +17,16 @@ TAILS = (0.025, 0.975)
 
 @dataclass(frozen=True)
 class SetFigure:
-    """A figure of a set of clips. ci95: the middle 95 % over clips drawn with replacement.
+    """A figure of a set of clips. ci95: the middle 95 % over clips drawn with replacement. ok: how many clips it is of; an ok
+    row may lack some of its metric's figures.
 
-    None for fewer than two clips, and where one of the categories that are averaged has a single clip: drawn again and again
-    it is always the same, and says nothing of how clips differ.
+    The interval is None for fewer than two clips, and where one of the categories that are averaged has a single clip: drawn
+    again and again it is always the same, and says nothing of how clips differ.
     """
 
     value: float
     ci95: tuple[float, float] | None
+    ok: int
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,11 @@ class MetricSummary:
     @property
     def total(self) -> int:
         return sum(self.states.values())
+
+    def ok_of(self, figure: Figure) -> int:
+        """How many clips a figure is of."""
+        found = self.figures.get(figure.name)
+        return found.ok if found else 0
 
     def chance_of(self, figure: Figure) -> float | None:
         """The level that chance alone reaches in this set; None where none is known."""
@@ -77,15 +84,25 @@ def _figures(metric: Metric, groups: Sequence[Sequence[Row]]) -> dict[str, SetFi
     if metric.pooling == "clips":
         groups = [[row for group in groups for row in group]]
     values = _pooled(metric, groups)
-    if min(map(len, groups)) < 2:
-        return {name: SetFigure(value, None) for name, value in values.items()}
+    counts = {name: _counts(groups, name) for name in values}
+    if max(min(those) for those in counts.values()) < 2:
+        return {name: SetFigure(value, None, sum(counts[name])) for name, value in values.items()}
     rng = np.random.default_rng(0)
     drawn: dict[str, list[float]] = defaultdict(list)
     for _ in range(RESAMPLES):
         chosen = [[group[index] for index in rng.integers(len(group), size=len(group))] for group in groups]
         for name, value in _pooled(metric, chosen).items():
             drawn[name].append(value)
-    return {name: SetFigure(value, _middle(drawn[name])) for name, value in values.items()}
+    return {
+        name: SetFigure(value, _middle(drawn[name]) if min(counts[name]) > 1 else None, sum(counts[name]))
+        for name, value in values.items()
+    }
+
+
+def _counts(groups: Sequence[Sequence[Row]], name: str) -> list[int]:
+    """How many rows a figure is of in each group that has it; one that no row has a value of is made of all rows together."""
+    having = [sum(name in row.values for row in group) for group in groups]
+    return [count for count in having if count] or [len(group) for group in groups]
 
 
 def _pooled(metric: Metric, groups: Sequence[Sequence[Row]]) -> dict[str, float]:

@@ -106,8 +106,8 @@ def _comparison(
     reasons = _reasons(column, summary, profile, asked)
     on_sets = bool(column.sets) and set(column.sets) < set(summary.per_category)
     figure = summary.figures.get(name)
-    value, ci95 = (figure.value, figure.ci95) if figure else (None, None)
-    ok, total = summary.ok, summary.total
+    value, ci95, ok = (figure.value, figure.ci95, figure.ok) if figure else (None, None, 0)
+    total = summary.total
     if on_sets:  # quoted on one set only: that set's own figure
         (only,) = column.sets
         value, ci95 = summary.per_category[only].get(name), None

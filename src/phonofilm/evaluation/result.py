@@ -175,7 +175,7 @@ def _metric(metric: Metric, summary: MetricSummary) -> dict[str, Any]:
         "state_counts": dict(summary.states),
         "value": value.value if value else None,
         "ci95": value.ci95 if value else None,
-        "n_ok": summary.ok,
+        "n_ok": summary.ok_of(first),
         "n_total": summary.total,
         "chance": summary.chance_of(first),
         "figures": {
@@ -186,6 +186,7 @@ def _metric(metric: Metric, summary: MetricSummary) -> dict[str, Any]:
                 "chance": figure.chance,
                 "value": summary.figures[figure.name].value,
                 "ci95": summary.figures[figure.name].ci95,
+                "n_ok": summary.ok_of(figure),
             }
             for figure in metric.figures
             if figure.name in summary.figures

@@ -27,7 +27,7 @@ def summary_rows(measured: Evaluated) -> list[tuple[str, ...]]:
             interval = f"{found.ci95[0]:.4g} to {found.ci95[1]:.4g}" if found and found.ci95 else "–"
             level = summary.chance_of(figure)
             chance = "" if level is None else f"{level:.4g}"
-            rows.append((figure.label, value, interval, chance, f"{summary.ok} of {summary.total}"))
+            rows.append((figure.label, value, interval, chance, f"{summary.ok_of(figure)} of {summary.total}"))
     return rows
 
 

