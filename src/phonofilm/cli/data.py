@@ -137,17 +137,14 @@ def show(
 
 
 def _print_findings(findings: Sequence[Finding], clips: int) -> None:
-    from rich.table import Column
-
     from phonofilm.cli.terminal import cell, console, table
     from phonofilm.data.examination import sound_summary
     from phonofilm.data.findings import FAULT_COLUMNS, counted_faults, fault_rows, is_fit
 
     colours = {"error": "red", "warning": "yellow"}
     if rows := fault_rows(findings):
-        columns = [Column(name, overflow="fold") for name in FAULT_COLUMNS]
         cells = [(cell(severity, colours[severity]), *map(cell, rest)) for severity, *rest in rows]
-        console().print(table(columns, cells))
+        console().print(table(FAULT_COLUMNS, cells))
     console().print(sound_summary(findings, clips))
     verdict = "[green]fit[/green]" if is_fit(findings) else "[red]unfit[/red]"
     console().print(f"{counted_faults(findings, clips)}: {verdict}")

@@ -126,8 +126,6 @@ def _measure(clips: list[Path], output: Path, setup: Setup, given: EvaluationOpt
 
 def _print_checks(names: tuple[str, ...], setup: Setup) -> int:
     """One line per metric; 0 when all are ready, else 3."""
-    from rich.table import Column
-
     from phonofilm.cli.terminal import cell, console, table
     from phonofilm.evaluation.text_tables import CHECK_COLUMNS
     from phonofilm.evaluation.weights import check_all
@@ -135,5 +133,5 @@ def _print_checks(names: tuple[str, ...], setup: Setup) -> int:
     checks = check_all(names, setup)
     colours = {True: "green", False: "yellow"}
     rows = [(one.metric, cell(one.readiness, colours[one.is_ready]), cell("\n".join(one.lacks))) for one in checks]
-    console().print(table([Column(name, overflow="fold") for name in CHECK_COLUMNS], rows))
+    console().print(table(CHECK_COLUMNS, rows))
     return 0 if all(one.is_ready for one in checks) else 3

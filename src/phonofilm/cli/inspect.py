@@ -31,15 +31,13 @@ def inspect(
 
 
 def _print_tables(clip: Path, settings: Mapping[str, Any] | None, report: ContainerReport | None) -> None:
-    from rich.table import Column
-
     from phonofilm.cli.terminal import cell, console, table
     from phonofilm.generation.clip_inspection import measured_rows, setting_rows
 
     out = console()
     if settings:
         made = [(cell(name), cell(text)) for name, text in setting_rows(settings)]
-        out.print(table(("setting", Column("value", overflow="fold")), made, f"how {clip} was made"))
+        out.print(table(("setting", "value"), made, f"how {clip} was made"))
     else:
         out.print(cell(f"{clip} carries no settings: it was not made by Phonofilm, or lost its comment"))
     if report is None:

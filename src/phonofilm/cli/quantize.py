@@ -20,13 +20,10 @@ def quantize(
     overwrite: Annotated[bool, typer.Option(help="Replace a checkpoint that exists.")] = False,
 ) -> None:
     """Quantise the linear layers of towers and bridge, and save the checkpoint for generate --model. Lossy."""
-    from rich.table import Column
-
     from phonofilm.cli.terminal import console, table
     from phonofilm.models.quantized import QUANTIZED_COLUMNS
     from phonofilm.pipeline.quantizing import quantize_checkpoint
 
     rows = [(name, *one.row) for name, one in quantize_checkpoint(model, to, dtype, output, overwrite).items()]
-    folded = [Column(name, overflow="fold") for name in ("component", *QUANTIZED_COLUMNS)]
-    console().print(table(folded, rows, f"{to}, relative to the original's weights"))
+    console().print(table(("component", *QUANTIZED_COLUMNS), rows, f"{to}, relative to the original's weights"))
     typer.echo(output)

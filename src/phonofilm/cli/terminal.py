@@ -11,7 +11,7 @@ from phonofilm.untrusted import CONTROLS, printable
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
-    from rich.table import Column, Table
+    from rich.table import Table
     from rich.text import Text
 
 
@@ -23,18 +23,21 @@ def cell(text: object, style: str = "") -> Text:
 
 
 def console(error: bool = False) -> Console:
-    """Standard output, or standard error."""
+    """Standard output, or standard error; what reads it in place of a terminal gets whole lines."""
     from rich.console import Console
 
-    return Console(stderr=error)
+    made = Console(stderr=error)
+    made.width = made.width if made.is_terminal else 1000
+    return made
 
 
-def table(columns: Sequence[Column | str], rows: Iterable[Sequence[RenderableType]], title: object = None) -> Table:
-    """Rows under their columns (none: without a header), and the title, if any, at the left over them."""
-    from rich.table import Table
+def table(columns: Sequence[str], rows: Iterable[Sequence[RenderableType]], title: object = None) -> Table:
+    """Rows under their columns (none: without a header), nothing cut off, and the title, if any, at the left over them."""
+    from rich.table import Column, Table
 
+    folded = [Column(name, overflow="fold") for name in columns]
     shown = None if title is None else cell(title)
-    made = Table(*columns, title=shown, title_justify="left", title_style="bold", show_header=bool(columns))
+    made = Table(*folded, title=shown, title_justify="left", title_style="bold", show_header=bool(columns))
     for row in rows:
         made.add_row(*row)
     return made

@@ -14,7 +14,17 @@ from phonofilm.errors import PhonofilmError
 from phonofilm.evaluation.clip_facts import ClipFacts
 from phonofilm.evaluation.clip_list import ClipEntry
 from phonofilm.evaluation.metric import Metric
-from phonofilm.evaluation.page_parts import cursor, curve, drawing, figure_text, media_source, table, ticks, wave_path
+from phonofilm.evaluation.page_parts import (
+    cursor,
+    curve,
+    drawing,
+    figure_text,
+    foldable,
+    media_source,
+    table,
+    ticks,
+    wave_path,
+)
 from phonofilm.evaluation.rows import Row
 
 RATE, POINTS = 8000, 280
@@ -37,14 +47,14 @@ def clip_card(clip: ClipEntry, rows: Mapping[str, Row], metrics: Sequence[Metric
         f'<article class="card" data-category="{escape(clip.category, quote=True)}" data-states="{states}" tabindex="0" '
         f'aria-label="{escape(clip.id, quote=True)}"><header><h3>{escape(clip.id)}</h3>{category}</header>{prompt}'
         f'<div class="grid"><div>{_shown(clip, source, rows)}</div><div>{_drawings(clip, rows)}</div></div>'
-        f"{_transcript(rows)}{_rows(rows, metrics)}</article>"
+        f"{_problems(rows)}{_transcript(rows)}{_rows(rows, metrics)}</article>"
     )
 
 
 def _shown(clip: ClipEntry, source: str, rows: Mapping[str, Row]) -> str:
-    """The player; for a file of which every row failed, why, since no player plays it either."""
+    """The player; for a file that no metric could read, why, since no player plays it either."""
     failed = [row.reason for row in rows.values() if row.state == "failed"]
-    if source and len(failed) < len(rows):
+    if source and not (failed and all(row.state in ("failed", "unavailable") for row in rows.values())):
         return player([(clip.id, source)])
     return f'<p class="soft">{escape("; ".join(dict.fromkeys(failed)) or "the file cannot be read now")}</p>'
 
@@ -127,6 +137,14 @@ def _correlation(rows: Mapping[str, Row]) -> str:
     return drawing(parts, 70, label)
 
 
+def _problems(rows: Mapping[str, Row]) -> str:
+    """What is wrong with the file, and why rows failed: what somebody who looks at the clip has to know."""
+    found = list(rows["container"].detail.get("problems", ())) if "container" in rows else []
+    found += [row.reason for row in rows.values() if row.state == "failed"]
+    lines = "".join(f"<li>{escape(str(one))}</li>" for one in dict.fromkeys(found))
+    return f'<ul class="problems">{lines}</ul>' if lines else ""
+
+
 def _transcript(rows: Mapping[str, Row]) -> str:
     """What was understood, a line per speaker's turn, beside what should be said."""
     detail = rows["cpcer"].detail if "cpcer" in rows else {}
@@ -157,7 +175,7 @@ def _rows(rows: Mapping[str, Row], metrics: Sequence[Metric]) -> str:
             for figure in metric.figures
             if figure.name in row.values
         )
-        found = "; ".join([values or escape(row.reason), *map(escape, map(str, row.detail.get("problems", ())))])
+        found = values or foldable(row.reason)
         state = f'<td class="text"><span class="state {row.state}">{row.state.replace("_", " ")}</span></td>'
         lines.append([escape(metric.title), state, f'<td class="text">{found}</td>'])
     return f"<details><summary>Rows</summary>{table(ROW_HEADER, lines)}</details>"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from phonofilm.untrusted import file_fault
 
+MOST_SHOWN = 80  # characters of a text in a cell before it is opened
 WIDTH, LEFT = 560.0, 4.0  # of a drawing, in its own units
 TYPES = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mp4", ".webm": "webm", ".mkv": "webm", ".avi": "avi"}
 
@@ -47,6 +48,14 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], classes: Sequenc
         for name, row in zip(named, rows, strict=True)
     )
     return f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def foldable(text: str) -> str:
+    """A text of any length in a cell: of a long one the beginning, and all of it when that is opened."""
+    if len(text) <= MOST_SHOWN:
+        return escape(text)
+    beginning = text[:MOST_SHOWN].rpartition(" ")[0] or text[:MOST_SHOWN]
+    return f"<details><summary>{escape(beginning)} …</summary>{escape(text)}</details>"
 
 
 def media_source(path: Path, folder: Path, embedded: bool) -> str:

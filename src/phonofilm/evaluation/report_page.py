@@ -9,7 +9,7 @@ from pathlib import Path
 from phonofilm.evaluation.clip_cards import clip_card, player
 from phonofilm.evaluation.compare import PairedDifference, PairedFigure, without_partner
 from phonofilm.evaluation.metric import Figure, Metric
-from phonofilm.evaluation.page_parts import all_fit, document, figure_text, media_source, table
+from phonofilm.evaluation.page_parts import all_fit, document, figure_text, foldable, media_source, table
 from phonofilm.evaluation.paper import COLUMNS, ROWS, PaperComparison
 from phonofilm.evaluation.result import REPORT_FILE, Evaluated, clip_files
 from phonofilm.evaluation.rows import STATES
@@ -172,8 +172,8 @@ def _figure_row(run: Evaluated, metric: Metric, figure: Figure, *, first: bool) 
         value,
         _interval(found.ci95 if found else None),
         figure_text(summary.chance_of(figure)),
-        f"{summary.ok} of {summary.total}",
-        f'<td class="text"><small>{escape("; ".join(notes))}</small></td>',
+        f"{summary.ok_of(figure)} of {summary.total}",
+        f'<td class="text"><small>{foldable("; ".join(notes))}</small></td>',
     ]
 
 

@@ -24,12 +24,20 @@ class Card {
     root.querySelectorAll(".solo").forEach((button, index) =>
       button.addEventListener("click", () => this.solo(this.heard === index ? -1 : index)));
     root.addEventListener("keydown", (event) => this.key(event));
+    first.addEventListener("error", () => this.refuse());
+    if (first.error) this.refuse();
     this.solo(0);
   }
   get delay() { return Number(this.offset.value) / 1000; }
   get playing() { return !this.videos[0].paused; }
+  refuse() {
+    this.play.disabled = true;
+    this.play.textContent = "Play";
+    this.time.textContent = "This browser cannot play the file.";
+  }
   toggle() { this.playing ? this.pause() : this.start(); }
   start() {
+    if (this.videos[0].error) return;
     Card.current?.pause();
     Card.current = this;
     if (this.videos[0].ended) this.go(0);
@@ -61,6 +69,7 @@ class Card {
     requestAnimationFrame(() => this.tick());
   }
   show(moved) {
+    if (this.videos[0].error) return;
     const lead = this.videos[0], now = lead.currentTime, end = lead.duration || 0;
     this.videos.slice(1).forEach((video) => {
       if (Math.abs(video.currentTime - now) > DRIFT) video.currentTime = now;
