@@ -114,13 +114,14 @@ def _measure(clips: list[Path], output: Path, setup: Setup, given: EvaluationOpt
     names, sets = given.metric_names(), given.sets or ()
     plan = evaluation.plan_evaluation(clips, output, names, setup, given.prompts, given.jobs, given.ray, sets)
     typer.echo(plan.summary, err=True)
-    with sharing_of(plan.ray) as sharing, counting("Measuring") as bar:
-        measured = evaluation.evaluate(plan, bar, sharing)
-    console().print(table(text_tables.SUMMARY_COLUMNS, text_tables.summary_rows(measured)))
-    for line in text_tables.reason_lines(measured):
-        typer.echo(printable(line), err=True)
-    for path in evaluation.write_report(measured, output):
-        typer.echo(path)
+    with evaluation.sole_writer(output):
+        with sharing_of(plan.ray) as sharing, counting("Measuring") as bar:
+            measured = evaluation.evaluate(plan, bar, sharing)
+        console().print(table(text_tables.SUMMARY_COLUMNS, text_tables.summary_rows(measured)))
+        for line in text_tables.reason_lines(measured):
+            typer.echo(printable(line), err=True)
+        for path in evaluation.write_report(measured, output):
+            typer.echo(path)
     return measured
 
 

@@ -42,7 +42,7 @@ class _Found:
         """Its name below the given folder, then with what may tell it from others of that name."""
         whole = self.path.relative_to(self.root)
         name, file = whole.with_suffix("").as_posix(), whole.as_posix()
-        root = self.root.resolve()
+        root = Path(os.path.realpath(self.root))
         two = f"{root.parent.name}/{root.name}"
         return name, file, f"{root.name}/{name}", f"{root.name}/{file}", f"{two}/{name}", f"{two}/{file}"
 
@@ -57,7 +57,7 @@ def list_clips(paths: Sequence[Path], items: Sequence[PromptItem] = ()) -> tuple
     found: dict[Path, _Found] = {}
     for path in paths:
         for one in _clips_of(path):
-            found.setdefault(one.path.parent.resolve() / one.path.name, one)
+            found.setdefault(Path(os.path.realpath(one.path.parent), one.path.name), one)
     names = _distinct([one.names() for one in found.values()])
     entries = []
     for one, name in zip(found.values(), names, strict=True):
@@ -119,7 +119,7 @@ def passed_over(paths: Iterable[Path], apart: Path) -> str:
     others = [
         file for file in files if file.with_suffix("") not in known and file.suffix.lower() not in (".json", ".jsonl")
     ]
-    names = [file.name for file in others if apart.resolve() not in file.resolve().parents]
+    names = [file.name for file in others if Path(os.path.realpath(apart)) not in Path(os.path.realpath(file)).parents]
     if not names:
         return ""
     named = ", ".join(map(shown, names[:NAMED])) + (", ..." if len(names) > NAMED else "")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from phonofilm.data.endpoint import check_address
@@ -19,10 +20,12 @@ from phonofilm.evaluation.paper import compare_with_paper
 from phonofilm.evaluation.prompt_items import choose_sets, read_prompt_items
 from phonofilm.evaluation.result import REPORT_FILE, RESULT_FILE, Evaluated, read_result, write_result
 from phonofilm.evaluation.weights import weights_folder
+from phonofilm.files import replacing
+from phonofilm.process.lock_file import LockOwner, held
 from phonofilm.units import counted
 from phonofilm.untrusted import shown
 
-ROWS_FOLDER = "rows"
+ROWS_FOLDER, LOCK_FILE = "rows", ".phonofilm-evaluate.lock"
 
 
 def make_setup(profile: str, weights: Path | None, device: str, asr: str, asr_url: str | None) -> Setup:
@@ -110,10 +113,25 @@ def lacks_a_metric(run: Evaluated, allow_missing: bool = False) -> bool:
 
 
 def write_report(run: Evaluated, folder: Path) -> list[Path]:
-    """result.json and report.html in the folder."""
+    """result.json and report.html in the folder: both of this run, or, where one cannot be written, both as they were."""
     from phonofilm.evaluation.report_page import write_page_of
 
-    return [write_result(run, folder), write_page_of(run, folder)]
+    with replacing(folder / RESULT_FILE) as result, replacing(folder / REPORT_FILE) as page:
+        write_result(run, folder, result)
+        write_page_of(run, folder, page)
+    return [folder / RESULT_FILE, folder / REPORT_FILE]
+
+
+@contextmanager
+def sole_writer(report: Path) -> Iterator[None]:
+    """Raises InputError while another run measures for this report: it would be replaced by one that does not know it."""
+    report.mkdir(parents=True, exist_ok=True)
+
+    def refusal(owner: LockOwner) -> str:
+        return f"{owner} is measuring for the report in {report}; wait for it, or name another folder with -o"
+
+    with held(report / LOCK_FILE, refusal):
+        yield
 
 
 def _require_room_for(report: Path) -> None:

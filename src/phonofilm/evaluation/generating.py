@@ -19,6 +19,7 @@ from phonofilm.generation.prompt_file import Line
 from phonofilm.generation.report import Message, OnProgress, emit
 from phonofilm.generation.session import Session
 from phonofilm.units import counted
+from phonofilm.untrusted import shown
 
 CLIPS_FOLDER = "clips"
 
@@ -71,6 +72,9 @@ def generate_clips(
     twice = {one.name for one in settings if sum(other.name == one.name for other in settings) > 1}
     if twice:
         raise InputError(f"two settings are named {min(twice)}; give each a name of its own")
+    for item in items:
+        for name in (item.category, item.id):
+            _refuse_name(name)
     folders = {setting.name: folder / CLIPS_FOLDER / setting.name for setting in settings}
     lines = [
         _line(item, setting, folders[setting.name], prompt_file, seed + index)
@@ -104,6 +108,15 @@ def generate_reports(
     emit(on_progress, Message(f"{counted(len(items), 'prompt')} x {counted(len(parsed), 'setting')} with {model}"))
     made = generate_clips(model, device, items, prompts, parsed, output, seed, on_progress)
     return {output / name: [folder] for name, folder in made.items()}
+
+
+def _refuse_name(name: str) -> None:
+    """Raises InputError for a set or an id of a prompt file that would be a path, or the name of a hidden file."""
+    if not name or name.startswith(".") or any(mark in name for mark in "/\\\0"):
+        raise InputError(
+            f"clips are named after the sets and ids of the prompt file, and {shown(name)} is no name for a file: no slashes, "
+            "and no full stop in front"
+        )
 
 
 def _refuse_others(planned: Sequence[PlannedLine], session: Session, folder: Path) -> None:

@@ -107,7 +107,7 @@ class ClipMeasurer:
 
     def __init__(self, metrics: Sequence[str], setup: Setup, rows: Path) -> None:
         self._metrics = build(metrics, setup)
-        self._checks = {metric.name: check(metric) for metric in self._metrics}
+        self._checks = {metric.name: check(metric, hashes=True) for metric in self._metrics}
         self._cache = RowCache(rows)
 
     def measure(self, entry: ClipEntry) -> dict[str, Row]:

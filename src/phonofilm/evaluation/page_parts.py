@@ -64,7 +64,7 @@ def media_source(path: Path, folder: Path, embedded: bool) -> str:
     Empty for one that cannot be read, as when it was removed after it was measured.
     """
     if not embedded:
-        return escape(quote(os.fsencode(os.path.relpath(path.resolve(), folder.resolve()))), quote=True)
+        return escape(quote(os.fsencode(os.path.relpath(os.path.realpath(path), os.path.realpath(folder)))), quote=True)
     kind = TYPES.get(path.suffix.lower(), "mp4")
     try:
         return f"data:video/{kind};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"

@@ -76,7 +76,7 @@ def tagged_text(answer: Mapping[str, Any]) -> str:
         return _plain(text)
     segments = inner.get("segments") if isinstance(inner, Mapping) else None
     if isinstance(segments, list) and any(isinstance(part, Mapping) and part.get("speaker") for part in segments):
-        said = _from_segments([part for part in segments if isinstance(part, Mapping)])
+        said = _from_segments(segments)
         _refuse_long(said)
         return _plain(said)
     if not isinstance(text, str):
@@ -103,13 +103,18 @@ def wav_bytes(pcm: NDArray[np.int16], rate: int) -> bytes:
     return buffer.getvalue()
 
 
-def _from_segments(segments: list[Mapping[str, Any]]) -> str:
-    """Speakers are numbered in the order in which they begin to speak."""
+def _from_segments(segments: list[Any]) -> str:
+    """Speakers are numbered in the order in which they begin to speak. Raises EndpointError for what is no segment."""
     numbers: dict[str, int] = {}
     parts = []
     for segment in segments:
-        number = numbers.setdefault(str(segment.get("speaker", "")), len(numbers) + 1)
-        parts.append(f"[S{number:02d}] {str(segment.get('text', '')).strip()}")
+        speaker, text = (
+            (segment.get(name) for name in ("speaker", "text")) if isinstance(segment, Mapping) else (None, None)
+        )
+        if not isinstance(speaker, str | int | None) or not isinstance(text, str):
+            raise EndpointError("the answer is no transcription; each of its segments has to have a speaker and a text")
+        number = numbers.setdefault(str("" if speaker is None else speaker), len(numbers) + 1)
+        parts.append(f"[S{number:02d}] {text.strip()}")
     return " ".join(parts)
 
 

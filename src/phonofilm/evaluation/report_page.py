@@ -11,18 +11,16 @@ from phonofilm.evaluation.compare import PairedDifference, PairedFigure, without
 from phonofilm.evaluation.metric import Figure, Metric
 from phonofilm.evaluation.page_parts import all_fit, document, figure_text, foldable, media_source, table
 from phonofilm.evaluation.paper import COLUMNS, ROWS, PaperComparison
-from phonofilm.evaluation.result import REPORT_FILE, Evaluated, clip_files
+from phonofilm.evaluation.result import Evaluated, clip_files
 from phonofilm.evaluation.rows import STATES
-from phonofilm.files import replacing
 from phonofilm.units import counted
 
 MOST_REASONS = 4  # that the table of figures names for a metric
 MOST_EMBEDDED = 48 * 2**20  # bytes of clips that the page holds itself; beyond, it links them
 
 
-def write_page_of(run: Evaluated, folder: Path) -> Path:
-    """Write report.html into the folder. Clips are inside it up to 48 MiB together; larger sets are linked."""
-    target = folder / REPORT_FILE
+def write_page_of(run: Evaluated, folder: Path, file: Path) -> None:
+    """Write the page of a report in `folder` into `file`. Clips are inside it up to 48 MiB together; larger sets are linked."""
     embedded = all_fit((clip.path for clip in run.clips), MOST_EMBEDDED)
     cards = [clip_card(clip, run.rows[clip.id], run.metrics, folder, embedded) for clip in run.clips]
     body = "\n".join(
@@ -37,11 +35,7 @@ def write_page_of(run: Evaluated, folder: Path) -> Path:
             *cards,
         ]
     )
-    with replacing(target) as temporary:
-        temporary.write_text(
-            document("Phonofilm evaluation", body, "report.js"), encoding="utf-8", errors="backslashreplace"
-        )
-    return target
+    file.write_text(document("Phonofilm evaluation", body, "report.js"), encoding="utf-8", errors="backslashreplace")
 
 
 def compare_page(

@@ -23,8 +23,8 @@ from phonofilm.evaluation.paper import ROWS, PaperComparison
 from phonofilm.evaluation.result_check import check_result
 from phonofilm.evaluation.row_cache import plain
 from phonofilm.evaluation.rows import Row
-from phonofilm.evaluation.weights import check
-from phonofilm.files import file_hash, replacing
+from phonofilm.evaluation.weights import check, digest_of
+from phonofilm.files import file_hash
 from phonofilm.untrusted import file_fault, parse_json, require_file
 
 SCHEMA = 1
@@ -81,14 +81,11 @@ def result_json(run: Evaluated, folder: Path) -> dict[str, Any]:
     return rounded
 
 
-def write_result(run: Evaluated, folder: Path) -> Path:
-    """Write result.json into the folder."""
-    target = folder / RESULT_FILE
-    with replacing(target) as temporary:
-        text = json.dumps(result_json(run, folder), indent=1, ensure_ascii=False) + "\n"
-        # What is no text, such as a file name of other bytes, becomes the escape that JSON has for it.
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-    return target
+def write_result(run: Evaluated, folder: Path, file: Path) -> None:
+    """Write the result of a report in `folder` into `file`."""
+    text = json.dumps(result_json(run, folder), indent=1, ensure_ascii=False) + "\n"
+    # What is no text, such as a file name of other bytes, becomes the escape that JSON has for it.
+    file.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def read_result(path: Path) -> dict[str, Any]:
@@ -130,7 +127,7 @@ def _input(clip: ClipEntry, folder: Path) -> dict[str, Any]:
     return {
         "id": clip.id,
         "category": clip.category,
-        "path": Path(os.path.relpath(clip.path.resolve(), folder.resolve())).as_posix(),
+        "path": Path(os.path.relpath(os.path.realpath(clip.path), os.path.realpath(folder))).as_posix(),
         "sha256": _sha256(facts),
         "probe": _probe(facts),
         "prompt": prompt,
@@ -166,7 +163,7 @@ def _seconds(time: Fraction | None) -> float | None:
 def _metric(metric: Metric, summary: MetricSummary) -> dict[str, Any]:
     first = metric.figures[0]
     value = summary.figures.get(first.name)
-    lacks = check(metric)
+    lacks = check(metric, hashes=True)
     return {
         "title": metric.title,
         "better": first.better,
@@ -209,7 +206,8 @@ def _requires(metric: Metric) -> list[dict[str, Any]]:
             "sha256": one.sha256,
             "bytes": one.nbytes,
             "licence": one.licence,
-            "found": folder is not None and (folder / one.name).is_file(),
+            "found": (found := digest_of(one, folder)) != "",
+            "sha256_found": found or None,
         }
         for one in needs.weights
     ]

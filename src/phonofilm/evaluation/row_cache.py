@@ -12,6 +12,7 @@ from phonofilm.evaluation.clip_facts import ClipFacts
 from phonofilm.evaluation.metric import Metric
 from phonofilm.evaluation.result_check import is_number
 from phonofilm.evaluation.rows import Row
+from phonofilm.evaluation.weights import digest_of
 from phonofilm.files import replacing
 from phonofilm.untrusted import parse_json
 
@@ -24,7 +25,7 @@ def row_key(metric: Metric, clip: ClipFacts) -> str:
     decides = {
         "metric": [metric.name, metric.version, metric.identity],
         "profile": metric.setup.profile,
-        "weights": [[file.name, file.nbytes, file.sha256] for file in needs.weights],
+        "weights": [[file.name, digest_of(file, metric.setup.weights)] for file in needs.weights],
         "clip": clip.sha256,
         "item": None if clip.item is None else asdict(clip.item),
     }

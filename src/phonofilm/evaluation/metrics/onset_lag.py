@@ -18,6 +18,9 @@ SIGNIFICANT = 0.01
 # The third null cannot be as strict: a sound that is 8 % slower still fits its own picture somewhat.
 WARPED_SIGNIFICANT = 0.03
 CLEAREST_RIVAL = 0.8  # of the best lag's correlation: above, the events repeat and chance decides which lag is the best
+# Frames per second. A hammer that falls for 0.15 s is seen in one or two frames at 12 or 16, and the end of its slower rise
+# passes for the strike: 300 ms off.
+LEAST_RATE = 20
 BEGINNING = 0.1  # seconds: that sound and picture begin together is no event
 SMOOTHING = 9  # taps of the Hann window over the onset strength
 
@@ -30,7 +33,7 @@ class OnsetLag(Metric):
 
     name = "onset_lag"
     title = "Onset lag (proxy)"
-    version = 6
+    version = 7
     figures = (
         Figure("lag_ms", "Sound after picture", "ms"),
         Figure("abs_lag_ms", "Lag either way", "ms", "lower"),
@@ -53,6 +56,10 @@ class OnsetLag(Metric):
         if seconds < SHORTEST_SECONDS:
             return not_applicable(
                 f"{seconds:.2f} s are too short; {SHORTEST_SECONDS:g} s are needed to tell lag from chance"
+            )
+        if rate < LEAST_RATE:
+            return not_applicable(
+                f"{rate:g} frames per second do not show when something strikes; {LEAST_RATE} are needed"
             )
         wave = clip.aligned_wave(RATE).astype(np.float64)
         if np.abs(wave).max(initial=0.0) < SILENT_PEAK:
