@@ -52,11 +52,11 @@ def clip_card(clip: ClipEntry, rows: Mapping[str, Row], metrics: Sequence[Metric
 
 
 def _shown(clip: ClipEntry, source: str, rows: Mapping[str, Row]) -> str:
-    """The player; for a file that no metric could read, why, since no player plays it either."""
-    failed = [row.reason for row in rows.values() if row.state == "failed"]
-    if source and not (failed and all(row.state in ("failed", "unavailable") for row in rows.values())):
-        return player([(clip.id, source)])
-    return f'<p class="soft">{escape("; ".join(dict.fromkeys(failed)) or "the file cannot be read now")}</p>'
+    """The player; none for a file that no metric could read, since no player plays it either: its problems say why."""
+    states = {row.state for row in rows.values()}
+    if "failed" in states and states <= {"failed", "unavailable"}:
+        return ""
+    return player([(clip.id, source)]) if source else '<p class="soft">the file cannot be read now</p>'
 
 
 def player(sources: Sequence[tuple[str, str]]) -> str:

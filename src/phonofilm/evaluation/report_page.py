@@ -119,7 +119,7 @@ def _paper(comparisons: Sequence[PaperComparison]) -> list[str]:
     for row in ROWS:
         bridge = "–" if row.bridge is None else f"{row.bridge:g}"
         rows.append([escape(row.model), bridge, *(_published(row.values.get(column.name)) for column in COLUMNS)])
-    notes = "".join(f"<li value={index}>{escape(reason)}</li>" for reason, index in reasons.items())
+    notes = "".join(f"<li value={index}>{foldable(reason)}</li>" for reason, index in reasons.items())
     below = f'<p>Not comparable with the published rows:</p><ol class="soft">{notes}</ol>' if notes else ""
     return ["<h2>Verse-Bench</h2>", table(header, rows, ["ours"]), below]
 
