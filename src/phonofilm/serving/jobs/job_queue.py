@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, delete, func, insert, or_, select, text, update
 
-from phonofilm.serving.database.clock import DatabaseNow
+from phonofilm.serving.database.clock import DatabaseNow, EnteringTime
 from phonofilm.serving.database.engines import Database
 from phonofilm.serving.database.tables import CLIP, JOB
 from phonofilm.serving.jobs.job import CANCELLED, ENDED, IN_PROGRESS, QUEUED, Job, JobRequest, job_of
@@ -68,7 +68,7 @@ class NotWaiting(Exception):
 
 
 # Built once: with its values in it, SQLAlchemy would take it to pieces for every job, which is a third of a submission's time.
-_ENTER = insert(JOB).values(position=DatabaseNow(), created_at=DatabaseNow()).returning(*JOB.c)
+_ENTER = insert(JOB).values(position=EnteringTime(), created_at=EnteringTime()).returning(*JOB.c)
 
 
 def enter(database: Database, new: NewJob, access: Access, room: Room) -> tuple[Job, bool]:
