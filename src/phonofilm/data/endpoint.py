@@ -172,7 +172,9 @@ class Endpoint:
                 raise UnansweredError(f"{reason}; the server asks to wait {delay:.0f} s", status)
             if end is not None and time.monotonic() + delay >= end:
                 raise UnansweredError(f"{reason}; given up after {self.total:g} s", status)
-            logger.info("%s; trying again in about %.1f s", reason, delay)
+            # What the server says may repeat the prompt, which logs do not hold.
+            fault = reason if status is None else f"status {status}"
+            logger.info("%s: %s; trying again in about %.1f s", urlsplit(self.base_url).hostname, fault, delay)
             if wait is not None:
                 self.pace.hold(wait)
             else:

@@ -34,6 +34,7 @@ from phonofilm.serving.security.public_http import PublicHttp
 from phonofilm.serving.settings import WorkerSettings
 from phonofilm.serving.side_process import SideProcessError
 from phonofilm.serving.slow_clients import HurriedProtocol
+from phonofilm.serving.store.belonging import require_own_store
 from phonofilm.serving.store.interface import open_store
 from phonofilm.serving.studio.plan_work import get_ready
 from phonofilm.serving.worker.supervisor import WORKER_COMMAND, WorkerProcesses
@@ -79,6 +80,7 @@ def serve_until_stopped(settings: ServerSettings, on_listening: Callable[[str], 
     database = open_migrated(settings.worker.database_url, START_PATIENCE)
     _check_address(settings.host, database)
     store = open_store(settings.worker.store)
+    require_own_store(database, store, settings.worker.store)
     listening = _listen(settings.host, settings.port)
     own_names = {settings.host.lower(), f"[{settings.host}]"} if settings.host not in ("0.0.0.0", "::") else set()
     api = replace(settings.api, hosts=(*settings.api.hosts, *own_names), callback_hosts=callback_hosts)

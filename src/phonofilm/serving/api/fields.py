@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 # Clients send these as a matter of course; here they change nothing, and the answer's `warnings` say so.
 IGNORED = {
@@ -59,8 +59,16 @@ SET_LORA_FORMS = {
     "strength": "a number, or a list with one for each name",
 }
 
-Text = Annotated[str, Field(max_length=100_000)]
-Prompt = Annotated[str, Field(min_length=1, max_length=100_000)]
+
+def _without_nul(value: str) -> str:
+    """PostgreSQL keeps no NUL in a text, and nobody says one."""
+    if "\0" in value:
+        raise ValueError("it holds a NUL character")
+    return value
+
+
+Text = Annotated[str, Field(max_length=100_000), AfterValidator(_without_nul)]
+Prompt = Annotated[str, Field(min_length=1, max_length=100_000), AfterValidator(_without_nul)]
 Reference = str | dict[str, Any]
 YES_OR_NO = ("enhance_prompt", "draw_first_frame")
 

@@ -75,14 +75,26 @@ def migrate(database: Database) -> None:
 
 
 def run_migrations(connection: Connection, revision: str = "head") -> None:
-    """Run the migrations up to `revision` in the connection's transaction."""
+    """Run the migrations up to `revision` in the connection's transaction.
+
+    Raises InputError for tables of a newer version than this one.
+    """
     from alembic import command
     from alembic.config import Config
+    from alembic.util.exc import CommandError
 
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     config.attributes["connection"] = connection
     level = logging.getLogger("alembic").level
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    command.upgrade(config, revision)
+    try:
+        command.upgrade(config, revision)
+    except CommandError as error:
+        if "Can't locate revision" not in str(error):
+            raise
+        raise InputError(
+            "the job database was made by a newer Phonofilm, whose tables this one does not know; use that one, or name another "
+            "database with --database-url"
+        ) from error
     logging.getLogger("alembic").setLevel(level)

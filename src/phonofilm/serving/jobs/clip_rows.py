@@ -51,5 +51,6 @@ def new_clips(
 
 
 def search_text(prompt: str, title: str, model: str, seed: int | None, tags: Iterable[str]) -> str:
-    """What a search looks through, in lower case."""
-    return " ".join([title, prompt, model, "" if seed is None else str(seed), *tags]).lower()
+    """What a search looks through, in lower case. PostgreSQL keeps no NUL in a text."""
+    words = " ".join([title, prompt, model, "" if seed is None else str(seed), *tags])
+    return words.replace("\0", "").lower()

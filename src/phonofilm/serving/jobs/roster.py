@@ -84,6 +84,14 @@ def write_setting(database: Database, name: str, value: Any) -> None:
     _put(database, SETTING, "name", name, {"value": value})
 
 
+def first_setting(database: Database, name: str, value: Any) -> Any:
+    """The value that is there, or this one, which then is, whoever else asks at the same moment."""
+    insert = sqlite.insert if database.is_sqlite else postgresql.insert
+    with database.write() as connection:
+        connection.execute(insert(SETTING).values(name=name, value=value).on_conflict_do_nothing())
+    return read_setting(database, name)
+
+
 def _put(database: Database, table: Table, key: str, name: str, values: dict[str, Any]) -> None:
     """Insert the row, or change it where it is there, in one statement."""
     insert = sqlite.insert if database.is_sqlite else postgresql.insert

@@ -21,14 +21,28 @@ from phonofilm.untrusted import shown
 PREFIX = "pf-"
 
 
+MOST_JOBS, MOST_BYTES = 2**31 - 1, 2**60
+MOST_PRIORITY = 100  # as in requests, either way
+
+
 @dataclass(frozen=True)
 class KeyLimits:
-    """What a key may take; None is without limit."""
+    """What a key may take; None is without limit. Raises InputError for what no queue or disk has."""
 
     max_queued: int | None = None
     max_running: int | None = None
     max_bytes: int | None = None
     best_priority: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value, least, most in (
+            ("jobs that may wait", self.max_queued, 1, MOST_JOBS),
+            ("jobs that may run", self.max_running, 1, MOST_JOBS),
+            ("bytes", self.max_bytes, 1, MOST_BYTES),
+            ("the best priority", self.best_priority, -MOST_PRIORITY, MOST_PRIORITY),
+        ):
+            if value is not None and not least <= value <= most:
+                raise InputError(f"a key's limit ({name}) is {value}; give {least:,} to {most:,}, or leave it out")
 
 
 def create_key(

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from phonofilm.errors import InputError, MissingExtraError
-from phonofilm.serving.store.interface import CHUNK_BYTES, NotStored, StoreError, checked_name
+from phonofilm.serving.store.interface import CHUNK_BYTES, MARKER, NotStored, StoreError, checked_name
 
 # For so long a request is repeated that was not answered: its client waits meanwhile. The default is three minutes.
 RETRY_TIME = timedelta(seconds=30)
@@ -37,6 +37,17 @@ class BucketStore:
             return cls(S3Store.from_url(url, retry_config={"retry_timeout": RETRY_TIME}))
         except (BaseError, ValueError) as error:
             raise InputError(f"cannot use the store {url}: {error}") from error
+
+    def mark(self) -> str:
+        try:
+            with _faults(MARKER):
+                return bytes(self.objects.get(MARKER).bytes()).decode(errors="replace").strip()
+        except NotStored:
+            return ""
+
+    def set_mark(self, mark: str) -> None:
+        with _faults(MARKER):
+            self.objects.put(MARKER, f"{mark}\n".encode())
 
     def put(self, name: str, file: Path) -> None:
         with _faults(name):

@@ -9,9 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from phonofilm.files import replacing
-from phonofilm.serving.store.interface import CHUNK_BYTES, NotStored, StoreError, checked_name
-
-MARKER = ".phonofilm-store"
+from phonofilm.serving.store.interface import CHUNK_BYTES, MARKER, NotStored, StoreError, checked_name
 
 
 class FolderStore:
@@ -28,6 +26,16 @@ class FolderStore:
             (self.root / MARKER).touch(mode=0o600)
         except OSError as error:
             raise StoreError(f"cannot use {root} as a store: {error.strerror}; name another folder") from error
+
+    def mark(self) -> str:
+        try:
+            return (self.root / MARKER).read_text(errors="replace").strip()
+        except OSError as error:
+            raise self._fault(MARKER, error) from error
+
+    def set_mark(self, mark: str) -> None:
+        with replacing(self.root / MARKER, error=StoreError) as temporary:
+            temporary.write_text(f"{mark}\n")
 
     def put(self, name: str, file: Path) -> None:
         self._require_there()

@@ -11,6 +11,7 @@ from typing import Protocol
 from phonofilm.errors import InputError, PhonofilmError
 
 INPUTS, OUTPUTS = "inputs", "outputs"
+MARKER = ".phonofilm-store"  # what a store was marked with
 STORE_NAME = re.compile(r"(?:inputs|outputs)/[A-Za-z0-9_]{1,64}/[A-Za-z0-9][A-Za-z0-9_.-]{0,100}")
 CHUNK_BYTES = 2**20
 
@@ -25,6 +26,12 @@ class NotStored(StoreError):
 
 class Store(Protocol):
     """Files by name. Writing is whole or not at all; every method raises StoreError when the store cannot be used."""
+
+    def mark(self) -> str:
+        """What the store was marked with, whoever opens it and by whatever address; "" for one that is new."""
+
+    def set_mark(self, mark: str) -> None:
+        """Mark a new store."""
 
     def put(self, name: str, file: Path) -> None:
         """Keep a copy of the file under this name."""

@@ -34,6 +34,7 @@ from phonofilm.serving.jobs.roster import (
     write_setting,
 )
 from phonofilm.serving.settings import WorkerSettings
+from phonofilm.serving.store.belonging import require_own_store
 from phonofilm.serving.store.interface import Store, open_store
 from phonofilm.serving.worker.failures import failure_of, is_disk_error, without_paths
 from phonofilm.serving.worker.held_job import CANCEL, LOST, STALLED, STOPPING, HeldJob, Stuck
@@ -91,6 +92,7 @@ class Worker:
         """Load the first model and work. Raises PhonofilmError when it, the database's URL or the store cannot be used."""
         self.database: Database = open_database(self.settings.database_url)
         self.store: Store = open_store(self.settings.store)
+        self._patiently(partial(require_own_store, self.database, self.store, self.settings.store))
         self.claims = Claims(self.database, self.id, self.settings.lease)
         self.held: HeldJob | None = None
         self.engine = None if self.settings.engine is None else EngineWatch(self.settings.engine)
@@ -150,7 +152,7 @@ class Worker:
         try:
             if job.preview is not None:  # of the attempt before, whose worker may have been killed
                 self.store.delete(job.preview)
-            made = self.maker.make(job, held, self.store)
+            self._publish(job, self.maker.make(job, held, self.store))
         except Cancelled:
             self._stopped(job, held)
         except PhonofilmError as error:
@@ -167,8 +169,6 @@ class Worker:
             reason = "the disk is full or broken" if full else f"an unexpected error ({type(error).__name__})"
             code, said = "storage_error" if full else "internal_error", f"{reason}; the server's log says more"
             self._patiently(lambda: self.claims.fail(job, code, said, keep, held.finished))
-        else:
-            self._publish(job, made)
 
     def _publish(self, job: Job, made: MadeClips) -> None:
         done = self._patiently(

@@ -64,7 +64,7 @@ def _rows(job: Any) -> list[dict[str, Any]]:
             "owner": job["owner"],
             "model": job["model"],
             "title": "",
-            "search": " ".join([*words, "" if seeds[number] is None else str(seeds[number])]).lower(),
+            "search": " ".join([*words, "" if seeds[number] is None else str(seeds[number])]).lower().replace("\0", ""),
             "seed": seeds[number],
             "seconds": float(job["made"].get("seconds") or 0.0),
             "favourite": False,
