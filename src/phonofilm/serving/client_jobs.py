@@ -74,6 +74,13 @@ class Submission:
         return self.idempotency_key and f"{self.idempotency_key}{f':{line.number}' if line.number else ''}"
 
 
+def connect(server: str | None, key: str | None) -> ServerClient:
+    """A client of the server that was named, as `client_from` has it."""
+    from phonofilm.serving.client import client_from  # HTTP, which a command line that is only read does without
+
+    return client_from(server, key)
+
+
 def submit_all(client: ServerClient, asked: Submission, output: Path | None = None) -> list[str]:
     """The ids of the jobs, one for each prompt, whose clips will be fetched to `output`, if that is given.
 
