@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,12 +14,12 @@ from tests.unit.serving_helpers import PNG, ask, client_of, services_in
 from typer.testing import CliRunner
 
 from phonofilm.cli.main import app as cli
-from phonofilm.errors import InputError
+from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.generation.options import ClipOptions
 from phonofilm.generation.prompt_file import Line
 from phonofilm.serving.api.fields import EditFields, ExtensionFields
 from phonofilm.serving.client import PAGE, ServerClient, ServerError
-from phonofilm.serving.client_jobs import Submission, describe_job, fetch_clips, submit_all
+from phonofilm.serving.client_jobs import Submission, describe_job, fetch_clips, submit_all, wait_for_all
 from phonofilm.serving.client_requests import FIELDS, FILES, HERE, request_of
 
 EVERYTHING = ClipOptions(
@@ -32,6 +33,7 @@ class RecordingClient(ServerClient):
     """Answers every request as a server would, and keeps what was sent."""
 
     sent: ClassVar[list[tuple[str, dict[str, Any], list[str], str | None]]] = []
+    ended: ClassVar[dict[str, dict[str, Any]]] = {}
     refuses = ""
 
     def submit(self, fields: Any, files: Any, route: str = "/v1/videos", key: str | None = None) -> dict[str, Any]:
@@ -40,13 +42,19 @@ class RecordingClient(ServerClient):
         self.sent.append((route, dict(fields), sorted(files), key))
         return {"id": f"video_{len(self.sent)}"}
 
+    def wait(self, video_id: str, on_change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        return self.ended[video_id]
+
     def fetch(self, video_id: str, target: Path, index: int = 0) -> Path:
         return target
 
 
+FAILED = {"id": "video_1", "status": "failed", "progress": 0, "stage": None, "prompt": "a ball", "expires_at": None}
+
+
 @pytest.fixture
 def client() -> RecordingClient:
-    RecordingClient.sent = []
+    RecordingClient.sent, RecordingClient.ended = [], {}
     return RecordingClient("http://127.0.0.1:1")
 
 
@@ -209,3 +217,13 @@ def test_a_clip_that_is_not_kept_any_more_is_expired() -> None:
         (2**40, "completed 100 %"),
     ):
         assert describe_job({**job, "expires_at": expires_at}) == f"video_1 {said} a ball"
+
+
+def test_a_reason_and_a_prompt_are_kept_apart_where_there_are_both(client: RecordingClient) -> None:
+    reason = {**FAILED, "error": {"message": "no memory"}}
+    assert describe_job({**reason, "prompt": "a ball"}) == "video_1 failed 0 %: no memory · a ball"
+    assert describe_job({**reason, "prompt": None}) == "video_1 failed 0 %: no memory"
+    client.ended["video_1"] = reason
+    with pytest.raises(PhonofilmError) as failed:
+        wait_for_all(client, ["video_1"], lambda video_id, job: None)
+    assert str(failed.value) == "video_1 failed: no memory"

@@ -77,7 +77,7 @@ def test_a_new_job_without_a_name_of_its_own_is_refused(answer: Any, tmp_path: P
 
 def test_what_servers_of_this_dialect_leave_out_is_no_fault() -> None:
     for left, said in (
-        ({"status": "failed", "error": "no memory"}, "failed 0 %: no memory ·"),
+        ({"status": "failed", "error": "no memory"}, "failed 0 %: no memory"),
         (JOB, "completed 100 %"),
     ):
         with lying(of_a_job({"id": "video_1", **left})) as url:

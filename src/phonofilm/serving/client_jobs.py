@@ -149,7 +149,8 @@ def describe_job(job: Mapping[str, Any]) -> str:
     state = f"{job['stage'] if job['stage'] == 'cancelling' else job['status']} {job['progress']} %"
     if job["status"] == "completed" and job["expires_at"] is not None and job["expires_at"] < time.time():
         state = "expired"
-    return f"{job['id']} {state}{_reason(job)} {prompt[:60]}"
+    apart = " · " if job["error"] else " "
+    return f"{job['id']} {state}{_reason(job)}{apart if prompt else ''}{prompt[:60]}"
 
 
 def _lines_of(prompts: Path, folder: Path | None, common: ClipOptions) -> list[Line]:
@@ -195,4 +196,4 @@ def _go_on(ids: Sequence[str]) -> str:
 
 
 def _reason(job: Mapping[str, Any]) -> str:
-    return f": {printable(job['error']['message'])} ·" if job["error"] else ""
+    return f": {printable(job['error']['message'])}" if job["error"] else ""
