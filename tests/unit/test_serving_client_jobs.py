@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,7 +18,7 @@ from phonofilm.generation.options import ClipOptions
 from phonofilm.generation.prompt_file import Line
 from phonofilm.serving.api.fields import EditFields, ExtensionFields
 from phonofilm.serving.client import PAGE, ServerClient, ServerError
-from phonofilm.serving.client_jobs import Submission, describe_job, fetch_clips, submit_all, wait_for_all
+from phonofilm.serving.client_jobs import Submission, completed, describe_job, fetch_clips, submit_all
 from phonofilm.serving.client_requests import FIELDS, FILES, HERE, request_of
 
 EVERYTHING = ClipOptions(
@@ -33,28 +32,33 @@ class RecordingClient(ServerClient):
     """Answers every request as a server would, and keeps what was sent."""
 
     sent: ClassVar[list[tuple[str, dict[str, Any], list[str], str | None]]] = []
-    ended: ClassVar[dict[str, dict[str, Any]]] = {}
     refuses = ""
 
     def submit(self, fields: Any, files: Any, route: str = "/v1/videos", key: str | None = None) -> dict[str, Any]:
         if fields["prompt"] == self.refuses:
             raise ServerError("the prompt is refused", 400)
         self.sent.append((route, dict(fields), sorted(files), key))
-        return {"id": f"video_{len(self.sent)}"}
-
-    def wait(self, video_id: str, on_change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-        return self.ended[video_id]
+        return {"id": f"video_{len(self.sent)}", "warnings": []}
 
     def fetch(self, video_id: str, target: Path, index: int = 0) -> Path:
         return target
 
 
-FAILED = {"id": "video_1", "status": "failed", "progress": 0, "stage": None, "prompt": "a ball", "expires_at": None}
+MP4 = b"\0\0\0\x18ftypisom and the rest"
+FAILED = {
+    "id": "video_1",
+    "status": "failed",
+    "progress": 0,
+    "stage": None,
+    "prompt": "a ball",
+    "expires_at": None,
+    "warnings": [],
+}
 
 
 @pytest.fixture
 def client() -> RecordingClient:
-    RecordingClient.sent, RecordingClient.ended = [], {}
+    RecordingClient.sent = []
     return RecordingClient("http://127.0.0.1:1")
 
 
@@ -219,11 +223,46 @@ def test_a_clip_that_is_not_kept_any_more_is_expired() -> None:
         assert describe_job({**job, "expires_at": expires_at}) == f"video_1 {said} a ball"
 
 
-def test_a_reason_and_a_prompt_are_kept_apart_where_there_are_both(client: RecordingClient) -> None:
+def test_a_reason_and_a_prompt_are_kept_apart_where_there_are_both() -> None:
     reason = {**FAILED, "error": {"message": "no memory"}}
     assert describe_job({**reason, "prompt": "a ball"}) == "video_1 failed 0 %: no memory · a ball"
     assert describe_job({**reason, "prompt": None}) == "video_1 failed 0 %: no memory"
-    client.ended["video_1"] = reason
     with pytest.raises(PhonofilmError) as failed:
-        wait_for_all(client, ["video_1"], lambda video_id, job: None)
+        completed([reason], print)
     assert str(failed.value) == "video_1 failed: no memory"
+
+
+def test_what_a_server_warns_of_is_on_standard_error_once(here: Path) -> None:
+    job = {"id": "video_1", "status": "completed", "progress": 100, "prompt": "a ball"}
+    warnings = ["LoRA fast (0.5): \x1b[1mspoilt", "LoRA fast (0.5): \x1b[1mspoilt", "user is ignored\nhere"]
+
+    class Server(StubHandler):
+        def do_GET(self) -> None:
+            made = MP4 if "/content" in self.path else {**job, "id": self.path.split("/")[-1], "warnings": warnings}
+            self.reply(200, made)
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.reply(200, {**job, "warnings": warnings})
+
+    with listening(Server) as url:
+
+        def warned(*words: str) -> list[str]:
+            shown = CliRunner().invoke(cli, [*words, "--server", url])
+            assert shown.exit_code == 0, shown.output
+            assert "warning" not in shown.stdout
+            return [line for line in shown.stderr.splitlines() if line.startswith("warning: ")]
+
+        alone = ["warning: LoRA fast (0.5): \\x1b[1mspoilt", "warning: user is ignored here"]
+        assert warned("submit", "a ball") == alone
+        assert warned("submit", "a ball", "-o", "a.mp4") == alone
+        assert warned("status", "video_1") == warned("wait", "video_1") == warned("fetch", "video_1") == alone
+        several = [f"{line} (video_1, video_2)" for line in alone]
+        assert warned("wait", "video_1", "video_2") == warned("status", "video_1", "video_2") == several
+
+
+def test_warnings_are_said_beside_a_failure() -> None:
+    said: list[str] = []
+    with pytest.raises(PhonofilmError):
+        completed([{**FAILED, "error": {"message": "no memory"}, "warnings": ["user is ignored"]}], said.append)
+    assert said == ["user is ignored"]

@@ -56,6 +56,8 @@ def of_a_job(job: Any, content: bytes = MP4) -> Answer:
         {**JOB, "stage": ["a"]},
         {**JOB, "prompt": 7},
         {**JOB, "error": [1]},
+        {**JOB, "warnings": "none"},
+        {**JOB, "warnings": [1]},
         [JOB],
     ],
 )

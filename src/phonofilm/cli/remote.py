@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from phonofilm.cli.option_groups import spread
+from phonofilm.cli.wording import in_flags
 from phonofilm.serving import client_jobs
 
 Server = Annotated[
@@ -49,7 +49,7 @@ def submit(
     key: Key = None,
 ) -> None:
     """Ask a server for clips; prints their ids, or waits and writes them with -o."""
-    ids = client_jobs.submit_all(client_jobs.connect(server, key), clip, output)
+    ids = client_jobs.submit_all(client_jobs.connect(server, key), clip, output, _warn)
     if output is not None:
         return fetch(ids, output, clip.prompts, server, key)
     typer.echo("\n".join(ids))
@@ -57,7 +57,8 @@ def submit(
 
 def status(ids: Ids, server: Server = None, key: Key = None) -> None:
     """Say how far jobs have got."""
-    _print(map(client_jobs.connect(server, key).video, ids))
+    for line in client_jobs.describe_jobs(map(client_jobs.connect(server, key).video, ids), _warn):
+        typer.echo(line)
 
 
 def wait(ids: Ids, server: Server = None, key: Key = None) -> None:
@@ -80,7 +81,8 @@ def fetch(
 
 def cancel(ids: Ids, server: Server = None, key: Key = None) -> None:
     """Stop jobs."""
-    _print(map(client_jobs.connect(server, key).cancel, ids))
+    for line in client_jobs.describe_jobs(map(client_jobs.connect(server, key).cancel, ids), _warn):
+        typer.echo(line)
 
 
 def list_jobs(
@@ -90,12 +92,12 @@ def list_jobs(
     key: Key = None,
 ) -> None:
     """List a server's jobs, the newest first."""
-    _print(client_jobs.connect(server, key).list(limit, status))
-
-
-def _print(jobs: Iterable[Mapping[str, Any]]) -> None:
-    for job in jobs:
+    for job in client_jobs.connect(server, key).list(limit, status):
         typer.echo(client_jobs.describe_job(job))
+
+
+def _warn(text: str) -> None:
+    typer.echo(f"warning: {in_flags(text)}", err=True)
 
 
 def _wait(ids: list[str], server: str | None, key: str | None) -> list[dict[str, Any]]:
@@ -108,8 +110,9 @@ def _wait(ids: list[str], server: str | None, key: str | None) -> list[dict[str,
     with Progress(*columns, TimeElapsedColumn(), console=console(error=True)) as bars:
         shown = {video_id: bars.add_task(video_id, total=100) for video_id in ids}
 
-        def show(video_id: str, job: Mapping[str, Any]) -> None:
+        def show(video_id: str, job: dict[str, Any]) -> None:
             described = f"{video_id} {client_jobs.stage_of(job)}"
             bars.update(shown[video_id], completed=job["progress"], description=described)
 
-        return client_jobs.wait_for_all(client_jobs.connect(server, key), ids, show)
+        jobs = client_jobs.wait_for_all(client_jobs.connect(server, key), ids, show)
+    return client_jobs.completed(jobs, _warn)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -81,9 +81,12 @@ def connect(server: str | None, key: str | None) -> ServerClient:
     return client_from(server, key)
 
 
-def submit_all(client: ServerClient, asked: Submission, output: Path | None = None) -> list[str]:
+def submit_all(
+    client: ServerClient, asked: Submission, output: Path | None = None, say: Callable[[str], None] = logger.warning
+) -> list[str]:
     """The ids of the jobs, one for each prompt, whose clips will be fetched to `output`, if that is given.
 
+    `say` gets what the server warns of, where nobody waits for the jobs and reads it then.
     Raises InputError before anything is sent, and ServerError, which names the jobs that are in the queue by then.
     """
     from phonofilm.serving.client import ServerError  # HTTP, which a command line that is only read does without
@@ -92,26 +95,33 @@ def submit_all(client: ServerClient, asked: Submission, output: Path | None = No
     requests = asked.requests(lines)
     if output is not None:
         _check_targets(lines, output, may_be_there=asked.idempotency_key is not None)
-    ids: list[str] = []
+    jobs: list[dict[str, Any]] = []
     for line, request in zip(lines, requests, strict=True):
         try:
-            ids.append(client.submit(request.fields, request.files, request.path, asked.key_of(line))["id"])
+            jobs.append(client.submit(request.fields, request.files, request.path, asked.key_of(line)))
         except ServerError as error:
             where = f"{line.where}: " if line.where else ""
-            before = f"; submitted before it: {' '.join(ids)}" if ids else ""
+            before = f"; submitted before it: {' '.join(job['id'] for job in jobs)}" if jobs else ""
             raise ServerError(f"{where}{error}{before}", error.status) from None
-    return ids
+    if output is None:
+        _say_warnings(jobs, say)
+    return [job["id"] for job in jobs]
 
 
 def wait_for_all(
-    client: ServerClient, ids: Sequence[str], on_change: Callable[[str, Mapping[str, Any]], None]
+    client: ServerClient, ids: Sequence[str], on_change: Callable[[str, dict[str, Any]], None]
 ) -> list[dict[str, Any]]:
-    """The jobs once they have ended; `on_change` gets a job's id and every state. Raises PhonofilmError for failures."""
+    """The jobs once they have ended; `on_change` gets a job's id and every state."""
     try:
-        jobs = [client.wait(video_id, partial(on_change, video_id)) for video_id in ids]
+        return [client.wait(video_id, partial(on_change, video_id)) for video_id in ids]
     except KeyboardInterrupt:
         logger.warning("%s at the server; phonofilm fetch %s gets what is made", _go_on(ids), " ".join(ids))
         raise
+
+
+def completed(jobs: list[dict[str, Any]], say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """These jobs; `say` gets what the server warns of. Raises PhonofilmError for those that were not completed."""
+    _say_warnings(jobs, say)
     failures = [f"{job['id']} {job['status']}{_reason(job)}" for job in jobs if job["status"] != "completed"]
     if failures:
         raise PhonofilmError("\n  ".join(failures))
@@ -151,6 +161,15 @@ def describe_job(job: Mapping[str, Any]) -> str:
         state = "expired"
     apart = " · " if job["error"] else " "
     return f"{job['id']} {state}{_reason(job)}{apart if prompt else ''}{prompt[:60]}"
+
+
+def describe_jobs(jobs: Iterable[Mapping[str, Any]], say: Callable[[str], None]) -> Iterator[str]:
+    """A line for each job as it comes; at the end `say` gets what the server warns of."""
+    described = []
+    for job in jobs:
+        yield describe_job(job)
+        described.append(job)
+    _say_warnings(described, say)
 
 
 def _lines_of(prompts: Path, folder: Path | None, common: ClipOptions) -> list[Line]:
@@ -193,6 +212,16 @@ def _check_targets(lines: Sequence[Line], output: Path, *, may_be_there: bool) -
 
 def _go_on(ids: Sequence[str]) -> str:
     return "the job goes on" if len(ids) == 1 else f"the {len(ids)} jobs go on"
+
+
+def _say_warnings(jobs: Sequence[Mapping[str, Any]], say: Callable[[str], None]) -> None:
+    """Say what a server warns of, each once, and of which jobs where there are several."""
+    found: dict[str, dict[str, None]] = {}
+    for job in jobs:
+        for text in job["warnings"]:
+            found.setdefault(printable(text).replace("\n", " "), {})[job["id"]] = None
+    for text, ids in found.items():
+        say(f"{text} ({', '.join(ids)})" if len(jobs) > 1 else text)
 
 
 def _reason(job: Mapping[str, Any]) -> str:
