@@ -18,7 +18,8 @@ from phonofilm.generation.options import ClipOptions
 from phonofilm.generation.prompt_file import Line
 from phonofilm.serving.api.fields import EditFields, ExtensionFields
 from phonofilm.serving.client import PAGE, ServerClient, ServerError
-from phonofilm.serving.client_jobs import Submission, completed, describe_job, fetch_clips, submit_all
+from phonofilm.serving.client_clips import fetch_clips
+from phonofilm.serving.client_jobs import Submission, completed, describe_job, submit_all
 from phonofilm.serving.client_requests import FIELDS, FILES, HERE, request_of
 
 EVERYTHING = ClipOptions(

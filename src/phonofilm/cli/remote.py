@@ -9,7 +9,7 @@ import typer
 
 from phonofilm.cli.option_groups import spread
 from phonofilm.cli.wording import in_flags
-from phonofilm.serving import client_jobs
+from phonofilm.serving import client_clips, client_jobs
 
 Server = Annotated[
     str | None, typer.Option(envvar="PHONOFILM_SERVER", help="The server. [default: http://127.0.0.1:8000]")
@@ -75,7 +75,7 @@ def fetch(
 ) -> None:
     """Wait for jobs and write their clips."""
     jobs = _wait(ids, server, key)
-    for path in client_jobs.fetch_clips(client_jobs.connect(server, key), jobs, output, prompts):
+    for path in client_clips.fetch_clips(client_jobs.connect(server, key), jobs, output, prompts):
         typer.echo(path)
 
 

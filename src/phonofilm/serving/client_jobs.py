@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.generation.options import ClipOptions
-from phonofilm.generation.outputs import choose_outputs
 from phonofilm.generation.prompt_file import Line, read_lines
-from phonofilm.generation.written_files import WrittenFiles
+from phonofilm.serving.client_clips import check_targets
 from phonofilm.serving.client_requests import ClipRequest, request_of
-from phonofilm.untrusted import printable, shown
+from phonofilm.untrusted import printable
 
 if TYPE_CHECKING:
     from phonofilm.serving.client import ServerClient
@@ -60,7 +59,7 @@ class Submission:
             raise InputError(f"give a prompt, or a file of them with --prompts{both}")
         names = {field.name for field in fields(ClipOptions)} & {field.name for field in fields(self)}
         common = ClipOptions(**{name: getattr(self, name) for name in names})
-        return [Line("", common)] if self.prompts is None else _lines_of(self.prompts, folder, common)
+        return [Line("", common)] if self.prompts is None else read_lines(self.prompts, replace(common, output=folder))
 
     def requests(self, lines: Sequence[Line]) -> list[ClipRequest]:
         """What is sent for each line. Raises InputError for one that a server cannot obey, before anything is sent."""
@@ -94,7 +93,7 @@ def submit_all(
     lines = asked.lines(output)
     requests = asked.requests(lines)
     if output is not None:
-        _check_targets(lines, output, may_be_there=asked.idempotency_key is not None)
+        check_targets(lines, output, may_be_there=asked.idempotency_key is not None)
     jobs: list[dict[str, Any]] = []
     for line, request in zip(lines, requests, strict=True):
         try:
@@ -128,26 +127,6 @@ def completed(jobs: list[dict[str, Any]], say: Callable[[str], None]) -> list[di
     return jobs
 
 
-def fetch_clips(
-    client: ServerClient, jobs: Sequence[Mapping[str, Any]], output: Path, prompts: Path | None = None
-) -> Iterator[Path]:
-    """Write the jobs' clips: one clip to `output` if that is an mp4, else each into that folder, by its job's id.
-
-    With `prompts`, the file that the jobs are of, they are called as `phonofilm generate --prompts` calls them. A file that is
-    there and is not the same clip is not replaced. Raises InputError.
-    """
-    lines = None if prompts is None else _matching_lines(prompts, output, jobs)
-    for number, job in enumerate(jobs):
-        if lines is not None:
-            targets = _targets(lines[number].options.output, job["num_outputs"])
-        elif len(jobs) == 1 and output.suffix == ".mp4":
-            targets = _targets(output, job["num_outputs"])
-        else:
-            targets = [output / f"{job['id']}{f'-{index}' if index else ''}.mp4" for index in range(job["num_outputs"])]
-        for index, target in enumerate(targets):
-            yield client.fetch(job["id"], target, index)
-
-
 def stage_of(job: Mapping[str, Any]) -> str:
     """What is being done for a job, or its state."""
     return str(job["stage"] or job["status"])
@@ -170,44 +149,6 @@ def describe_jobs(jobs: Iterable[Mapping[str, Any]], say: Callable[[str], None])
         yield describe_job(job)
         described.append(job)
     _say_warnings(described, say)
-
-
-def _lines_of(prompts: Path, folder: Path | None, common: ClipOptions) -> list[Line]:
-    return read_lines(prompts, replace(common, output=folder))
-
-
-def _matching_lines(prompts: Path, folder: Path, jobs: Sequence[Mapping[str, Any]]) -> list[Line]:
-    """The lines of a file of which these are the jobs, in the same order. Raises InputError when they are not."""
-    lines = _lines_of(prompts, folder, ClipOptions())
-    if len(lines) != len(jobs):
-        raise InputError(
-            f"{shown(prompts)} has {len(lines)} prompts, and there are {len(jobs)} jobs; name those of the file"
-        )
-    for line, job in zip(lines, jobs, strict=True):
-        if line.options.prompt is not None and line.options.prompt != job["prompt"]:
-            raise InputError(f"{line.where} is not the prompt of {job['id']}; name the jobs in the order of the file")
-    return lines
-
-
-def _targets(path: Path | None, count: int) -> list[Path]:
-    assert path is not None
-    return [one.path for one in choose_outputs(path, "mp4", count, overwrite=True)]
-
-
-def _check_targets(lines: Sequence[Line], output: Path, *, may_be_there: bool) -> None:
-    """Raises InputError for a file that cannot be written, that two lines would write, or that is there: of another clip."""
-    written = WrittenFiles()
-    for line in lines:
-        path = line.options.output if line.number else output if output.suffix == ".mp4" else None
-        for target in [] if path is None else _targets(path, line.options.num_clips or 1):
-            if (other := written.claim(target, line.where)) is not None:
-                raise InputError(
-                    f"{line.where}: {shown(target)} is what {other} writes as well; give each its own name"
-                )
-            if target.exists() and not may_be_there:
-                raise InputError(
-                    f"{shown(target)} is there already; choose another name, or give the --idempotency-key it was made with"
-                )
 
 
 def _go_on(ids: Sequence[str]) -> str:

@@ -1,0 +1,71 @@
+"""Files of a server's clips: what they are called, whether they can be written, and writing them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from phonofilm.errors import InputError
+from phonofilm.generation.options import ClipOptions
+from phonofilm.generation.outputs import choose_outputs
+from phonofilm.generation.prompt_file import Line, read_lines
+from phonofilm.generation.written_files import WrittenFiles
+from phonofilm.untrusted import shown
+
+if TYPE_CHECKING:
+    from phonofilm.serving.client import ServerClient
+
+
+def check_targets(lines: Sequence[Line], output: Path, *, may_be_there: bool) -> None:
+    """Raises InputError for a file that cannot be written, that two lines would write, or that is there: of another clip."""
+    written = WrittenFiles()
+    for line in lines:
+        path = line.options.output if line.number else output if output.suffix == ".mp4" else None
+        for target in [] if path is None else _targets(path, line.options.num_clips or 1):
+            if (other := written.claim(target, line.where)) is not None:
+                raise InputError(
+                    f"{line.where}: {shown(target)} is what {other} writes as well; give each its own name"
+                )
+            if target.exists() and not may_be_there:
+                raise InputError(
+                    f"{shown(target)} is there already; choose another name, or give the --idempotency-key it was made with"
+                )
+
+
+def fetch_clips(
+    client: ServerClient, jobs: Sequence[Mapping[str, Any]], output: Path, prompts: Path | None = None
+) -> Iterator[Path]:
+    """Write the jobs' clips: one clip to `output` if that is an mp4, else each into that folder, by its job's id.
+
+    With `prompts`, the file that the jobs are of, they are called as `phonofilm generate --prompts` calls them. A file that is
+    there and is not the same clip is not replaced. Raises InputError.
+    """
+    lines = None if prompts is None else _matching_lines(prompts, output, jobs)
+    for number, job in enumerate(jobs):
+        if lines is not None:
+            targets = _targets(lines[number].options.output, job["num_outputs"])
+        elif len(jobs) == 1 and output.suffix == ".mp4":
+            targets = _targets(output, job["num_outputs"])
+        else:
+            targets = [output / f"{job['id']}{f'-{index}' if index else ''}.mp4" for index in range(job["num_outputs"])]
+        for index, target in enumerate(targets):
+            yield client.fetch(job["id"], target, index)
+
+
+def _matching_lines(prompts: Path, folder: Path, jobs: Sequence[Mapping[str, Any]]) -> list[Line]:
+    """The lines of a file of which these are the jobs, in the same order. Raises InputError when they are not."""
+    lines = read_lines(prompts, ClipOptions(output=folder))
+    if len(lines) != len(jobs):
+        raise InputError(
+            f"{shown(prompts)} has {len(lines)} prompts, and there are {len(jobs)} jobs; name those of the file"
+        )
+    for line, job in zip(lines, jobs, strict=True):
+        if line.options.prompt is not None and line.options.prompt != job["prompt"]:
+            raise InputError(f"{line.where} is not the prompt of {job['id']}; name the jobs in the order of the file")
+    return lines
+
+
+def _targets(path: Path | None, count: int) -> list[Path]:
+    assert path is not None
+    return [one.path for one in choose_outputs(path, "mp4", count, overwrite=True)]
