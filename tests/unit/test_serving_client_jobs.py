@@ -18,7 +18,7 @@ from phonofilm.generation.options import ClipOptions
 from phonofilm.generation.prompt_file import Line
 from phonofilm.serving.api.fields import EditFields, ExtensionFields
 from phonofilm.serving.client import PAGE, ServerClient, ServerError
-from phonofilm.serving.client_clips import fetch_clips
+from phonofilm.serving.client_clips import check_output, fetch_clips
 from phonofilm.serving.client_jobs import Submission, completed, describe_job, submit_all
 from phonofilm.serving.client_requests import FIELDS, FILES, HERE, request_of
 
@@ -267,3 +267,41 @@ def test_warnings_are_said_beside_a_failure() -> None:
     with pytest.raises(PhonofilmError):
         completed([{**FAILED, "error": {"message": "no memory"}, "warnings": ["user is ignored"]}], said.append)
     assert said == ["user is ignored"]
+
+
+@pytest.mark.parametrize("name", ["x.gif", "x.webm", "x.txt", "X.GIF", "frames.zip"])
+def test_a_file_that_a_server_does_not_make_is_refused_before_anything_is_sent(
+    here: Path, client: RecordingClient, name: str
+) -> None:
+    said = f"output {name}: a server makes mp4; give a name that ends in .mp4"
+    with pytest.raises(InputError, match=said):
+        submit_all(client, Submission("a ball"), Path(name))
+    with pytest.raises(InputError, match=said):
+        check_output(Path(name), ["video_1"])
+    assert client.sent == []
+
+
+def test_a_name_is_a_file_or_a_folder_as_in_generate(here: Path, client: RecordingClient) -> None:
+    Path("made.v2").mkdir()
+    job = {"id": "video_1", "num_outputs": 1, "prompt": "a ball"}
+    for name, written in (
+        ("B.MP4", "B.MP4"),
+        ("clips", "clips/video_1.mp4"),
+        ("made.v2", "made.v2/video_1.mp4"),
+        (".", "video_1.mp4"),
+    ):
+        check_output(Path(name), ["video_1"])
+        submit_all(client, Submission("a ball"), Path(name))
+        assert [str(path) for path in fetch_clips(client, [job], Path(name))] == [written]
+    Path("B.MP4").touch()
+    with pytest.raises(InputError, match=r"B\.MP4 is there already"):
+        submit_all(client, Submission("a ball"), Path("B.MP4"))
+
+
+def test_a_file_for_several_jobs_is_refused_before_they_are_waited_for(here: Path) -> None:
+    with pytest.raises(InputError, match=r"^a\.mp4 is one file, and there are 2 jobs; give a folder"):
+        check_output(Path("a.mp4"), ["video_1", "video_2"])
+    with pytest.raises(InputError, match=r"names the folder for the clips, and a\.mp4 ends like a file"):
+        check_output(Path("a.mp4"), ["video_1", "video_2"], write_lines({"prompt": "one"}, {"prompt": "two"}))
+    ended = CliRunner().invoke(cli, ["fetch", "video_1", "-o", "a.gif", "--server", "http://127.0.0.1:1"])
+    assert (ended.exit_code, ended.stderr.count("a server makes mp4")) == (2, 1)

@@ -74,6 +74,7 @@ def fetch(
     key: Key = None,
 ) -> None:
     """Wait for jobs and write their clips."""
+    client_clips.check_output(output, ids, prompts)
     jobs = _wait(ids, server, key)
     for path in client_clips.fetch_clips(client_jobs.connect(server, key), jobs, output, prompts):
         typer.echo(path)

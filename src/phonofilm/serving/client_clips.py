@@ -17,11 +17,19 @@ if TYPE_CHECKING:
     from phonofilm.serving.client import ServerClient
 
 
+def check_output(output: Path, ids: Sequence[str], prompts: Path | None = None) -> None:
+    """Raises InputError where the clips of these jobs, those of a file of prompts or not, can have no such name."""
+    if prompts is not None:
+        read_lines(prompts, ClipOptions(output=output))
+    elif _is_file(output) and len(ids) > 1:
+        raise InputError(f"{shown(output)} is one file, and there are {len(ids)} jobs; give a folder")
+
+
 def check_targets(lines: Sequence[Line], output: Path, *, may_be_there: bool) -> None:
     """Raises InputError for a file that cannot be written, that two lines would write, or that is there: of another clip."""
     written = WrittenFiles()
     for line in lines:
-        path = line.options.output if line.number else output if output.suffix == ".mp4" else None
+        path = line.options.output if line.number else output if _is_file(output) else None
         for target in [] if path is None else _targets(path, line.options.num_clips or 1):
             if (other := written.claim(target, line.where)) is not None:
                 raise InputError(
@@ -36,7 +44,7 @@ def check_targets(lines: Sequence[Line], output: Path, *, may_be_there: bool) ->
 def fetch_clips(
     client: ServerClient, jobs: Sequence[Mapping[str, Any]], output: Path, prompts: Path | None = None
 ) -> Iterator[Path]:
-    """Write the jobs' clips: one clip to `output` if that is an mp4, else each into that folder, by its job's id.
+    """Write the jobs' clips: those of one job to `output` if that is an mp4, else each into that folder, by its job's id.
 
     With `prompts`, the file that the jobs are of, they are called as `phonofilm generate --prompts` calls them. A file that is
     there and is not the same clip is not replaced. Raises InputError.
@@ -45,7 +53,7 @@ def fetch_clips(
     for number, job in enumerate(jobs):
         if lines is not None:
             targets = _targets(lines[number].options.output, job["num_outputs"])
-        elif len(jobs) == 1 and output.suffix == ".mp4":
+        elif len(jobs) == 1 and _is_file(output):
             targets = _targets(output, job["num_outputs"])
         else:
             targets = [output / f"{job['id']}{f'-{index}' if index else ''}.mp4" for index in range(job["num_outputs"])]
@@ -64,6 +72,18 @@ def _matching_lines(prompts: Path, folder: Path, jobs: Sequence[Mapping[str, Any
         if line.options.prompt is not None and line.options.prompt != job["prompt"]:
             raise InputError(f"{line.where} is not the prompt of {job['id']}; name the jobs in the order of the file")
     return lines
+
+
+def _is_file(output: Path) -> bool:
+    """Whether a single job's clip gets this name, and not one in this folder. Raises InputError for a file that is no mp4."""
+    if output.is_dir() or not output.suffix:
+        return False
+    if output.suffix.lower() != ".mp4":
+        raise InputError(
+            f"output {shown(output.name)}: a server makes mp4; give a name that ends in .mp4, or a folder's, which has no "
+            "suffix, or use phonofilm generate"
+        )
+    return True
 
 
 def _targets(path: Path | None, count: int) -> list[Path]:
