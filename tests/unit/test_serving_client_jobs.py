@@ -305,3 +305,36 @@ def test_a_file_for_several_jobs_is_refused_before_they_are_waited_for(here: Pat
         check_output(Path("a.mp4"), ["video_1", "video_2"], write_lines({"prompt": "one"}, {"prompt": "two"}))
     ended = CliRunner().invoke(cli, ["fetch", "video_1", "-o", "a.gif", "--server", "http://127.0.0.1:1"])
     assert (ended.exit_code, ended.stderr.count("a server makes mp4")) == (2, 1)
+
+
+def test_a_file_that_is_another_clip_keeps_no_other_from_being_written(tmp_path: Path) -> None:
+    (tmp_path / "two.mp4").write_bytes(b"another clip")
+    prompts = tmp_path / "clips.jsonl"
+    names = ("one", "two", "three", "four", "five")
+    prompts.write_text("\n".join(json.dumps({"prompt": name, "output": f"{name}.mp4"}) for name in names))
+    job = {"status": "completed", "progress": 100}
+
+    class Server(StubHandler):
+        def do_GET(self) -> None:
+            name = self.path.split("/")[3].partition("?")[0]
+            self.reply(200, MP4 if "/content" in self.path else {**job, "id": name, "prompt": name})
+
+        def do_POST(self) -> None:
+            sent = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            name = next(name for name in names if f"\r\n\r\n{name}\r\n" in sent)
+            self.reply(200, {**job, "id": name, "prompt": name})
+
+    with listening(Server) as url:
+        words = ["--prompts", str(prompts), "-o", str(tmp_path), "--server", url]
+        submitted = CliRunner().invoke(cli, ["submit", *words, "--idempotency-key", "k"])
+        (tmp_path / "four.mp4").unlink()
+        (tmp_path / "four.mp4").mkdir()
+        fetched = CliRunner().invoke(cli, ["fetch", *names, *words])
+    assert submitted.exit_code == fetched.exit_code == 2
+    written = [[Path(line).stem for line in ended.stdout.splitlines()] for ended in (submitted, fetched)]
+    assert written == [["one", "three", "four", "five"], ["one", "three", "five"]]
+    assert all((tmp_path / f"{name}.mp4").read_bytes() == MP4 for name in ("one", "three", "five"))
+    assert (tmp_path / "two.mp4").read_bytes() == b"another clip"
+    said = " ".join(fetched.stderr.split())
+    assert "two.mp4 is there already and is another clip; choose another name for two" in said
+    assert "four.mp4" in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,18 +48,21 @@ def fetch_clips(
     """Write the jobs' clips: those of one job to `output` if that is an mp4, else each into that folder, by its job's id.
 
     With `prompts`, the file that the jobs are of, they are called as `phonofilm generate --prompts` calls them. A file that is
-    there and is not the same clip is not replaced. Raises InputError.
+    there and is not the same clip is not replaced. Raises InputError, for files that cannot be written once the others are.
     """
     lines = None if prompts is None else _matching_lines(prompts, output, jobs)
+    alone = output if lines is None and len(jobs) == 1 and _is_file(output) else None
+    faults: list[str] = []
     for number, job in enumerate(jobs):
-        if lines is not None:
-            targets = _targets(lines[number].options.output, job["num_outputs"])
-        elif len(jobs) == 1 and _is_file(output):
-            targets = _targets(output, job["num_outputs"])
-        else:
-            targets = [output / f"{job['id']}{f'-{index}' if index else ''}.mp4" for index in range(job["num_outputs"])]
+        path = alone if lines is None else lines[number].options.output
+        targets: list[Path] = []
+        with _noting(faults):
+            targets = _names_in(output, job) if path is None else _targets(path, job["num_outputs"])
         for index, target in enumerate(targets):
-            yield client.fetch(job["id"], target, index)
+            with _noting(faults):
+                yield client.fetch(job["id"], target, index)
+    if faults:
+        raise InputError("\n  ".join(faults))
 
 
 def _matching_lines(prompts: Path, folder: Path, jobs: Sequence[Mapping[str, Any]]) -> list[Line]:
@@ -86,6 +90,18 @@ def _is_file(output: Path) -> bool:
     return True
 
 
-def _targets(path: Path | None, count: int) -> list[Path]:
-    assert path is not None
+@contextmanager
+def _noting(faults: list[str]) -> Iterator[None]:
+    """Note what cannot be written instead of raising it."""
+    try:
+        yield
+    except InputError as error:
+        faults.append(str(error))
+
+
+def _names_in(folder: Path, job: Mapping[str, Any]) -> list[Path]:
+    return [folder / f"{job['id']}{f'-{index}' if index else ''}.mp4" for index in range(job["num_outputs"])]
+
+
+def _targets(path: Path, count: int) -> list[Path]:
     return [one.path for one in choose_outputs(path, "mp4", count, overwrite=True)]
