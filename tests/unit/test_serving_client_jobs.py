@@ -115,6 +115,8 @@ def test_json_lines_are_sent_with_every_option_that_they_give(here: Path, client
         ({"prompt": "x", "contact_sheet": "x.png"}, "clips.jsonl line 3: contact_sheet: a server makes none"),
         ({"prompt": "x", "image": "none.png"}, "clips.jsonl line 3: input_reference: no file at none.png"),
         ({"prompt": "x", "retake": "0:1"}, "clips.jsonl line 3: retake was given without video"),
+        ({"prompt": "x", "video": "b.mp4"}, "clips.jsonl line 3: seconds follows the given video; leave it out"),
+        ({"prompt": "x", "video": "b.mp4", "retake": "0:1"}, "clips.jsonl line 3: seconds follows the given video"),
         ({"prompt": "x", "size": 3}, "clips.jsonl line 3: size is 3; expected text such as 640x352"),
         ({"prompt": "x", "offload": "cpu"}, "clips.jsonl line 3: unknown key offload"),
         ({"prompt": "x", "model": "360p"}, "clips.jsonl line 3: one model makes all lines"),
@@ -125,7 +127,7 @@ def test_what_a_server_cannot_obey_is_named_before_anything_is_sent(
     here: Path, client: RecordingClient, line: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError) as refused:
-        submit_all(client, Submission(prompts=write_lines({"prompt": "fine"}, line)))
+        submit_all(client, Submission(prompts=write_lines({"prompt": "fine"}, line), seconds=0.7))
     assert str(refused.value).startswith(message)
     assert "\n" not in str(refused.value)
     assert client.sent == []

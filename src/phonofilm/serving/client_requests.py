@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from phonofilm.errors import InputError
-from phonofilm.generation.options import ClipOptions, check_options, parse_keyframe
+from phonofilm.generation.options import ClipOptions, check_given_clip, check_options, parse_keyframe
 from phonofilm.generation.prompt_file import Line
 from phonofilm.untrusted import shown
 
@@ -51,6 +51,7 @@ def request_of(line: Line, beside: Mapping[str, Any]) -> ClipRequest:
 def _request(options: ClipOptions, beside: Mapping[str, Any]) -> ClipRequest:
     _refuse_what_is_not_made(options)
     prompt, _ = check_options(options)
+    check_given_clip(options, () if options.video is None else ("video",))
     names = [field.name for field in fields(options) if field.name not in (*HERE, *FILES, "prompt", "keyframe", "lora")]
     given = {FIELDS.get(name, name): getattr(options, name) for name in names if getattr(options, name) is not None}
     files = {field: path for name, field in FILES.items() if (path := getattr(options, name)) is not None}

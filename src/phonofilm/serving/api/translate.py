@@ -14,6 +14,7 @@ from phonofilm.generation.films.retakes import parse_retakes
 from phonofilm.generation.films.timed_prompts import parse_timed_prompts
 from phonofilm.generation.options import (
     ClipOptions,
+    check_given_clip,
     check_options,
     options_from_json,
 )
@@ -23,7 +24,7 @@ from phonofilm.lora.strength import parse_strength
 from phonofilm.models.known import NAMED_SIZES
 from phonofilm.serving.api.errors import ApiError, invalid
 from phonofilm.serving.api.fields import EditFields, ExtensionFields, VideoFields
-from phonofilm.serving.api.media_times import check_given_clip, check_keyframes
+from phonofilm.serving.api.media_times import check_keyframes
 from phonofilm.serving.api.run_sizes import check_run_asked
 from phonofilm.serving.api.stretches import check_stretches, retake_of
 from phonofilm.serving.engines.sglang_limits import check_sglang_can
