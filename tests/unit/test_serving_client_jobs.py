@@ -33,11 +33,11 @@ class RecordingClient(ServerClient):
     """Answers every request as a server would, and keeps what was sent."""
 
     sent: ClassVar[list[tuple[str, dict[str, Any], list[str], str | None]]] = []
-    refuses = ""
+    refuses, refusal = "", "the prompt is refused"
 
     def submit(self, fields: Any, files: Any, route: str = "/v1/videos", key: str | None = None) -> dict[str, Any]:
         if fields["prompt"] == self.refuses:
-            raise ServerError("the prompt is refused", 400)
+            raise ServerError(self.refusal, 400)
         self.sent.append((route, dict(fields), sorted(files), key))
         return {"id": f"video_{len(self.sent)}", "warnings": []}
 
@@ -59,7 +59,7 @@ FAILED = {
 
 @pytest.fixture
 def client() -> RecordingClient:
-    RecordingClient.sent = []
+    RecordingClient.sent, RecordingClient.refuses, RecordingClient.refusal = [], "", "the prompt is refused"
     return RecordingClient("http://127.0.0.1:1")
 
 
@@ -113,7 +113,7 @@ def test_json_lines_are_sent_with_every_option_that_they_give(here: Path, client
         ({"prompt": "x", "output": "x.webm"}, "clips.jsonl line 3: output x.webm: a server makes mp4"),
         ({"prompt": "x", "output": "frames"}, "clips.jsonl line 3: output frames: a server makes mp4"),
         ({"prompt": "x", "contact_sheet": "x.png"}, "clips.jsonl line 3: contact_sheet: a server makes none"),
-        ({"prompt": "x", "image": "none.png"}, "clips.jsonl line 3: input_reference: no file at none.png"),
+        ({"prompt": "x", "image": "none.png"}, "clips.jsonl line 3: image: no file at none.png"),
         ({"prompt": "x", "retake": "0:1"}, "clips.jsonl line 3: retake was given without video"),
         ({"prompt": "x", "video": "b.mp4"}, "clips.jsonl line 3: seconds follows the given video; leave it out"),
         ({"prompt": "x", "video": "b.mp4", "retake": "0:1"}, "clips.jsonl line 3: seconds follows the given video"),
@@ -340,3 +340,42 @@ def test_a_file_that_is_another_clip_keeps_no_other_from_being_written(tmp_path:
     said = " ".join(fetched.stderr.split())
     assert "two.mp4 is there already and is another clip; choose another name for two" in said
     assert "four.mp4" in said
+
+
+@pytest.mark.parametrize(
+    ("given", "message", "said"),
+    [
+        ({"image": "a.png"}, "input_reference is of a kind that is not read", "--image is of a kind that is not read"),
+        ({"last_image": "a.png"}, "last_frame is an empty file", "--last-image is an empty file"),
+        ({"keyframe": ("0=a.png",)}, "keyframes: the first frame; send it as input_reference",
+         "--keyframe: the first frame; send it as --image"),
+        ({"seconds": 90.0}, "seconds: 90 s; at most 60 s", "--seconds: 90 s; at most 60 s"),
+        ({"size": "33x32"}, "size 33x32 is no multiple of 16", "--size 33x32 is no multiple of 16"),
+        ({"steps": 3}, "num_inference_steps: too few", "--steps: too few"),
+        ({"seconds": 1.0}, "10 seconds were asked for", "10 seconds were asked for"),
+        ({"size": "64x64"}, "video is longer than the size that fits", "video is longer than the size that fits"),
+        ({"lora": ("x",)}, "LoRA 'x' is not offered", "LoRA 'x' is not offered"),
+    ],
+)  # fmt: skip
+def test_a_refusal_names_the_option_that_was_given(
+    here: Path, client: RecordingClient, given: dict[str, Any], message: str, said: str
+) -> None:
+    RecordingClient.refuses, RecordingClient.refusal = "two", message
+    with pytest.raises(ServerError) as refused:
+        submit_all(client, Submission("two", **{k: Path(v) if v == "a.png" else v for k, v in given.items()}))
+    assert str(refused.value) == said
+    lines = write_lines({"prompt": "two", **given})
+    with pytest.raises(ServerError) as refused:
+        submit_all(client, Submission(prompts=lines))
+    assert str(refused.value) == f"clips.jsonl line 1: {said.replace('--last-image', 'last_image').replace('--', '')}"
+
+
+def test_a_file_that_is_not_there_is_named_by_its_option(here: Path, client: RecordingClient) -> None:
+    for given, said in (
+        ({"image": Path("no.png")}, "--image: no file at no.png"),
+        ({"last_image": Path("no.png")}, "--last-image: no file at no.png"),
+        ({"keyframe": ("1=no.png",)}, "--keyframe: no file at no.png"),
+    ):
+        with pytest.raises(InputError) as refused:
+            submit_all(client, Submission("one", **given))
+        assert str(refused.value) == said

@@ -15,7 +15,7 @@ from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.generation.options import ClipOptions
 from phonofilm.generation.prompt_file import Line, read_lines
 from phonofilm.serving.client_clips import check_targets
-from phonofilm.serving.client_requests import ClipRequest, request_of
+from phonofilm.serving.client_requests import ClipRequest, in_options, request_of
 from phonofilm.untrusted import printable
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def submit_all(
         except ServerError as error:
             where = f"{line.where}: " if line.where else ""
             before = f"; submitted before it: {' '.join(job['id'] for job in jobs)}" if jobs else ""
-            raise ServerError(f"{where}{error}{before}", error.status) from None
+            raise ServerError(f"{where}{in_options(str(error), line)}{before}", error.status) from None
     if output is None:
         _say_warnings(jobs, say)
     return [job["id"] for job in jobs]
