@@ -98,9 +98,8 @@ def test_json_lines_are_sent_with_every_option_that_they_give(here: Path, client
     assert first[1] == {**renamed, "model": "360p", "priority": 3}
     assert first[2] == ["input_reference", "keyframes[1]", "last_frame"]
     assert (second[0], second[2]) == ("/v1/videos/edits", ["video"])
-    assert json.loads(second[1].pop("extra_body")) == {"loras": []}
     common = {"num_inference_steps": 7, "model": "360p", "priority": 3}
-    assert second[1] == {"prompt": "A bell.", "retake": "0.5:1.5", **common}
+    assert second[1] == {"prompt": "A bell.", "retake": "0.5:1.5", "loras": ["none"], **common}
     assert (third[0], third[2]) == ("/v1/videos/extensions", ["video"])
     assert third[1]["overlap_frames"] == 9
     assert (fourth[0], fourth[1], fourth[2]) == ("/v1/videos", {"prompt": "A voice.", **common}, ["voice"])

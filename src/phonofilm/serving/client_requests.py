@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -12,6 +11,7 @@ from typing import Any
 from phonofilm.errors import InputError
 from phonofilm.generation.options import ClipOptions, check_given_clip, check_options, parse_keyframe
 from phonofilm.generation.prompt_file import Line
+from phonofilm.lora.strength import NO_LORA
 from phonofilm.untrusted import shown
 
 # What an option is called in a request, where it has another name there.
@@ -74,20 +74,15 @@ def _request(line: Line, beside: Mapping[str, Any]) -> ClipRequest:
     check_given_clip(options, () if options.video is None else ("video",))
     names = [field.name for field in fields(options) if field.name not in (*HERE, *FILES, "prompt", "keyframe", "lora")]
     given = {FIELDS.get(name, name): getattr(options, name) for name in names if getattr(options, name) is not None}
+    if options.lora is not None:
+        given["loras"] = list(options.lora) or [NO_LORA]
     files = {field: path for name, field in FILES.items() if (path := getattr(options, name)) is not None}
     files |= {f"keyframes[{seconds:g}]": path for seconds, path in map(parse_keyframe, options.keyframe or ())}
     for name, path in files.items():
         if not path.is_file():
             raise InputError(in_options(f"{name.partition('[')[0]}: no file at {shown(path)}", line))
     task = "/edits" if options.retake is not None else "/extensions" if options.continue_from is not None else ""
-    return ClipRequest(f"/v1/videos{task}", {"prompt": prompt, **given, **_loras(options), **beside}, files)
-
-
-def _loras(options: ClipOptions) -> dict[str, Any]:
-    """A form cannot hold an empty list, which is no LoRA at all."""
-    if options.lora == ("none",):
-        return {"extra_body": json.dumps({"loras": []})}
-    return {} if options.lora is None else {"loras": list(options.lora)}
+    return ClipRequest(f"/v1/videos{task}", {"prompt": prompt, **given, **beside}, files)
 
 
 def _refuse_what_is_not_made(options: ClipOptions) -> None:

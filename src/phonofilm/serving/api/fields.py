@@ -138,7 +138,11 @@ class VideoFields(_Plain):
     n: Annotated[int | None, Field(ge=1, description="Clips, with consecutive seeds.")] = None
     num_outputs_per_prompt: Annotated[int | None, Field(ge=1, description="The same as n.")] = None
     loras: Annotated[
-        list[str] | str | None, Field(description='Names of GET /v1/list_loras, as "name" or "name:0.8".')
+        list[str] | str | None,
+        Field(
+            description='Names of GET /v1/list_loras, as "name" or "name:0.8"; "none" is no LoRA at all, also not the '
+            "few-step student that a model may have of its own."
+        ),
     ] = None
     enhance_prompt: bool | None = None
     draw_first_frame: Annotated[
