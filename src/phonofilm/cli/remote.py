@@ -28,7 +28,7 @@ SUBMISSION = {
     "model": typer.Option("--model", "-m", help="One of the server's."),
     "size": typer.Option(metavar="WxH"),
     "seconds": typer.Option(),
-    "steps": typer.Option(),
+    "steps": typer.Option(help="1 to 200."),
     "seed": typer.Option(),
     "num_clips": typer.Option("--num-clips", "-n"),
     "lora": typer.Option(metavar="NAME[:STRENGTH]", help="One of the server's."),
