@@ -487,7 +487,7 @@ def test_a_film_that_is_too_large_is_refused_before_it_waits(studio: Studio) -> 
     [
         ({"prompt": "a", "size": "33x32"}, "width", "multiple of 16"),
         ({"prompt": "a", "seconds": 100}, "seconds", "at most"),
-        ({"prompt": "a", "loras": ["none"]}, "loras", "not offered"),
+        ({"prompt": "a", "loras": ["gone"]}, "loras", "not offered"),
         ({}, "prompt", "prompt"),
         ({"prompt": "a", "task": "edit", "video": "CLIP", "start": 5, "end": 6}, None, ""),
     ],

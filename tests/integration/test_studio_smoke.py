@@ -136,6 +136,25 @@ def test_what_this_browser_kept_of_another_server_is_in_nobodys_way(
         assert (job.request.options["seconds"], job.request.loras, job.request.enhance_prompt) == (1, None, False)
 
 
+def test_a_clip_without_any_lora_is_asked_for_again_without_any(browser: Browser, served: tuple[str, Services]) -> None:
+    """The command line asks for it with `--lora none`; the form has no other way to."""
+    url, services = served
+    draft = json.dumps({"text": "A blue ball bounces.", "loras": [{"name": "none", "picture": 1, "sound": 1}]})
+    with page_of(browser) as page:
+        answer_without_planner(page)
+        page.add_init_script(
+            f"if (location.protocol !== 'about:') localStorage.setItem('phonofilm-draft', {json.dumps(draft)});"
+        )
+        page.goto(f"{url}/studio#/make")
+        page.get_by_text("not the few steps that the model has of its own").wait_for()
+        assert page.get_by_text("It is not offered here any more").count() == 0
+        assert page.get_by_label("Picture 1.00").count() == 0
+        page.get_by_role("button", name="Make clip").click()
+        page.get_by_role("article", name="Waiting: A blue ball bounces.").wait_for()
+        found = [job.request.loras for job in waiting(services.database, OPEN_ACCESS)]
+        assert ["none"] in found
+
+
 def test_the_plan_says_what_is_taken_in_all(browser: Browser, served: tuple[str, Services]) -> None:
     url, _ = served
     clip = {

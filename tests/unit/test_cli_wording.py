@@ -21,6 +21,13 @@ from phonofilm.cli.wording import in_flags
         ("LoRA v.safetensors (video=0.0,audio=0.5)", "LoRA v.safetensors (video=0.0,audio=0.5)"),
         ("use v.safetensors:video=1,audio=0.5", "use v.safetensors:video=1,audio=0.5"),
         (
+            "one for each part, such as video=1,audio=0.5,bridge=0",
+            "one for each part, such as video=1,audio=0.5,bridge=0",
+        ),
+        ("expected NAME=NUMBER, such as audio=0.5", "expected NAME=NUMBER, such as audio=0.5"),
+        ("give video=clip.mp4, or audio=", "give --video clip.mp4, or --audio"),
+        ("LoRA 'steps=3' is not offered", "LoRA 'steps=3' is not offered"),
+        (
             "compile=True needs a C++ compiler; leave compile= out",
             "--compile needs a C++ compiler; leave --compile out",
         ),

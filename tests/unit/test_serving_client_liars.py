@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,6 +56,8 @@ def of_a_job(job: Any, content: bytes = MP4) -> Answer:
         {**JOB, "stage": ["a"]},
         {**JOB, "prompt": 7},
         {**JOB, "error": [1]},
+        {**JOB, "warnings": "none"},
+        {**JOB, "warnings": [1]},
         [JOB],
     ],
 )
@@ -76,7 +79,7 @@ def test_a_new_job_without_a_name_of_its_own_is_refused(answer: Any, tmp_path: P
 
 def test_what_servers_of_this_dialect_leave_out_is_no_fault() -> None:
     for left, said in (
-        ({"status": "failed", "error": "no memory"}, "failed 0 %: no memory ·"),
+        ({"status": "failed", "error": "no memory"}, "failed 0 %: no memory"),
         (JOB, "completed 100 %"),
     ):
         with lying(of_a_job({"id": "video_1", **left})) as url:
@@ -89,6 +92,30 @@ def test_what_is_no_mp4_is_not_kept(content: bytes, tmp_path: Path) -> None:
     with lying(of_a_job(JOB, content)) as url, pytest.raises(ServerError, match="video_1 is no mp4"):
         ServerClient(url, tries=1).fetch("video_1", tmp_path / "a.mp4")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_answer_without_end_is_not_kept_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("phonofilm.serving.client.MOST_ANSWER", 1000)
+    said = "the server's answer is longer than 1,000 bytes"
+    with lying(of_a_job(b" " * 1001)) as url:
+        client = ServerClient(url, tries=1)
+        for ask in (
+            lambda: client.video("video_1"),
+            lambda: client.wait("video_1", print),
+            lambda: list(client.list()),
+        ):
+            with pytest.raises(ServerError, match=said):
+                ask()
+    with lying(of_a_job(json.dumps(JOB).encode().ljust(1000))) as url:
+        assert ServerClient(url, tries=1).video("video_1")["status"] == "completed"
+
+
+def test_an_answer_that_is_cut_off_says_so() -> None:
+    with (
+        lying(lambda path: (200, b"{", {"Transfer-Encoding": "chunked"})) as url,
+        pytest.raises(ServerError, match="the server broke off in the middle of its answer"),
+    ):
+        ServerClient(url, tries=1).video("video_1")
 
 
 def test_no_redirect_gets_the_key() -> None:

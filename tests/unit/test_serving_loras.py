@@ -5,24 +5,33 @@ from __future__ import annotations
 import logging
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from tests.unit.serving_helpers import client_of, services_in
 
-from phonofilm.errors import CheckpointError
+from phonofilm.errors import CheckpointError, InputError
+from phonofilm.generation.options import ClipOptions
 from phonofilm.generation.placement.hardware import HardwareOptions
 from phonofilm.lora.glance import check_looks_like_lora
 from phonofilm.lora.reading import read_lora
 from phonofilm.models.checkpoint_files import STUDENT_FILE
 from phonofilm.models.hub import PACKAGED_WEIGHTS
+from phonofilm.serving.engines.sglang_limits import check_sglang_can
 from phonofilm.serving.jobs.claims import Claims
+from phonofilm.serving.jobs.job import JobRequest
+from phonofilm.serving.jobs.job_queue import find
+from phonofilm.serving.security.access import OPEN_ACCESS
 from phonofilm.serving.settings import parse_loras
+from phonofilm.serving.studio.files import missing_loras
+from phonofilm.serving.studio.plan_work import plan_clip_here
 from phonofilm.serving.worker.failures import without_paths
 from phonofilm.serving.worker.held_job import HeldJob
 from phonofilm.serving.worker.sessions import SessionMaker
 
+STUDENTS_STEPS = 4
 ADAPTER = {"a.lora_A.weight": torch.zeros(1, 2), "a.lora_B.weight": torch.zeros(2, 1)}
 
 
@@ -121,3 +130,49 @@ def test_a_strength_that_spoils_a_few_step_lora_is_among_the_jobs_warnings(tmp_p
     assert ignored.startswith("user is ignored")
     assert any(one.startswith("LoRA fast (0.5): its few steps were learnt at strength 1") for one in spoilt), spoilt
     assert "quick" not in str(spoilt)
+
+
+def test_no_lora_at_all_takes_the_models_own_student_away(tmp_path: Path) -> None:
+    services = services_in(tmp_path, loras={"fast": "/srv/fast.safetensors"}, hardware=HardwareOptions(device="cpu"))
+    client = client_of(services)
+
+    def asked(loras: Any) -> tuple[list[str] | None, int]:
+        video = client.post("/v1/videos", json={"prompt": "A red ball bounces.", "loras": loras})
+        assert video.status_code == 200, video.text
+        job = find(services.database, video.json()["id"], OPEN_ACCESS)
+        assert job is not None
+        found = plan_clip_here(services.worker, "nano", job.request.options, {}, job.request.loras)
+        assert found is not None
+        return job.request.loras, found.clip.steps
+
+    assert asked(None) == (None, STUDENTS_STEPS)
+    assert asked([]) == ([], STUDENTS_STEPS)
+    teachers = asked(["none"])
+    assert teachers == asked("none") == asked(["none", "none"])
+    assert teachers[0] == ["none"]
+    assert teachers[1] > STUDENTS_STEPS
+    assert client.post("/v1/set_lora", json={"lora_nickname": "none"}).json()["loaded"] == ["none"]
+    assert asked(None) == teachers
+    refused = client.post("/v1/videos", json={"prompt": "x", "loras": ["none", "fast"]})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "loras")
+    assert "none takes all LoRAs away, and fast was given too" in refused.json()["error"]["message"]
+
+
+def test_a_clip_without_loras_lacks_none_to_be_made_again(tmp_path: Path) -> None:
+    services = services_in(tmp_path, loras={"fast": "/srv/fast.safetensors"})
+    for given, lacks in ((["none"], []), (["fast"], []), (["gone:0.5"], ["the LoRA gone:0.5 is not offered here"])):
+        assert missing_loras(services, JobRequest({}, loras=given)) == lacks
+
+
+def test_no_lora_is_called_as_no_lora_at_all(tmp_path: Path) -> None:
+    save_file(ADAPTER, tmp_path / "none.safetensors")
+    with pytest.raises(InputError, match="a LoRA named 'none' could not be asked for"):
+        parse_loras([str(tmp_path / "none.safetensors")])
+    assert list(parse_loras([f"other={tmp_path / 'none.safetensors'}"])) == ["other"]
+
+
+def test_sglang_makes_clips_without_loras() -> None:
+    options = ClipOptions(prompt="A lamp.")
+    check_sglang_can(options, ["image"], ["none"], "360p")
+    with pytest.raises(InputError, match="lora: not with the engine SGLang"):
+        check_sglang_can(options, ["image"], ["fast"], "360p")

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from tests.conftest import GOLDENS
 from tests.serving_stub import FACTS, StubMaker
 from tests.unit.serving_helpers import client_of, services_in
+from typer.testing import CliRunner
 
+from phonofilm.cli.main import app as cli
 from phonofilm.errors import InputError
 from phonofilm.generation.options import ClipOptions
 from phonofilm.generation.placement.hardware import HardwareOptions
@@ -22,6 +25,7 @@ from phonofilm.serving.client_jobs import describe_job
 from phonofilm.serving.jobs.claims import Claims
 from phonofilm.serving.jobs.roster import write_setting
 from phonofilm.serving.most_work import RunSize
+from phonofilm.serving.settings import RequestLimits
 from phonofilm.serving.worker.held_job import HeldJob
 from phonofilm.serving.worker.loop import Worker
 from phonofilm.serving.worker.sessions import SessionMaker
@@ -56,6 +60,22 @@ def test_a_clip_far_beyond_its_model_is_refused(client: TestClient, fields: dict
     error = answer.json()["error"]
     assert (answer.status_code, error["param"]) == (400, param)
     assert "times what the model makes by itself (49 frames of 64x64); at most 8 times" in error["message"]
+
+
+def test_how_many_steps_and_clips_are_made_is_said_before_more_are_asked_for(client: TestClient) -> None:
+    body = client.get("/openapi.json").json()["paths"]["/v1/videos"]["post"]["requestBody"]["content"][
+        "application/json"
+    ]
+    fields = body["schema"]["properties"]
+    limits = RequestLimits()
+    for name, most in (("num_inference_steps", limits.max_steps), ("n", limits.max_clips)):
+        assert f"t most {most}." in fields[name]["description"]
+        assert client.post("/v1/videos", json={**BALL, name: most}).status_code == 200
+        refused = client.post("/v1/videos", json={**BALL, name: most + 1}).json()["error"]
+        assert (refused["param"], f"at most {most}" in refused["message"]) == (name, True)
+    assert f"1 to {limits.max_steps}." in CliRunner().invoke(cli, ["submit", "--help"], env={"COLUMNS": "200"}).output
+    said = " ".join((GOLDENS.parents[1] / "docs" / "serving.md").read_text().split())
+    assert f"more than {limits.max_steps} steps (`generate` takes 1000), {limits.max_clips} clips" in said
 
 
 @pytest.mark.parametrize(

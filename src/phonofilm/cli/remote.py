@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from phonofilm.cli.option_groups import spread
-from phonofilm.serving.client_jobs import Submission, describe_job, fetch_clips, stage_of, submit_all, wait_for_all
-
-if TYPE_CHECKING:
-    from phonofilm.serving.client import ServerClient
+from phonofilm.cli.wording import in_flags
+from phonofilm.serving import client_clips, client_jobs
 
 Server = Annotated[
     str | None, typer.Option(envvar="PHONOFILM_SERVER", help="The server. [default: http://127.0.0.1:8000]")
@@ -31,7 +28,7 @@ SUBMISSION = {
     "model": typer.Option("--model", "-m", help="One of the server's."),
     "size": typer.Option(metavar="WxH"),
     "seconds": typer.Option(),
-    "steps": typer.Option(),
+    "steps": typer.Option(help="1 to 200."),
     "seed": typer.Option(),
     "num_clips": typer.Option("--num-clips", "-n"),
     "lora": typer.Option(metavar="NAME[:STRENGTH]", help="One of the server's."),
@@ -44,7 +41,7 @@ SUBMISSION = {
 
 @spread
 def submit(
-    clip: Annotated[Submission, SUBMISSION],
+    clip: Annotated[client_jobs.Submission, SUBMISSION],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Wait, and write the clip here (a folder for several).")
     ] = None,
@@ -52,7 +49,7 @@ def submit(
     key: Key = None,
 ) -> None:
     """Ask a server for clips; prints their ids, or waits and writes them with -o."""
-    ids = submit_all(_client(server, key), clip, output)
+    ids = client_jobs.submit_all(client_jobs.connect(server, key), clip, output, _warn)
     if output is not None:
         return fetch(ids, output, clip.prompts, server, key)
     typer.echo("\n".join(ids))
@@ -60,14 +57,13 @@ def submit(
 
 def status(ids: Ids, server: Server = None, key: Key = None) -> None:
     """Say how far jobs have got."""
-    client = _client(server, key)
-    for video_id in ids:
-        typer.echo(describe_job(client.video(video_id)))
+    for line in client_jobs.describe_jobs(map(client_jobs.connect(server, key).video, ids), _warn):
+        typer.echo(line)
 
 
 def wait(ids: Ids, server: Server = None, key: Key = None) -> None:
     """Wait until jobs have ended; exit code 1 when one has not been completed."""
-    _wait(_client(server, key), ids)
+    _wait(ids, server, key)
 
 
 def fetch(
@@ -78,16 +74,16 @@ def fetch(
     key: Key = None,
 ) -> None:
     """Wait for jobs and write their clips."""
-    client = _client(server, key)
-    for path in fetch_clips(client, _wait(client, ids), output, prompts):
+    client_clips.check_output(output, ids, prompts)
+    jobs = _wait(ids, server, key)
+    for path in client_clips.fetch_clips(client_jobs.connect(server, key), jobs, output, prompts):
         typer.echo(path)
 
 
 def cancel(ids: Ids, server: Server = None, key: Key = None) -> None:
     """Stop jobs."""
-    client = _client(server, key)
-    for video_id in ids:
-        typer.echo(describe_job(client.cancel(video_id)))
+    for line in client_jobs.describe_jobs(map(client_jobs.connect(server, key).cancel, ids), _warn):
+        typer.echo(line)
 
 
 def list_jobs(
@@ -97,17 +93,15 @@ def list_jobs(
     key: Key = None,
 ) -> None:
     """List a server's jobs, the newest first."""
-    for job in _client(server, key).list(limit, status):
-        typer.echo(describe_job(job))
+    for job in client_jobs.connect(server, key).list(limit, status):
+        typer.echo(client_jobs.describe_job(job))
 
 
-def _client(server: str | None, key: str | None) -> ServerClient:
-    from phonofilm.serving.client import client_from
-
-    return client_from(server, key)
+def _warn(text: str) -> None:
+    typer.echo(f"warning: {in_flags(text)}", err=True)
 
 
-def _wait(client: ServerClient, ids: list[str]) -> list[dict[str, Any]]:
+def _wait(ids: list[str], server: str | None, key: str | None) -> list[dict[str, Any]]:
     """The jobs once they have ended, with a bar for each."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -117,7 +111,9 @@ def _wait(client: ServerClient, ids: list[str]) -> list[dict[str, Any]]:
     with Progress(*columns, TimeElapsedColumn(), console=console(error=True)) as bars:
         shown = {video_id: bars.add_task(video_id, total=100) for video_id in ids}
 
-        def show(video_id: str, job: Mapping[str, Any]) -> None:
-            bars.update(shown[video_id], completed=job["progress"], description=f"{video_id} {stage_of(job)}")
+        def show(video_id: str, job: dict[str, Any]) -> None:
+            described = f"{video_id} {client_jobs.stage_of(job)}"
+            bars.update(shown[video_id], completed=job["progress"], description=described)
 
-        return wait_for_all(client, ids, show)
+        jobs = client_jobs.wait_for_all(client_jobs.connect(server, key), ids, show)
+    return client_jobs.completed(jobs, _warn)

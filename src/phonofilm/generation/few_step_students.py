@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from phonofilm.errors import CheckpointError
-from phonofilm.generation.loras import NONE, LoraUse
+from phonofilm.generation.loras import LoraUse
 from phonofilm.generation.options import ClipOptions
 from phonofilm.generation.provenance import OWN_STUDENT
+from phonofilm.lora.strength import NO_LORA
 from phonofilm.pipeline.few_step_loras import few_steps_of_loras, uncovered_parts, wan_name
 from phonofilm.pipeline.few_steps import FewSteps
 from phonofilm.pipeline.sampling_plan import ModelFacts, SamplingOptions
@@ -29,7 +30,7 @@ def with_own_student(options: ClipOptions, sampling: SamplingOptions, checkpoint
     try:
         (student,) = checkpoint.loras.take((OWN_STUDENT,))
     except CheckpointError as error:
-        raise CheckpointError(f"{error}; lora={NONE} is the model without its student") from error
+        raise CheckpointError(f"{error}; lora={NO_LORA} is the model without its student") from error
     few = few_steps_of((student,))
     if few is None:
         return options

@@ -13,6 +13,7 @@ from phonofilm.files import file_hash
 from phonofilm.generation.provenance import OWN_STUDENT, portable_path
 from phonofilm.lora.adapter import LoraFile
 from phonofilm.lora.strength import (
+    NO_LORA,
     LoraChoice,
     Strength,
     idle_strengths,
@@ -26,8 +27,6 @@ from phonofilm.models.layout import CheckpointLayout
 
 if TYPE_CHECKING:
     from phonofilm.pipeline.mova import MovaPipeline
-
-NONE = "none"
 
 
 @dataclass(frozen=True)
@@ -94,9 +93,11 @@ class LoraFiles:
 
     def take(self, texts: Sequence[str] | None) -> tuple[LoraUse, ...]:
         """The LoRAs that LoRA texts name. Raises InputError and CheckpointError as `read_lora`, and for one named twice."""
-        choices = [self._named(parse_lora_option(text)) for text in texts or () if text != NONE]
-        if texts and NONE in texts and choices:
-            raise InputError(f"lora={NONE} takes all LoRAs away, and {choices[0].path} was given too; give one of them")
+        choices = [self._named(parse_lora_option(text)) for text in texts or () if text != NO_LORA]
+        if texts and NO_LORA in texts and choices:
+            raise InputError(
+                f"lora={NO_LORA} takes all LoRAs away, and {choices[0].path} was given too; give one of them"
+            )
         paths = [choice.path for choice in choices]
         if twice := [path for path in paths if paths.count(path) > 1]:
             raise InputError(

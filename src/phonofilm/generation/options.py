@@ -136,6 +136,13 @@ def check_options(options: ClipOptions, in_memory: Collection[str] = ()) -> tupl
     return prompt, count
 
 
+def check_given_clip(options: ClipOptions, given: Collection[str]) -> None:
+    """A clip that gets sound, or a stretch anew, keeps its length and frame rate. Raises InputError."""
+    chosen = [name for name in ("seconds", "num_frames", "fps") if getattr(options, name) is not None]
+    if chosen and "video" in given:
+        raise InputError(f"{chosen[0]} follows the given video; leave it out")
+
+
 def clip_count(options: ClipOptions) -> int:
     """How many clips are asked for. Raises InputError for none or too many."""
     count = 1 if options.num_clips is None else options.num_clips

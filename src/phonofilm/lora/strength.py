@@ -22,6 +22,7 @@ NAMES = {
 }
 KNOWN = ("video", "high", "low", "audio", "bridge", "a2v", "v2a", *LORA_COMPONENTS)
 EXPERT = "expert"
+NO_LORA = "none"  # instead of a LoRA: none at all, not even the student of few steps that a model has
 
 
 @dataclass(frozen=True)

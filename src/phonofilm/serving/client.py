@@ -24,7 +24,7 @@ from typing import Any
 from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.files import replacing
 from phonofilm.serving.client_answers import checked_job
-from phonofilm.untrusted import parse_json, shown
+from phonofilm.untrusted import MAX_JSON_BYTES, parse_json, shown
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +33,7 @@ PATIENT_TRIES = 9  # two minutes: a server that answered before is being started
 TIMEOUT = 60.0
 LONGEST_WAIT = 60.0
 PAGE = 100  # jobs
+MOST_ANSWER = MAX_JSON_BYTES  # a page of jobs with the longest prompts has a quarter of it
 UNREADABLE = 200  # the status of an answer that cannot be used: the server said that all is well
 
 
@@ -110,7 +111,7 @@ class ServerClient:
         while True:
             with self._ask("GET", f"/v1/videos/{_quoted(video_id)}", tries=tries) as response:
                 after = response.headers.get("openai-poll-after-ms", "1000")
-                job = _job(_object(response.read()), video_id)
+                job = _job(_object(response), video_id)
             tries = max(tries, PATIENT_TRIES)
             on_change(job)
             if job["status"] in ("completed", "failed", "cancelled"):
@@ -126,7 +127,7 @@ class ServerClient:
             expected = int(response.headers.get("Content-Length", -1))
             taken = 0
             with temporary.open("wb") as stream:
-                while piece := _piece(response):
+                while piece := _piece(response, 2**20, "the clip"):
                     stream.write(piece)
                     taken += len(piece)
             if expected not in (-1, taken):
@@ -145,7 +146,7 @@ class ServerClient:
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
         with self._ask(method, path, body, headers) as response:
-            return _object(response.read())
+            return _object(response)
 
     def _ask(
         self,
@@ -233,15 +234,18 @@ def _reason(error: urllib.error.HTTPError) -> str:
             return f"the server answered with status {error.code}"
 
 
-def _piece(response: http.client.HTTPResponse) -> bytes:
+def _piece(response: http.client.HTTPResponse, most: int, what: str) -> bytes:
     """The next bytes of an answer. Raises ServerError when the server breaks off: no file of this machine is to blame."""
     try:
-        return response.read(2**20)
+        return response.read(most)
     except (OSError, http.client.HTTPException) as error:
-        raise ServerError(f"the server broke off in the middle of the clip ({type(error).__name__})") from error
+        raise ServerError(f"the server broke off in the middle of {what} ({type(error).__name__})") from error
 
 
-def _object(content: bytes) -> dict[str, Any]:
+def _object(response: http.client.HTTPResponse) -> dict[str, Any]:
+    content = _piece(response, MOST_ANSWER + 1, "its answer")
+    if len(content) > MOST_ANSWER:
+        raise ServerError(f"the server's answer is longer than {MOST_ANSWER:,} bytes", UNREADABLE)
     try:
         value = parse_json(content)
     except ValueError as error:

@@ -10,7 +10,15 @@ from typing import Any
 STATES = ("queued", "in_progress", "completed", "failed", "cancelled")
 MOST_CLIPS = 1000  # of one job
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_LEFT_OUT = {"progress": 0, "error": None, "stage": None, "prompt": None, "num_outputs": 1, "expires_at": None}
+_LEFT_OUT: dict[str, Any] = {
+    "progress": 0,
+    "error": None,
+    "stage": None,
+    "prompt": None,
+    "num_outputs": 1,
+    "expires_at": None,
+    "warnings": [],
+}
 
 
 def checked_job(answer: Mapping[str, Any], asked: str | None = None) -> dict[str, Any]:
@@ -35,6 +43,8 @@ def checked_job(answer: Mapping[str, Any], asked: str | None = None) -> dict[str
         raise ValueError(f"its num_outputs is no number of clips from 1 to {MOST_CLIPS}")
     if not all(isinstance(job[name], str | None) for name in ("stage", "prompt")):
         raise ValueError("its stage or prompt is no text")
+    if not isinstance(job["warnings"], list) or not all(isinstance(one, str) for one in job["warnings"]):
+        raise ValueError("its warnings are no list of texts")
     if not isinstance(job["error"], Mapping | None):
         raise ValueError("its error is no object")
     if job["error"] is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from phonofilm.errors import InputError, PhonofilmError
 from phonofilm.generation.options import ClipOptions
-from phonofilm.generation.outputs import choose_outputs
 from phonofilm.generation.prompt_file import Line, read_lines
-from phonofilm.generation.written_files import WrittenFiles
-from phonofilm.serving.client_requests import ClipRequest, request_of
-from phonofilm.untrusted import printable, shown
+from phonofilm.serving.client_clips import check_targets
+from phonofilm.serving.client_requests import ClipRequest, in_options, request_of
+from phonofilm.untrusted import printable
 
 if TYPE_CHECKING:
     from phonofilm.serving.client import ServerClient
@@ -60,7 +59,7 @@ class Submission:
             raise InputError(f"give a prompt, or a file of them with --prompts{both}")
         names = {field.name for field in fields(ClipOptions)} & {field.name for field in fields(self)}
         common = ClipOptions(**{name: getattr(self, name) for name in names})
-        return [Line("", common)] if self.prompts is None else _lines_of(self.prompts, folder, common)
+        return [Line("", common)] if self.prompts is None else read_lines(self.prompts, replace(common, output=folder))
 
     def requests(self, lines: Sequence[Line]) -> list[ClipRequest]:
         """What is sent for each line. Raises InputError for one that a server cannot obey, before anything is sent."""
@@ -74,9 +73,19 @@ class Submission:
         return self.idempotency_key and f"{self.idempotency_key}{f':{line.number}' if line.number else ''}"
 
 
-def submit_all(client: ServerClient, asked: Submission, output: Path | None = None) -> list[str]:
+def connect(server: str | None, key: str | None) -> ServerClient:
+    """A client of the server that was named, as `client_from` has it."""
+    from phonofilm.serving.client import client_from  # HTTP, which a command line that is only read does without
+
+    return client_from(server, key)
+
+
+def submit_all(
+    client: ServerClient, asked: Submission, output: Path | None = None, say: Callable[[str], None] = logger.warning
+) -> list[str]:
     """The ids of the jobs, one for each prompt, whose clips will be fetched to `output`, if that is given.
 
+    `say` gets what the server warns of, where nobody waits for the jobs and reads it then.
     Raises InputError before anything is sent, and ServerError, which names the jobs that are in the queue by then.
     """
     from phonofilm.serving.client import ServerError  # HTTP, which a command line that is only read does without
@@ -84,51 +93,38 @@ def submit_all(client: ServerClient, asked: Submission, output: Path | None = No
     lines = asked.lines(output)
     requests = asked.requests(lines)
     if output is not None:
-        _check_targets(lines, output, may_be_there=asked.idempotency_key is not None)
-    ids: list[str] = []
+        check_targets(lines, output, may_be_there=asked.idempotency_key is not None)
+    jobs: list[dict[str, Any]] = []
     for line, request in zip(lines, requests, strict=True):
         try:
-            ids.append(client.submit(request.fields, request.files, request.path, asked.key_of(line))["id"])
+            jobs.append(client.submit(request.fields, request.files, request.path, asked.key_of(line)))
         except ServerError as error:
             where = f"{line.where}: " if line.where else ""
-            before = f"; submitted before it: {' '.join(ids)}" if ids else ""
-            raise ServerError(f"{where}{error}{before}", error.status) from None
-    return ids
+            before = f"; submitted before it: {' '.join(job['id'] for job in jobs)}" if jobs else ""
+            raise ServerError(f"{where}{in_options(str(error), line)}{before}", error.status) from None
+    if output is None:
+        _say_warnings(jobs, say)
+    return [job["id"] for job in jobs]
 
 
 def wait_for_all(
-    client: ServerClient, ids: Sequence[str], on_change: Callable[[str, Mapping[str, Any]], None]
+    client: ServerClient, ids: Sequence[str], on_change: Callable[[str, dict[str, Any]], None]
 ) -> list[dict[str, Any]]:
-    """The jobs once they have ended; `on_change` gets a job's id and every state. Raises PhonofilmError for failures."""
+    """The jobs once they have ended; `on_change` gets a job's id and every state."""
     try:
-        jobs = [client.wait(video_id, partial(on_change, video_id)) for video_id in ids]
+        return [client.wait(video_id, partial(on_change, video_id)) for video_id in ids]
     except KeyboardInterrupt:
         logger.warning("%s at the server; phonofilm fetch %s gets what is made", _go_on(ids), " ".join(ids))
         raise
+
+
+def completed(jobs: list[dict[str, Any]], say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """These jobs; `say` gets what the server warns of. Raises PhonofilmError for those that were not completed."""
+    _say_warnings(jobs, say)
     failures = [f"{job['id']} {job['status']}{_reason(job)}" for job in jobs if job["status"] != "completed"]
     if failures:
         raise PhonofilmError("\n  ".join(failures))
     return jobs
-
-
-def fetch_clips(
-    client: ServerClient, jobs: Sequence[Mapping[str, Any]], output: Path, prompts: Path | None = None
-) -> Iterator[Path]:
-    """Write the jobs' clips: one clip to `output` if that is an mp4, else each into that folder, by its job's id.
-
-    With `prompts`, the file that the jobs are of, they are called as `phonofilm generate --prompts` calls them. A file that is
-    there and is not the same clip is not replaced. Raises InputError.
-    """
-    lines = None if prompts is None else _matching_lines(prompts, output, jobs)
-    for number, job in enumerate(jobs):
-        if lines is not None:
-            targets = _targets(lines[number].options.output, job["num_outputs"])
-        elif len(jobs) == 1 and output.suffix == ".mp4":
-            targets = _targets(output, job["num_outputs"])
-        else:
-            targets = [output / f"{job['id']}{f'-{index}' if index else ''}.mp4" for index in range(job["num_outputs"])]
-        for index, target in enumerate(targets):
-            yield client.fetch(job["id"], target, index)
 
 
 def stage_of(job: Mapping[str, Any]) -> str:
@@ -142,50 +138,32 @@ def describe_job(job: Mapping[str, Any]) -> str:
     state = f"{job['stage'] if job['stage'] == 'cancelling' else job['status']} {job['progress']} %"
     if job["status"] == "completed" and job["expires_at"] is not None and job["expires_at"] < time.time():
         state = "expired"
-    return f"{job['id']} {state}{_reason(job)} {prompt[:60]}"
+    apart = " · " if job["error"] else " "
+    return f"{job['id']} {state}{_reason(job)}{apart if prompt else ''}{prompt[:60]}"
 
 
-def _lines_of(prompts: Path, folder: Path | None, common: ClipOptions) -> list[Line]:
-    return read_lines(prompts, replace(common, output=folder))
-
-
-def _matching_lines(prompts: Path, folder: Path, jobs: Sequence[Mapping[str, Any]]) -> list[Line]:
-    """The lines of a file of which these are the jobs, in the same order. Raises InputError when they are not."""
-    lines = _lines_of(prompts, folder, ClipOptions())
-    if len(lines) != len(jobs):
-        raise InputError(
-            f"{shown(prompts)} has {len(lines)} prompts, and there are {len(jobs)} jobs; name those of the file"
-        )
-    for line, job in zip(lines, jobs, strict=True):
-        if line.options.prompt is not None and line.options.prompt != job["prompt"]:
-            raise InputError(f"{line.where} is not the prompt of {job['id']}; name the jobs in the order of the file")
-    return lines
-
-
-def _targets(path: Path | None, count: int) -> list[Path]:
-    assert path is not None
-    return [one.path for one in choose_outputs(path, "mp4", count, overwrite=True)]
-
-
-def _check_targets(lines: Sequence[Line], output: Path, *, may_be_there: bool) -> None:
-    """Raises InputError for a file that cannot be written, that two lines would write, or that is there: of another clip."""
-    written = WrittenFiles()
-    for line in lines:
-        path = line.options.output if line.number else output if output.suffix == ".mp4" else None
-        for target in [] if path is None else _targets(path, line.options.num_clips or 1):
-            if (other := written.claim(target, line.where)) is not None:
-                raise InputError(
-                    f"{line.where}: {shown(target)} is what {other} writes as well; give each its own name"
-                )
-            if target.exists() and not may_be_there:
-                raise InputError(
-                    f"{shown(target)} is there already; choose another name, or give the --idempotency-key it was made with"
-                )
+def describe_jobs(jobs: Iterable[Mapping[str, Any]], say: Callable[[str], None]) -> Iterator[str]:
+    """A line for each job as it comes; at the end `say` gets what the server warns of."""
+    described = []
+    for job in jobs:
+        yield describe_job(job)
+        described.append(job)
+    _say_warnings(described, say)
 
 
 def _go_on(ids: Sequence[str]) -> str:
     return "the job goes on" if len(ids) == 1 else f"the {len(ids)} jobs go on"
 
 
+def _say_warnings(jobs: Sequence[Mapping[str, Any]], say: Callable[[str], None]) -> None:
+    """Say what a server warns of, each once, and of which jobs where there are several."""
+    found: dict[str, dict[str, None]] = {}
+    for job in jobs:
+        for text in job["warnings"]:
+            found.setdefault(printable(text).replace("\n", " "), {})[job["id"]] = None
+    for text, ids in found.items():
+        say(f"{text} ({', '.join(ids)})" if len(jobs) > 1 else text)
+
+
 def _reason(job: Mapping[str, Any]) -> str:
-    return f": {printable(job['error']['message'])} ·" if job["error"] else ""
+    return f": {printable(job['error']['message'])}" if job["error"] else ""

@@ -13,6 +13,7 @@ from phonofilm.errors import CheckpointError, InputError
 from phonofilm.generation.placement.hardware import HardwareOptions
 from phonofilm.generation.preflight import check_model_name
 from phonofilm.lora.glance import check_looks_like_lora
+from phonofilm.lora.strength import NO_LORA
 from phonofilm.serving.engines.engine_settings import EngineSettings
 from phonofilm.writing.first_frame_options import FirstFrameOptions
 from phonofilm.writing.writing_endpoint import WritingEndpoint
@@ -138,6 +139,10 @@ def parse_loras(given: Sequence[str]) -> dict[str, str]:
                 raise InputError(f"no LoRA at {one}; give a file, NAME=FILE, or a folder of .safetensors files")
             check_looks_like_lora(one)
             _check_name("LoRA", stem, r"[\w.\-]{1,100}")
+            if stem == NO_LORA:
+                raise InputError(
+                    f"a LoRA named {stem!r} could not be asked for: requests mean none at all; write NAME={one}"
+                )
             if stem in loras:
                 raise InputError(f"two LoRAs are named {stem!r}; write one as NAME={one}")
             loras[stem] = str(one.absolute())

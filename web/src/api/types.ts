@@ -43,6 +43,9 @@ export type RunCurve = With<
 export type RunSample = Schemas["RunSample"];
 export type RunDetails = With<Schemas["RunDetails"], { curves: RunCurve[] }>;
 
+/** In `loras`, instead of a LoRA: none at all, also not the model's own. */
+export const NO_LORA = "none";
+
 export interface ModelSizes {
   height: number;
   width: number;

@@ -1,5 +1,5 @@
 // How a clip was made, read from its settings: what was asked for, and what its file says.
-import type { ClipSettings, GivenInput, StudioClip } from "../api/types";
+import { NO_LORA, type ClipSettings, type GivenInput, type StudioClip } from "../api/types";
 import { seconds } from "../lib/format";
 
 export interface UsedLora {
@@ -41,7 +41,7 @@ export function writtenPrompt(clip: StudioClip, settings: ClipSettings | null): 
 /** The LoRAs by the names that requests use; of a file from elsewhere, by those that it carries. The embedded model's own is none. */
 export function lorasOf(clip: StudioClip, settings: ClipSettings | null): UsedLora[] {
   const asked = settings?.request.loras;
-  if (asked !== undefined && !clip.imported) return asked.map((text) => used(...split(text)));
+  if (asked !== undefined && !clip.imported) return asked.filter((text) => text !== NO_LORA).map((text) => used(...split(text)));
   const recorded = settings?.recorded["loras"];
   if (!Array.isArray(recorded)) return [];
   return (recorded as { path?: unknown; strength?: unknown }[])

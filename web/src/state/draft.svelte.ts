@@ -1,6 +1,6 @@
 // What the Make form holds: kept for this tab, and the last one of any tab for the next new one.
 import type { Asked } from "../api/asking";
-import type { ClipRequest } from "../api/types";
+import { NO_LORA, type ClipRequest } from "../api/types";
 import { joinPrompt } from "../lib/prompt";
 import { keepFiles, keptFiles } from "../lib/kept_files";
 import { keep, keptJson } from "../lib/storage";
@@ -220,6 +220,7 @@ export function fillFrom(request: ClipRequest): void {
 
 /** As a request names it. */
 export function loraText({ name, picture, sound }: ChosenLora): string {
+  if (name === NO_LORA) return name;
   return picture === sound ? `${name}:${picture}` : `${name}:video=${picture},audio=${sound}`;
 }
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from phonofilm.serving.api.fields import ChangeFields, VideoFields
+from phonofilm.serving.api.lora_names import loras_of
 from phonofilm.serving.api.services import Services
-from phonofilm.serving.api.translate import check_request_for, loras_of, options_of
+from phonofilm.serving.api.translate import check_request_for, options_of
 from phonofilm.serving.jobs.job import Job, JobRequest
 
 

@@ -20,6 +20,7 @@ from phonofilm.serving.api.body import RequestBody, read_body
 from phonofilm.serving.api.content import send_variant
 from phonofilm.serving.api.errors import ApiError, invalid, validation_error
 from phonofilm.serving.api.fields import EditFields, ExtensionFields, RemixFields, SyncFields, VideoFields
+from phonofilm.serving.api.lora_names import loras_of
 from phonofilm.serving.api.media import FILE_FIELDS, content_hashes, store_media
 from phonofilm.serving.api.objects import VideoObject
 from phonofilm.serving.api.openapi import body_of, video_links
@@ -30,7 +31,6 @@ from phonofilm.serving.api.translate import (
     check_drawing,
     check_enhancing,
     check_request_for,
-    loras_of,
     model_named,
     options_of,
     seeds_of,

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from phonofilm.serving.settings import RequestLimits
+
 # Clients send these as a matter of course; here they change nothing, and the answer's `warnings` say so.
 IGNORED = {
     "user": "it is not used",
@@ -128,7 +130,9 @@ class VideoFields(_Plain):
         int | None, Field(gt=0, description="Frames of a clip (or of a film's last part) that are held going on.")
     ] = None
     seed: Annotated[int | list[int] | None, Field(description="One, or one for each clip.", examples=[1])] = None
-    num_inference_steps: Annotated[int | None, Field(gt=0, examples=[4])] = None
+    num_inference_steps: Annotated[
+        int | None, Field(gt=0, description=f"At most {RequestLimits.max_steps}.", examples=[4])
+    ] = None
     guidance_scale: float | None = None
     audio_guidance_scale: float | None = None
     modality_scale: Annotated[
@@ -143,10 +147,16 @@ class VideoFields(_Plain):
     audio_shift: float | None = None
     boundary_ratio: float | None = None
     image_fit: Annotated[str | None, Field(description="crop or letterbox.")] = None
-    n: Annotated[int | None, Field(ge=1, description="Clips, with consecutive seeds.")] = None
+    n: Annotated[
+        int | None, Field(ge=1, description=f"Clips, with consecutive seeds; at most {RequestLimits.max_clips}.")
+    ] = None
     num_outputs_per_prompt: Annotated[int | None, Field(ge=1, description="The same as n.")] = None
     loras: Annotated[
-        list[str] | str | None, Field(description='Names of GET /v1/list_loras, as "name" or "name:0.8".')
+        list[str] | str | None,
+        Field(
+            description='Names of GET /v1/list_loras, as "name" or "name:0.8"; "none" is no LoRA at all, also not the '
+            "few-step student that a model may have of its own."
+        ),
     ] = None
     enhance_prompt: bool | None = None
     draw_first_frame: Annotated[

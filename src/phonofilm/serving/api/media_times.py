@@ -1,4 +1,4 @@
-"""What given pictures and clips say of a clip's times, checked as far as the model's sizes are known. No file is opened."""
+"""What given pictures say of a clip's times, checked as far as the model's sizes are known. No file is opened."""
 
 from __future__ import annotations
 
@@ -6,16 +6,8 @@ from collections.abc import Collection, Sequence
 from fractions import Fraction
 
 from phonofilm.errors import InputError
-from phonofilm.generation.options import ClipOptions
 from phonofilm.geometry import ClipGeometry
 from phonofilm.pipeline.keyframe_places import keyframe_places
-
-
-def check_given_clip(options: ClipOptions, media: Collection[str]) -> None:
-    """A clip that gets sound, or a stretch anew, keeps its length and frame rate."""
-    given = [name for name in ("seconds", "num_frames", "fps") if getattr(options, name) is not None]
-    if given and "video" in media:
-        raise InputError(f"{given[0]} follows the given video; leave it out")
 
 
 def check_keyframes(

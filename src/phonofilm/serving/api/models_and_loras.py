@@ -11,8 +11,8 @@ from phonofilm.serving.api.answers import ERRORS
 from phonofilm.serving.api.creating import LORA_SETTING
 from phonofilm.serving.api.errors import ApiError, invalid
 from phonofilm.serving.api.fields import SET_LORA_FORMS, LoraFields
+from phonofilm.serving.api.lora_names import loras_of
 from phonofilm.serving.api.services import MayAdminister, MayRead, Services, ServicesOf
-from phonofilm.serving.api.translate import loras_of
 from phonofilm.serving.jobs.roster import living_workers, read_setting, write_setting
 from phonofilm.untrusted import shown
 

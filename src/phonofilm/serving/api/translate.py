@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 from phonofilm.errors import InputError
@@ -14,16 +13,16 @@ from phonofilm.generation.films.retakes import parse_retakes
 from phonofilm.generation.films.timed_prompts import parse_timed_prompts
 from phonofilm.generation.options import (
     ClipOptions,
+    check_given_clip,
     check_options,
     options_from_json,
 )
 from phonofilm.generation.preflight import check_words
 from phonofilm.geometry import ClipGeometry, frames_for_seconds, parse_frame_rate, parse_frame_size
-from phonofilm.lora.strength import parse_strength
 from phonofilm.models.known import NAMED_SIZES
 from phonofilm.serving.api.errors import ApiError, invalid
 from phonofilm.serving.api.fields import EditFields, ExtensionFields, VideoFields
-from phonofilm.serving.api.media_times import check_given_clip, check_keyframes
+from phonofilm.serving.api.media_times import check_keyframes
 from phonofilm.serving.api.run_sizes import check_run_asked
 from phonofilm.serving.api.stretches import check_stretches, retake_of
 from phonofilm.serving.engines.sglang_limits import check_sglang_can
@@ -52,7 +51,6 @@ SAME = (
 # The shape of the picture that is given.
 AUTO = "auto"
 FIRST_FRAMES = ("input_reference", "reference_url", "video", "video_url", "voice")
-_LORA = re.compile(r"([\w.\-]{1,100})(?::([\w.=,+\-]{1,100}))?")
 
 
 @dataclass(frozen=True)
@@ -107,30 +105,6 @@ def seeds_of(fields: VideoFields, most: int) -> list[int | None]:
             raise invalid(f"{len(fields.seed)} seeds for {count} clips", "seed")
         return list(fields.seed)
     return [None if fields.seed is None else fields.seed + index for index in range(count)]
-
-
-def loras_of(given: Sequence[str] | str | None, known: Mapping[str, str]) -> list[str] | None:
-    """The LoRAs by name, each with its strength. Raises ApiError for one that the operator does not offer."""
-    if given is None:
-        return None
-    texts = [given] if isinstance(given, str) else list(given)
-    names: list[str] = []
-    for text in texts:
-        match = _LORA.fullmatch(text)
-        if match is None or match[1] not in known:
-            offered = ", ".join(known) or "none"
-            raise invalid(f"LoRA {shown(text)!r} is not offered; this server has {offered}", "loras")
-        if match[2] is not None:
-            try:
-                parse_strength(Path(match[1]), match[2], text)
-            except InputError as error:
-                raise invalid(f"LoRA {match[1]}: {error}", "loras") from None
-        names.append(match[1])
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise invalid(
-            f"the LoRA {twice[0]} was given twice; give it once, with the strength that it should have", "loras"
-        )
-    return texts
 
 
 def check_enhancing(settings: WorkerSettings, prompt: str) -> None:

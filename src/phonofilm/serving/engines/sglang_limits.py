@@ -14,6 +14,7 @@ from phonofilm.errors import InputError
 from phonofilm.generation.films.timed_prompts import parse_timed_prompts
 from phonofilm.generation.options import ClipOptions
 from phonofilm.geometry import frames_for_seconds, parse_frame_rate
+from phonofilm.lora.strength import NO_LORA
 from phonofilm.serving.engines.engine_settings import SIZES
 
 # Our option, and the field that SGLang takes it in.
@@ -64,7 +65,7 @@ def check_sglang_can(options: ClipOptions, media: Collection[str], loras: Collec
             raise InputError(f"{name}: not with the engine SGLang: {reason}")
     if "image" not in media:
         raise InputError("image: SGLang's MOVA makes no clip without a first frame; send one")
-    if loras:
+    if set(loras or ()) - {NO_LORA}:
         raise InputError("lora: not with the engine SGLang: its MOVA pipeline takes none")
     if parse_timed_prompts(options.prompt or ""):
         raise InputError("prompt: not with the engine SGLang: a prompt with times is a film in parts")

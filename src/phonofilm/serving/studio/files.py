@@ -8,9 +8,11 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 
 from phonofilm.errors import MediaError
+from phonofilm.lora.strength import NO_LORA
 from phonofilm.serving.api.answers import ERRORS
 from phonofilm.serving.api.errors import ApiError, invalid
 from phonofilm.serving.api.services import MayRead, Services, ServicesOf
+from phonofilm.serving.jobs.job import JobRequest
 from phonofilm.serving.library.clips import LibraryClip
 from phonofilm.serving.studio.clips import clip_or_404
 from phonofilm.serving.studio.media_work import film_strip, frame_picture, recorded_settings, wav_sound
@@ -105,11 +107,7 @@ def get_settings(clip_id: str, services: ServicesOf, access: MayRead) -> ClipSet
     missing = list(clip.job.made.get("missing", []))
     if clip.job.model not in services.worker.models:
         missing.append(f"the model {clip.job.model} is not served here")
-    missing += [
-        f"the LoRA {lora} is not offered here"
-        for lora in request.loras or []
-        if lora.partition(":")[0] not in services.worker.loras
-    ]
+    missing += missing_loras(services, request)
     try:
         recorded = services.media.run(recorded_settings, services.worker.store, file_of(clip))
     except MediaError:
@@ -122,6 +120,14 @@ def get_settings(clip_id: str, services: ServicesOf, access: MayRead) -> ClipSet
         missing=missing,
         recorded=recorded,
     )
+
+
+def missing_loras(services: Services, request: JobRequest) -> list[str]:
+    """What a clip lacks to be made again, as far as that are LoRAs."""
+    known = {NO_LORA, *services.worker.loras}
+    return [
+        f"the LoRA {lora} is not offered here" for lora in request.loras or [] if lora.partition(":")[0] not in known
+    ]
 
 
 def file_of(clip: LibraryClip) -> str:

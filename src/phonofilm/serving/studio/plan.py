@@ -14,6 +14,7 @@ from phonofilm.serving.api.answers import ERRORS
 from phonofilm.serving.api.body import RequestBody, read_body
 from phonofilm.serving.api.errors import ApiError, invalid, validation_error
 from phonofilm.serving.api.fields import EditFields, ExtensionFields, VideoFields
+from phonofilm.serving.api.lora_names import loras_of
 from phonofilm.serving.api.media import FILE_FIELDS, StoredMedia, store_media
 from phonofilm.serving.api.openapi import body_of
 from phonofilm.serving.api.queue_again import drop_media
@@ -21,7 +22,6 @@ from phonofilm.serving.api.services import MayWrite, Services, ServicesOf
 from phonofilm.serving.api.stretches import stretch_fields
 from phonofilm.serving.api.translate import (
     check_request_for,
-    loras_of,
     model_named,
     options_of,
     param_in,

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from phonofilm.errors import InputError
 from phonofilm.generation.options import ClipOptions, options_from_json
+from phonofilm.lora.strength import NO_LORA
 from phonofilm.serving.jobs.job import KEYFRAME, JobRequest, is_keyframe
 from phonofilm.serving.security.public_http import PublicHttp
 from phonofilm.serving.security.sniffing import AUDIO, IMAGE, SNIFFED_BYTES, VIDEO, check_kind
@@ -58,5 +59,5 @@ def options_with_files(
     texts = []
     for text in loras:
         name, colon, strength = text.partition(":")
-        texts.append(settings.loras[name] + colon + strength)
+        texts.append(text if text == NO_LORA else settings.loras[name] + colon + strength)
     return replace(read, lora=tuple(texts) or None)
