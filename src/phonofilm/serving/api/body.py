@@ -13,7 +13,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from phonofilm.serving.api.errors import invalid, no_json, no_object, wrong_kind
+from phonofilm.serving.api.errors import MAX_VALUES, invalid, no_json, no_object, too_many_values, wrong_kind
 from phonofilm.serving.api.fields import IGNORED, REFUSED
 from phonofilm.untrusted import parse_json, shown
 
@@ -129,6 +129,8 @@ def _of_form(form: FormData) -> tuple[dict[str, Any], dict[str, UploadFile]]:
 def _nested(name: str, value: Any) -> Any:
     if name not in _NESTED or not isinstance(value, str) or not value.lstrip().startswith("{"):
         return value
+    if value.count(",") > MAX_VALUES:
+        raise too_many_values(name, name)
     try:
         return parse_json(value)
     except ValueError as error:

@@ -27,6 +27,8 @@ from phonofilm.untrusted import shown
 
 logger = logging.getLogger(__name__)
 
+# Commas in a JSON text of a request; the longest list that anybody needs has a few hundred.
+MAX_VALUES = 100_000
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
@@ -98,6 +100,11 @@ def add_error_handlers(app: FastAPI) -> None:
 def no_json(reason: object) -> ApiError:
     """A body that is no JSON at all."""
     return invalid(f"the body is no JSON: {shown(reason)}", code="invalid_json")
+
+
+def too_many_values(what: str = "the body", param: str | None = None) -> ApiError:
+    """JSON that was not read, for the time and the memory that it would take."""
+    return invalid(f"{what} has more than {MAX_VALUES:,} values (commas are counted); send fewer", param)
 
 
 def no_object() -> ApiError:
@@ -182,6 +189,8 @@ def _unread_body(request: Request, error: RequestValidationError) -> ApiError | 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
+    if isinstance(error.__cause__, ApiError):  # what the guard said while FastAPI read the body
+        return await _api_error(request, error.__cause__)
     if error.status_code == 400 and isinstance(error.__cause__, ValueError | RecursionError):  # FastAPI reads a body
         return await _api_error(request, no_json(error.__cause__))
     codes = {404: "unknown_url", 405: "method_not_allowed"}
