@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.exc import DBAPIError
 
+from phonofilm.serving.database.sqlite_file import FileGone
+
 logger = logging.getLogger(__name__)
 
 
@@ -34,7 +36,7 @@ class Outages:
             yield
         except DBAPIError as error:
             if is_unreachable(error):
-                self._say(True, type(error).__name__)
+                self._say(True, str(error.orig) if isinstance(error.orig, FileGone) else type(error).__name__)
             raise
         if self.is_away is not False:
             self._say(False, "")

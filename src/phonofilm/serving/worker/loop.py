@@ -89,7 +89,7 @@ class Worker:
 
     def run(self) -> None:
         """Load the first model and work. Raises PhonofilmError when it, the database's URL or the store cannot be used."""
-        self.database: Database = open_database(self.settings.database_url)
+        self.database: Database = open_database(self.settings.database_url, may_create=False)
         self.store: Store = open_store(self.settings.store)
         self.claims = Claims(self.database, self.id, self.settings.lease)
         self.held: HeldJob | None = None
