@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 from tests.serving_processes import jobs_of
 from tests.unit.serving_helpers import ask, client_of, new_database, services_in
 
 from phonofilm.serving.api.services import Services
 from phonofilm.serving.database.engines import open_database
+from phonofilm.serving.jobs.claims import Claims
+from phonofilm.serving.jobs.sweep import show_that_it_can_be_written, sweep_jobs
 
 
 @pytest.fixture
@@ -88,3 +93,76 @@ def test_a_databases_path_may_hold_what_addresses_give_a_meaning(tmp_path: Path)
     folder.mkdir()
     assert new_database(folder).file is not None
     assert (folder / "jobs.db").stat().st_size > 0
+
+
+@pytest.fixture
+def full(services: Services) -> Iterator[Callable[[bool], None]]:
+    """Says of the database's disk whether it is full."""
+
+    def fill(is_full: bool) -> None:
+        services.database.close()
+        pages[0] = 1 if is_full else 2**30
+
+    def limit(connection: Any, record: Any) -> None:
+        connection.execute(f"PRAGMA max_page_count={pages[0]}")
+
+    pages = [2**30]
+    event.listen(services.database.writer, "connect", limit)
+    yield fill
+    event.remove(services.database.writer, "connect", limit)
+
+
+def test_a_full_disk_is_said_once_by_all_who_are_asked_until_something_was_written(
+    client: TestClient, services: Services, full: Callable[[bool], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "phonofilm.serving.database")
+    while_full = "the job database cannot be written: its disk is full"
+    ask(services.database)
+    full(True)
+    for _ in range(3):
+        answer = client.post("/v1/videos", json={"prompt": "a ball" * 1000})  # more than a page
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "database_unavailable")
+        assert answer.json()["error"]["message"] == f"{while_full} at the moment; try again"
+        assert client.get("/v1/videos").status_code == 200
+        sweep_jobs(services.database, services.store, None)  # a transaction that changes nothing
+        health = client.get("/health")
+        assert (health.status_code, health.json()["status"], health.json()["reason"]) == (503, "degraded", while_full)
+        lines = client.get("/metrics").text.splitlines()
+        assert "phonofilm_database_up 0.0" in lines
+        assert 'phonofilm_jobs{status="queued"} 1.0' in lines, "it is still read"
+    full(False)
+    show_that_it_can_be_written(services.database)
+    assert client.get("/health").json()["status"] == "no_worker"
+    assert "phonofilm_database_up 1.0" in client.get("/metrics").text.splitlines()
+    said = [one.getMessage() for one in caplog.records if "database" in one.getMessage()]
+    assert said == [
+        f"{while_full} (OperationalError); it is asked again until it is back",
+        "the job database is back",
+    ]
+
+
+def test_deleting_a_clip_makes_the_room_in_which_that_is_written(
+    client: TestClient, services: Services, tmp_path: Path
+) -> None:
+    job = ask(services.database)
+    claims = Claims(services.database, "a")
+    claimed = claims.claim(["nano"], [], 60)
+    name = f"outputs/{job.id}/1-0.mp4"
+    (tmp_path / "clip.mp4").write_bytes(b"a clip")
+    services.store.put(name, tmp_path / "clip.mp4")
+    assert claimed is not None
+    assert claims.complete(claimed, [{"video": name}], {}, 6, None)
+    file = tmp_path / "files" / name
+
+    def refuse(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        if statement.startswith("UPDATE") and file.exists():
+            reason = sqlite3.OperationalError("database or disk is full")
+            reason.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise OperationalError(statement, {}, reason)
+
+    event.listen(services.database.writer, "before_cursor_execute", refuse)
+    waiting = ask(services.database)
+    assert client.delete(f"/v1/videos/{job.id}").status_code == 200
+    assert not file.exists()
+    assert client.get(f"/v1/videos/{job.id}").status_code == 404
+    assert client.get(f"/v1/videos/{waiting.id}").status_code == 200

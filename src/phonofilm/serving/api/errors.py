@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect
 
 from phonofilm.errors import PhonofilmError
 from phonofilm.serving.api.fields import MEANT, ChangeFields, EditFields
-from phonofilm.serving.database.outages import is_unreachable
+from phonofilm.serving.database.outages import is_unreachable, reason_of
 from phonofilm.serving.jobs.job_queue import QueueFull
 from phonofilm.serving.side_process import SideProcessError
 from phonofilm.serving.store.interface import StoreError
@@ -198,11 +198,12 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _database(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, DBAPIError)
     if isinstance(error, DataError):
         return error_response(400, "a value holds what the database cannot hold, such as a NUL", "invalid_value")
     if not is_unreachable(error):
         logger.error("the database cannot be used: %s", type(error).__name__)
-    message = "the job database cannot be reached at the moment; try again"
+    message = f"{reason_of(error)} at the moment; try again"
     return error_response(503, message, "database_unavailable", headers={"Retry-After": "2"})
 
 

@@ -31,6 +31,7 @@ from phonofilm.serving.api.services import MayRead, MayWrite, Services, Services
 from phonofilm.serving.jobs.job import ENDED, Job
 from phonofilm.serving.jobs.job_queue import NotWaiting, cancel_job, edit_job, page, waiting
 from phonofilm.serving.jobs.moving import PriorityTooGood, move_job
+from phonofilm.serving.jobs.sweep import delete_job
 from phonofilm.serving.security.access import Access
 
 router = APIRouter(tags=["videos"], responses=ERRORS)
@@ -148,7 +149,7 @@ async def cancel(video_id: str, request: Request, services: ServicesOf, access: 
 async def delete(video_id: str, services: ServicesOf, access: MayWrite) -> VideoDeleted:
     """Remove a job and its files for good, clips that are finished too; one that runs is stopped."""
     job = await find_or_404(services, video_id, access)
-    await run_in_threadpool(lambda: cancel_job(services.database, job, hide=True))
+    await run_in_threadpool(delete_job, services.database, services.store, job)
     return VideoDeleted(id=video_id)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
@@ -21,6 +21,9 @@ CONNECT_SECONDS = 10
 # SQLite's write-ahead log lies in memory that processes of one machine share.
 NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smbfs", "smb3", "fuse.sshfs", "9p", "ceph", "lustre", "afs"})
 PREPARE = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL", f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
+
+# By whether it is SQLite's: rows that the connection has changed; the transaction's number, which one without changes has not.
+CHANGES = {True: "SELECT total_changes()", False: "SELECT CAST(pg_current_xact_id_if_assigned() AS text)"}
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,12 @@ class Database:
 
         It raises too where it was committed into a file that is not the database any more: nobody may rely on that.
         """
-        with self.outages.watched():
+        with self.outages.watched() as proof:
             self._require_file()
             with self.writer.begin() as connection:
+                before = self._changes(connection)
                 yield connection
+                proof.changed = self._changes(connection) != before
             self._require_file()
 
     @contextmanager
@@ -63,6 +68,12 @@ class Database:
     def close(self) -> None:
         self.writer.dispose()
         self.reader.dispose()
+
+    def _changes(self, connection: Connection) -> object:
+        """What is another once the transaction has changed something; looked up only while that matters."""
+        if not self.outages.cannot_write:
+            return None
+        return connection.execute(text(CHANGES[self.is_sqlite])).scalar()
 
     def _require_file(self) -> None:
         if self.file is not None:
