@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gzip
 import hashlib
@@ -38,6 +39,7 @@ from phonofilm.media.wav import write_wav
 from phonofilm.models.checkpoint_files import STUDENT_FILE
 from phonofilm.models.hub import PACKAGED_WEIGHTS
 from phonofilm.serving.api.services import Services
+from phonofilm.serving.api.videos import events_of_job
 from phonofilm.serving.callbacks import MOST_TO_ONE, Callbacks
 from phonofilm.serving.database.engines import open_database
 from phonofilm.serving.database.migrate import migrate
@@ -174,6 +176,21 @@ def test_a_server_that_is_well_from_the_start_logs_no_health(
     with caplog.at_level(logging.INFO, logger="phonofilm"):
         assert client.get("/health").status_code == 200
     assert caplog.records == []
+
+
+def test_a_revoked_keys_stream_of_a_job_ends(services: Services) -> None:
+    token = create_key(services.database, "studio", ["read", "write"])
+    admitted = services.keyring.look_up(token)
+    assert admitted is not None
+    job = ask(services.database, access=admitted.access)
+
+    async def kinds() -> list[str]:
+        stream = events_of_job(services, admitted.access, job, "http://testserver", token, None)
+        found = [(await anext(stream))["event"]]
+        revoke_key(services.database, "studio")
+        return found + [event["event"] async for event in stream]
+
+    assert asyncio.run(asyncio.wait_for(kinds(), 60)) == ["status"]
 
 
 def test_scopes_say_what_a_key_may_do(client: TestClient, services: Services) -> None:
