@@ -379,6 +379,23 @@ def test_unknown_models_urls_and_methods_have_the_same_shape(client: TestClient)
         refused(client.post(path, json={}), 501, "not_implemented")
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/v1/videos/x", "GET, HEAD, PATCH, DELETE"),
+        ("PUT", "/v1/videos", "GET, HEAD, POST"),
+        ("DELETE", "/health", "GET, HEAD"),
+        ("GET", "/v1/videos/x/cancel", "POST"),
+    ],
+)
+def test_a_method_that_a_path_does_not_take_is_answered_with_all_that_it_takes(
+    client: TestClient, method: str, path: str, allowed: str
+) -> None:
+    answer = client.request(method, path)
+    refused(answer, 405, "method_not_allowed")
+    assert answer.headers["allow"] == allowed
+
+
 def test_the_list_has_pages(client: TestClient) -> None:
     ids = [created(client, seed=number)["id"] for number in range(3)]
     page = client.get("/v1/videos?limit=2").json()
