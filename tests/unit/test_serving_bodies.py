@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 from tests.unit.serving_helpers import client_of, services_in
 
+from phonofilm.errors import InputError
+from phonofilm.generation.films.retakes import parse_retakes
 from phonofilm.serving.settings import RequestLimits
 
 MANY = b"{}," * 100_001 + b"1]}"
@@ -53,3 +56,43 @@ def test_a_body_that_is_too_large_is_said_as_such_whoever_reads_it(tmp_path: Pat
     answer = client_of(services).post("/v1/videos/video_0/move", content=pieces, headers=JSON)
     services.close()
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("seconds", "1_0"),
+        ("seed", "1_0"),
+        ("seed", ["1_0"]),
+        ("n", "1_0"),
+        ("fps", "2_4"),
+        ("modality_scale", "1_0"),
+        ("modality_scale", ["1_0"]),
+        ("modality_scale", "1_0,2"),
+        ("guidance_interval", "0_0:1"),
+        ("keyframes", {"1_0": "data:image/png;base64,"}),
+        ("loras", "fast:0_8"),
+        ("loras", "fast:video=0_8"),
+        ("priority", " 1_0 "),
+    ],
+)
+def test_digits_with_underscores_are_no_number(tmp_path: Path, field: str, value: Any) -> None:
+    services = services_in(tmp_path, loras={"fast": "fast.safetensors"})
+    answer = client_of(services).post("/v1/videos", json={"prompt": "a ball", field: value})
+    services.close()
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, field)
+
+
+def test_no_door_takes_underscores_and_texts_keep_theirs(client: TestClient) -> None:
+    for address in ("/v1/videos?limit=1_0", "/v1/studio/clips?limit=1_0", "/v1/studio/clips/clip_0/frame?at=1_0"):
+        answer = client.get(address)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_value"), address
+        assert "'1_0' has underscores" in answer.json()["error"]["message"]
+    retake = {"prompt": "a", "start": "1_0", "end": 2, "video": {"id": "video_0"}}
+    assert client.post("/v1/videos/edits", json=retake).json()["error"]["param"] == "start"
+    with pytest.raises(InputError):
+        parse_retakes("1_0:20")
+    assert client.patch("/v1/videos/video_0", json={"seed": "1_0"}).json()["error"]["param"] == "seed"
+    strength = {"lora_nickname": "fast", "strength": "0_8"}
+    assert client.post("/v1/set_lora", json=strength).json()["error"]["param"] == "strength"
+    assert client.post("/v1/videos", json={"prompt": "1_0", "negative_prompt": "2_0"}).status_code == 200

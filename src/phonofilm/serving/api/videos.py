@@ -24,7 +24,7 @@ from phonofilm.serving.api.answers import (
 from phonofilm.serving.api.changing import changed_request
 from phonofilm.serving.api.content import send_variant
 from phonofilm.serving.api.errors import ApiError, invalid
-from phonofilm.serving.api.fields import ChangeFields, MoveFields
+from phonofilm.serving.api.fields import NO_UNDERSCORES, ChangeFields, MoveFields
 from phonofilm.serving.api.objects import VideoDeleted, VideoList, VideoObject
 from phonofilm.serving.api.openapi import video_links
 from phonofilm.serving.api.services import Bearer, Cookie, MayRead, MayWrite, Services, ServicesOf, is_still_let_in
@@ -46,7 +46,7 @@ def list_videos(
     services: ServicesOf,
     access: MayRead,
     after: Annotated[str | None, Query(max_length=100, description="The id that the page before ended with.")] = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    limit: Annotated[int, Query(ge=1, le=100), NO_UNDERSCORES] = 20,
     order: Literal["asc", "desc"] = "desc",
     status: Status | None = None,
 ) -> VideoList:
@@ -87,7 +87,7 @@ async def get_content(
     services: ServicesOf,
     access: MayRead,
     variant: Variant = "video",
-    index: Annotated[int, Query(ge=0, le=1000, description="Which of several clips.")] = 0,
+    index: Annotated[int, Query(ge=0, le=1000, description="Which of several clips."), NO_UNDERSCORES] = 0,
     range: Annotated[str | None, Header()] = None,
     if_none_match: Annotated[str | None, Header()] = None,
     if_range: Annotated[str | None, Header()] = None,
