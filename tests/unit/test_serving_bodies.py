@@ -96,3 +96,26 @@ def test_no_door_takes_underscores_and_texts_keep_theirs(client: TestClient) -> 
     strength = {"lora_nickname": "fast", "strength": "0_8"}
     assert client.post("/v1/set_lora", json=strength).json()["error"]["param"] == "strength"
     assert client.post("/v1/videos", json={"prompt": "1_0", "negative_prompt": "2_0"}).status_code == 200
+
+
+def test_text_of_a_form_is_utf_8_or_refused(client: TestClient) -> None:
+    """As in JSON; it was taken as Latin-1, and so was the UTF-8 of a plain form that was not written with %."""
+    prompt = "Zoë runs"
+    plain = {"content-type": "application/x-www-form-urlencoded"}
+    parts = {"content-type": "multipart/form-data; boundary=x"}
+    head = b'--x\r\nContent-Disposition: form-data; name="prompt"\r\n\r\n'
+    for text, status in ((prompt.encode(), 200), (prompt.encode("latin-1"), 400)):
+        for content, headers in ((b"prompt=" + text, plain), (head + text + b"\r\n--x--\r\n", parts)):
+            answer = client.post("/v1/videos", content=content, headers=headers)
+            assert answer.status_code == status
+            if status == 200:
+                assert answer.json()["prompt"] == prompt
+            else:
+                assert "the form cannot be read: prompt is no text in UTF-8" in answer.json()["error"]["message"]
+    assert client.post("/v1/videos", content=b"prompt=Zo%EB", headers=plain).status_code == 400
+    assert client.post("/v1/videos", content=b"prompt=Zo%C3%AB+runs", headers=plain).json()["prompt"] == prompt
+    latin = {"content-type": "multipart/form-data; boundary=x; charset=iso-8859-1"}
+    answer = client.post("/v1/videos", content=head + prompt.encode("latin-1") + b"\r\n--x--\r\n", headers=latin)
+    assert answer.json()["prompt"] == prompt
+    no_text = {"content-type": "multipart/form-data; boundary=x; charset=rot13"}
+    assert client.post("/v1/videos", content=head + b"a\r\n--x--\r\n", headers=no_text).status_code == 400
