@@ -119,3 +119,21 @@ def test_text_of_a_form_is_utf_8_or_refused(client: TestClient) -> None:
     assert answer.json()["prompt"] == prompt
     no_text = {"content-type": "multipart/form-data; boundary=x; charset=rot13"}
     assert client.post("/v1/videos", content=head + b"a\r\n--x--\r\n", headers=no_text).status_code == 400
+
+
+def test_a_prompt_that_was_sent_empty_is_called_empty_and_not_missing(client: TestClient) -> None:
+    made = client.post("/v1/videos", json={"prompt": "a", "seconds": 2}).json()["id"]
+    empty: dict[str, Any] = {"json": {"prompt": ""}}
+    for address, sent in (
+        ("/v1/videos", empty),
+        ("/v1/videos", {"data": {"prompt": "", "seconds": ""}}),
+        ("/v1/videos", {"files": {"prompt": (None, "")}}),
+        (f"/v1/videos/{made}/remix", empty),
+    ):
+        error = client.post(address, **sent).json()["error"]
+        assert (error["param"], error["message"]) == (
+            "prompt",
+            "the prompt is empty; say what should be seen and heard",
+        )
+    assert client.post("/v1/videos", json={}).json()["error"]["message"] == "prompt: Field required"
+    assert client.post("/v1/videos", data={"prompt": "a", "seconds": ""}).status_code == 200, "what was left open"

@@ -149,7 +149,9 @@ def _of_form(form: FormData) -> tuple[dict[str, Any], dict[str, UploadFile]]:
             fields[name] = [*(before if isinstance(before, list) else [before]), value]
         else:
             fields[name] = value
-    return {name: _nested(name, value) for name, value in fields.items() if value != ""}, uploads
+    # A form on a page sends its empty fields too, which were left out; an empty prompt is for its validation to name.
+    given = {name: value for name, value in fields.items() if value != "" or name == "prompt"}
+    return {name: _nested(name, value) for name, value in given.items()}, uploads
 
 
 def _nested(name: str, value: Any) -> Any:

@@ -131,6 +131,8 @@ def first_fault(errors: Any, fields: type[BaseModel] | None = None) -> tuple[str
     param = names[0] if names else None
     if fault["type"] == "extra_forbidden":
         return _unknown(param or "", fields), param
+    if fault["type"] == "string_too_short" and param == "prompt":
+        return "the prompt is empty; say what should be seen and heard", param
     text = str(fault["msg"]).removeprefix("Value error, ")
     return (f"{param}: {text}" if param else text), param
 
