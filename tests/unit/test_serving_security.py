@@ -407,7 +407,8 @@ def test_the_operators_limits_reach_the_workers() -> None:
         *[(one, False) for one in ("100.64.0.1", "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fc00::1")],
         *[(one, False) for one in ("::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "198.18.0.1", "192.0.2.1")],
         *[(one, False) for one in ("192.0.0.192", "192.0.0.8", "192.88.99.1", "64:ff9b:1::1", "5f00::1", "fec0::1")],
-        *[(one, True) for one in ("1.1.1.1", "8.8.8.8", "2606:4700::1111")],
+        *[(one, False) for one in ("168.63.129.16", "::ffff:168.63.129.16")],
+        *[(one, True) for one in ("168.63.129.15", "1.1.1.1", "8.8.8.8", "2606:4700::1111")],
     ],
 )
 def test_only_the_open_internet_is_public(address: str, public: bool) -> None:
