@@ -382,9 +382,15 @@ def test_unknown_models_urls_and_methods_have_the_same_shape(client: TestClient)
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("PUT", "/v1/videos/x", "GET, HEAD, PATCH, DELETE"),
+        ("PUT", "/v1/videos/x", "DELETE, GET, HEAD, PATCH"),
         ("PUT", "/v1/videos", "GET, HEAD, POST"),
+        ("PUT", "/v1/videos/edits", "POST"),
+        ("OPTIONS", "/v1/studio/clips/trash", "POST"),
+        ("PUT", "/v1/studio/clips/some_clip", "GET, HEAD, PATCH"),
+        ("PUT", "/v1/studio/arena/pairs/0/vote", "POST"),
         ("DELETE", "/health", "GET, HEAD"),
+        ("DELETE", "/openapi.json", "GET, HEAD"),
+        ("PUT", "/v1/videos/characters", "DELETE, GET, POST"),
         ("GET", "/v1/videos/x/cancel", "POST"),
     ],
 )
