@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from starlette.types import Message
 from tests.unit.serving_helpers import client_of, services_in
 
 from phonofilm.errors import InputError
 from phonofilm.generation.films.retakes import parse_retakes
+from phonofilm.serving.api.errors import ApiError
+from phonofilm.serving.api.guard import _Body
 from phonofilm.serving.settings import RequestLimits
 
 MANY = b"{}," * 100_001 + b"1]}"
@@ -39,6 +43,20 @@ def test_json_of_too_many_values_is_refused_before_it_is_read(
     monkeypatch.undo()
     assert answer.status_code == 400
     assert answer.json()["error"]["message"] == "the body has more than 100,000 values (commas are counted); send fewer"
+
+
+def test_a_body_of_too_many_values_is_received_whole_so_that_its_client_reads_why(tmp_path: Path) -> None:
+    pieces: list[Message] = [{"type": "http.request", "body": MANY, "more_body": True} for _ in range(3)]
+    pieces.append({"type": "http.request", "body": b"", "more_body": False})
+
+    async def receive() -> Message:
+        return pieces.pop(0)
+
+    services = services_in(tmp_path)
+    with pytest.raises(ApiError):
+        asyncio.run(_Body(receive, services, is_form=False).receive())
+    services.close()
+    assert pieces == []
 
 
 def test_json_in_a_form_is_bounded_too_and_a_files_commas_are_no_values(client: TestClient) -> None:

@@ -160,6 +160,15 @@ class _Body:
     began: float | None = None
 
     async def receive(self) -> Message:
+        message = await self._next()
+        if self.commas > MAX_VALUES:
+            # A client that still writes when the connection is closed never reads why.
+            while not self.whole and message["type"] == "http.request":
+                message = await self._next()
+            raise too_many_values()
+        return message
+
+    async def _next(self) -> Message:
         if self.whole:  # nothing but the end of the connection is waited for
             return await self.wrapped()
         try:
@@ -173,8 +182,6 @@ class _Body:
             if self.taken > limit:
                 raise ApiError(413, f"the body is larger than {limit:,} bytes", "body_too_large")
             self.commas += 0 if self.is_form else message.get("body", b"").count(b",")
-            if self.commas > MAX_VALUES:
-                raise too_many_values()
         return message
 
     def _patience(self) -> float:
