@@ -94,6 +94,16 @@ def parse_fraction(text: str) -> Fraction:
         raise ValueError(f"{text!r} divides by zero") from None
 
 
+def parse_number(text: str) -> float:
+    """ "3.5", "-1" or "1e-3", as everybody writes numbers: without Python's underscores and other alphabets' digits.
+
+    Raises ValueError for anything else.
+    """
+    if "_" in text or not text.isascii():
+        raise ValueError(f"{text[:40]!r} is not a number")
+    return float(text)
+
+
 def shown(text: object) -> str:
     """Text for one line of a terminal or a message: line breaks, control characters and bytes that are no UTF-8 as escapes,
     at most 300 characters.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -113,3 +115,29 @@ def test_a_gpu_by_number_is_refused_before_ray_is_started(tmp_path: Path, monkey
     workers = ray_workers.RayWorkers(settings, database, ClusterSettings("local", None), lambda: None)
     with pytest.raises(InputError, match="--device cuda:1: Ray chooses"):
         workers.start()
+
+
+class EmptyRay:
+    """A cluster that takes any number of workers, and has none yet."""
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return []
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {}
+
+
+@pytest.mark.parametrize(("replicas", "are_coming"), [("1:2", True), ("0:2", False)])
+def test_workers_are_coming_before_the_first_of_them_has_been_placed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replicas: str, are_coming: bool
+) -> None:
+    monkeypatch.setattr(ray_workers, "ray_session", lambda *given: nullcontext(EmptyRay()))
+    without_tables = open_database(f"sqlite:///{tmp_path}/jobs.db")  # so that nobody knows how many jobs wait
+    cluster = ClusterSettings("local", parse_replicas(replicas))
+    workers = ray_workers.RayWorkers(WorkerSettings({"nano": "nano"}), without_tables, cluster, lambda: None)
+    workers.start()
+    try:
+        assert workers.are_coming is are_coming
+    finally:
+        workers.stop()
+    assert not workers.are_coming

@@ -294,6 +294,16 @@ def test_the_idempotency_key_of_a_deleted_job_makes_a_new_one(database: Database
     assert ask(database, key="k", body_hash="2").id == again.id
 
 
+def test_only_what_changes_something_shows_that_a_database_can_be_written_again(database: Database) -> None:
+    ask(database)
+    database.outages.reason, database.outages.cannot_write = "its disk is full", True
+    waiting(database, OPEN_ACCESS)
+    end_lost_jobs(database, DAY)
+    assert database.outages.reason is not None
+    ask(database)
+    assert database.outages.reason is None
+
+
 def test_a_full_queue_says_when_to_come_again(database: Database) -> None:
     ask(database, room=Room(max_queued=1))
     with pytest.raises(QueueFull, match="1 jobs wait") as full:

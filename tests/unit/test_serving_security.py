@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gzip
 import hashlib
@@ -38,6 +39,7 @@ from phonofilm.media.wav import write_wav
 from phonofilm.models.checkpoint_files import STUDENT_FILE
 from phonofilm.models.hub import PACKAGED_WEIGHTS
 from phonofilm.serving.api.services import Services
+from phonofilm.serving.api.videos import events_of_job
 from phonofilm.serving.callbacks import MOST_TO_ONE, Callbacks
 from phonofilm.serving.database.engines import open_database
 from phonofilm.serving.database.migrate import migrate
@@ -174,6 +176,21 @@ def test_a_server_that_is_well_from_the_start_logs_no_health(
     with caplog.at_level(logging.INFO, logger="phonofilm"):
         assert client.get("/health").status_code == 200
     assert caplog.records == []
+
+
+def test_a_revoked_keys_stream_of_a_job_ends(services: Services) -> None:
+    token = create_key(services.database, "studio", ["read", "write"])
+    admitted = services.keyring.look_up(token)
+    assert admitted is not None
+    job = ask(services.database, access=admitted.access)
+
+    async def kinds() -> list[str]:
+        stream = events_of_job(services, admitted.access, job, "http://testserver", token, None)
+        found = [(await anext(stream))["event"]]
+        revoke_key(services.database, "studio")
+        return found + [event["event"] async for event in stream]
+
+    assert asyncio.run(asyncio.wait_for(kinds(), 60)) == ["status"]
 
 
 def test_scopes_say_what_a_key_may_do(client: TestClient, services: Services) -> None:
@@ -390,7 +407,8 @@ def test_the_operators_limits_reach_the_workers() -> None:
         *[(one, False) for one in ("100.64.0.1", "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fc00::1")],
         *[(one, False) for one in ("::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "198.18.0.1", "192.0.2.1")],
         *[(one, False) for one in ("192.0.0.192", "192.0.0.8", "192.88.99.1", "64:ff9b:1::1", "5f00::1", "fec0::1")],
-        *[(one, True) for one in ("1.1.1.1", "8.8.8.8", "2606:4700::1111")],
+        *[(one, False) for one in ("168.63.129.16", "::ffff:168.63.129.16")],
+        *[(one, True) for one in ("168.63.129.15", "1.1.1.1", "8.8.8.8", "2606:4700::1111")],
     ],
 )
 def test_only_the_open_internet_is_public(address: str, public: bool) -> None:

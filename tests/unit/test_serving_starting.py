@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 from tests.serving_stub import StubMaker, worker_thread
-from tests.unit.serving_helpers import services_in
+from tests.unit.serving_helpers import ask, services_in
 
 from phonofilm.serving.api.services import Services
 from phonofilm.serving.database.engines import Database
-from phonofilm.serving.jobs.roster import WorkerReport
+from phonofilm.serving.jobs.roster import WorkerReport, last_report
 from phonofilm.serving.worker.loop import LEAST_WORK, Worker, seconds_worked
 from phonofilm.serving.worker.supervisor import WorkerProcesses
 
@@ -83,6 +83,29 @@ def test_a_worker_that_loads_says_so_only_while_the_loading_goes_on(
         wait_until(lambda: len(reports) == 2)
         go_on.set()
         wait_until(lambda: reports.count("ready") > 2)
+    finally:
+        go_on.set()
+        worker.ask_to_stop()
+        thread.join()
+
+
+def test_a_worker_says_at_once_that_it_works_and_that_it_does_no_more(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("phonofilm.serving.worker.loop.REPORT_SECONDS", 3600.0)
+    go_on = threading.Event()
+    worker, thread = worker_thread(services.worker, StubMaker(after_step=lambda step: go_on.wait(60)))
+
+    def says(state: str) -> bool:
+        found = last_report(services.database, worker.id)
+        return found is not None and found[1] == state
+
+    try:
+        wait_until(lambda: says("ready"))
+        ask(services.database)
+        wait_until(lambda: says("busy"))
+        go_on.set()
+        wait_until(lambda: says("ready"))
     finally:
         go_on.set()
         worker.ask_to_stop()

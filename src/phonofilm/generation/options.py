@@ -13,7 +13,7 @@ from phonofilm.errors import InputError
 from phonofilm.generation.films.retakes import parse_retakes, retakes_text
 from phonofilm.generation.films.timed_prompts import parse_timed_prompts, timed_prompts_from_json
 from phonofilm.generation.outputs import named_output
-from phonofilm.untrusted import shown
+from phonofilm.untrusted import parse_number, shown
 
 MOST_SECONDS = 3600.0  # of a film
 MAX_CLIPS = 10_000
@@ -199,7 +199,7 @@ def parse_keyframe(text: str) -> tuple[float, Path]:
     """ "3.5=picture.png" -> (3.5, Path("picture.png")), seconds and file."""
     seconds, equals, file = text.partition("=")
     try:
-        time = float(seconds)
+        time = parse_number(seconds)
     except ValueError:
         time = -1.0
     if not 0 <= time < math.inf or not equals or not file:
@@ -210,7 +210,7 @@ def parse_keyframe(text: str) -> tuple[float, Path]:
 def parse_interval(text: str) -> tuple[float, float]:
     """ "0:0.6" -> (0.0, 0.6), fractions of the steps."""
     try:
-        start, end = (float(part) for part in text.split(":"))
+        start, end = (parse_number(part) for part in text.split(":"))
     except ValueError:
         raise InputError(f"guidance_interval {text!r} is not START:END in parts of the steps; use 0:0.6") from None
     return start, end
@@ -219,7 +219,7 @@ def parse_interval(text: str) -> tuple[float, float]:
 def parse_scales(text: str) -> float | tuple[float, ...]:
     """ "3.5" -> 3.5; "3.5,1" -> (3.5, 1.0)."""
     try:
-        values = tuple(float(part) for part in text.split(","))
+        values = tuple(parse_number(part) for part in text.split(","))
     except ValueError:
         raise InputError(f"modality_scale {text!r} is not a number or several; use for example 2, or 3.5,1") from None
     return values[0] if len(values) == 1 else values

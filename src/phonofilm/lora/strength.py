@@ -9,6 +9,7 @@ from pathlib import Path
 
 from phonofilm.errors import InputError
 from phonofilm.lora.components import LORA_COMPONENTS, component_named
+from phonofilm.untrusted import parse_number
 
 Strength = float | Mapping[str, float]
 
@@ -110,7 +111,7 @@ def tell_strength(strength: Strength, expert: str | None = None) -> str:
 
 def _number(value: str, text: str) -> float:
     try:
-        number = float(value)
+        number = parse_number(value)
     except ValueError as error:
         raise InputError(
             f"{value!r} in {text!r} is no strength; expected a number, such as 0.8, or one for each part, such as "

@@ -12,7 +12,7 @@ from functools import partial
 from phonofilm.serving.callbacks import Callbacks
 from phonofilm.serving.database.engines import Database
 from phonofilm.serving.database.outages import is_unreachable
-from phonofilm.serving.jobs.sweep import sweep_files, sweep_jobs
+from phonofilm.serving.jobs.sweep import show_that_it_can_be_written, sweep_files, sweep_jobs
 from phonofilm.serving.library.changes import TRASH_SECONDS, purge_old
 from phonofilm.serving.store.interface import Store, StoreError
 
@@ -54,6 +54,7 @@ class Housekeeping:
             nonlocal files_at
             sweep_jobs(self.database, self.store, self.keep)
             purge_old(self.database, self.store, TRASH_SECONDS)
+            show_that_it_can_be_written(self.database)
             if time.monotonic() > files_at:
                 files_at = time.monotonic() + FILES_SECONDS
                 sweep_files(self.database, self.store)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from phonofilm.errors import InputError
+from phonofilm.untrusted import parse_number
 
 _BETWEEN = re.compile(r";\s*(?=\d+(?:\.\d*)?:)")
 
@@ -30,7 +31,7 @@ def parse_retakes(text: str) -> tuple[Retake, ...]:
     for one in _BETWEEN.split(text):
         stretch, equals, prompt = one.strip().rstrip(";").partition("=")
         try:
-            start, end = (float(part) for part in stretch.split(":"))
+            start, end = (parse_number(part) for part in stretch.split(":"))
         except ValueError:
             raise InputError(
                 f"retake {one!r:.80} is not START:END in seconds; use for example 1.5:2.5, or 1.5:2.5=PROMPT"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 
 from phonofilm import __version__
 from phonofilm.serving.api import creating, models_and_loras, operations, videos
@@ -70,4 +72,15 @@ def create_api(services: Services) -> FastAPI:
     )
     for router in (*routers, *studio):
         app.include_router(router)
+    app.state.methods = methods_by_path([*routers, *studio])
     return app
+
+
+def methods_by_path(routers: Iterable[APIRouter]) -> dict[str, set[str]]:
+    """What each documented path takes, for `Allow`: FastAPI keeps a route for each method. HEAD is answered as GET is."""
+    found: dict[str, set[str]] = {}
+    for route in (route for router in routers for route in router.routes):
+        if isinstance(route, APIRoute) and route.include_in_schema and route.methods is not None:
+            also = ["HEAD"] if "GET" in route.methods else []
+            found.setdefault(route.path, set()).update([*route.methods, *also])
+    return found

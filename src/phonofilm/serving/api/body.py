@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote_plus
 
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
 
-from phonofilm.serving.api.errors import invalid, no_json, no_object, wrong_kind
+from phonofilm.serving.api.errors import MAX_VALUES, invalid, no_json, no_object, too_many_values, wrong_kind
 from phonofilm.serving.api.fields import IGNORED, REFUSED
 from phonofilm.untrusted import parse_json, shown
 
@@ -59,12 +61,35 @@ async def read_body(request: Request) -> RequestBody:
 
 
 class _WholeForms(MultiPartParser):
-    """Starlette's parser, which notices whether the closing boundary came."""
+    """Starlette's parser, which notices whether the closing boundary came, and takes no other text for Latin-1."""
 
     has_ended = False
 
+    def on_part_end(self) -> None:
+        part = self._current_part
+        if part.file is None:
+            _decoded(part.field_name, lambda: part.data.decode(self._charset))
+        super().on_part_end()
+
     def on_end(self) -> None:
         self.has_ended = True
+
+
+class _PlainForms(FormParser):
+    """Starlette's parser of a plain form, with text in UTF-8 whether it is written as %C3%A4 or as it is."""
+
+    def on_field_end(self) -> None:
+        super().on_field_end()
+        name, value = self._field_name, self._field_value
+        key = _decoded("a field's name", lambda: unquote_plus(name.decode(), errors="strict"))
+        self._items[-1] = (key, _decoded(key, lambda: unquote_plus(value.decode(), errors="strict")))
+
+
+def _decoded(name: str, decode: Callable[[], str]) -> str:
+    try:
+        return decode()
+    except (UnicodeError, LookupError):
+        raise MultiPartException(f"{shown(name)} is no text in UTF-8, or in the charset that the form names") from None
 
 
 async def read_form(request: Request, max_files: int, max_fields: int, max_field_bytes: int) -> FormData:
@@ -74,7 +99,8 @@ async def read_form(request: Request, max_files: int, max_fields: int, max_field
     boundary: it was cut off on its way, and its last part with it.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":
-        return await request.form(max_files=max_files, max_fields=max_fields, max_part_size=max_field_bytes)
+        plain = _PlainForms(request.headers, request.stream(), max_fields=max_fields, max_part_size=max_field_bytes)
+        return await plain.parse()
     parser = _WholeForms(
         request.headers,
         request.stream(),
@@ -123,12 +149,16 @@ def _of_form(form: FormData) -> tuple[dict[str, Any], dict[str, UploadFile]]:
             fields[name] = [*(before if isinstance(before, list) else [before]), value]
         else:
             fields[name] = value
-    return {name: _nested(name, value) for name, value in fields.items() if value != ""}, uploads
+    # A form on a page sends its empty fields too, which were left out; an empty prompt is for its validation to name.
+    given = {name: value for name, value in fields.items() if value != "" or name == "prompt"}
+    return {name: _nested(name, value) for name, value in given.items()}, uploads
 
 
 def _nested(name: str, value: Any) -> Any:
     if name not in _NESTED or not isinstance(value, str) or not value.lstrip().startswith("{"):
         return value
+    if value.count(",") > MAX_VALUES:
+        raise too_many_values(name, name)
     try:
         return parse_json(value)
     except ValueError as error:

@@ -62,7 +62,7 @@ def send_variant(
         # Kept by the one who may see it, and asked for again by its tag: a key may have been revoked.
         "Cache-Control": "private, no-cache",
     }
-    if has is not None and tag in [one.strip().removeprefix("W/") for one in has.split(",")]:
+    if has is not None and {tag, "*"} & {one.strip().removeprefix("W/") for one in has.split(",")}:
         return Response(None, 304, {name: headers[name] for name in ("ETag", "Cache-Control")})
     if part is not None:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"

@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect
 
 from phonofilm.errors import PhonofilmError
 from phonofilm.serving.api.fields import MEANT, ChangeFields, EditFields
-from phonofilm.serving.database.outages import is_unreachable
+from phonofilm.serving.database.outages import is_unreachable, reason_of
 from phonofilm.serving.jobs.job_queue import QueueFull
 from phonofilm.serving.side_process import SideProcessError
 from phonofilm.serving.store.interface import StoreError
@@ -27,6 +27,8 @@ from phonofilm.untrusted import shown
 
 logger = logging.getLogger(__name__)
 
+# Commas in a JSON text of a request; the longest list that anybody needs has a few hundred.
+MAX_VALUES = 100_000
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
@@ -100,6 +102,11 @@ def no_json(reason: object) -> ApiError:
     return invalid(f"the body is no JSON: {shown(reason)}", code="invalid_json")
 
 
+def too_many_values(what: str = "the body", param: str | None = None) -> ApiError:
+    """JSON that was not read, for the time and the memory that it would take."""
+    return invalid(f"{what} has more than {MAX_VALUES:,} values (commas are counted); send fewer", param)
+
+
 def no_object() -> ApiError:
     """A body that is another kind of JSON, or none."""
     return invalid("the body must be a JSON object", code="invalid_json")
@@ -122,6 +129,8 @@ def first_fault(errors: Any, fields: type[BaseModel] | None = None) -> tuple[str
     param = names[0] if names else None
     if fault["type"] == "extra_forbidden":
         return _unknown(param or "", fields), param
+    if fault["type"] == "string_too_short" and param == "prompt":
+        return "the prompt is empty; say what should be seen and heard", param
     text = str(fault["msg"]).removeprefix("Value error, ")
     return (f"{param}: {text}" if param else text), param
 
@@ -182,18 +191,33 @@ def _unread_body(request: Request, error: RequestValidationError) -> ApiError | 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
+    if isinstance(error.__cause__, ApiError):  # what the guard said while FastAPI read the body
+        return await _api_error(request, error.__cause__)
     if error.status_code == 400 and isinstance(error.__cause__, ValueError | RecursionError):  # FastAPI reads a body
         return await _api_error(request, no_json(error.__cause__))
     codes = {404: "unknown_url", 405: "method_not_allowed"}
-    return error_response(error.status_code, str(error.detail), codes.get(error.status_code), headers=error.headers)
+    headers = {"Allow": _allowed(request, error)} if error.status_code == 405 else error.headers
+    return error_response(error.status_code, str(error.detail), codes.get(error.status_code), headers=headers)
+
+
+def _allowed(request: Request, error: HTTPException) -> str:
+    """The methods of the request's path; of routes that the description leaves out, those that Starlette names.
+
+    A path as it is written goes before one with a name in it: /v1/studio/clips/trash is no clip.
+    """
+    documented = request.app.state.methods
+    route = getattr(request.scope.get("route"), "path", "")
+    methods = documented.get(request.scope["path"]) or documented.get(route)
+    return ", ".join(sorted(methods or (error.headers or {}).get("Allow", "").split(", ")))
 
 
 async def _database(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, DBAPIError)
     if isinstance(error, DataError):
         return error_response(400, "a value holds what the database cannot hold, such as a NUL", "invalid_value")
     if not is_unreachable(error):
         logger.error("the database cannot be used: %s", type(error).__name__)
-    message = "the job database cannot be reached at the moment; try again"
+    message = f"{reason_of(error)} at the moment; try again"
     return error_response(503, message, "database_unavailable", headers={"Retry-After": "2"})
 
 

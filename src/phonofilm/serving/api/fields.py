@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import re
+from typing import Annotated, Any, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from phonofilm.serving.settings import RequestLimits
+from phonofilm.untrusted import shown
 
 # Clients send these as a matter of course; here they change nothing, and the answer's `warnings` say so.
 IGNORED = {
@@ -61,6 +63,8 @@ SET_LORA_FORMS = {
     "strength": "a number, or a list with one for each name",
 }
 
+_UNDERSCORES = re.compile(r"[\s\d.eE+-]*_[\s\d._eE+-]*", re.ASCII)
+
 
 def _without_nul(value: str) -> str:
     """PostgreSQL keeps no NUL in a text, and nobody says one."""
@@ -75,8 +79,23 @@ Reference = str | dict[str, Any]
 YES_OR_NO = ("enhance_prompt", "draw_first_frame")
 
 
+def no_underscores(value: Any) -> Any:
+    """The value. Raises ValueError for a number as Python's programs are written, 1_000, which pydantic would take."""
+    for one in value if isinstance(value, list) else [value]:
+        if isinstance(one, str) and _UNDERSCORES.fullmatch(one):
+            raise ValueError(f"expected a number; {shown(repr(one))} has underscores")
+    return value
+
+
+NO_UNDERSCORES = BeforeValidator(no_underscores)
+
+
+def _holds_numbers(kind: Any) -> bool:
+    return kind in (int, float) or any(map(_holds_numbers, get_args(kind)))
+
+
 class _Plain(BaseModel):
-    """Fields in which true and false stand for no number."""
+    """Fields in which true and false, and digits with underscores, stand for no number."""
 
     @field_validator("*", mode="before")
     @classmethod
@@ -84,7 +103,8 @@ class _Plain(BaseModel):
         several = value if isinstance(value, list) else [value]
         if info.field_name not in YES_OR_NO and any(isinstance(one, bool) for one in several):
             raise ValueError("true and false are no values here; a number or a text is expected")
-        return value
+        field = cls.model_fields[info.field_name or ""]
+        return no_underscores(value) if _holds_numbers(field.annotation) else value
 
     @field_validator("loras", mode="before", check_fields=False)
     @classmethod
@@ -269,4 +289,4 @@ class LoraFields(BaseModel):
         wanted: tuple[type, ...] = (int, float, str) if info.field_name == "strength" else (str,)
         if value is not None and not all(isinstance(one, wanted) and not isinstance(one, bool) for one in several):
             raise ValueError(f"expected {SET_LORA_FORMS[info.field_name or '']}")
-        return value
+        return no_underscores(value) if info.field_name == "strength" else value

@@ -19,7 +19,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from phonofilm.serving.api.absolute_form import in_origin_form
-from phonofilm.serving.api.errors import ApiError, error_response
+from phonofilm.serving.api.errors import MAX_VALUES, ApiError, error_response, too_many_values
 from phonofilm.serving.api.services import Services
 from phonofilm.untrusted import shown
 
@@ -31,6 +31,8 @@ QUIET = ("/liveness", "/metrics", "/v1/videos/{video_id}")
 # Fails for as long as no worker is ready; logged when it begins to, and when it is over.
 HEALTH = "/health"
 SLOWEST_BYTES_PER_SECOND = 8192
+# Kinds of body in which a comma separates no values; every other is read as JSON, here or by FastAPI.
+FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -80,7 +82,9 @@ class Guard:
                     scope, receive, answer
                 )
             else:
-                await self.app(scope, _Body(receive, self.services).receive, answer)
+                kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+                body = _Body(receive, self.services, is_form=kind in FORMS)
+                await self.app(scope, body.receive, answer)
         finally:
             self._log({**scope, "method": method}, request_id, status, time.perf_counter() - started)
 
@@ -139,18 +143,32 @@ class Guard:
 
 @dataclass
 class _Body:
-    """A request's body, given up when it becomes too large or does not arrive.
+    """A request's body, given up when it becomes too large, has too many values or does not arrive.
+
+    The values of JSON are bounded by its commas, before it is read: within the limit of bytes there could be ten million, and
+    reading those keeps every other answer waiting for seconds.
 
     Time counts from the first look at it, which for requests without a body comes with the answer, however late that is.
     """
 
     wrapped: Receive
     services: Services
+    is_form: bool
     taken: int = 0
+    commas: int = 0
     whole: bool = False
     began: float | None = None
 
     async def receive(self) -> Message:
+        message = await self._next()
+        if self.commas > MAX_VALUES:
+            # A client that still writes when the connection is closed never reads why.
+            while not self.whole and message["type"] == "http.request":
+                message = await self._next()
+            raise too_many_values()
+        return message
+
+    async def _next(self) -> Message:
         if self.whole:  # nothing but the end of the connection is waited for
             return await self.wrapped()
         try:
@@ -163,6 +181,7 @@ class _Body:
             limit = self.services.worker.limits.max_upload_bytes
             if self.taken > limit:
                 raise ApiError(413, f"the body is larger than {limit:,} bytes", "body_too_large")
+            self.commas += 0 if self.is_form else message.get("body", b"").count(b",")
         return message
 
     def _patience(self) -> float:

@@ -31,7 +31,7 @@ from phonofilm.serving.security.sniffing import AUDIO, IMAGE, SNIFFED_BYTES, VID
 from phonofilm.serving.store.interface import INPUTS
 from phonofilm.serving.studio.media_work import cut_clip
 from phonofilm.serving.worker.failures import without_paths
-from phonofilm.untrusted import shown
+from phonofilm.untrusted import parse_number, shown
 
 FILE_FIELDS = {"input_reference": IMAGE, "last_frame": IMAGE, "video": VIDEO, "audio": AUDIO, "voice": AUDIO}
 MOST_KEYFRAMES = 16
@@ -109,7 +109,7 @@ def check_not_in_trash(clips: Sequence[LibraryClip], param: str) -> None:
 def keyframe_option(seconds: str) -> str:
     """The name under which a request holds the keyframe of a time. Raises ApiError for text that is no time."""
     try:
-        time = float(seconds)
+        time = parse_number(seconds)
     except ValueError:
         time = -1.0
     if not 0 <= time < 1e6:

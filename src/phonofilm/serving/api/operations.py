@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from phonofilm.serving.api.answers import ERRORS
 from phonofilm.serving.api.services import MayWatch, Services, ServicesOf
+from phonofilm.serving.database.outages import UNREACHABLE
 from phonofilm.serving.database.tables import JOB
 from phonofilm.serving.jobs.job import COMPLETED, FAILED
 from phonofilm.serving.jobs.roster import ENGINE_AWAY, STARTING, living_workers
@@ -45,13 +46,16 @@ def get_health(services: ServicesOf, response: Response) -> Health:
     """Whether clips are made: 503 until a worker has its model, and while the engine that makes the clips of all is away."""
     try:
         states = [worker["state"] for worker in living_workers(services.database)]
+        away = services.database.outages.reason  # of what was written last, where it is only read now
     except DBAPIError:
+        states, away = [], UNREACHABLE
+    if away is not None:
         response.status_code = 503
-        return Health(status="degraded", workers=0, reason="the job database cannot be reached")
+        return Health(status="degraded", workers=0, reason=away)
     ready = sum(state not in (STARTING, ENGINE_AWAY) for state in states)
     response.status_code = 200 if ready else 503
-    if away := states.count(ENGINE_AWAY):
-        reason = f"the engine's server does not answer {away} of {len(states)} workers; jobs wait for it"
+    if without := states.count(ENGINE_AWAY):
+        reason = f"the engine's server does not answer {without} of {len(states)} workers; jobs wait for it"
         return Health(status="degraded", workers=ready, reason=reason)
     if ready:
         return Health(status="ok", workers=ready)
@@ -96,7 +100,10 @@ class _Numbers:
             found = [*self._from_tables()]
         except DBAPIError:
             found = []
-        yield GaugeMetricFamily("phonofilm_database_up", "1 where the job database answers, else 0.", int(bool(found)))
+        up = int(bool(found) and self.services.database.outages.reason is None)
+        yield GaugeMetricFamily(
+            "phonofilm_database_up", "1 where the job database can be read and written, else 0.", up
+        )
         yield from found
         answers = CounterMetricFamily("phonofilm_http_responses", "Answers of this server.", labels=["route", "status"])
         for (route, code), count in sorted(self.answers.items()):

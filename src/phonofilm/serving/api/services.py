@@ -175,6 +175,12 @@ def _needs(scope: str, without_database: bool = False) -> Callable[..., Awaitabl
     return access
 
 
+async def is_still_let_in(services: Services, key: str | None, session: str | None) -> bool:
+    """Whether who began to follow a stream may still read it: a key may have been revoked, a session may have ended."""
+    ring = services.keyring
+    return ring.recall(key, session) is not None or await run_in_threadpool(ring.look_up, key, session) is not None
+
+
 MayRead = Annotated[Access, Depends(_needs(READ))]
 MayWrite = Annotated[Access, Depends(_needs(WRITE))]
 MayAdminister = Annotated[Access, Depends(_needs(ADMIN))]

@@ -24,13 +24,14 @@ from phonofilm.serving.api.answers import (
 from phonofilm.serving.api.changing import changed_request
 from phonofilm.serving.api.content import send_variant
 from phonofilm.serving.api.errors import ApiError, invalid
-from phonofilm.serving.api.fields import ChangeFields, MoveFields
+from phonofilm.serving.api.fields import NO_UNDERSCORES, ChangeFields, MoveFields
 from phonofilm.serving.api.objects import VideoDeleted, VideoList, VideoObject
 from phonofilm.serving.api.openapi import video_links
-from phonofilm.serving.api.services import MayRead, MayWrite, Services, ServicesOf
+from phonofilm.serving.api.services import Bearer, Cookie, MayRead, MayWrite, Services, ServicesOf, is_still_let_in
 from phonofilm.serving.jobs.job import ENDED, Job
 from phonofilm.serving.jobs.job_queue import NotWaiting, cancel_job, edit_job, page, waiting
 from phonofilm.serving.jobs.moving import PriorityTooGood, move_job
+from phonofilm.serving.jobs.sweep import delete_job
 from phonofilm.serving.security.access import Access
 
 router = APIRouter(tags=["videos"], responses=ERRORS)
@@ -45,7 +46,7 @@ def list_videos(
     services: ServicesOf,
     access: MayRead,
     after: Annotated[str | None, Query(max_length=100, description="The id that the page before ended with.")] = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    limit: Annotated[int, Query(ge=1, le=100), NO_UNDERSCORES] = 20,
     order: Literal["asc", "desc"] = "desc",
     status: Status | None = None,
 ) -> VideoList:
@@ -86,7 +87,7 @@ async def get_content(
     services: ServicesOf,
     access: MayRead,
     variant: Variant = "video",
-    index: Annotated[int, Query(ge=0, le=1000, description="Which of several clips.")] = 0,
+    index: Annotated[int, Query(ge=0, le=1000, description="Which of several clips."), NO_UNDERSCORES] = 0,
     range: Annotated[str | None, Header()] = None,
     if_none_match: Annotated[str | None, Header()] = None,
     if_range: Annotated[str | None, Header()] = None,
@@ -104,10 +105,13 @@ async def get_content(
         200: {"description": "Events status, progress, preview and closing.", "content": {"text/event-stream": {}}}
     },
 )
-async def follow(video_id: str, request: Request, services: ServicesOf, access: MayRead) -> EventSourceResponse:
+async def follow(
+    video_id: str, request: Request, services: ServicesOf, access: MayRead, bearer: Bearer, cookie: Cookie
+) -> EventSourceResponse:
     """The job's states as server-sent events, until it has ended."""
     job = await find_or_404(services, video_id, access)
-    events = _events(services, access, job, str(request.base_url))
+    key = None if bearer is None else bearer.credentials
+    events = events_of_job(services, access, job, str(request.base_url), key, cookie)
     return EventSourceResponse(events, ping=SSE_SECONDS, shutdown_grace_period=LAST_LOOK_SECONDS)
 
 
@@ -148,7 +152,7 @@ async def cancel(video_id: str, request: Request, services: ServicesOf, access: 
 async def delete(video_id: str, services: ServicesOf, access: MayWrite) -> VideoDeleted:
     """Remove a job and its files for good, clips that are finished too; one that runs is stopped."""
     job = await find_or_404(services, video_id, access)
-    await run_in_threadpool(lambda: cancel_job(services.database, job, hide=True))
+    await run_in_threadpool(delete_job, services.database, services.store, job)
     return VideoDeleted(id=video_id)
 
 
@@ -159,10 +163,12 @@ def _listed(services: Services, jobs: list[Job], base_url: str, more: bool) -> V
     )
 
 
-async def _events(services: Services, access: Access, job: Job, base_url: str) -> AsyncIterator[dict[str, Any]]:
+async def events_of_job(
+    services: Services, access: Access, job: Job, base_url: str, key: str | None, cookie: str | None
+) -> AsyncIterator[dict[str, Any]]:
     """An event `status` for a new state, `progress` for a new step, each with the job as data; `preview` with an address.
 
-    `closing` is the last one where the stream ends before the job.
+    `closing` is the last one where the stream ends before the job; none where the key or the session is not valid any more.
     """
     before: tuple[object, ...] = ()
     previewed = -1
@@ -184,6 +190,8 @@ async def _events(services: Services, access: Access, job: Job, base_url: str) -
             yield {"event": "preview", "data": json.dumps({"id": job.id, "step": job.step, "url": picture})}
         before = now
         await asyncio.sleep(LOOK_SECONDS)
+        if not await is_still_let_in(services, key, cookie):
+            return
         found = await services.reader.find(job.id, access)
         if found is None:
             yield {"event": "deleted", "data": json.dumps({"id": job.id, "deleted": True})}

@@ -69,6 +69,7 @@ class RayWorkers:
     maker: str = NEW_MAKER
     fault: str | None = None
     replicas: list[_Replica] = field(default_factory=list)
+    _wanted: int = 0
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
     _session: ExitStack = field(default_factory=ExitStack)
@@ -86,7 +87,7 @@ class RayWorkers:
             self._session.close()
             raise
         self._content = for_other_folders(self.settings).to_json()
-        self._scaling = Scaling(replicas)
+        self._scaling, self._wanted = Scaling(replicas), replicas.least
         self._thread = threading.Thread(target=self._watch, name="replicas", daemon=True)
         self._thread.start()
 
@@ -107,8 +108,10 @@ class RayWorkers:
 
     @property
     def are_coming(self) -> bool:
-        """Whether a worker is starting, or is about to be started in another's place."""
-        return not self._stop.is_set() and any(one.silence.reported is None for one in [*self.replicas])
+        """Whether a worker is starting, or is about to be started: the first ones, or one in another's place."""
+        there = [*self.replicas]
+        too_few = sum(not one.retiring for one in there) < self._wanted
+        return not self._stop.is_set() and (too_few or any(one.silence.reported is None for one in there))
 
     def _watch(self) -> None:
         while not self._stop.is_set():
@@ -126,7 +129,7 @@ class RayWorkers:
         for replica in list(self.replicas):
             self._look_at(replica)
         counts = counts_by_status(self.database, list(self.settings.models))
-        wanted = self._scaling.wanted(counts.get(QUEUED, 0) + counts.get(IN_PROGRESS, 0))
+        self._wanted = wanted = self._scaling.wanted(counts.get(QUEUED, 0) + counts.get(IN_PROGRESS, 0))
         working = [replica for replica in self.replicas if not replica.retiring]
         for _ in range(wanted - len(working)):
             self.replicas.append(self._place())

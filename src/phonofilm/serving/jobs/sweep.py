@@ -7,12 +7,16 @@ import time
 from collections.abc import Collection
 
 from sqlalchemy import and_, case, delete, func, or_, select, update
+from sqlalchemy.exc import DBAPIError
 
 from phonofilm.serving.database.clock import DatabaseNow
 from phonofilm.serving.database.engines import Database
+from phonofilm.serving.database.outages import is_full
 from phonofilm.serving.database.tables import JOB, WORKER
 from phonofilm.serving.jobs.claims import end_lost_jobs
-from phonofilm.serving.jobs.job import ENDED
+from phonofilm.serving.jobs.job import ENDED, Job
+from phonofilm.serving.jobs.job_queue import cancel_job
+from phonofilm.serving.jobs.roster import write_setting
 from phonofilm.serving.library.changes import forget_clips
 from phonofilm.serving.store.interface import INPUTS, OUTPUTS, Store
 
@@ -44,6 +48,26 @@ def sweep_jobs(database: Database, store: Store, keep: float | None) -> None:
         connection.execute(delete(JOB).where(ended, JOB.c.expires_at < now - ROW_SECONDS))
         connection.execute(delete(WORKER).where(WORKER.c.seen_at < now - SILENT_WORKER_SECONDS))
     _sweep_previews(database, store)
+
+
+def delete_job(database: Database, store: Store, job: Job) -> None:
+    """Take the job away from clients; `sweep_jobs` removes what there is of it.
+
+    Where the database's disk is full, the files of one that has ended go first: they may make the room in which it is written.
+    """
+    try:
+        cancel_job(database, job, hide=True)
+    except DBAPIError as error:
+        if not (is_full(error) and job.has_ended):
+            raise
+        _remove_files(store, job.id)
+        cancel_job(database, job, hide=True)
+
+
+def show_that_it_can_be_written(database: Database) -> None:
+    """While the database cannot be written, try to: nobody else may want to when it can be again."""
+    if database.outages.cannot_write:
+        write_setting(database, "tried_at", time.time())
 
 
 def sweep_files(database: Database, store: Store) -> int:

@@ -54,9 +54,10 @@ def is_public(address: Address) -> bool:
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 # Versions of Python differ about these: IETF's own (clouds' metadata among them), old 6to4 relays, a network's own NAT64,
 # segment routing, site-local.
-_ALSO_PRIVATE = tuple(
-    map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "64:ff9b:1::/48", "5f00::/16", "fec0::/10"))
-)
+_UNCLEAR = ("192.0.0.0/24", "192.88.99.0/24", "64:ff9b:1::/48", "5f00::/16", "fec0::/10")
+# Public by its number, and the host's own from within a virtual machine of Azure: it hands out certificates and settings.
+_AZURE_PLATFORM = "168.63.129.16/32"
+_ALSO_PRIVATE = tuple(map(ipaddress.ip_network, (*_UNCLEAR, _AZURE_PLATFORM)))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from phonofilm.serving.api.answers import ERRORS
 from phonofilm.serving.api.changing import changed_request
 from phonofilm.serving.api.errors import ApiError, invalid
-from phonofilm.serving.api.fields import ChangeFields
+from phonofilm.serving.api.fields import NO_UNDERSCORES, ChangeFields
 from phonofilm.serving.api.media import check_not_in_trash
 from phonofilm.serving.api.queue_again import varied
 from phonofilm.serving.api.services import MayRead, MayWrite, Services, ServicesOf
@@ -141,7 +141,7 @@ def get_clips(
     trashed: bool = False,
     made_from: Annotated[str | None, Query(max_length=80, description="A clip that others were made from.")] = None,
     sort: Sort = "newest",
-    limit: Annotated[int, Query(ge=1, le=200)] = 60,
+    limit: Annotated[int, Query(ge=1, le=200), NO_UNDERSCORES] = 60,
     cursor: Annotated[str | None, Query(max_length=80)] = None,
 ) -> ClipPageAnswer:
     """The clips of the library, or of its trash, a page at a time."""

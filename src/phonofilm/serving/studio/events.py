@@ -14,7 +14,7 @@ from fastapi.concurrency import run_in_threadpool
 from sse_starlette import EventSourceResponse
 
 from phonofilm.serving.api.answers import ERRORS, LAST_LOOK_SECONDS, closing_event
-from phonofilm.serving.api.services import Bearer, Cookie, MayRead, Services, ServicesOf
+from phonofilm.serving.api.services import Bearer, Cookie, MayRead, Services, ServicesOf, is_still_let_in
 from phonofilm.serving.jobs.roster import living_workers
 from phonofilm.serving.library.clips import revision
 from phonofilm.serving.security.access import Access
@@ -52,10 +52,10 @@ async def events_of(services: Services, access: Access, key: str | None, cookie:
     They end with the server or after `stream_seconds`, with a last event that says so; and when the page's key or session is
     not valid any more.
     """
-    watch, ring = Watch(services, access), services.keyring
+    watch = Watch(services, access)
     until = time.monotonic() + services.api.stream_seconds
     while not services.closing.is_set() and time.monotonic() < until:
-        if ring.recall(key, cookie) is None and await run_in_threadpool(ring.look_up, key, cookie) is None:
+        if not await is_still_let_in(services, key, cookie):
             return
         for event in await run_in_threadpool(lambda: list(watch.look())):
             yield event

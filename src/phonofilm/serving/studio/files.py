@@ -11,6 +11,7 @@ from phonofilm.errors import MediaError
 from phonofilm.lora.strength import NO_LORA
 from phonofilm.serving.api.answers import ERRORS
 from phonofilm.serving.api.errors import ApiError, invalid
+from phonofilm.serving.api.fields import NO_UNDERSCORES
 from phonofilm.serving.api.services import MayRead, Services, ServicesOf
 from phonofilm.serving.jobs.job import JobRequest
 from phonofilm.serving.library.clips import LibraryClip
@@ -48,7 +49,7 @@ def get_frame(
     clip_id: str,
     services: ServicesOf,
     access: MayRead,
-    at: Annotated[float, Query(ge=0, le=36_000, allow_inf_nan=False, description="Seconds.")] = 0.0,
+    at: Annotated[float, Query(ge=0, le=36_000, allow_inf_nan=False, description="Seconds."), NO_UNDERSCORES] = 0.0,
 ) -> Response:
     """The frame that is shown at a moment, at full size: to look at, or as the first frame of another clip."""
     clip = clip_or_404(services, access, clip_id)
@@ -72,8 +73,8 @@ def get_film_strip(
     clip_id: str,
     services: ServicesOf,
     access: MayRead,
-    count: Annotated[int, Query(ge=1, le=200)] = 24,
-    height: Annotated[int, Query(ge=16, le=256)] = 72,
+    count: Annotated[int, Query(ge=1, le=200), NO_UNDERSCORES] = 24,
+    height: Annotated[int, Query(ge=16, le=256), NO_UNDERSCORES] = 72,
 ) -> Response:
     """Evenly spaced frames side by side."""
     clip = clip_or_404(services, access, clip_id)

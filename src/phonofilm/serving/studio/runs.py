@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from phonofilm.serving.api.answers import ERRORS
 from phonofilm.serving.api.errors import ApiError
+from phonofilm.serving.api.fields import NO_UNDERSCORES
 from phonofilm.serving.api.services import MayAdminister, Services, ServicesOf
 from phonofilm.serving.studio.media_work import sample_prompts
 from phonofilm.serving.studio.run_folders import (
@@ -98,7 +99,7 @@ def get_run(
     run_id: str,
     services: ServicesOf,
     access: MayAdminister,
-    after: Annotated[int, Query(ge=-1, le=10**12, description="Only what came after this step.")] = -1,
+    after: Annotated[int, Query(ge=-1, le=10**12, description="Only what came after this step."), NO_UNDERSCORES] = -1,
 ) -> RunDetails:
     """A run's curves and samples."""
     run = _run_or_404(services, run_id)
@@ -131,7 +132,7 @@ def get_run(
 )
 def get_sample(
     run_id: str,
-    step: Annotated[int, Path(ge=0, le=10**12)],
+    step: Annotated[int, Path(ge=0, le=10**12), NO_UNDERSCORES],
     name: Annotated[str, Path(max_length=100)],
     variant: Literal["video", "sheet"],
     services: ServicesOf,

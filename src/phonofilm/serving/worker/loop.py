@@ -79,6 +79,7 @@ class Worker:
     apart: Collection[int] = ()
     end_process: Callable[[], None] | None = None
     _state: str = field(default=STARTING, init=False)
+    _changed: threading.Event = field(default_factory=threading.Event, init=False)
     _reporting: threading.Lock = field(default_factory=threading.Lock, init=False)
     _has_reported: bool = field(default=False, init=False)
     _has_left: bool = field(default=False, init=False)
@@ -90,7 +91,7 @@ class Worker:
 
     def run(self) -> None:
         """Load the first model and work. Raises PhonofilmError when it, the database's URL or the store cannot be used."""
-        self.database: Database = open_database(self.settings.database_url)
+        self.database: Database = open_database(self.settings.database_url, may_create=False)
         self.store: Store = open_store(self.settings.store)
         self._patiently(partial(require_own_store, self.database, self.store, self.settings.store))
         self.claims = Claims(self.database, self.id, self.settings.lease)
@@ -138,13 +139,14 @@ class Worker:
         if job is None:
             self.stop.wait(IDLE_SECONDS)
             return
-        self._state = BUSY
+        self._turn_to(BUSY)
         logger.info("job %s: attempt %d", job.id, job.attempt)
         stuck = None if self.end_process is None else Stuck(self.settings.cancel, self.end_process)
         self.held = HeldJob(self.claims, job, self.settings.stall, self.settings.keep, stuck)
         with self.held.renewing():
             self._work(job, self.held)
-        self.held, self._state = None, READY
+        self.held = None
+        self._turn_to(READY)
 
     def _work(self, job: Job, held: HeldJob) -> None:
         """Make the job and end it in the table. Only what is a bug of ours, or of the machine, is logged with its traceback."""
@@ -202,8 +204,16 @@ class Worker:
                     raise
                 time.sleep(1.0)
 
+    def _turn_to(self, state: str) -> None:
+        """Be in another state, which the thread that reports says at once: this one has a job to go on with."""
+        self._state = state
+        self._changed.set()
+
     def _report_often(self) -> None:
-        """Say that this worker lives; while it starts, only as long as something is done: this thread lives anyway."""
+        """Say that this worker lives, at once when its state changes.
+
+        While it starts, only as long as something is done: this thread lives anyway.
+        """
         worked = -math.inf
         while True:
             now = seconds_worked(self.apart)
@@ -211,7 +221,9 @@ class Worker:
             if not self.is_starting or abs(now - worked) > LEAST_WORK:
                 worked = now
                 self._report()
-            if self.stop.wait(REPORT_SECONDS):
+            self._changed.wait(REPORT_SECONDS)
+            self._changed.clear()
+            if self.stop.is_set():
                 return
 
     def _report(self) -> None:
