@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import text
-from sqlalchemy.exc import DataError
+from sqlalchemy.exc import DataError, DBAPIError
 from tests.serving_stub import StubMaker, worker_thread
 from tests.unit.http_stub import StubHandler, listening
 from tests.unit.serving_helpers import ask, client_of, new_database, services_in
@@ -125,6 +125,14 @@ def test_what_the_database_does_not_take_fails_the_job_and_not_the_worker(
     assert now.error_code == "internal_error"
     worker.ask_to_stop()
     thread.join()
+
+
+def test_errors_of_statements_hold_no_prompts(tmp_path: Path) -> None:
+    database = new_database(tmp_path)
+    for engine in (database.writer, database.reader):
+        with pytest.raises(DBAPIError) as error, engine.connect() as connection:
+            connection.execute(text("SELECT :prompt FROM nowhere"), {"prompt": "SECRET"})
+        assert "SECRET" not in str(error.value)
 
 
 def test_a_newer_programs_database_is_called_that(tmp_path: Path) -> None:

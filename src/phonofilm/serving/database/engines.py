@@ -98,7 +98,13 @@ def open_database(address: str, *, may_create: bool = True) -> Database:
         url = url.set(drivername="postgresql+psycopg")
         patience = {"connect_timeout": url.query.get("connect_timeout", CONNECT_SECONDS)}
         engine = create_engine(
-            url, pool_pre_ping=True, pool_size=20, max_overflow=20, pool_timeout=10, connect_args=patience
+            url,
+            pool_pre_ping=True,
+            pool_size=20,
+            max_overflow=20,
+            pool_timeout=10,
+            connect_args=patience,
+            hide_parameters=True,
         )
         return Database(url, engine, engine)
     raise InputError(f"databases of kind {backend!r} are not supported; use sqlite:///FILE or postgresql://...")
@@ -116,8 +122,9 @@ def _sqlite(url: URL, may_create: bool) -> Database:
             f"{file} is on a network file system ({kind}), where SQLite loses data; use a local disk, or PostgreSQL"
         )
     url = url.set(database=str(file))
-    writer = create_engine(url, pool_size=5, max_overflow=20)
-    reader = create_engine(url, pool_size=10, max_overflow=40)
+    # Errors go into logs, and parameters are prompts.
+    writer = create_engine(url, pool_size=5, max_overflow=20, hide_parameters=True)
+    reader = create_engine(url, pool_size=10, max_overflow=40, hide_parameters=True)
     for engine in (writer, reader):
         event.listen(engine, "do_connect", opened.open_only)
         event.listen(engine, "connect", _prepare)
