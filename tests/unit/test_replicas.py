@@ -138,6 +138,8 @@ def test_workers_are_coming_before_the_first_of_them_has_been_placed(
     workers.start()
     try:
         assert workers.are_coming is are_coming
+        assert workers.come_with_jobs is not are_coming
     finally:
         workers.stop()
     assert not workers.are_coming
+    assert not workers.come_with_jobs

@@ -515,6 +515,9 @@ def test_health_waits_for_a_worker_and_metrics_count(client: TestClient, service
     assert client.get("/liveness").json() == {"status": "ok"}
     answer = client.get("/health")
     assert (answer.status_code, answer.json()["status"]) == (503, "no_worker")
+    services.workers_come_with_jobs = lambda: True
+    idle = client.get("/health")
+    assert (idle.status_code, idle.json()["status"], idle.json()["workers"]) == (200, "ok", 0)
     services.workers_come = lambda: True
     assert client.get("/health").json() == {"status": "starting", "workers": 0, "reason": "a worker is being started"}
     maker = StubMaker()

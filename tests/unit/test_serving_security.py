@@ -38,6 +38,7 @@ from phonofilm.media.pixels import shown_size, to_rgb
 from phonofilm.media.wav import write_wav
 from phonofilm.models.checkpoint_files import STUDENT_FILE
 from phonofilm.models.hub import PACKAGED_WEIGHTS
+from phonofilm.serving.api.answers import wait_for
 from phonofilm.serving.api.services import Services
 from phonofilm.serving.api.videos import events_of_job
 from phonofilm.serving.callbacks import MOST_TO_ONE, Callbacks
@@ -191,6 +192,27 @@ def test_a_revoked_keys_stream_of_a_job_ends(services: Services) -> None:
         return found + [event["event"] async for event in stream]
 
     assert asyncio.run(asyncio.wait_for(kinds(), 60)) == ["status"]
+
+
+def test_a_key_that_was_revoked_while_its_clip_was_made_is_given_no_file(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services.keyring.seconds = 0.0
+    client, token = client_of(services), create_key(services.database, "studio", ["read", "write"])
+    worker, thread = worker_thread(services.worker, StubMaker())
+    kept = client.post("/v1/videos/sync", json=BALL, headers=with_key(token))
+    assert kept.status_code == 200
+
+    async def waited(*asked: Any) -> Any:
+        job = await wait_for(*asked)
+        revoke_key(services.database, "studio")
+        return job
+
+    monkeypatch.setattr("phonofilm.serving.api.creating.wait_for", waited)
+    answer = client.post("/v1/videos/sync", json=BALL, headers=with_key(token))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_api_key")
+    worker.ask_to_stop()
+    thread.join()
 
 
 def test_scopes_say_what_a_key_may_do(client: TestClient, services: Services) -> None:

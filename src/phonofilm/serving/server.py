@@ -99,6 +99,7 @@ def serve_until_stopped(settings: ServerSettings, on_listening: Callable[[str], 
 
     workers = _workers(settings, database, give_up)
     services.workers_come = lambda: workers.are_coming
+    services.workers_come_with_jobs = lambda: workers.come_with_jobs
     callbacks = None if callback_key is None else Callbacks(database, callback_key, PublicHttp(trusted=callback_hosts))
     housekeeping = Housekeeping(database, store, settings.worker.keep, callbacks)
     workers.start()

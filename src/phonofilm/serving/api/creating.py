@@ -25,7 +25,7 @@ from phonofilm.serving.api.media import FILE_FIELDS, content_hashes, store_media
 from phonofilm.serving.api.objects import VideoObject
 from phonofilm.serving.api.openapi import body_of, video_links
 from phonofilm.serving.api.queue_again import drop_media, enter_job, remixed
-from phonofilm.serving.api.services import MayWrite, Services, ServicesOf
+from phonofilm.serving.api.services import Bearer, Cookie, MayWrite, Services, ServicesOf, is_still_let_in, no_valid_key
 from phonofilm.serving.api.stretches import stretch_fields
 from phonofilm.serving.api.translate import (
     check_drawing,
@@ -110,7 +110,9 @@ async def extend(entry: JobEntryOf) -> Response:
     responses={**ERRORS, 200: {"content": {"video/mp4": {}}, "description": "The clip."}},
     openapi_extra=body_of(SyncFields, FILE_FIELDS),
 )
-async def create_sync(request: Request, services: ServicesOf, access: MayWrite) -> Response:
+async def create_sync(
+    request: Request, services: ServicesOf, access: MayWrite, bearer: Bearer, cookie: Cookie
+) -> Response:
     """Ask for one clip and wait for its file. When the client hangs up, the job is cancelled."""
     job, _ = await _enter(JobEntry(request, services, access), SyncFields)
     job = await wait_for(request, services, access, job, services.api.sync_timeout)
@@ -118,6 +120,8 @@ async def create_sync(request: Request, services: ServicesOf, access: MayWrite) 
         message = job.error_message or f"the job was {job.status}"
         status = 400 if job.error_code == "invalid_request" else 500
         raise ApiError(status, message, job.error_code or job.status, headers={"X-Video-Id": job.id})
+    if not await is_still_let_in(services, None if bearer is None else bearer.credentials, cookie):
+        raise no_valid_key()
     return await run_in_threadpool(send_variant, services, job, "video", 0, None)
 
 

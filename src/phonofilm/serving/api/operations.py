@@ -63,6 +63,9 @@ def get_health(services: ServicesOf, response: Response) -> Health:
         return Health(status="starting", workers=0, reason="a worker loads its model")
     if services.workers_come():
         return Health(status="starting", workers=0, reason="a worker is being started")
+    if services.workers_come_with_jobs():
+        response.status_code = 200  # who asks before sending jobs would never send one
+        return Health(status="ok", workers=0, reason="no job waits; a worker is started for the next one")
     return Health(status="no_worker", workers=0, reason="no worker runs; start one with phonofilm worker")
 
 

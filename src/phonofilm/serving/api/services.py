@@ -74,6 +74,7 @@ class Services:
     """Everything the routes need; one for each server. media decodes files; planner imports PyTorch and plans clips.
 
     started_at: of the server, in seconds since 1970. workers_come: whether a worker of this server is on its way.
+    workers_come_with_jobs: whether one is started as soon as a job waits, and none before.
     """
 
     database: Database
@@ -86,6 +87,7 @@ class Services:
     entering: Executor = field(default_factory=lambda: ThreadPoolExecutor(ENTERING, "phonofilm-entering"))
     started_at: float = field(default_factory=time.time)
     workers_come: Callable[[], bool] = lambda: False
+    workers_come_with_jobs: Callable[[], bool] = lambda: False
     writing: threading.Semaphore = field(default_factory=lambda: threading.BoundedSemaphore(WRITING))
     keyring: Keyring = field(init=False)
     reader: JobReader = field(init=False)
@@ -165,14 +167,19 @@ def _needs(scope: str, without_database: bool = False) -> Callable[..., Awaitabl
                 raise
         found = _on_own_page(request, shown)
         if found is None:
-            message = "a valid API key is needed: send the header Authorization: Bearer KEY, or sign in to the studio"
-            raise ApiError(401, message, "invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
+            raise no_valid_key()
         if not found.may(scope):
             raise ApiError(403, f"this key may not do that: it lacks the scope {scope}", "insufficient_scope")
         request.state.owner = found.owner
         return found
 
     return access
+
+
+def no_valid_key() -> ApiError:
+    """Of a request without a key that is known, and not revoked."""
+    message = "a valid API key is needed: send the header Authorization: Bearer KEY, or sign in to the studio"
+    return ApiError(401, message, "invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
 
 
 async def is_still_let_in(services: Services, key: str | None, session: str | None) -> bool:

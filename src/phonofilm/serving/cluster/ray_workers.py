@@ -113,6 +113,11 @@ class RayWorkers:
         too_few = sum(not one.retiring for one in there) < self._wanted
         return not self._stop.is_set() and (too_few or any(one.silence.reported is None for one in there))
 
+    @property
+    def come_with_jobs(self) -> bool:
+        """Whether none is wanted now, and some are as soon as a job waits."""
+        return self._thread is not None and not self._stop.is_set() and self._wanted == 0
+
     def _watch(self) -> None:
         while not self._stop.is_set():
             try:

@@ -94,6 +94,11 @@ class WorkerProcesses:
         is_coming = (place.process is None or place.silence.reported is None for place in self._places)
         return not self._stop.is_set() and any(is_coming)
 
+    @property
+    def come_with_jobs(self) -> bool:
+        """Whether some are started only for jobs: none are, they are started with the server."""
+        return False
+
     def _watch(self) -> None:
         while not self._stop.wait(LOOK_SECONDS):
             for place in self._places:
