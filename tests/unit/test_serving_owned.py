@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import text
-from sqlalchemy.exc import DataError, DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from tests.serving_stub import StubMaker, worker_thread
 from tests.unit.http_stub import StubHandler, listening
 from tests.unit.serving_helpers import ask, client_of, new_database, services_in
@@ -23,13 +25,15 @@ from phonofilm.serving.database.migrate import migrate
 from phonofilm.serving.jobs.claims import Claims
 from phonofilm.serving.jobs.clip_rows import search_text
 from phonofilm.serving.jobs.job_queue import find
+from phonofilm.serving.jobs.sweep import sweep_files
 from phonofilm.serving.security.access import OPEN_ACCESS
 from phonofilm.serving.security.api_keys import KeyLimits
 from phonofilm.serving.store import belonging
 from phonofilm.serving.store.belonging import require_own_store
 from phonofilm.serving.store.bucket import BucketStore
 from phonofilm.serving.store.folder_store import FolderStore
-from phonofilm.serving.store.interface import MARKER, Store, StoreError
+from phonofilm.serving.store.interface import MARKER, Store, StoreError, open_store
+from phonofilm.serving.worker.loop import Worker
 
 
 @pytest.fixture
@@ -70,6 +74,43 @@ def test_a_store_of_another_database_is_another_store(stores: tuple[Store, Store
         require_own_store(new_database(folder), store, "own")
     with pytest.raises(InputError, match="another store"):
         require_own_store(new_database(one), stores[1], "other")
+
+
+def test_a_store_with_an_owner_is_not_taken_over_and_nothing_of_before_is_swept(tmp_path: Path) -> None:
+    for name in ("one", "two", "old"):
+        (tmp_path / name).mkdir()
+    store, file = FolderStore(tmp_path / "files"), tmp_path / "files" / "outputs" / "video_1" / "1-0-video.mp4"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"x")
+    for place in (file, file.parent):
+        os.utime(place, (0, 0))
+    own = new_database(tmp_path / "one")
+    require_own_store(own, store, "files")
+    assert sweep_files(own, store) == 0, "it was there before"
+    other = new_database(tmp_path / "two")
+    for _ in range(2):
+        with pytest.raises(InputError, match="another job database than this one"):
+            require_own_store(other, store, "files")
+    (tmp_path / "files" / MARKER).unlink()  # as the message says
+    require_own_store(other, FolderStore(tmp_path / "files"), "files")
+    assert (sweep_files(other, store), file.exists()) == (0, True)
+
+
+@pytest.mark.parametrize("place", ["s3://", "s3:///x", "s3:/bucket/x", "gs://bucket"])
+def test_an_address_of_no_bucket_is_called_that(place: str) -> None:
+    with pytest.raises(InputError, match="is neither a folder nor s3://BUCKET/PREFIX"):
+        open_store(place)
+
+
+def test_a_worker_that_is_to_stop_waits_no_longer_than_its_lease_for_a_database(services: Services) -> None:
+    worker = Worker(replace(services.worker, lease=0.05), StubMaker())
+    worker.stop.set()
+
+    def away() -> None:
+        raise OperationalError("", {}, Exception("gone"))
+
+    with pytest.raises(OperationalError):
+        worker._patiently(away)
 
 
 def test_the_mark_of_an_older_store_is_written_and_one_that_is_away_is_not_compared(

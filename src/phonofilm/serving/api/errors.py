@@ -22,7 +22,7 @@ from phonofilm.serving.database.outages import is_unreachable, reason_of
 from phonofilm.serving.jobs.job_queue import QueueFull
 from phonofilm.serving.side_process import SideProcessError
 from phonofilm.serving.store.interface import StoreError
-from phonofilm.serving.worker.failures import is_disk_error
+from phonofilm.serving.worker.failures import is_disk_error, without_paths
 from phonofilm.untrusted import shown
 
 logger = logging.getLogger(__name__)
@@ -222,7 +222,7 @@ async def _database(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _store(request: Request, error: Exception) -> JSONResponse:
-    logger.error("the store cannot be used: %s", error)
+    logger.error("the store cannot be used: %s", without_paths(str(error), "", {}))
     message = "the store of files cannot be used at the moment; try again"
     return error_response(503, message, "storage_unavailable", headers={"Retry-After": "10"})
 

@@ -16,8 +16,9 @@ from phonofilm.serving.database.tables import JOB, WORKER
 from phonofilm.serving.jobs.claims import end_lost_jobs
 from phonofilm.serving.jobs.job import ENDED, Job
 from phonofilm.serving.jobs.job_queue import cancel_job
-from phonofilm.serving.jobs.roster import write_setting
+from phonofilm.serving.jobs.roster import read_setting, write_setting
 from phonofilm.serving.library.changes import forget_clips
+from phonofilm.serving.store.belonging import SINCE
 from phonofilm.serving.store.interface import INPUTS, OUTPUTS, Store
 
 logger = logging.getLogger(__name__)
@@ -71,8 +72,11 @@ def show_that_it_can_be_written(database: Database) -> None:
 
 
 def sweep_files(database: Database, store: Store) -> int:
-    """Remove files that belong to no job, or that an attempt left which was overtaken; the number removed."""
-    removed = 0
+    """Remove files that belong to no job, or that an attempt left which was overtaken; the number removed.
+
+    What was there before the store became this database's stays.
+    """
+    removed, since = 0, float(read_setting(database, SINCE) or 0.0)
     for kind in (INPUTS, OUTPUTS):
         for job_id, newest in store.folders(kind):
             if time.time() - newest < ORPHAN_SECONDS:
@@ -80,6 +84,8 @@ def sweep_files(database: Database, store: Store) -> int:
             with database.read() as connection:
                 row = connection.execute(select(JOB.c.outputs, JOB.c.status).where(JOB.c.id == job_id)).first()
             if row is None:
+                if newest < since:
+                    continue
                 removed += len(store.files(kind, job_id))
                 store.clear(kind, job_id)
                 continue

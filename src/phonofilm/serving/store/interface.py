@@ -76,8 +76,8 @@ def open_store(place: str) -> Store:
     from phonofilm.serving.store.bucket import BucketStore
     from phonofilm.serving.store.folder_store import FolderStore
 
-    if place.startswith("s3://"):
+    if re.match("s3://[^/]", place):
         return BucketStore.from_url(place)
-    if "://" in place:
+    if "://" in place or place.startswith("s3:"):
         raise InputError(f"the store {place!r} is neither a folder nor s3://BUCKET/PREFIX")
     return FolderStore(Path(place))

@@ -160,7 +160,7 @@ class Worker:
         except PhonofilmError as error:
             code, message = failure_of(error)
             if code == "storage_error":
-                logger.error("job %s: %s", job.id, error)
+                logger.error("job %s: %s", job.id, without_paths(str(error), self.settings.store, {}))
             else:
                 logger.info("job %s failed: %s", job.id, type(error).__name__)
             said = without_paths(message, self.settings.store, self.settings.loras)
@@ -194,12 +194,17 @@ class Worker:
             assert held.why == LOST
 
     def _patiently(self, statement: Callable[[], T]) -> T | None:
-        """Run a statement, waiting for a database that is away; None when it stays away. The lease decides what follows."""
-        until = time.monotonic() + PATIENCE_SECONDS
+        """Run a statement, waiting for a database that is away. The lease decides what follows.
+
+        A worker that is to stop waits no longer than its lease: another one may take the job up then.
+        """
+        until, is_stopping = time.monotonic() + PATIENCE_SECONDS, False
         while True:
             try:
                 return statement()
             except DBAPIError as error:
+                if self.stop.is_set() and not is_stopping:
+                    until, is_stopping = min(until, time.monotonic() + self.settings.lease), True
                 if not is_unreachable(error) or time.monotonic() > until:
                     raise
                 time.sleep(1.0)
