@@ -109,6 +109,19 @@ def test_a_link_to_itself_is_a_failed_row(clip: Path, tmp_path: Path) -> None:
     assert (rows["a"]["state"], rows["loop"]["state"]) == ("ok", "failed")
 
 
+def test_links_that_lead_nowhere_are_failed_rows_and_no_place_for_a_report(clip: Path, tmp_path: Path) -> None:
+    (clip.parent / "gone.mp4").symlink_to("nowhere.mp4")
+    call = ["evaluate", str(clip.parent), "--metrics", "amplitude", "--jobs", "1", "-o"]
+    assert CliRunner().invoke(app, [*call, str(tmp_path / "report")]).exit_code == 0
+    states = json.loads((tmp_path / "report" / RESULT_FILE).read_text())["metrics"]["amplitude"]["state_counts"]
+    assert (states["ok"], states["failed"]) == (1, 1)
+    (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "file").touch()
+    for place, what in (("link", "a link that leads nowhere"), ("file/report", "a file")):
+        refused = CliRunner().invoke(app, [*call, str(tmp_path / place)])
+        assert (refused.exit_code, f"is {what}; name a folder" in refused.stderr) == (2, True)
+
+
 def test_strikes_at_few_frames_per_second_have_no_lag(tmp_path: Path) -> None:
     still = ball(4, num_frames=60)
     path = tmp_path / "slow.mp4"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import wave
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from phonofilm.evaluation.catalogue import build
 from phonofilm.evaluation.clip_facts import ClipFacts
 from phonofilm.evaluation.metric import Setup
+from phonofilm.evaluation.metrics.av_align import _on_its_clock
 
 RATE, HOLE = 48_000, 24_000  # a hole of half a second
 LEFT_OUT = (5, 6, 13)  # frames of 25 at 25 per second
@@ -59,8 +61,8 @@ def test_at_a_constant_rate_frames_are_held(clip: ClipFacts) -> None:
 
 
 def test_holes_in_the_sound_are_closed_in_compat_and_silent_in_fixed(clip: ClipFacts) -> None:
-    wave, rate = clip.sound
-    assert (rate, wave.shape) == (RATE, (1, RATE // 2))
+    samples, rate = clip.sound
+    assert (rate, samples.shape) == (RATE, (1, RATE // 2))
     assert len(clip.extracted(16_000, "s16")[0]) == 8_000
     timed = clip.aligned_wave(RATE)
     assert len(timed) == RATE // 2 + HOLE
@@ -82,3 +84,25 @@ def test_without_holes_both_are_the_same_arrays(tmp_path: Path) -> None:
     facts = ClipFacts(wav, "a")
     assert facts.timed_sound[0] is facts.sound[0]
     assert facts.timed_wave(RATE) is facts.wave(RATE)
+
+
+def test_fixed_sees_no_jump_where_a_frame_was_left_out(clip: ClipFacts) -> None:
+    even, step, steps = _on_its_clock(np.array([0.0, 0.04, 0.08, 0.16, 0.20]), np.array([1.0, 1.0, 2.0, 1.0]))
+    assert step == pytest.approx(0.04)
+    assert even == pytest.approx([0.0, 0.02, 0.06, 0.12, 0.18])
+    assert steps == pytest.approx([1.0] * 4)
+    assert clip.every_grey.times == pytest.approx([index / 25 for index in range(25) if index not in LEFT_OUT])
+    _, _, held = _on_its_clock(np.array([0.0, 0.04, 0.04, 0.08]), np.array([1.0, 5.0, 1.0]))
+    assert held == pytest.approx([1.0, 0.0, 1.0]), "two frames of one time"
+
+
+def test_channels_that_cancel_are_silent_in_their_mean_alone(tmp_path: Path) -> None:
+    tone = np.sin(np.arange(48_000) / 20).astype(np.float32)
+    with wave.open(str(tmp_path / "a.wav"), "wb") as file:
+        file.setparams((2, 2, 48_000, 0, "NONE", ""))
+        file.writeframes(np.round(np.stack([tone, -tone], axis=1) * 16384).astype("<i2").tobytes())
+    facts = ClipFacts(tmp_path / "a.wav", "a")
+    (compat,), (fixed,) = (build(("amplitude",), Setup(profile=profile)) for profile in ("compat", "fixed"))
+    assert compat.measure(facts).reason == "the mean of the channels is silent"
+    assert fixed.measure(facts).values["rms"] == pytest.approx(0.5 / 2**0.5, rel=0.02)
+    assert fixed.measure(facts).values["peak_dbfs"] == pytest.approx(-6.0, abs=0.5)

@@ -130,7 +130,9 @@ def _correlation(rows: Mapping[str, Row]) -> str:
     row = rows.get("onset_lag")
     if row is None or not row.series.get("correlation"):
         return ""
-    label = f"onset lag: agreement of motion and sound for -1 to +1 s (p = {row.detail.get('p', 1):.3f})"
+    label = f"onset lag: agreement of motion and sound for -1 to +1 s (p = {row.detail.get('p', 1):.3f}"
+    rival = row.detail.get("rival", 0.0)
+    label += f"; next best {row.detail['rival_ms']:+.0f} ms, {rival:.0%} as well)" if rival else ")"
     found = [1 + row.values["lag_ms"] / 1000] if "lag_ms" in row.values else []
     lines = ticks([1.0], 2.0, 4, 46, "axis") + ticks(found, 2.0, 4, 46, "onset")  # no lag, and the one that was found
     parts = [curve(row.series["correlation"], 4, 46, "curve"), lines, f'<text x="4" y="66">{escape(label)}</text>']

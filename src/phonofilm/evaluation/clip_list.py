@@ -10,7 +10,7 @@ from pathlib import Path
 
 from phonofilm.errors import InputError
 from phonofilm.evaluation.prompt_items import PromptItem, item_of
-from phonofilm.untrusted import FOLDER_FAULT, NO_FILE_FAULT, PIPE_FAULT, file_fault, shown
+from phonofilm.untrusted import FOLDER_FAULT, PIPE_FAULT, file_fault, shown
 
 SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
 NAMED = 5  # files that are passed over
@@ -91,8 +91,8 @@ def _files_below(folder: Path) -> list[Path]:
     for root, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(root, name) for name in names if not name.startswith(".")]
-    no_file = (NO_FILE_FAULT, FOLDER_FAULT, PIPE_FAULT)
-    return sorted(file for file in found if file_fault(file) not in no_file)
+    # A link that leads nowhere stays, to be a failed row: its clip would be missing without a word.
+    return sorted(file for file in found if file_fault(file) not in (FOLDER_FAULT, PIPE_FAULT))
 
 
 def _distinct(candidates: Sequence[tuple[str, ...]]) -> list[str]:

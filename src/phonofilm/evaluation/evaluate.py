@@ -136,14 +136,15 @@ def sole_writer(report: Path) -> Iterator[None]:
 
 def _require_room_for(report: Path) -> None:
     """Raises InputError for a folder that the report could not be written into, before anything is measured."""
-    if report.exists() and not report.is_dir():
-        raise InputError(f"{report} is a file; name a folder for the report")
+    place = next(one for one in (report.absolute(), *report.absolute().parents) if os.path.lexists(one))
+    if not place.is_dir():
+        what = "a link that leads nowhere" if place.is_symlink() and not place.exists() else "a file"
+        raise InputError(f"{place} is {what}; name a folder for the report")
     for name in (RESULT_FILE, REPORT_FILE):
         if (report / name).is_dir():
             raise InputError(
                 f"{report / name} is a folder, where the report has a file; remove it, or name another folder"
             )
-    place = next(one for one in (report.absolute(), *report.absolute().parents) if one.exists())
     if not os.access(place, os.W_OK | os.X_OK):
         raise InputError(f"{report} cannot be written: {place} is not open to you; name another folder for the report")
 

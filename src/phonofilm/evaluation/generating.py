@@ -22,6 +22,7 @@ from phonofilm.units import counted
 from phonofilm.untrusted import shown
 
 CLIPS_FOLDER = "clips"
+MOST_BYTES = 200  # of a name; with its suffix and a temporary name's marks, systems take 255
 
 
 @dataclass(frozen=True)
@@ -112,10 +113,11 @@ def generate_reports(
 
 def _refuse_name(name: str) -> None:
     """Raises InputError for a set or an id of a prompt file that would be a path, or the name of a hidden file."""
-    if not name or name.startswith(".") or any(mark in name for mark in "/\\\0"):
+    is_path = name.startswith(".") or any(mark in name for mark in "/\\\n")
+    if not name or is_path or shown(name) != name or len(name.encode()) > MOST_BYTES:
         raise InputError(
-            f"clips are named after the sets and ids of the prompt file, and {shown(name)} is no name for a file: no slashes, "
-            "and no full stop in front"
+            f"clips are named after the sets and ids of the prompt file, and {shown(name)} is no name for a file: 1 to "
+            f"{MOST_BYTES} bytes without slashes and control characters, and no full stop in front"
         )
 
 

@@ -52,11 +52,12 @@ class PictureSize:
 class EveryFrame:
     """Each frame that decodes, once, whenever it is shown: [f, h, w], or what was kept of each.
 
-    average_rate: frames per second over the whole track, which OpenCV calls the frame rate. regular: whether these are also
-    the frames at a constant rate, those that `read_picture` gives.
+    times: float64 [f], seconds after the first, ascending. average_rate: frames per second over the whole track, which OpenCV
+    calls the frame rate. regular: whether these are also the frames at a constant rate, those that `read_picture` gives.
     """
 
     frames: np.ndarray
+    times: np.ndarray
     average_rate: Fraction
     regular: bool
 
@@ -68,6 +69,7 @@ def read_every_frame(path: str | Path, decode: Decode, kept: Callable[[np.ndarra
     reformatter, room = VideoReformatter(), FrameBudget()
     images: list[np.ndarray] = []
     places: list[int] = []
+    times: list[float] = []
     with opened(path) as container:
         stream, first, frames = _begun(path, container, decode)
         rate = source_rate(stream, path)
@@ -78,12 +80,14 @@ def read_every_frame(path: str | Path, decode: Decode, kept: Callable[[np.ndarra
             images.append(kept(to_plain_rgb(frame, reformatter)))
             room.take(images[-1].nbytes, 1, 1 / rate)
             places.append(_place(time - origin, rate))
+            times.append(float(time - origin))
             end = time + (_duration(frame) or 1 / rate)
         _check_complete(path, stream, end)
         assert stream.time_base is not None
         average = stream.average_rate or 1 / stream.time_base
     places.append(_place(end - origin, rate))
-    return EveryFrame(stacked(images), average, places == list(range(len(places))))
+    ascending = np.maximum.accumulate(np.array(times))  # some files have two frames in the wrong order
+    return EveryFrame(stacked(images), ascending, average, places == list(range(len(places))))
 
 
 def read_picture(

@@ -18,7 +18,8 @@ SILENT_PEAK = 1e-5  # -100 dB of full scale
 class Amplitude(Metric):
     """RMS over the whole track at 48 kHz, and integrated loudness.
 
-    compat: loudness of the mono mix with pyloudnorm's filters. fixed: BS.1770-4's own filters, channels summed as it says.
+    compat: of the mean of the channels, loudness with pyloudnorm's filters. fixed: of all channels, the largest peak of one,
+    loudness with BS.1770-4's own filters, channels summed as it says.
     """
 
     name = "amplitude"
@@ -38,21 +39,25 @@ class Amplitude(Metric):
 
     def measure(self, clip: ClipFacts) -> Row:
         delay = max(0, round(clip.sound_delay * RATE))
-        sound = clip.wave(RATE) if self.setup.profile == "compat" else clip.timed_wave(RATE)
-        wave = np.pad(sound, (delay, 0))
+        sound = clip.wave(RATE)[None] if self.setup.profile == "compat" else clip.channels(RATE)
+        wave = np.pad(sound, ((0, 0), (delay, 0)))
         peak = float(max(wave.max(initial=0.0), -wave.min(initial=0.0)))
         if peak < SILENT_PEAK:
-            return not_applicable("the sound is silent")
-        parts = (wave[first : first + PART].astype(np.float64) for first in range(0, len(wave), PART))
-        rms = float(np.sqrt(sum(float(part @ part) for part in parts) / len(wave)))
+            return not_applicable("the sound is silent" if len(clip.sound[0]) == 1 else self._silence)
+        parts = (wave[:, first : first + PART].astype(np.float64) for first in range(0, wave.shape[1], PART))
+        rms = float(np.sqrt(sum(float((part * part).sum()) for part in parts) / wave.size))
         values = {"rms_dbfs": 20 * np.log10(rms), "rms": rms, "peak_dbfs": 20 * np.log10(peak)}
         lufs = self._loudness(clip, wave)
-        detail = {"seconds": len(wave) / RATE}
+        detail = {"seconds": wave.shape[1] / RATE}
         if lufs is not None:
             return measured({**values, "lufs": lufs}, detail)
         return measured(values, {**detail, "lufs": "shorter than 0.4 s, or below -70 LUFS throughout"})
 
+    @property
+    def _silence(self) -> str:
+        return f"the {'mean of the channels' if self.setup.profile == 'compat' else 'sound'} is silent"
+
     def _loudness(self, clip: ClipFacts, wave: np.ndarray) -> float | None:
         if self.setup.profile == "compat":
-            return integrated_loudness(wave[None], RATE, cookbook_filters(RATE))
+            return integrated_loudness(wave, RATE, cookbook_filters(RATE))
         return integrated_loudness(clip.channels(RATE), RATE, STANDARD)

@@ -25,13 +25,13 @@ class AvAlign(Metric):
     """Peaks of the flow's mean magnitude against onsets, within one frame, over all peaks and onsets.
 
     compat: MOVA's variant (the sound from its own first sample, frames as if they came evenly, motion stamped at the later of
-    two frames, 0 for a clip that has peaks of one kind only). fixed: the sound on the picture's clock, motion stamped between
-    its two frames, no figure where nothing could coincide.
+    two frames, 0 for a clip that has peaks of one kind only). fixed: both on the picture's clock, motion stamped between its
+    two frames and by their distance in time, no figure where nothing could coincide.
     """
 
     name = "av_align"
     title = "AV-Align"
-    version = 4
+    version = 5
     figures = (
         Figure("av_align", "AV-Align", better="higher", chance="chance"),
         Figure("chance", "AV-Align of random onsets"),
@@ -49,8 +49,7 @@ class AvAlign(Metric):
 
     def measure(self, clip: ClipFacts) -> Row:
         compat = self.setup.profile == "compat"
-        grey = clip.every_grey.frames if compat else clip.plain_grey
-        rate = float(clip.every_grey.average_rate if compat else clip.frame_rate)
+        grey = clip.every_grey.frames
         if len(grey) < SHORTEST:
             return not_applicable(f"{len(grey)} frames are too few; {SHORTEST} are needed")
         wave = clip.extracted(RATE, "flt")[0] if compat else clip.aligned_wave(RATE)
@@ -59,16 +58,21 @@ class AvAlign(Metric):
         if clip.is_still:
             return not_applicable("the picture never changes")
         steps = mean_magnitudes(grey)
+        rate = float(clip.every_grey.average_rate)
+        times, step, seconds = np.arange(len(grey)) / rate, 1 / rate, len(grey) / rate
+        if not compat:
+            times, step, steps = _on_its_clock(clip.every_grey.times, steps)
+            seconds = float(clip.every_grey.times[-1]) + step
         motion = np.concatenate((steps[:1], steps))
-        seen = motion_peaks(motion) / rate - (0.0 if compat else 0.5 / rate)
+        seen = times[motion_peaks(motion)]
         envelope = onset_envelope(wave, RATE)
         heard = onset_peaks(envelope, RATE)
         if not len(seen) and not len(heard):
             return not_applicable("there is neither a peak of motion nor an onset")
         if not compat and not (len(seen) and len(heard)):
             return not_applicable(f"there is no {'onset' if len(seen) else 'peak of motion'} that could coincide")
-        score, matches = overlap(heard, seen, 1 / rate)
-        chance = chance_levels(len(heard), seen, len(motion) / rate, 1 / rate)
+        score, matches = overlap(heard, seen, step)
+        chance = chance_levels(len(heard), seen, seconds, step)
         return measured(
             {"av_align": score, "chance": float(chance.mean()), "above_chance": score - float(chance.mean())},
             {
@@ -86,6 +90,19 @@ class AvAlign(Metric):
                 "onset_step": [HOP / RATE],
             },
         )
+
+
+def _on_its_clock(
+    times: NDArray[np.float64], steps: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], float, NDArray[np.float64]]:
+    """When each frame's motion was, between it and the one before; the usual distance of two frames; steps [f - 1] of that long.
+
+    Where a frame was left out the next one moves farther, which is no peak of motion.
+    """
+    apart = np.diff(times)
+    usual = float(np.median(apart[apart > 0])) if (apart > 0).any() else 1.0
+    middles = np.concatenate((times[:1], (times[:-1] + times[1:]) / 2))
+    return middles, usual, steps * np.divide(usual, apart, out=np.zeros_like(apart), where=apart > 0)
 
 
 def motion_peaks(motion: NDArray[np.float64]) -> NDArray[np.int64]:
