@@ -53,6 +53,7 @@ class WorkerSettings:
     a sign of life. stall: seconds without a sign of progress after which a clip is given up. cancel: seconds after which a
     worker of a server whose step goes on for a cancelled job is replaced. writing, first_frames: who rewrites
     prompts and draws first frames; None where that is not offered. engine: who makes the clips, if not this process.
+    keeps_store: the store's files are the database's; of a command's own jobs it is the folder where their names begin.
     """
 
     models: dict[str, str]
@@ -74,6 +75,7 @@ class WorkerSettings:
     writing: WritingEndpoint | None = None
     engine: EngineSettings | None = None
     first_frames: FirstFrameOptions | None = None
+    keeps_store: bool = True
 
     @property
     def default_model(self) -> str:

@@ -80,6 +80,7 @@ def do_jobs(
             hardware=work.hardware,
             keep=None,
             grace=GRACE_SECONDS,
+            keeps_store=False,
         )
         hopeless = threading.Event()
         workers = new_workers(settings, database, work.cluster, hopeless.set, work.maker)

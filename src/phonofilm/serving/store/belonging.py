@@ -9,13 +9,13 @@ import uuid
 from phonofilm.errors import InputError
 from phonofilm.serving.database.engines import Database
 from phonofilm.serving.jobs.roster import first_setting, read_setting
-from phonofilm.serving.store.interface import MARKER, Store, StoreError
+from phonofilm.serving.store.interface import INPUTS, MARKER, OUTPUTS, Store, StoreError
 from phonofilm.untrusted import shown
 
 logger = logging.getLogger(__name__)
 
 SETTING = "store"
-# When it became so: what lay in the store before is not swept, as nobody knows whose it was.
+# When it became so, of a store with files: what lay there before is not swept, as nobody knows whose it was.
 SINCE = "store_since"
 # Another server may have begun to mark the store at this moment.
 PATIENCE_SECONDS = 5.0
@@ -35,7 +35,8 @@ def require_own_store(database: Database, store: Store, place: str) -> None:
             )
         if wanted is None:
             mine = uuid.uuid4().hex
-            first_setting(database, SINCE, time.time())
+            if store.folders(INPUTS) or store.folders(OUTPUTS):
+                first_setting(database, SINCE, time.time())
             wanted = first_setting(database, SETTING, mine)
             if wanted == mine:
                 store.set_mark(wanted)

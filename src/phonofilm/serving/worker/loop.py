@@ -93,7 +93,8 @@ class Worker:
         """Load the first model and work. Raises PhonofilmError when it, the database's URL or the store cannot be used."""
         self.database: Database = open_database(self.settings.database_url, may_create=False)
         self.store: Store = open_store(self.settings.store)
-        self._patiently(partial(require_own_store, self.database, self.store, self.settings.store))
+        if self.settings.keeps_store:
+            self._patiently(partial(require_own_store, self.database, self.store, self.settings.store))
         self.claims = Claims(self.database, self.id, self.settings.lease)
         self.held: HeldJob | None = None
         self.engine = None if self.settings.engine is None else EngineWatch(self.settings.engine)
