@@ -46,6 +46,10 @@ def test_a_figure_is_of_the_clips_that_have_it() -> None:
     assert summary.figures["lufs"].ci95 is None, "one clip says nothing of how clips differ"
 
 
+def test_rows_without_any_figure_have_none() -> None:
+    assert summarise_metric(Levels(Setup()), [measured({}), measured({})], ["x", "y"]).figures == {}
+
+
 def test_the_report_and_its_table_count_the_clips_of_each_figure(clips: Path, tmp_path: Path) -> None:
     call = ["evaluate", str(clips), "--metrics", "amplitude", "--jobs", "1", "-o", str(tmp_path / "report")]
     done = CliRunner().invoke(app, call)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
 from sqlalchemy import text
 from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from tests.serving_stub import StubMaker, worker_thread
@@ -39,11 +38,6 @@ from phonofilm.serving.worker.loop import Worker
 @pytest.fixture
 def services(tmp_path: Path) -> Services:
     return services_in(tmp_path)
-
-
-@pytest.fixture
-def client(services: Services) -> TestClient:
-    return client_of(services)
 
 
 @pytest.fixture(params=["folder", "bucket"])
@@ -138,9 +132,9 @@ def test_the_mark_of_an_older_store_is_written_and_one_that_is_away_is_not_compa
     ],
 )
 def test_a_nul_in_a_text_is_refused_at_the_door(
-    client: TestClient, services: Services, method: str, path: str, fields: dict[str, str]
+    services: Services, method: str, path: str, fields: dict[str, str]
 ) -> None:
-    job = ask(services.database, "A lamp.")
+    client, job = client_of(services), ask(services.database, "A lamp.")
     answer = client.request(method, path.format(id=job.id), json=fields)
     assert (answer.status_code, "NUL" in answer.json()["error"]["message"]) == (400, True)
     if method == "POST" and path == "/v1/videos":

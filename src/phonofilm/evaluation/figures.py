@@ -85,7 +85,7 @@ def _figures(metric: Metric, groups: Sequence[Sequence[Row]]) -> dict[str, SetFi
         groups = [[row for group in groups for row in group]]
     values = _pooled(metric, groups)
     counts = {name: _counts(groups, name) for name in values}
-    if max(min(those) for those in counts.values()) < 2:
+    if all(min(those) < 2 for those in counts.values()):
         return {name: SetFigure(value, None, sum(counts[name])) for name, value in values.items()}
     rng = np.random.default_rng(0)
     drawn: dict[str, list[float]] = defaultdict(list)

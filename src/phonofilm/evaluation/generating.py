@@ -113,7 +113,7 @@ def generate_reports(
 
 def _refuse_name(name: str) -> None:
     """Raises InputError for a set or an id of a prompt file that would be a path, or the name of a hidden file."""
-    is_path = name.startswith(".") or any(mark in name for mark in "/\\\n")
+    is_path = name.startswith(".") or "/" in name or "\\" in name
     if not name or is_path or shown(name) != name or len(name.encode()) > MOST_BYTES:
         raise InputError(
             f"clips are named after the sets and ids of the prompt file, and {shown(name)} is no name for a file: 1 to "

@@ -43,7 +43,8 @@ class Amplitude(Metric):
         wave = np.pad(sound, ((0, 0), (delay, 0)))
         peak = float(max(wave.max(initial=0.0), -wave.min(initial=0.0)))
         if peak < SILENT_PEAK:
-            return not_applicable("the sound is silent" if len(clip.sound[0]) == 1 else self._silence)
+            mixed = self.setup.profile == "compat" and len(clip.sound[0]) > 1
+            return not_applicable(f"the {'mean of the channels' if mixed else 'sound'} is silent")
         parts = (wave[:, first : first + PART].astype(np.float64) for first in range(0, wave.shape[1], PART))
         rms = float(np.sqrt(sum(float((part * part).sum()) for part in parts) / wave.size))
         values = {"rms_dbfs": 20 * np.log10(rms), "rms": rms, "peak_dbfs": 20 * np.log10(peak)}
@@ -52,10 +53,6 @@ class Amplitude(Metric):
         if lufs is not None:
             return measured({**values, "lufs": lufs}, detail)
         return measured(values, {**detail, "lufs": "shorter than 0.4 s, or below -70 LUFS throughout"})
-
-    @property
-    def _silence(self) -> str:
-        return f"the {'mean of the channels' if self.setup.profile == 'compat' else 'sound'} is silent"
 
     def _loudness(self, clip: ClipFacts, wave: np.ndarray) -> float | None:
         if self.setup.profile == "compat":

@@ -19,8 +19,6 @@ from phonofilm.serving.security.access import OPEN_ACCESS, READ, SCOPES, WRITE, 
 from phonofilm.untrusted import shown
 
 PREFIX = "pf-"
-
-
 MOST_JOBS, MOST_BYTES = 2**31 - 1, 2**60
 MOST_PRIORITY = 100  # as in requests, either way
 
